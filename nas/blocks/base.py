@@ -1,0 +1,228 @@
+"""What a block is, and the one registry that blocks join.
+
+An attention layer has three slots, and every block fits one (DESIGN: anatomy of a layer):
+
+    y = normalise( core(q, k, v) + auxiliary(q, k, v) ) + local(v)
+
+A block is one file in this folder with one class decorated by `@block("name")`: the module, its `Config` (a frozen
+pydantic model that genomes are validated against), and its `cost` by formula. Importing `nas.blocks` imports every
+file of the folder, so that a new file is all that a new block takes.
+
+What a block may rely on:
+- tensors arrive as (B, N, H, D) views whose memory is (B, N, C), so that merging heads is free; cores answer likewise;
+- `Site` tells where the block stands: grid, prefix tokens, width, heads, and the form in which scores come in;
+- scores travel factored (`Scores`), never as an N×N matrix unless a block says so in `outgoing`.
+
+Legend: B batch, N tokens (prefix + grid), H heads, D head dimension, C = H·D width, E features of factored scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, Union
+
+import torch
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
+from torch import Tensor, nn
+
+from nas.errors import GenomeError, from_pydantic, nearest
+
+Slot = Literal["core", "auxiliary", "local"]
+
+
+class BlockConfig(BaseModel):
+    """Options of a block as a genome writes them; `block` is the name it was registered under."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    block: str
+
+
+class ScoreForm(NamedTuple):
+    """How a layer's scores travel: `factored` with E features, or as a `dense` or row-softmaxed `weights` matrix."""
+
+    kind: Literal["factored", "dense", "weights"]
+    features: int = 0
+
+
+class Site(NamedTuple):
+    """Where a block stands: everything its shapes and its cost depend on, beside its own options."""
+
+    grid: tuple[int, int]
+    width: int
+    heads: int
+    prefix: int = 0
+    incoming: ScoreForm | None = None
+
+    @property
+    def tokens(self) -> int:
+        return self.prefix + self.grid[0] * self.grid[1]
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.heads
+
+
+class Cost(NamedTuple):
+    """Multiply-accumulates of one image's inference (matrix products and convolutions alone), and parameters."""
+
+    macs: int
+    params: int
+
+    def __add__(self, other: Cost) -> Cost:  # type: ignore[override]
+        return Cost(self.macs + other.macs, self.params + other.params)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a layer hands on of its attention scores A = scale · q kᵀ (or the matrix itself where that is cheaper).
+
+    q_BHNE, k_BHNE: factors, any strides; matrix_BHNN: the scores, or with `softmaxed` the attention weights.
+    reused: mapped from the scores of an earlier layer, which is what the diagonal loss looks for.
+    """
+
+    q_BHNE: Tensor | None = None
+    k_BHNE: Tensor | None = None
+    scale: float = 1.0
+    matrix_BHNN: Tensor | None = None
+    softmaxed: bool = False
+    reused: bool = False
+
+    def dense(self) -> Tensor:
+        """(B, H, N, N): the pre-softmax scores, computed if they travel factored."""
+        assert not self.softmaxed, "scores cannot be recovered from softmaxed weights"
+        if self.matrix_BHNN is not None:
+            return self.matrix_BHNN
+        assert self.q_BHNE is not None and self.k_BHNE is not None
+        return (self.q_BHNE * self.scale) @ self.k_BHNE.transpose(-2, -1)
+
+    def weights(self) -> Tensor:
+        """(B, H, N, N): row-softmaxed attention weights."""
+        if self.softmaxed:
+            assert self.matrix_BHNN is not None
+            return self.matrix_BHNN
+        return self.dense().softmax(-1)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a layer gives its blocks. q, k, v are None where the core does not project them."""
+
+    x_BNC: Tensor
+    q_BNHD: Tensor | None
+    k_BNHD: Tensor | None
+    v_BNHD: Tensor | None
+    scores: Scores | None = None  # of the latest layer of this stage that made or mapped scores
+
+
+class Block(nn.Module):
+    """Common face of the three slots; subclass `Core`, `Auxiliary` or `Local`."""
+
+    slot: ClassVar[Slot]
+    name: ClassVar[str]
+    Config: ClassVar[type[BlockConfig]]
+
+    @classmethod
+    def check(cls, config: Any, site: Site) -> None:
+        """Raise GenomeError, with the option's name as path, if `config` makes no sense at `site`."""
+
+    @classmethod
+    def cost(cls, config: Any, site: Site) -> Cost:
+        """MACs per image and parameters of the deployed block, projections excluded."""
+        raise NotImplementedError
+
+
+class Core(Block):
+    """`forward(inputs) -> (y_BNHD, scores)`: token mixing, and what it hands on to the next layer of the stage."""
+
+    slot = "core"
+    needs_scores: ClassVar[bool] = False
+
+    @classmethod
+    def projects(cls, config: Any, site: Site) -> str:
+        """Which of "qkv" the layer projects for this core, in that order."""
+        return "qkv"
+
+    @classmethod
+    def outgoing(cls, config: Any, site: Site) -> ScoreForm | None:
+        """The form of the scores handed on; by default q and k are projected, so they are handed on factored."""
+        return ScoreForm("factored", site.head_dim)
+
+    def normalise(self, y_BNHD: Tensor) -> Tensor:
+        """Applied to core + auxiliary, before the local branch is added."""
+        return y_BNHD
+
+
+class Auxiliary(Block):
+    """Training-time help: `forward(inputs) -> (y_BNHD, mass)` with the attention mass it still carries; no parameters.
+
+    `set_progress(p)` moves its schedules to training progress p in [0, 1].
+    """
+
+    slot = "auxiliary"
+
+    def set_progress(self, progress: float) -> None:
+        raise NotImplementedError
+
+    @classmethod
+    def cost(cls, config: Any, site: Site) -> Cost:
+        return Cost(0, 0)  # absent from the deployed graph
+
+
+class Local(Block):
+    """`forward(v_BNHD) -> y_BNHD`: a local residual on the values."""
+
+    slot = "local"
+
+
+_REGISTRY: dict[Slot, dict[str, type[Block]]] = {"core": {}, "auxiliary": {}, "local": {}}
+B = TypeVar("B", bound=type[Block])
+
+
+def block(name: str) -> Callable[[B], B]:
+    """Register a block class under `name` in its slot."""
+
+    def register(cls: B) -> B:
+        assert name not in _REGISTRY[cls.slot], f"two {cls.slot} blocks called {name}"
+        cls.name = name
+        _REGISTRY[cls.slot][name] = cls
+        return cls
+
+    return register
+
+
+def registered(slot: Slot) -> dict[str, Any]:
+    """Block classes of a slot by name."""
+    return dict(_REGISTRY[slot])
+
+
+def spec_of(slot: Slot) -> Any:
+    """The pydantic type of a block of `slot` in a genome: `less` or `{block: less, transform: conv}`."""
+
+    def validate(value: Any) -> BlockConfig:
+        if isinstance(value, BlockConfig):
+            value = value.model_dump()
+        if isinstance(value, str):
+            value = {"block": value}
+        if not isinstance(value, dict) or "block" not in value:
+            raise GenomeError(f"expected a {slot} block, as a name or a mapping with `block:`, found {value!r}")
+        cls = _REGISTRY[slot].get(value["block"])
+        if cls is None:
+            raise GenomeError(f"unknown {slot} block {value['block']!r}; {nearest(value['block'], _REGISTRY[slot])}")
+        try:
+            return cls.Config.model_validate(value)
+        except ValidationError as error:
+            raise from_pydantic(error, cls.Config, kind=GenomeError) from None
+
+    def shorten(value: BlockConfig) -> Any:
+        changed = value.model_dump(mode="json", exclude_defaults=True) | {"block": value.block}
+        return value.block if len(changed) == 1 else {"block": value.block} | changed
+
+    written = Union[Literal[tuple(_REGISTRY[slot])], *(cls.Config for cls in _REGISTRY[slot].values())]  # type: ignore[valid-type]
+    return Annotated[BlockConfig, PlainValidator(validate, json_schema_input_type=written), PlainSerializer(shorten)]
+
+
+def unit(x: Tensor) -> Tensor:
+    """x / ‖x‖ over the last axis; zero stays zero. The norm is taken in float32, where half precision overflows."""
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
+    return x / norm.clamp_min(1e-6).to(x.dtype)

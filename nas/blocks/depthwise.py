@@ -1,0 +1,67 @@
+"""The depthwise-convolution residual on the values: y = DWConv(v), added after the core is normalised.
+
+Source: Castling-ViT (CVPR 2023). Released form (`dimensions: 1`, default): one 9-tap filter per head along the
+flattened token order, shared by the head's D channels, no bias; it runs over row ends, and over prefix tokens as over
+any other.
+`dimensions: 2`: one k×k filter per channel over the token grid; prefix tokens have no place there and get zero.
+
+Both run as a channels-last convolution over the (B, N, C) memory of the values: no copy on the way in or out.
+MACs N·C·k and N·C·k²; weights H·k and C·k².
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from nas.blocks.base import BlockConfig, Cost, Local, Site, block
+from nas.errors import GenomeError
+
+
+@block("depthwise")
+class Depthwise(Local):
+    class Config(BlockConfig):
+        block: Literal["depthwise"] = "depthwise"
+        dimensions: Literal[1, 2] = 1
+        kernel: int | None = Field(None, ge=1, le=31, description="odd; default 9 taps in 1-D, 3×3 in 2-D")
+
+        @property
+        def size(self) -> int:
+            return self.kernel or (9 if self.dimensions == 1 else 3)
+
+    def __init__(self, config: Config, site: Site):
+        super().__init__()
+        self.dimensions, self.grid, self.prefix = config.dimensions, site.grid, site.prefix
+        filters = (
+            (site.heads, 1, config.size, 1) if config.dimensions == 1 else (site.width, 1, config.size, config.size)
+        )
+        self.weight = nn.Parameter(torch.empty(filters))
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # what nn.Conv2d does
+
+    def forward(self, v_BNHD: Tensor) -> Tensor:
+        v_BNC = v_BNHD.flatten(2)
+        half = self.weight.shape[2] // 2
+        if self.dimensions == 1:
+            v_BCN1 = v_BNC.transpose(1, 2).unsqueeze(-1)
+            filters = self.weight.repeat_interleave(v_BNHD.shape[3], 0)
+            y_BCN1 = F.conv2d(v_BCN1, filters, padding=(half, 0), groups=len(filters))
+            return y_BCN1.squeeze(-1).transpose(1, 2).unflatten(2, v_BNHD.shape[2:])
+        v_BChw = v_BNC[:, self.prefix :].unflatten(1, self.grid).permute(0, 3, 1, 2)
+        y_BChw = F.conv2d(v_BChw, self.weight, padding=half, groups=len(self.weight))
+        y_BNC = F.pad(y_BChw.permute(0, 2, 3, 1).flatten(1, 2), (0, 0, self.prefix, 0))
+        return y_BNC.unflatten(2, v_BNHD.shape[2:])
+
+    @classmethod
+    def check(cls, config: Config, site: Site) -> None:
+        if config.size % 2 == 0:
+            raise GenomeError(f"the kernel is odd, found {config.size}", path="kernel")
+
+    @classmethod
+    def cost(cls, config: Config, site: Site) -> Cost:
+        if config.dimensions == 1:
+            return Cost(site.tokens * site.width * config.size, site.heads * config.size)
+        return Cost((site.tokens - site.prefix) * site.width * config.size**2, site.width * config.size**2)

@@ -1,0 +1,85 @@
+"""Linear-angular attention: softmax replaced by the linear part of the angular kernel (Castling-ViT, CVPR 2023).
+
+    Sim(q, k) = 1 − θ/π = ½ + q̂·k̂/π + (higher odd powers of q̂·k̂),     q̂ = q/‖q‖, k̂ = k/‖k‖
+    released block:  Y = ½ v + (1/π) q̂ (k̂ᵀ v),  then Y/‖Y‖ per token and head (before the local branch is added)
+
+Complexity N·C·D instead of N²·C: the products cross at N = D, below that this core is the dearer one.
+The masked softmax and the depthwise convolution that stand in for the dropped powers are blocks of their own.
+
+Where the release and the mathematics part, both are here; the defaults are the release:
+- `constant`: `own` ½v_i (released), `sum` ½Σ_j v_j (what the kernel's ½ means), `mean` ½·mean v, `none`.
+- `normaliser`: `l2` Y/‖Y‖ (released), `row` division by Σ_j Sim(q_i, k_j) = N/2 + q̂·Σk̂/π ≥ 0.18 N (exact, and as
+  cheap), `none`. `row` belongs with `sum`; other constants change the numerator alone and are refused.
+- `kernel`: `linear`, or `exact`: the whole angular kernel 1 − θ/π, quadratic in N, as the reference.
+Zero vectors stay zero (the release gives NaN); norms are taken in float32, which keeps float16 and bf16 finite.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Scores, Site, block, unit
+from nas.errors import GenomeError
+
+
+@block("linear_angular")
+class LinearAngular(Core):
+    class Config(BlockConfig):
+        block: Literal["linear_angular"] = "linear_angular"
+        constant: Literal["own", "sum", "mean", "none"] = "own"
+        normaliser: Literal["l2", "row", "none"] = "l2"
+        kernel: Literal["linear", "exact"] = "linear"
+
+    def __init__(self, config: Config, site: Site):
+        super().__init__()
+        self.config, self.scale = config, site.head_dim**-0.5
+
+    def forward(self, inputs: Inputs) -> tuple[Tensor, Scores]:
+        assert inputs.q_BNHD is not None and inputs.k_BNHD is not None and inputs.v_BNHD is not None
+        q_BHND, k_BHND, v_BHND = (t.transpose(1, 2) for t in (inputs.q_BNHD, inputs.k_BNHD, inputs.v_BNHD))
+        mix = self._exact if self.config.kernel == "exact" else self._linear
+        y_BHND = mix(unit(q_BHND), unit(k_BHND), v_BHND)
+        return y_BHND.transpose(1, 2), Scores(q_BHND, k_BHND, self.scale)
+
+    def _linear(self, q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
+        kv_BHDD = k_BHND.transpose(-2, -1) @ v_BHND / math.pi
+        y_BHND = q_BHND @ kv_BHDD
+        if self.config.constant == "own":
+            y_BHND = y_BHND + 0.5 * v_BHND
+        elif self.config.constant == "sum":
+            y_BHND = y_BHND + 0.5 * v_BHND.sum(-2, keepdim=True)
+        elif self.config.constant == "mean":
+            y_BHND = y_BHND + 0.5 * v_BHND.mean(-2, keepdim=True)
+        if self.config.normaliser == "row":
+            row_BHN1 = q_BHND @ k_BHND.sum(-2).unsqueeze(-1) / math.pi
+            y_BHND = y_BHND / (row_BHN1 + 0.5 * k_BHND.shape[-2])
+        return y_BHND
+
+    def _exact(self, q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
+        cosine_BHNN = (q_BHND @ k_BHND.transpose(-2, -1)).clamp(-1 + 1e-6, 1 - 1e-6)
+        sim_BHNN = 1 - torch.acos(cosine_BHNN) / math.pi
+        y_BHND = sim_BHNN @ v_BHND
+        return y_BHND / sim_BHNN.sum(-1, keepdim=True) if self.config.normaliser == "row" else y_BHND
+
+    def normalise(self, y_BNHD: Tensor) -> Tensor:
+        return unit(y_BNHD) if self.config.normaliser == "l2" else y_BNHD
+
+    @classmethod
+    def check(cls, config: Config, site: Site) -> None:
+        if (config.normaliser == "row" or config.kernel == "exact") and config.constant != "sum":
+            raise GenomeError(
+                f"normaliser: row and kernel: exact hold the kernel's own constant, that is constant: sum, "
+                f"found {config.constant}",
+                path="constant",
+            )
+
+    @classmethod
+    def cost(cls, config: Config, site: Site) -> Cost:
+        if config.kernel == "exact":
+            return Cost(2 * site.tokens**2 * site.width, 0)
+        row = site.tokens * site.width if config.normaliser == "row" else 0
+        return Cost(2 * site.tokens * site.width * site.head_dim + row, 0)

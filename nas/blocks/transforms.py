@@ -1,0 +1,85 @@
+"""The maps Ψ and Θ that less-attention applies to the query and the key axis of the previous layer's scores.
+
+Each is a linear map T of the token axis, N×N per head, in a form that costs more or less:
+
+    dense     T = W                     N² weights      the paper's (LaViT, eq. 3); W = I at the start
+    low_rank  T = I + U Vᵀ              2Nr weights     U = 0 at the start
+    conv      T = depthwise k×k conv    k² weights      over the token grid, at any resolution; a delta at first
+    identity  T = I                     none            plain reuse
+
+Because the scores are bilinear in q and k, applying T to a factor (B, N, H, E) or to an axis of the matrix
+(B, N, H, N) is the same operation, which is why one `forward` serves the fast and the reference path.
+All start at the identity: a fresh LA layer repeats the attention of the layer before it. The paper's "linear layer"
+may have a bias; less.py says how that stays factored. Prefix tokens have no place on the grid: conv leaves them be.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.blocks.base import Cost, Site
+
+
+class Dense(nn.Module):
+    def __init__(self, site: Site, heads: int):
+        super().__init__()
+        eye = torch.eye(site.tokens)
+        self.weight = nn.Parameter(eye.clone() if heads == 1 else eye.repeat(heads, 1, 1))
+
+    def forward(self, x_BNHF: Tensor) -> Tensor:
+        return _mix(self.weight, x_BNHF)
+
+    @staticmethod
+    def cost(site: Site, heads: int, channels: int) -> Cost:
+        return Cost(site.tokens**2 * channels, heads * site.tokens**2)
+
+
+class LowRank(nn.Module):
+    def __init__(self, site: Site, heads: int, rank: int):
+        super().__init__()
+        lead = () if heads == 1 else (heads,)
+        self.up = nn.Parameter(torch.zeros(*lead, site.tokens, rank))
+        self.down = nn.Parameter(torch.randn(*lead, rank, site.tokens) * site.tokens**-0.5)
+
+    def forward(self, x_BNHF: Tensor) -> Tensor:
+        return x_BNHF + _mix(self.up, _mix(self.down, x_BNHF))
+
+    @staticmethod
+    def cost(site: Site, heads: int, channels: int, rank: int) -> Cost:
+        return Cost(2 * site.tokens * rank * channels, 2 * heads * site.tokens * rank)
+
+
+class Conv(nn.Module):
+    def __init__(self, site: Site, heads: int, kernel: int):
+        super().__init__()
+        delta = torch.zeros(heads, 1, kernel, kernel)
+        delta[..., kernel // 2, kernel // 2] = 1.0
+        self.weight = nn.Parameter(delta)
+        self.grid, self.prefix, self.heads = site.grid, site.prefix, site.heads
+
+    def forward(self, x_BNHF: Tensor) -> Tensor:
+        features = x_BNHF.shape[-1]
+        filters = self.weight.repeat_interleave(self.heads * features // len(self.weight), 0)
+        x_BNC = x_BNHF.flatten(2)
+        x_BChw = x_BNC[:, self.prefix :].unflatten(1, self.grid).permute(0, 3, 1, 2)  # channels-last view, no copy
+        y_BChw = F.conv2d(x_BChw, filters, padding=self.weight.shape[-1] // 2, groups=len(filters))
+        y_BNC = torch.cat((x_BNC[:, : self.prefix], y_BChw.permute(0, 2, 3, 1).flatten(1, 2)), 1)
+        return y_BNC.unflatten(2, (self.heads, features))
+
+    @staticmethod
+    def cost(site: Site, heads: int, channels: int, kernel: int) -> Cost:
+        return Cost((site.tokens - site.prefix) * kernel**2 * channels, heads * kernel**2)
+
+
+class Identity(nn.Module):
+    def forward(self, x_BNHF: Tensor) -> Tensor:
+        return x_BNHF
+
+
+def _mix(weight: Tensor, x_BNHF: Tensor) -> Tensor:
+    """weight (M, N), shared by the heads, or (H, M, N), applied to the token axis."""
+    if weight.dim() == 2:  # one matrix product over all heads at once; free of copies when memory is (B, N, C)
+        return (weight @ x_BNHF.flatten(2)).unflatten(2, x_BNHF.shape[2:])
+    return (weight @ x_BNHF.transpose(1, 2)).transpose(1, 2)

@@ -1,0 +1,88 @@
+"""What a user sees when a spec is wrong: one message with file, key path, what was found, what is allowed.
+
+Every mistake that a user can make ends in a `SpecError` (a ValueError): the command line prints its text and leaves
+with code 2, a notebook shows it as the last line of a traceback. Everything else is a bug and keeps its traceback.
+
+    >>> raise SpecError("heads 5 do not divide width 96", file="g.yaml", path="stages.0.heads")
+    Traceback (most recent call last):
+    nas.errors.SpecError: g.yaml: stages.0.heads: heads 5 do not divide width 96
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+
+
+class SpecError(ValueError):
+    """A mistake in something the user wrote. `file` and `path` (dotted key path) say where, when known."""
+
+    def __init__(self, message: str, *, file: object = None, path: str = ""):
+        self.message, self.file, self.path = message, file, path
+        super().__init__(": ".join(str(part) for part in (file, path, message) if part))
+
+    def within(self, file: object = None, path: str = "") -> SpecError:
+        """The same mistake seen from further out: `path` is put before its own, `file` fills in if unknown."""
+        joined = ".".join(part for part in (path, self.path) if part)
+        return type(self)(self.message, file=self.file or file, path=joined)
+
+
+class GenomeError(SpecError):
+    """A genome that does not describe a model."""
+
+
+class SpaceError(SpecError):
+    """A search space or ablation that cannot be run."""
+
+
+class DataError(SpecError):
+    """A dataset that is missing, unreadable or unfit for the genome."""
+
+
+class BudgetError(SpecError):
+    """A budget that nothing in the space can meet."""
+
+
+class RunError(SpecError):
+    """A run directory that cannot be used: busy, unwritable, or of another spec."""
+
+
+def nearest(word: object, allowed: Iterable[object]) -> str:
+    """`allowed: a, b, c (did you mean b?)`, the ending of most messages about a wrong name."""
+    names = sorted(str(name) for name in allowed)
+    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
+    return f"allowed: {', '.join(names)}" + (f" (did you mean {close[0]}?)" if close else "")
+
+
+def from_pydantic(error: ValidationError, fields: type, *, kind: type[SpecError], file: object = None) -> SpecError:
+    """The first mistake of a pydantic error as a SpecError, with the nearest right spelling of an unknown key.
+
+    `fields` is the model that was validated; the key path leads from it to the model that refused the key.
+    """
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    path = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function-", "tagged-")))
+    if isinstance(cause, SpecError):  # raised by a validator of ours, which knows the key path below its own
+        return kind(cause.message, file=file, path=".".join(p for p in (path, cause.path) if p))
+    if first["type"] == "extra_forbidden":
+        owner = _owner(fields, first["loc"][:-1])
+        hint = "; " + nearest(first["loc"][-1], owner) if owner else ""
+        return kind(f"unknown key{hint}", file=file, path=path)
+    found = "" if first["type"] == "missing" else f", found {first['input']!r}"
+    return kind(first["msg"].removeprefix("Value error, ") + found, file=file, path=path)
+
+
+def _owner(model: object, location: tuple[int | str, ...]) -> list[str]:
+    """The field names of the pydantic model that sits at `location` below `model`, or [] where it is not certain."""
+    for part in location:
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is not None:
+            model = field.annotation
+        while not hasattr(model, "model_fields"):  # step through list[X], X | None, Annotated[X, ...]
+            inner = [a for a in getattr(model, "__args__", ()) if a not in (type(None), ...)]
+            if len(inner) != 1:
+                return []
+            model = inner[0]
+    return list(getattr(model, "model_fields", {}))

@@ -1,0 +1,6 @@
+"""What a model is, as data: the schema, dotted-path edits, and the presets."""
+
+from nas.genome.presets import list_presets, load_genome
+from nas.genome.schema import Genome
+
+__all__ = ["Genome", "list_presets", "load_genome"]

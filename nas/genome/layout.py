@@ -1,0 +1,131 @@
+"""From a genome to its layout: every stage and layer on its own line, with grids, widths and score forms worked out.
+
+`build` makes modules from a layout, `cost` adds up its formulas; both walk the same tuples, so they cannot disagree
+about what a genome means. The rules that need more than one field are checked here, each with its key path: strides
+against the image, heads against the width, and whether each block makes sense behind the layer before it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from nas.blocks import BlockConfig, Site, registered
+from nas.errors import GenomeError
+
+if TYPE_CHECKING:
+    from nas.genome.schema import Genome, Run, Stage
+
+
+class LayerPlan(NamedTuple):
+    """One transformer layer: `name` is its module path in the model."""
+
+    name: str
+    site: Site
+    core: BlockConfig
+    auxiliary: BlockConfig | None
+    local: BlockConfig | None
+    hidden: int  # MLP width
+    drop_path: float
+
+
+class StagePlan(NamedTuple):
+    """One stage: a patch embedding (a convolution from `channels` to `width`), then its layers on `grid`."""
+
+    name: str
+    channels: int
+    width: int
+    kernel: int
+    stride: int
+    grid: tuple[int, int]
+    prefix: int
+    layers: tuple[LayerPlan, ...]
+
+    @property
+    def padding(self) -> int:
+        return 0 if self.kernel == self.stride else self.kernel // 2
+
+    @property
+    def tokens(self) -> int:
+        return self.prefix + self.grid[0] * self.grid[1]
+
+
+Layout = tuple[StagePlan, ...]
+
+
+def layout_of(genome: Genome) -> Layout:
+    """Lay a genome out. Raises GenomeError with the key path of what does not fit."""
+    plans: list[StagePlan] = []
+    side, channels = genome.image.size, genome.image.channels
+    rates = _drop_path_rates(genome)
+    for index, stage in enumerate(genome.stages):
+        path = f"stages.{index}"
+        side = _side_after(stage, side, path)
+        if stage.width % stage.heads:
+            divisors = [h for h in range(1, min(stage.width, 64) + 1) if stage.width % h == 0]
+            message = f"heads {stage.heads} do not divide width {stage.width}; heads that do: {divisors}"
+            raise GenomeError(message, path=f"{path}.heads")
+        prefix = int(genome.pool == "token" and index == len(genome.stages) - 1)
+        kernel = stage.kernel or stage.patch
+        head = StagePlan(path, channels, stage.width, kernel, stage.patch, (side, side), prefix, ())
+        plans.append(head._replace(layers=_layers(stage, head, rates)))
+        channels = stage.width
+    return tuple(plans)
+
+
+def _side_after(stage: Stage, side: int, path: str) -> int:
+    if stage.kernel is not None and stage.kernel < stage.patch:
+        raise GenomeError(
+            f"kernel {stage.kernel} is smaller than patch {stage.patch}: pixels would be skipped", path=f"{path}.kernel"
+        )
+    if side % stage.patch:
+        raise GenomeError(f"patch {stage.patch} does not divide the side {side} of what comes in", path=f"{path}.patch")
+    return side // stage.patch
+
+
+def _drop_path_rates(genome: Genome) -> list[float]:
+    depth = sum(run.repeat for stage in genome.stages for _, run in stage.runs())
+    return [genome.drop_path * i / max(1, depth - 1) for i in reversed(range(depth))]  # popped from the end
+
+
+def _layers(stage: Stage, plan: StagePlan, rates: list[float]) -> tuple[LayerPlan, ...]:
+    layers: list[LayerPlan] = []
+    site = Site(plan.grid, plan.width, stage.heads, plan.prefix)
+    hidden = int(plan.width * stage.mlp_ratio)
+    for key, run in stage.runs():
+        for _ in range(run.repeat):
+            _check(f"{plan.name}.{key}", run, site)
+            name = f"{plan.name}.layers.{len(layers)}"
+            layers.append(LayerPlan(name, site, run.core, run.auxiliary, run.local, hidden, rates.pop()))
+            made = registered("core")[run.core.block].outgoing(run.core, site)
+            site = site._replace(incoming=made or site.incoming)
+    return tuple(layers)
+
+
+def _check(path: str, run: Run, site: Site) -> None:
+    """`path` leads to the run, or to the stage's `core`/`tail` where the stage is written in short."""
+    short = ".layers." not in path
+    core_path, other = (path, path.rpartition(".")[0]) if short else (f"{path}.core", path)
+    core = registered("core")[run.core.block]
+    if core.needs_scores and site.incoming is None:
+        raise GenomeError(
+            f"{run.core.block} reuses the attention scores of a layer before it in the same stage, and there is none; "
+            "let the stage begin with softmax (split of at least 1)",
+            path=core_path,
+        )
+    projects = core.projects(run.core, site)
+    for slot, spec, needed in (("auxiliary", run.auxiliary, "qkv"), ("local", run.local, "v")):
+        if spec is not None:
+            if not set(needed) <= set(projects):
+                message = (
+                    f"{spec.block} works on {', '.join(needed)}, and {run.core.block} projects {projects or 'none'}"
+                )
+                raise GenomeError(message, path=f"{other}.{slot}")
+            _checked(registered(slot)[spec.block], spec, site, f"{other}.{slot}")  # type: ignore[arg-type]
+    _checked(core, run.core, site, core_path)
+
+
+def _checked(block: type, spec: BlockConfig, site: Site, path: str) -> None:
+    try:
+        block.check(spec, site)  # type: ignore[attr-defined]
+    except GenomeError as error:
+        raise error.within(path=path) from None

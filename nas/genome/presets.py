@@ -1,0 +1,36 @@
+"""Presets: genomes that ship with the package, one YAML file each beside this one, their figures in the file's head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nas.errors import GenomeError, nearest
+from nas.genome.schema import Genome
+
+FOLDER = Path(__file__).parent / "presets"
+
+
+def list_presets() -> list[str]:
+    """Names of the shipped genomes, for `load_genome` and `build`."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load_genome(source: str | Path | dict[str, Any] | Genome) -> Genome:
+    """A genome from a preset's name, a YAML file, or plain data.
+
+    Raises GenomeError with file and key path.
+
+    >>> load_genome("lavit_digits").stages[1].split
+    2
+    """
+    if isinstance(source, Genome):
+        return source
+    if isinstance(source, dict):
+        return Genome.parse(source)
+    if isinstance(source, str) and source in list_presets():
+        return Genome.from_file(FOLDER / f"{source}.yaml")
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        return Genome.from_file(path)
+    raise GenomeError(f"no genome file and no preset called {str(source)!r}; presets {nearest(source, list_presets())}")

@@ -1,0 +1,229 @@
+"""A genome: a vision transformer as data, and what is searched beside its architecture.
+
+A genome says what a model is (image, classes, stages of layers) and how its attention is trained (the diagonal loss,
+the mask-decay schedules inside auxiliaries). It does not say how long or on what: that is `training:` and `data:`.
+
+A stage gives its layers in one of two ways:
+    depth: 6, split: 2                      the first 2 layers take `core` (softmax), the other 4 `tail` (less)
+    layers: [softmax x 2, less x 4]         runs of layers; a run may be a mapping with core, auxiliary, local, repeat
+so that any layer may differ. Validation is strict: unknown keys, wrong names and mixes that make no sense are refused
+with their key path (`layout.py` holds the rules that need more than one field).
+
+    >>> genome = Genome.from_yaml(text)
+    >>> genome.edit({"stages.1.split": 2, "loss.diagonal.variant": "hinge"}).to_yaml()
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
+
+from nas.blocks import BlockConfig, spec_of
+from nas.errors import GenomeError, from_pydantic
+from nas.files import dump_yaml, parse_yaml, read_yaml
+from nas.genome.edit import edited
+from nas.genome.layout import Layout, layout_of
+
+if TYPE_CHECKING:
+    CoreSpec: TypeAlias = BlockConfig
+    AuxiliarySpec: TypeAlias = BlockConfig
+    LocalSpec: TypeAlias = BlockConfig
+else:
+    CoreSpec, AuxiliarySpec, LocalSpec = spec_of("core"), spec_of("auxiliary"), spec_of("local")
+
+_RUN = re.compile(r"\s*(\w+)\s*(?:[x×*]\s*(\d+))?\s*")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Image(_Part):
+    """What goes in: square images of `size`×`size` pixels."""
+
+    size: int = Field(224, ge=1)
+    channels: int = Field(3, ge=1)
+
+
+class Run(_Part):
+    """`repeat` equal layers. Written `softmax x 2`, or as a mapping where a layer has more than a core."""
+
+    core: CoreSpec = Field("softmax", validate_default=True)
+    auxiliary: AuxiliarySpec | None = None
+    local: LocalSpec | None = None
+    repeat: int = Field(1, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, value: Any) -> Any:
+        return parse_run(value) if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _shorten(self, handler: Any) -> Any:
+        full = {key: value for key, value in handler(self).items() if value is not None}
+        if set(full) <= {"core", "repeat"} and isinstance(full["core"], str):
+            return full["core"] if self.repeat == 1 else f"{full['core']} x {self.repeat}"
+        return full if self.repeat > 1 else {key: value for key, value in full.items() if key != "repeat"}
+
+
+class Stage(_Part):
+    """Layers at one resolution. A patch-embedding convolution leads in: stride `patch`, kernel `kernel` or `patch`."""
+
+    patch: int = Field(ge=1, description="stride of the patch embedding that leads into the stage")
+    kernel: int | None = Field(None, ge=1, description="of the patch embedding; larger than patch: overlapping, padded")
+    width: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    mlp_ratio: float = Field(4.0, gt=0)
+    depth: int | None = Field(None, ge=1)
+    split: int | None = Field(
+        None, ge=0, description="how many of the first layers take `core`; the others take `tail`"
+    )
+    core: CoreSpec | None = None
+    tail: CoreSpec | None = None
+    auxiliary: AuxiliarySpec | None = None
+    local: LocalSpec | None = None
+    layers: tuple[Run, ...] | None = Field(None, min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("layers"), str):
+            return value | {"layers": value["layers"].split(",")}
+        return value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Stage:
+        short = [
+            key for key in ("depth", "split", "core", "tail", "auxiliary", "local") if getattr(self, key) is not None
+        ]
+        if self.layers is not None and short:
+            raise GenomeError(
+                f"`layers` lists the layers one by one, so `{short[0]}` has no place beside it", path=short[0]
+            )
+        if self.layers is None and self.depth is None:
+            raise GenomeError("give the layers, as `layers: [softmax x 2, less x 4]` or as `depth: 6, split: 2`")
+        if self.tail is not None and self.split is None:
+            raise GenomeError("`tail` is the core of the layers after `split`: give `split`", path="tail")
+        if self.depth is not None and self.split is not None and self.split > self.depth:
+            raise GenomeError(f"split {self.split} is more than depth {self.depth}", path="split")
+        return self
+
+    def runs(self) -> list[tuple[str, Run]]:
+        """The runs of layers with the key path (below the stage) under which their core was written."""
+        if self.layers is not None:
+            return [(f"layers.{i}", run) for i, run in enumerate(self.layers)]
+        assert self.depth is not None
+        first = self.depth if self.split is None else self.split
+        parts = [("core", self.core or "softmax", first), ("tail", self.tail or "less", self.depth - first)]
+        shared = {"auxiliary": self.auxiliary, "local": self.local}
+        return [(key, Run(core=core, repeat=count, **shared)) for key, core, count in parts if count]
+
+
+class Diagonal(_Part):
+    """LaViT's diagonality-preserving loss on every `less` layer (see nas/train/diagonal.py for the variants)."""
+
+    variant: Literal["off", "printed", "flipped", "hinge", "frobenius"] = "off"
+    weight: float = Field(0.01, ge=0)
+    matrix: Literal["scores", "weights"] = Field("weights", description="pre-softmax scores or row-softmaxed weights")
+
+    @property
+    def active(self) -> bool:
+        return self.variant != "off" and self.weight > 0
+
+
+class Loss(_Part):
+    """What is added to the cross-entropy."""
+
+    diagonal: Diagonal = Diagonal()
+
+
+class Genome(_Part):
+    """A model as data: see the head of this file. Equal genomes build equal models; `hash` names what is trained."""
+
+    name: str = ""
+    notes: str = ""
+    image: Image = Image()
+    classes: int = Field(1000, ge=1)
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    position: Literal["absolute", "none"] = Field("absolute", description="learned, added at the start of each stage")
+    pool: Literal["mean", "token"] = Field("mean", description="token: a class token that enters in the last stage")
+    qkv_bias: bool = True
+    layer_scale: float | None = Field(None, gt=0, description="initial value; null for none")
+    drop_path: float = Field(0.0, ge=0, lt=1, description="of the last layer; rises linearly with depth")
+    loss: Loss = Loss()
+
+    @model_validator(mode="after")
+    def _laid_out(self) -> Genome:
+        self.layout  # noqa: B018  (the rules between fields are checked by laying the genome out)
+        return self
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Every stage and layer on its own, with grids and widths worked out: what build and cost walk over."""
+        return layout_of(self)
+
+    @cached_property
+    def hash(self) -> str:
+        """12 hex digits over everything that training can see; names, notes and shorthand do not matter."""
+        diagonal = self.loss.diagonal
+        full = {
+            "layout": [_plain(stage) for stage in self.layout],
+            "loss": diagonal.model_dump() if diagonal.active else None,
+            **self.model_dump(include={"classes", "position", "pool", "qkv_bias", "layer_scale"}),
+        }
+        return hashlib.sha256(json.dumps(full, sort_keys=True).encode()).hexdigest()[:12]
+
+    @classmethod
+    def parse(cls, data: Any, *, file: object = None) -> Genome:
+        """Validate plain data. Raises GenomeError with file and key path."""
+        if not isinstance(data, dict):
+            raise GenomeError(f"a genome is a mapping with `stages:`, found {type(data).__name__}", file=file)
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise from_pydantic(error, cls, kind=GenomeError, file=file) from None
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Genome:
+        return cls.parse(parse_yaml(text))
+
+    @classmethod
+    def from_file(cls, path: Path) -> Genome:
+        return cls.parse(read_yaml(path), file=path)
+
+    def to_yaml(self) -> str:
+        """The shortest YAML that says the same; reading it back gives an equal genome."""
+        return dump_yaml(self.model_dump(mode="json", exclude_defaults=True))
+
+    def edit(self, changes: dict[str, Any]) -> Genome:
+        """A copy with values set at dotted paths (`stages.1.split`, `stages.*.local.kernel`).
+
+        Shorter paths are set first, so that `stages.0.core` may choose a block and `stages.0.core.rank` its option.
+        Raises GenomeError with the key path.
+        """
+        return self.parse(
+            edited(self.model_dump(mode="json", exclude_defaults=True), changes, self.model_dump(mode="json"))
+        )
+
+
+def parse_run(text: str) -> dict[str, Any]:
+    """`softmax x 2` as the mapping it stands for."""
+    match = _RUN.fullmatch(text)
+    if match is None:
+        raise GenomeError(f"expected a run of layers like `softmax x 2`, found {text!r}")
+    return {"core": match[1], "repeat": int(match[2] or 1)}
+
+
+def _plain(value: Any) -> Any:
+    """Layout as JSON data; block configs in full, so that a default written out hashes as the default."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if hasattr(value, "_asdict"):
+        return {key: _plain(part) for key, part in value._asdict().items()}
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value

@@ -1,0 +1,7 @@
+"""From a genome to a module: layer, pyramid, build, deploy."""
+
+from nas.model.build import build
+from nas.model.deploy import deploy
+from nas.model.pyramid import Model, auxiliaries_on
+
+__all__ = ["Model", "auxiliaries_on", "build", "deploy"]

@@ -1,0 +1,57 @@
+"""Deploy: a function from a trained model to the model that is served, checked on a sample.
+
+Auxiliaries and stochastic depth go, layer scales are folded into the projections before them. Cost and throughput are
+always those of this graph. The check compares logits with the original in eval mode (auxiliaries off) on random images:
+folding may move them by rounding, nothing else may move them at all.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from timm.layers import LayerScale
+from torch import nn
+
+from nas.model.layer import Layer
+from nas.model.pyramid import Model
+
+
+class DeployError(AssertionError):
+    """The deployed graph does not compute what the model does: a bug in a block, never a user's mistake."""
+
+
+@torch.no_grad()
+def deploy(model: Model, *, tolerance: float = 1e-4) -> Model:
+    """A copy of `model` for inference, in eval mode. Raises DeployError if its logits leave `tolerance`
+    (relative to the largest logit).
+
+    >>> served = deploy(build("castling_digits"))
+    """
+    training = model.training
+    served = copy.deepcopy(model).eval()
+    for module in served.modules():
+        if isinstance(module, Layer):
+            module.attention.auxiliary = None
+            module.drop1 = module.drop2 = nn.Identity()
+            module.scale1 = _folded(module.scale1, module.attention.proj)
+            module.scale2 = _folded(module.scale2, module.mlp.fc2)  # type: ignore[arg-type]
+    image, parameter = model.genome.image, next(model.parameters())
+    if parameter.device.type != "meta":  # a model without values has nothing to compare
+        generator = torch.Generator().manual_seed(0)
+        sample_BCHW = torch.randn(2, image.channels, image.size, image.size, generator=generator).to(parameter)
+        before_BK, after_BK = model.eval()(sample_BCHW), served(sample_BCHW)
+        model.train(training)
+        moved = ((after_BK - before_BK).abs().max() / before_BK.abs().max().clamp_min(1e-6)).item()
+        if not moved <= tolerance:
+            raise DeployError(
+                f"deployed logits differ from the model's by {moved:.2e} of the largest, over {tolerance}"
+            )
+    return served
+
+
+def _folded(scale: nn.Module, linear: nn.Linear) -> nn.Module:
+    if isinstance(scale, LayerScale):
+        linear.weight.mul_(scale.gamma[:, None])
+        linear.bias.mul_(scale.gamma)
+    return nn.Identity()

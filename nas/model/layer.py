@@ -1,0 +1,97 @@
+"""One transformer layer with the three attention slots, pre-norm, and its MLP.
+
+    x = x + drop( γ₁ · proj( normalise( core(q, k, v) + auxiliary(q, k, v) ) + local(v) ) )
+    x = x + drop( γ₂ · MLP(norm(x)) )
+
+A layer projects only what its core asks for: an LA layer has a `Linear(C, C)` for v where a VA layer has
+`Linear(C, 3C)`. The auxiliary runs in training mode alone (`auxiliary_in_eval` is for measuring the switch). What the
+core hands on of its scores goes to the next layer of the stage; with a trace it is also written down by name.
+
+Legend: B batch, N tokens, C width, H heads, D = C/H.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.layers import DropPath, LayerScale, Mlp
+from torch import Tensor, nn
+
+from nas.blocks import Scores, registered
+from nas.blocks.base import Inputs
+from nas.genome.layout import LayerPlan
+
+Trace = dict[str, Any]
+
+
+class Attention(nn.Module):
+    """Token mixing of one layer: projections, the three slots, merged heads, output projection."""
+
+    def __init__(self, plan: LayerPlan, qkv_bias: bool):
+        super().__init__()
+        site = plan.site
+        core = registered("core")[plan.core.block]
+        self.heads, self.head_dim = site.heads, site.head_dim
+        self.projects = core.projects(plan.core, site)
+        self.qkv = nn.Linear(site.width, len(self.projects) * site.width, bias=qkv_bias) if self.projects else None
+        self.core = core(plan.core, site)
+        self.auxiliary: Any = (
+            registered("auxiliary")[plan.auxiliary.block](plan.auxiliary, site) if plan.auxiliary else None
+        )
+        self.local = registered("local")[plan.local.block](plan.local, site) if plan.local else None
+        self.proj = nn.Linear(site.width, site.width)
+        self.auxiliary_in_eval = False
+
+    def forward(self, x_BNC: Tensor, scores: Scores | None) -> tuple[Tensor, Scores | None, Tensor | None]:
+        """(y_BNC, scores for the next layer, attention mass in the auxiliary if it ran)."""
+        parts: dict[str, Tensor] = {}
+        if self.qkv is not None:
+            shape = (len(self.projects), self.heads, self.head_dim)
+            parts = dict(zip(self.projects, self.qkv(x_BNC).unflatten(2, shape).unbind(2), strict=True))
+        inputs = Inputs(x_BNC, parts.get("q"), parts.get("k"), parts.get("v"), scores)
+        y_BNHD, scores = self.core(inputs)
+        mass = None
+        if self.auxiliary is not None and (self.training or self.auxiliary_in_eval):
+            extra_BNHD, mass = self.auxiliary(inputs.q_BNHD, inputs.k_BNHD, inputs.v_BNHD)
+            y_BNHD = y_BNHD + extra_BNHD
+        y_BNHD = self.core.normalise(y_BNHD)
+        if self.local is not None:
+            y_BNHD = y_BNHD + self.local(inputs.v_BNHD)
+        return self.proj(y_BNHD.flatten(2)), scores, mass
+
+
+class Layer(nn.Module):
+    """Attention and MLP, each behind a norm and inside a residual."""
+
+    def __init__(self, plan: LayerPlan, *, qkv_bias: bool, layer_scale: float | None):
+        super().__init__()
+        width = plan.site.width
+        self.name = plan.name
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attention = Attention(plan, qkv_bias)
+        self.scale1: nn.Module = LayerScale(width, layer_scale) if layer_scale else nn.Identity()
+        self.drop1: nn.Module = DropPath(plan.drop_path) if plan.drop_path else nn.Identity()
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = Mlp(width, plan.hidden)
+        self.scale2: nn.Module = LayerScale(width, layer_scale) if layer_scale else nn.Identity()
+        self.drop2: nn.Module = DropPath(plan.drop_path) if plan.drop_path else nn.Identity()
+
+    def forward(self, x_BNC: Tensor, scores: Scores | None, trace: Trace | None = None) -> tuple[Tensor, Scores | None]:
+        y_BNC, made, mass = self.attention(self.norm1(x_BNC), scores)
+        if trace is not None:
+            if made is not None:
+                trace[f"{self.name}.scores"] = made
+            if mass is not None:
+                trace[f"{self.name}.mask_mass"] = mass
+        x_BNC = x_BNC + self.drop1(self.scale1(y_BNC))
+        x_BNC = x_BNC + self.drop2(self.scale2(self.mlp(self.norm2(x_BNC))))
+        return x_BNC, made or scores
+
+
+def init_weights(module: nn.Module) -> None:
+    """Truncated normal 0.02 for linear weights, zero biases, as DeiT and PVT do; blocks initialise what is theirs."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            torch.nn.init.zeros_(module.bias)

@@ -1,0 +1,132 @@
+"""The model: stages of transformer layers, each led in by a patch-embedding convolution; one stage makes a plain ViT.
+
+    image ─▶ [ conv patch embedding ─▶ + position ─▶ layers ] × stages ─▶ norm ─▶ mean, or class token ─▶ linear
+
+Decisions:
+- a convolution whose kernel equals its stride embeds patches and merges them between stages (PVT, LaViT); a larger
+  kernel overlaps (PVTv2);
+- position embeddings are learned, one table a stage, so a model is tied to its image size;
+- the class token, where there is one, enters in the last stage (PVT; with one stage: ViT, DeiT);
+- scores are reused within a stage alone: N changes between stages;
+- tokens stay in (B, N, C) memory from the patch embedding to the head.
+
+Legend: B batch, N tokens, C width, hw grid, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, overload
+
+import torch
+from torch import Tensor, nn
+
+from nas.blocks import Auxiliary, Scores
+from nas.genome import Genome
+from nas.genome.layout import StagePlan
+from nas.model.layer import Attention, Layer, Trace, init_weights
+
+
+class Stage(nn.Module):
+    """Patch embedding, position, layers. `forward` takes an image (B, C', h', w') and gives tokens (B, N, C)."""
+
+    def __init__(self, plan: StagePlan, genome: Genome):
+        super().__init__()
+        self.grid, self.prefix = plan.grid, plan.prefix
+        self.embed = nn.Conv2d(plan.channels, plan.width, plan.kernel, plan.stride, plan.padding)
+        self.token = nn.Parameter(torch.zeros(1, 1, plan.width)) if plan.prefix else None
+        self.position = nn.Parameter(torch.zeros(1, plan.tokens, plan.width)) if genome.position == "absolute" else None
+        self.layers = nn.ModuleList(
+            Layer(layer, qkv_bias=genome.qkv_bias, layer_scale=genome.layer_scale) for layer in plan.layers
+        )
+        for table in (self.token, self.position):
+            if table is not None:
+                nn.init.trunc_normal_(table, std=0.02)
+
+    def forward(self, x_BChw: Tensor, trace: Trace | None = None) -> Tensor:
+        x_BNC = self.embed(x_BChw).flatten(2).transpose(1, 2).contiguous()
+        if self.token is not None:
+            x_BNC = torch.cat((self.token.expand(len(x_BNC), -1, -1), x_BNC), 1)
+        if self.position is not None:
+            x_BNC = x_BNC + self.position
+        scores: Scores | None = None
+        for layer in self.layers:
+            x_BNC, scores = layer(x_BNC, scores, trace)
+        return x_BNC
+
+    def image(self, x_BNC: Tensor) -> Tensor:
+        """Tokens as a feature map (B, C, h, w), prefix tokens left out."""
+        return x_BNC[:, self.prefix :].transpose(1, 2).unflatten(2, self.grid)
+
+
+class Model(nn.Module):
+    """A classifier built from a genome: `logits_BK = model(images_BCHW)`.
+
+    With `trace=True` it answers `(logits_BK, trace)`, trace being a dict of named intermediates:
+    `stages.1.layers.2.scores` (Scores) and `stages.1.layers.2.mask_mass` (0-d tensor).
+    """
+
+    def __init__(self, genome: Genome):
+        super().__init__()
+        self.genome = genome
+        self.stages = nn.ModuleList(Stage(plan, genome) for plan in genome.layout)
+        width = genome.layout[-1].width
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, genome.classes)
+        self.apply(init_weights)
+
+    @overload
+    def forward(self, images_BCHW: Tensor, trace: Literal[False] = False) -> Tensor: ...
+    @overload
+    def forward(self, images_BCHW: Tensor, trace: Literal[True]) -> tuple[Tensor, Trace]: ...
+    def forward(self, images_BCHW: Tensor, trace: bool = False) -> Tensor | tuple[Tensor, Trace]:
+        noted: Trace | None = {} if trace else None
+        logits_BK = self.forward_head(self.forward_features(images_BCHW, noted))
+        return logits_BK if noted is None else (logits_BK, noted)
+
+    def forward_features(self, images_BCHW: Tensor, trace: Trace | None = None) -> Tensor:
+        """Normalised tokens of the last stage, (B, N, C)."""
+        x = images_BCHW
+        for index, stage in enumerate(self.stages):
+            x = stage(x, trace)
+            if index < len(self.stages) - 1:
+                x = stage.image(x)  # type: ignore[operator]
+        return self.norm(x)
+
+    def forward_head(self, x_BNC: Tensor) -> Tensor:
+        """Logits (B, K) from the tokens of `forward_features`."""
+        x_BC = x_BNC[:, 0] if self.genome.pool == "token" else x_BNC.mean(1)
+        return self.head(x_BC)
+
+    @property
+    def has_auxiliaries(self) -> bool:
+        return any(isinstance(module, Auxiliary) for module in self.modules())
+
+    def set_progress(self, progress: float) -> None:
+        """Move the schedules of the auxiliaries to training progress in [0, 1]."""
+        for module in self.modules():
+            if isinstance(module, Auxiliary):
+                module.set_progress(progress)
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that weight decay would pull away from where they belong (timm's convention).
+
+        Position and class-token tables; and the maps of less-attention, whose resting point is the identity, not zero.
+        """
+        tables = {f"stages.{i}.{name}" for i in range(len(self.stages)) for name in ("token", "position")}
+        maps = {name for name, _ in self.named_parameters() if ".psi." in name or ".theta." in name}
+        return {name for name, _ in self.named_parameters() if name in tables} | maps
+
+
+@contextmanager
+def auxiliaries_on(model: nn.Module) -> Iterator[None]:
+    """Keep auxiliaries running in eval mode, to measure the accuracy before the switch to the deployed graph."""
+    sites = [module for module in model.modules() if isinstance(module, Attention)]
+    for site in sites:
+        site.auxiliary_in_eval = True
+    try:
+        yield
+    finally:
+        for site in sites:
+            site.auxiliary_in_eval = False

@@ -1,0 +1,174 @@
+"""Every registered block, in every variant listed here, obeys the same rules. A new block joins by being registered:
+its default options are tested at once, and `VARIANTS` is where its other options are added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from nas.blocks import Site, registered, spec_of
+from nas.blocks.base import Inputs, ScoreForm, Scores
+from nas.errors import GenomeError
+
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "less": [
+        {"transform": t, "path": path, **extra}
+        for t in ("dense", "low_rank", "conv", "identity")
+        for path in ("factored", "dense")
+        for extra in ({}, {"per_head": True}, {"bias": True})
+    ]
+    + [{"transform": t, "source": "weights"} for t in ("dense", "low_rank", "conv", "identity")],
+    "linear_angular": [
+        {"constant": "sum"},
+        {"constant": "mean"},
+        {"constant": "none"},
+        {"normaliser": "none"},
+        {"constant": "sum", "normaliser": "row"},
+        {"constant": "sum", "kernel": "exact"},
+    ],
+    "depthwise": [{"dimensions": 2}, {"dimensions": 2, "kernel": 5}, {"kernel": 3}],
+    "masked_softmax": [{"unit": "per_token", "epsilon": 1.0}, {"top_k": 3, "weight": 1.0}],
+}
+CASES = [
+    (slot, name, options)
+    for slot in ("core", "auxiliary", "local")
+    for name in registered(slot)
+    for options in [{}, *VARIANTS.get(name, [])]
+]
+IDS = ["-".join([name, *(f"{k}={v}" for k, v in options.items())]) for _, name, options in CASES]
+SITES = [Site((4, 4), 32, 2), Site((3, 3), 24, 4, prefix=1), Site((14, 14), 64, 1)]
+
+
+def made(slot: Any, name: str, options: dict[str, Any], site: Site) -> tuple[Any, Any, Site]:
+    """(module, config, site): with factored scores coming in where the block needs some."""
+    cls = registered(slot)[name]
+    if getattr(cls, "needs_scores", False):
+        site = site._replace(incoming=ScoreForm("factored", site.head_dim))
+    config = cls.Config.model_validate({"block": name, **options})
+    cls.check(config, site)
+    torch.manual_seed(0)
+    module = cls(config, site)
+    for parameter in module.parameters():  # away from the identity, where gradients and maps would be special
+        torch.nn.init.normal_(parameter, std=0.3)
+    return module, config, site
+
+
+def inputs(
+    site: Site, projects: str = "qkv", batch: int = 2, device: str = "cpu", dtype: Any = torch.float32
+) -> Inputs:
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int) -> torch.Tensor:
+        drawn = torch.randn(*shape, generator=generator).to(device=device, dtype=dtype)
+        return drawn.requires_grad_(device == "cpu")
+
+    shape = (batch, site.tokens, site.heads, site.head_dim)
+    parts = {part: draw(*shape) if part in projects else None for part in "qkv"}
+    scores = None
+    if site.incoming is not None:
+        factors = (draw(*shape).transpose(1, 2) for _ in "qk")
+        scores = Scores(*factors, scale=site.head_dim**-0.5)
+    x_BNC = draw(batch, site.tokens, site.width)
+    return Inputs(x_BNC, parts["q"], parts["k"], parts["v"], scores)
+
+
+def run(slot: Any, module: Any, given: Inputs) -> torch.Tensor:
+    if slot == "core":
+        y, _ = module(given)
+        return module.normalise(y)
+    if slot == "auxiliary":
+        return module(given.q_BNHD, given.k_BNHD, given.v_BNHD)[0]
+    return module(given.v_BNHD)
+
+
+def projected(slot: Any, module: Any, config: Any, site: Site) -> str:
+    return type(module).projects(config, site) if slot == "core" else {"auxiliary": "qkv", "local": "v"}[slot]
+
+
+@pytest.mark.parametrize(("slot", "name", "options"), CASES, ids=IDS)
+@pytest.mark.parametrize("site", SITES, ids=str)
+def test_shape_gradient_and_cost(slot: Any, name: str, options: dict[str, Any], site: Site) -> None:
+    module, config, site = made(slot, name, options, site)
+    given = inputs(site, projected(slot, module, config, site))
+    y = run(slot, module, given)
+    assert y.shape == (2, site.tokens, site.heads, site.head_dim)
+    assert y.isfinite().all()
+    (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
+    for label, parameter in module.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), label
+    # b_Ψ adds a constant to a row of scores, which softmax takes away again; it is felt by the next layer alone
+    dead = [n for n, p in module.named_parameters() if not p.grad.abs().sum() > 0 and not n.endswith("bias_psi")]
+    assert not dead, f"no gradient reaches {dead}"
+
+    expected = type(module).cost(config, site)
+    assert expected.params == sum(p.numel() for p in module.parameters())
+    if slot != "auxiliary":  # absent from the deployed graph, so it has no cost to compare
+        with torch.device("meta"):
+            bare = type(module)(config, site)
+        given = inputs(site, projected(slot, module, config, site), batch=1, device="meta")
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            run(slot, bare, given)
+        assert expected.macs == counter.get_total_flops() / 2
+
+
+@pytest.mark.parametrize(("slot", "name", "options"), CASES, ids=IDS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_follows_float32(slot: Any, name: str, options: dict[str, Any], dtype: torch.dtype) -> None:
+    module, config, site = made(slot, name, options, SITES[0])
+    given = inputs(site, projected(slot, module, config, site))
+    expected = run(slot, module, given)
+    module.to(dtype)
+    low = inputs(site, projected(slot, module, config, site), dtype=dtype)
+    y = run(slot, module, low)
+    assert y.dtype == dtype
+    if name == "masked_softmax":  # a threshold: an entry close to it may fall on either side
+        assert (y.float() - expected).abs().mean() < 0.02
+    else:
+        assert (y.float() - expected).norm() / expected.norm() < (0.05 if dtype == torch.bfloat16 else 0.01)
+
+
+@pytest.mark.parametrize(("slot", "name", "options"), CASES, ids=IDS)
+def test_zero_input_stays_finite(slot: Any, name: str, options: dict[str, Any]) -> None:
+    module, config, site = made(slot, name, options, SITES[0])
+    given = inputs(site, projected(slot, module, config, site))
+    with torch.no_grad():
+        for part in (given.q_BNHD, given.k_BNHD, given.v_BNHD):
+            if part is not None:
+                part.zero_()
+    y = run(slot, module, given)
+    y.sum().backward()
+    assert y.isfinite().all()
+    assert all(
+        p.grad is None or p.grad.isfinite().all() for p in (given.q_BNHD, given.k_BNHD, given.v_BNHD) if p is not None
+    )
+
+
+@pytest.mark.parametrize("slot", ["core", "auxiliary", "local"])
+def test_every_block_has_a_strict_config_and_a_header(slot: Any) -> None:
+    import sys
+
+    from pydantic import TypeAdapter
+
+    for name, cls in registered(slot).items():
+        assert cls.Config.model_config["frozen"] and cls.Config.model_config["extra"] == "forbid"
+        assert cls.Config().block == name
+        assert len(sys.modules[cls.__module__].__doc__ or "") > 200, f"{name} lacks a header with source and equation"
+        adapter: TypeAdapter[Any] = TypeAdapter(spec_of(slot))
+        for options in [{}, *VARIANTS.get(name, [])]:
+            config = adapter.validate_python({"block": name, **options})
+            assert adapter.validate_python(adapter.dump_python(config)) == config
+        with pytest.raises(GenomeError, match="unknown key"):
+            cls.Config.model_validate({"block": name}) and spec_raises(adapter, {"block": name, "no_such_option": 1})
+
+
+def spec_raises(adapter: Any, value: Any) -> None:
+    """The mistake as a genome would show it: pydantic wraps what the validator raises."""
+    from pydantic import ValidationError
+
+    try:
+        adapter.validate_python(value)
+    except ValidationError as error:
+        raise error.errors()[0]["ctx"]["error"] from None

@@ -1,0 +1,56 @@
+"""Cost by formula against torch's counter on `meta`, and against the built model; the stopwatch's conditions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from torch.utils.flop_counter import FlopCounterMode
+
+import nas
+from tests.genome.test_genome import genomes
+
+
+def counted(genome: nas.Genome) -> tuple[float, int]:
+    with torch.device("meta"):
+        served = nas.deploy(nas.build(genome))
+        images = torch.empty(1, genome.image.channels, genome.image.size, genome.image.size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        served(images)
+    return counter.get_total_flops() / 2, sum(p.numel() for p in served.parameters())
+
+
+@pytest.mark.parametrize("name", nas.list_presets())
+def test_formula_equals_counter_for_every_preset(name: str) -> None:
+    genome = nas.load_genome(name)
+    cost = nas.cost(genome)
+    assert (cost.macs, cost.params) == counted(genome)
+    assert isinstance(cost.macs, int) and isinstance(cost.params, int)
+
+
+@settings(max_examples=40, deadline=None)
+@given(genomes())
+def test_formula_equals_counter_for_any_genome(data: dict[str, Any]) -> None:
+    genome = nas.Genome.parse(data)
+    cost = nas.cost(genome)
+    assert (cost.macs, cost.params) == counted(genome)
+    assert cost.macs == sum(layer.macs for layer in cost.layers)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "gmacs"), [("deit_tiny", 5.717e6, 1.254), ("castling_deit_tiny", 5.711e6, 1.137)]
+)
+def test_anchors_from_the_papers(name: str, params: float, gmacs: float) -> None:
+    cost = nas.cost(name)
+    assert cost.params == pytest.approx(params, rel=1e-3) and cost.macs == pytest.approx(gmacs * 1e9, rel=1e-3)
+
+
+def test_throughput_states_its_conditions() -> None:
+    before = torch.get_num_threads()
+    measured = nas.throughput(nas.build("lavit_digits"), batch_size=16, threads=1, seconds=0.05)
+    assert torch.get_num_threads() == before
+    assert (measured.device, measured.dtype, measured.threads, measured.batch_size) == ("cpu", "float32", 1, 16)
+    assert measured.batches >= 5
+    assert measured.images_per_second == pytest.approx(16 / measured.median_seconds)

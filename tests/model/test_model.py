@@ -1,0 +1,124 @@
+"""Genome → module: shapes, traces, auxiliaries, weights, deploy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+import nas
+from nas.blocks import Scores
+from nas.errors import GenomeError
+from nas.model import Model, auxiliaries_on
+
+SMALL = ["lavit_digits", "castling_digits", "mixed_digits"]
+
+
+def images(model: Model, batch: int = 3) -> torch.Tensor:
+    image = model.genome.image
+    return torch.randn(batch, image.channels, image.size, image.size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", nas.list_presets())
+def test_every_preset_gives_logits_on_meta(name: str) -> None:
+    with torch.device("meta"):
+        model = nas.build(name)
+        image = model.genome.image
+        logits = model(torch.empty(2, image.channels, image.size, image.size))
+    assert logits.shape == (2, model.genome.classes)
+
+
+def test_a_less_layer_projects_values_alone() -> None:
+    layers = nas.build("lavit_digits").stages[0].layers
+    widths = [layer.attention.qkv.out_features // layer.attention.qkv.in_features for layer in layers]  # type: ignore[union-attr]
+    assert widths == [3, 3, 1]
+
+
+def test_trace_names_scores_and_mask_mass() -> None:
+    model = nas.build("castling_digits")
+    logits, trace = model(images(model), trace=True)
+    assert logits.shape == (3, 10)
+    assert isinstance(trace["stages.1.layers.2.scores"], Scores)
+    assert 0 < trace["stages.0.layers.0.mask_mass"] <= 1
+    model.eval()
+    _, trace = model(images(model), trace=True)
+    assert not [name for name in trace if name.endswith("mask_mass")]  # absent from the deployed graph
+
+
+def test_gradients_reach_every_parameter() -> None:
+    for name in SMALL:
+        model = nas.build(name)
+        model(images(model)).square().sum().backward()
+        still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+        assert not still, f"{name}: no gradient reaches {still}"
+
+
+def test_auxiliaries_run_in_training_and_on_request_and_leave_with_progress() -> None:
+    model = nas.build("castling_digits")
+    x = images(model)
+    training = model(x)
+    model.eval()
+    plain = model(x)
+    with auxiliaries_on(model):
+        asked = model(x)
+    torch.testing.assert_close(asked, training)
+    assert (plain - training).abs().max() > 1e-4
+    torch.testing.assert_close(model(x), plain, rtol=0, atol=0)
+    model.set_progress(1.0)
+    torch.testing.assert_close(model.train()(x), plain)  # the annealed weight has emptied the branch: no jump
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_deploy_removes_auxiliaries_and_folds_scales(name: str) -> None:
+    genome = nas.load_genome(name).edit({"layer_scale": 0.3, "drop_path": 0.2})
+    model = nas.build(genome)
+    served = nas.deploy(model)
+    torch.testing.assert_close(served(images(model)), model.eval()(images(model)), rtol=1e-4, atol=1e-5)
+    assert sum(p.numel() for p in served.parameters()) == nas.cost(genome).params
+    assert not served.has_auxiliaries
+    assert not [m for m in served.modules() if type(m).__name__ in ("DropPath", "LayerScale")]
+
+
+def test_deploy_refuses_a_graph_that_computes_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib
+
+    home = importlib.import_module("nas.model.deploy")
+    monkeypatch.setattr(home, "_folded", lambda scale, linear: torch.nn.Identity())  # a fold that forgets the scale
+    model = nas.build(nas.load_genome("lavit_digits").edit({"layer_scale": 0.3}))
+    with pytest.raises(home.DeployError, match="differ"):
+        nas.deploy(model)
+
+
+def test_weights_travel_with_the_genome(tmp_path: Path) -> None:
+    model = nas.build("lavit_digits").eval()
+    genome_file = tmp_path / "w1.yaml"
+    genome_file.write_text(model.genome.to_yaml())
+    safetensors.torch.save_file(model.state_dict(), tmp_path / "w1.safetensors")
+    again = nas.build(genome_file, weights=True).eval()
+    torch.testing.assert_close(again(images(model)), model(images(model)), rtol=0, atol=0)
+
+    other = nas.build(genome_file, weights=True, num_classes=3).eval()
+    assert other(images(model)).shape == (3, 3)
+    torch.testing.assert_close(
+        other.forward_features(images(model)), model.forward_features(images(model)), rtol=0, atol=0
+    )
+
+    with pytest.raises(GenomeError, match="another genome"):
+        nas.build("castling_digits", weights=tmp_path / "w1.safetensors")
+    (tmp_path / "w1.safetensors").write_bytes(b"not weights")
+    with pytest.raises(GenomeError, match=r"w1\.safetensors: weights cannot be read"):
+        nas.build(genome_file, weights=True)
+
+
+def test_no_weight_decay_names_exist() -> None:
+    model = nas.build("lavit_digits")
+    names = model.no_weight_decay()
+    assert names <= {name for name, _ in model.named_parameters()}
+    assert "stages.0.position" in names and any(".psi." in name for name in names)
+
+
+def test_unknown_preset_suggests_the_nearest() -> None:
+    with pytest.raises(GenomeError, match="did you mean lavit_digits"):
+        nas.build("lavit_digit")

@@ -1,0 +1,68 @@
+"""The diagonal loss: the printed formula written out, its closed and chunked forms, and what each variant rewards."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nas.blocks import Scores
+from nas.genome.schema import Diagonal
+from nas.train import diagonal
+from nas.train.diagonal import diagonal_loss
+
+SCALE, N = 0.3, 12
+
+
+def factors() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(2, 3, N, 8, generator=generator, dtype=torch.float32).requires_grad_() for _ in "qk")
+    return q, k
+
+
+def written_out(a: torch.Tensor, variant: str) -> torch.Tensor:
+    """One matrix (N, N), term by term."""
+    total = torch.zeros(())
+    for i in range(N):
+        excess = (N - 1) * a[i, i] - (a[i].sum() - a[i, i])
+        total = total + {"printed": excess, "flipped": -excess}.get(variant, torch.relu(-excess))
+        for j in range(N):
+            apart = a[i, j] - a[j, i]
+            total = total + (apart**2 if variant == "frobenius" else apart.abs())
+    return total / N**2
+
+
+@pytest.mark.parametrize("variant", ["printed", "flipped", "hinge", "frobenius"])
+@pytest.mark.parametrize("matrix", ["scores", "weights"])
+def test_every_form_equals_the_formula(variant: str, matrix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k = factors()
+    factored = Scores(q, k, SCALE, reused=True)
+    config = Diagonal(variant=variant, matrix=matrix)  # type: ignore[arg-type]
+    full = (factored.weights() if matrix == "weights" else factored.dense()).flatten(0, 1)
+    expected = torch.stack([written_out(a, variant) for a in full]).mean()
+    expected_grad = torch.autograd.grad(expected, (q, k), retain_graph=True)
+    for form in (factored, Scores(matrix_BHNN=factored.dense(), reused=True)):
+        for chunk in (2**24, 2 * 3 * N * 5):  # all rows at once, five at a time
+            monkeypatch.setattr(diagonal, "_CHUNK", chunk)
+            loss = diagonal_loss({"a.scores": form}, config)
+            torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(
+                torch.autograd.grad(loss, (q, k), retain_graph=True), expected_grad, rtol=1e-3, atol=1e-6
+            )
+
+
+def test_printed_rewards_what_the_name_forbids() -> None:
+    """On softmaxed rows the printed sign prefers uniform attention to a pure diagonal; the flipped one does not."""
+    eye, uniform = torch.eye(N)[None, None], torch.full((1, 1, N, N), 1 / N)
+
+    def loss(a: torch.Tensor, variant: str) -> float:
+        trace = {"a": Scores(matrix_BHNN=a, softmaxed=True, reused=True)}
+        return diagonal_loss(trace, Diagonal(variant=variant)).item()  # type: ignore[arg-type]
+
+    assert loss(eye, "printed") > loss(uniform, "printed")
+    assert loss(eye, "flipped") < loss(uniform, "flipped")
+    assert loss(eye, "hinge") == loss(uniform, "hinge") == pytest.approx(0, abs=1e-6)
+
+
+def test_only_reused_scores_count() -> None:
+    q, k = factors()
+    assert diagonal_loss({"a": Scores(q, k, SCALE)}, Diagonal(variant="hinge")).item() == 0
