@@ -52,7 +52,8 @@ class Site(NamedTuple):
     width: int
     heads: int
     prefix: int = 0
-    incoming: ScoreForm | None = None
+    incoming: ScoreForm | None = None  # scores that the layers before hand on
+    residual: ScoreForm | None = None  # scores of the stage before, brought to this grid (attention residual)
 
     @property
     def tokens(self) -> int:
@@ -113,6 +114,8 @@ class Inputs:
     k_BNHD: Tensor | None
     v_BNHD: Tensor | None
     scores: Scores | None = None  # of the latest layer of this stage that made or mapped scores
+    mixed_BNC: Tensor | None = None  # what the attention of the layer before answered, after its projection
+    residual: Scores | None = None  # added to the scores of a stage's first layer
 
 
 class Block(nn.Module):
@@ -136,7 +139,9 @@ class Core(Block):
     """`forward(inputs) -> (y_BNHD, scores)`: token mixing, and what it hands on to the next layer of the stage."""
 
     slot = "core"
-    needs_scores: ClassVar[bool] = False
+    needs: ClassVar[Literal["", "scores", "mixed"]] = ""  # of the layers before, in the same stage
+    takes_residual: ClassVar[bool] = False  # adds an attention residual to its scores
+    projects_out: ClassVar[bool] = True  # whether the layer merges heads with an output projection
 
     @classmethod
     def projects(cls, config: Any, site: Site) -> str:

@@ -33,7 +33,7 @@ from nas.errors import GenomeError
 
 @block("less")
 class Less(Core):
-    needs_scores = True
+    needs = "scores"
 
     class Config(BlockConfig):
         block: Literal["less"] = "less"

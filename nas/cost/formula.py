@@ -5,19 +5,22 @@ FLOPs; softmax, norms, activations, additions are not counted. Equal to torch's 
 device (tests hold every preset and every block to that).
 
     patch embedding   h·w · k² · C_in · C         layer   N·C·(p + 1)·C + core + local + 2·N·C·hidden
-    (p of q, k, v are projected; N = h·w + prefix tokens; head: C·classes)
+    (p of q, k, v are projected, and the output unless the core does without; N = h·w + prefix tokens; head: C·classes)
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from nas.blocks import BlockConfig, Cost, Site, registered
 from nas.genome import Genome, load_genome
 from nas.genome.layout import LayerPlan, StagePlan
+from nas.model.embed import stem_widths
+from nas.model.residual import attention_residual_cost
 
 
 @dataclass(frozen=True)
@@ -47,27 +50,46 @@ def cost(source: str | Path | dict[str, Any] | Genome) -> GenomeCost:
     genome = load_genome(source)
     layers = []
     for stage in genome.layout:
-        embed = _embed(stage, genome.position == "absolute")
-        layers.append(LayerCost(f"{stage.name}.embed", *embed))
+        layers.append(LayerCost(f"{stage.name}.embed", *_embed(stage, genome)))
+        if stage.source is not None:
+            layers.append(LayerCost(f"{stage.name}.residual", *attention_residual_cost(stage)))
         for plan in stage.layers:
-            layers.append(LayerCost(plan.name, *_layer(plan, genome.qkv_bias)))
+            layers.append(LayerCost(plan.name, *_layer(plan, stage.mlp, genome)))
     width = genome.layout[-1].width
     layers.append(LayerCost("head", width * genome.classes, (width + 1) * genome.classes + 2 * width))
     return GenomeCost(sum(part.macs for part in layers), sum(part.params for part in layers), tuple(layers))
 
 
-def _embed(stage: StagePlan, position: bool) -> Cost:
-    weights = stage.kernel**2 * stage.channels * stage.width
-    tables = (stage.prefix + position * stage.tokens) * stage.width
-    return Cost(stage.grid[0] * stage.grid[1] * weights, weights + stage.width + tables)
+def _embed(stage: StagePlan, genome: Genome) -> Cost:
+    """Embedding, its norm, class token and position; and the norm at the stage's end, which is no layer's."""
+    is_first, is_last = stage.name == "stages.0", stage.name == f"stages.{len(genome.stages) - 1}"
+    pixels = stage.grid[0] * stage.grid[1]
+    if genome.stem == "conv" and is_first:
+        widths = stem_widths(stage)
+        weights = [9 * before * after for before, after in pairwise(widths)]
+        macs = sum(w * pixels * 4**i for i, w in enumerate(reversed(weights)))
+        params = sum(weights) + sum(widths[1:])  # batch norms are folded into biases
+    else:
+        params = stage.kernel**2 * stage.channels * stage.width
+        macs = pixels * params
+        params += stage.width
+    tables = stage.prefix + (genome.position == "absolute") * stage.tokens
+    norms = 2 * genome.embed_norm + 2 * (genome.stage_norm and not is_last)
+    return Cost(macs, params + (tables + norms) * stage.width)
 
 
-def _layer(plan: LayerPlan, qkv_bias: bool) -> Cost:
-    total = _linears(
-        plan.site, registered("core")[plan.core.block].projects(plan.core, plan.site), plan.hidden, qkv_bias
-    )
+def _layer(plan: LayerPlan, mlp: str, genome: Genome) -> Cost:
+    core = registered("core")[plan.core.block]
+    projected = len(core.projects(plan.core, plan.site))
+    total = _linears(plan.site, projected, core.projects_out, plan.hidden, genome.qkv_bias)
     total += _block("core", plan.core, plan.site)
-    return total + _block("local", plan.local, plan.site) if plan.local else total
+    if plan.local:
+        total += _block("local", plan.local, plan.site)
+    if mlp == "depthwise":
+        total += Cost(9 * (plan.site.tokens - plan.site.prefix) * plan.hidden, 10 * plan.hidden)
+    if genome.layer_scale and not core.projects_out:
+        total += Cost(0, plan.site.width)  # nothing to fold the scale into
+    return total
 
 
 @lru_cache(maxsize=65536)
@@ -75,9 +97,9 @@ def _block(slot: Any, config: BlockConfig, site: Site) -> Cost:
     return registered(slot)[config.block].cost(config, site)
 
 
-def _linears(site: Site, projects: str, hidden: int, qkv_bias: bool) -> Cost:
+def _linears(site: Site, projected: int, out: bool, hidden: int, qkv_bias: bool) -> Cost:
     """Projections, MLP and norms. Layer scales are folded into the projections of the deployed graph."""
-    c, p = site.width, len(projects)
-    macs = site.tokens * c * ((p + 1) * c + 2 * hidden)
-    params = p * c * (c + qkv_bias) + c * (c + 1) + c * hidden * 2 + hidden + c + 4 * c
+    c = site.width
+    macs = site.tokens * c * ((projected + out) * c + 2 * hidden)
+    params = projected * c * (c + qkv_bias) + out * c * (c + 1) + c * hidden * 2 + hidden + c + 4 * c
     return Cost(macs, params)

@@ -44,6 +44,8 @@ def _set(node: Any, full: Any, keys: list[str], value: Any, path: str) -> None:
         node[key] = value
         return
     child = node.get(key, copy.deepcopy(_child(full, key)))  # a part left at its default becomes explicit
+    if child is None and "patch" in node:  # of a stage written in short
+        child = {"core": "softmax", "tail": "less"}.get(key)
     child = _opened(child, key)
     if not isinstance(child, (dict, list)):
         found = "not set" if child is None else f"the plain value {child!r}"

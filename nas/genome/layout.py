@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from nas.blocks import BlockConfig, Site, registered
+from nas.blocks.base import ScoreForm
 from nas.errors import GenomeError
 
 if TYPE_CHECKING:
@@ -29,7 +30,11 @@ class LayerPlan(NamedTuple):
 
 
 class StagePlan(NamedTuple):
-    """One stage: a patch embedding (a convolution from `channels` to `width`), then its layers on `grid`."""
+    """One stage: a patch embedding (a convolution from `channels` to `width`), then its layers on `grid`.
+
+    With an attention residual, `source` is where the last layer of the stage before stands, `source.incoming` the form
+    of the scores it hands on, and `residual` the form in which they arrive here.
+    """
 
     name: str
     channels: int
@@ -38,6 +43,10 @@ class StagePlan(NamedTuple):
     stride: int
     grid: tuple[int, int]
     prefix: int
+    attention_residual: str
+    source: Site | None
+    residual: ScoreForm | None
+    mlp: str
     layers: tuple[LayerPlan, ...]
 
     @property
@@ -57,6 +66,7 @@ def layout_of(genome: Genome) -> Layout:
     plans: list[StagePlan] = []
     side, channels = genome.image.size, genome.image.channels
     rates = _drop_path_rates(genome)
+    last: Site | None = None  # where the stage before ended
     for index, stage in enumerate(genome.stages):
         path = f"stages.{index}"
         side = _side_after(stage, side, path)
@@ -66,8 +76,22 @@ def layout_of(genome: Genome) -> Layout:
             raise GenomeError(message, path=f"{path}.heads")
         prefix = int(genome.pool == "token" and index == len(genome.stages) - 1)
         kernel = stage.kernel or stage.patch
-        head = StagePlan(path, channels, stage.width, kernel, stage.patch, (side, side), prefix, ())
-        plans.append(head._replace(layers=_layers(stage, head, rates)))
+        plan = StagePlan(
+            name=path,
+            channels=channels,
+            width=stage.width,
+            kernel=kernel,
+            stride=stage.patch,
+            grid=(side, side),
+            prefix=prefix,
+            attention_residual=stage.attention_residual,
+            source=last if stage.attention_residual != "none" else None,
+            residual=_residual_form(stage, last, path),
+            mlp=stage.mlp,
+            layers=(),
+        )
+        layers, last = _layers(stage, plan, rates)
+        plans.append(plan._replace(layers=layers))
         channels = stage.width
     return tuple(plans)
 
@@ -77,6 +101,8 @@ def _side_after(stage: Stage, side: int, path: str) -> int:
         raise GenomeError(
             f"kernel {stage.kernel} is smaller than patch {stage.patch}: pixels would be skipped", path=f"{path}.kernel"
         )
+    if stage.kernel is not None and stage.kernel > stage.patch and stage.kernel % 2 == 0:
+        raise GenomeError(f"an overlapping kernel is odd, found {stage.kernel}", path=f"{path}.kernel")
     if side % stage.patch:
         raise GenomeError(f"patch {stage.patch} does not divide the side {side} of what comes in", path=f"{path}.patch")
     return side // stage.patch
@@ -87,26 +113,47 @@ def _drop_path_rates(genome: Genome) -> list[float]:
     return [genome.drop_path * i / max(1, depth - 1) for i in reversed(range(depth))]  # popped from the end
 
 
-def _layers(stage: Stage, plan: StagePlan, rates: list[float]) -> tuple[LayerPlan, ...]:
+def _residual_form(stage: Stage, last: Site | None, path: str) -> ScoreForm | None:
+    """The form in which the scores of the stage before arrive: heads × features where they stay factored."""
+    if stage.attention_residual == "none":
+        return None
+    path = f"{path}.attention_residual"
+    if last is None or last.incoming is None or last.incoming.kind == "weights":
+        raise GenomeError("the stage before hands on no pre-softmax scores for an attention residual", path=path)
+    if stage.attention_residual == "flat":
+        return ScoreForm("dense")
+    if last.incoming.kind == "dense":
+        message = "the stage before hands on a dense matrix; separable needs factored scores (less with path: factored)"
+        raise GenomeError(message, path=path)
+    return ScoreForm("factored", last.heads * last.incoming.features)
+
+
+def _layers(stage: Stage, plan: StagePlan, rates: list[float]) -> tuple[tuple[LayerPlan, ...], Site]:
+    """The layers, and the site after the last of them: its `incoming` is what the stage hands on."""
     layers: list[LayerPlan] = []
-    site = Site(plan.grid, plan.width, stage.heads, plan.prefix)
+    site = Site(plan.grid, plan.width, stage.heads, plan.prefix, residual=plan.residual)
     hidden = int(plan.width * stage.mlp_ratio)
     for key, run in stage.runs():
         for _ in range(run.repeat):
-            _check(f"{plan.name}.{key}", run, site)
+            _check(f"{plan.name}.{key}", run, site, first=not layers)
             name = f"{plan.name}.layers.{len(layers)}"
             layers.append(LayerPlan(name, site, run.core, run.auxiliary, run.local, hidden, rates.pop()))
             made = registered("core")[run.core.block].outgoing(run.core, site)
-            site = site._replace(incoming=made or site.incoming)
-    return tuple(layers)
+            site = site._replace(incoming=made or site.incoming, residual=None)
+    return tuple(layers), site
 
 
-def _check(path: str, run: Run, site: Site) -> None:
+def _check(path: str, run: Run, site: Site, first: bool) -> None:
     """`path` leads to the run, or to the stage's `core`/`tail` where the stage is written in short."""
     short = ".layers." not in path
     core_path, other = (path, path.rpartition(".")[0]) if short else (f"{path}.core", path)
     core = registered("core")[run.core.block]
-    if core.needs_scores and site.incoming is None:
+    if core.needs == "mixed" and first:
+        raise GenomeError(f"{run.core.block} reuses what the layer before answered, and there is none", path=core_path)
+    if site.residual is not None and not core.takes_residual:
+        message = f"the attention residual is added to softmax scores, and the first layer is {run.core.block}"
+        raise GenomeError(message, path=core_path)
+    if core.needs == "scores" and site.incoming is None:
         raise GenomeError(
             f"{run.core.block} reuses the attention scores of a layer before it in the same stage, and there is none; "
             "let the stage begin with softmax (split of at least 1)",

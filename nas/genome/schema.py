@@ -80,6 +80,10 @@ class Stage(_Part):
     width: int = Field(ge=1)
     heads: int = Field(ge=1)
     mlp_ratio: float = Field(4.0, gt=0)
+    mlp: Literal["plain", "depthwise"] = Field("plain", description="depthwise: a 3×3 convolution inside (PVTv2)")
+    attention_residual: Literal["none", "flat", "separable"] = Field(
+        "none", description="LaViT: scores of the stage before, added to those of this stage's first layer"
+    )
     depth: int | None = Field(None, ge=1)
     split: int | None = Field(
         None, ge=0, description="how many of the first layers take `core`; the others take `tail`"
@@ -153,6 +157,11 @@ class Genome(_Part):
     stages: tuple[Stage, ...] = Field(min_length=1)
     position: Literal["absolute", "none"] = Field("absolute", description="learned, added at the start of each stage")
     pool: Literal["mean", "token"] = Field("mean", description="token: a class token that enters in the last stage")
+    stem: Literal["patch", "conv"] = Field(
+        "patch", description="conv: the first embedding as stride-2 3×3 convolutions"
+    )
+    embed_norm: bool = Field(False, description="a norm after each patch embedding (PVT)")
+    stage_norm: bool = Field(False, description="a norm at the end of each stage, not of the last alone (PVTv2)")
     qkv_bias: bool = True
     layer_scale: float | None = Field(None, gt=0, description="initial value; null for none")
     drop_path: float = Field(0.0, ge=0, lt=1, description="of the last layer; rises linearly with depth")
@@ -175,7 +184,7 @@ class Genome(_Part):
         full = {
             "layout": [_plain(stage) for stage in self.layout],
             "loss": diagonal.model_dump() if diagonal.active else None,
-            **self.model_dump(include={"classes", "position", "pool", "qkv_bias", "layer_scale"}),
+            **self.model_dump(exclude={"name", "notes", "image", "stages", "drop_path", "loss"}),
         }
         return hashlib.sha256(json.dumps(full, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -1,7 +1,7 @@
 """Deploy: a function from a trained model to the model that is served, checked on a sample.
 
-Auxiliaries and stochastic depth go, layer scales are folded into the projections before them. Cost and throughput are
-always those of this graph. The check compares logits with the original in eval mode (auxiliaries off) on random images:
+Auxiliaries and stochastic depth go, layer scales and the stem's batch norms are folded into what is before them. Cost
+and throughput are always those of this graph. The check compares logits with the original in eval mode (auxiliaries off) on random images:
 folding may move them by rounding, nothing else may move them at all.
 """
 
@@ -13,6 +13,7 @@ import torch
 from timm.layers import LayerScale
 from torch import nn
 
+from nas.model.embed import ConvNorm
 from nas.model.layer import Layer
 from nas.model.pyramid import Model
 
@@ -31,11 +32,13 @@ def deploy(model: Model, *, tolerance: float = 1e-4) -> Model:
     training = model.training
     served = copy.deepcopy(model).eval()
     for module in served.modules():
+        if isinstance(module, ConvNorm):
+            module.fuse()
         if isinstance(module, Layer):
             module.attention.auxiliary = None
             module.drop1 = module.drop2 = nn.Identity()
             module.scale1 = _folded(module.scale1, module.attention.proj)
-            module.scale2 = _folded(module.scale2, module.mlp.fc2)  # type: ignore[arg-type]
+            module.scale2 = _folded(module.scale2, module.mlp.fc2)
     image, parameter = model.genome.image, next(model.parameters())
     if parameter.device.type != "meta":  # a model without values has nothing to compare
         generator = torch.Generator().manual_seed(0)
@@ -50,8 +53,10 @@ def deploy(model: Model, *, tolerance: float = 1e-4) -> Model:
     return served
 
 
-def _folded(scale: nn.Module, linear: nn.Linear) -> nn.Module:
+def _folded(scale: nn.Module, linear: nn.Module) -> nn.Module:
     if isinstance(scale, LayerScale):
+        if not isinstance(linear, nn.Linear):
+            return scale  # a core without an output projection keeps its scale
         linear.weight.mul_(scale.gamma[:, None])
         linear.bias.mul_(scale.gamma)
     return nn.Identity()

@@ -12,17 +12,26 @@ Legend: B batch, N tokens, C width, H heads, D = C/H.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from timm.layers import DropPath, LayerScale, Mlp
+from timm.layers import DropPath, LayerScale
 from torch import Tensor, nn
 
 from nas.blocks import Scores, registered
 from nas.blocks.base import Inputs
 from nas.genome.layout import LayerPlan
+from nas.model.mlp import Mlp
 
 Trace = dict[str, Any]
+
+
+class Carry(NamedTuple):
+    """What travels from layer to layer of a stage beside the tokens (see `Inputs` for each)."""
+
+    scores: Scores | None = None
+    mixed_BNC: Tensor | None = None
+    residual: Scores | None = None
 
 
 class Attention(nn.Module):
@@ -40,16 +49,16 @@ class Attention(nn.Module):
             registered("auxiliary")[plan.auxiliary.block](plan.auxiliary, site) if plan.auxiliary else None
         )
         self.local = registered("local")[plan.local.block](plan.local, site) if plan.local else None
-        self.proj = nn.Linear(site.width, site.width)
+        self.proj = nn.Linear(site.width, site.width) if core.projects_out else nn.Identity()
         self.auxiliary_in_eval = False
 
-    def forward(self, x_BNC: Tensor, scores: Scores | None) -> tuple[Tensor, Scores | None, Tensor | None]:
+    def forward(self, x_BNC: Tensor, carry: Carry) -> tuple[Tensor, Scores | None, Tensor | None]:
         """(y_BNC, scores for the next layer, attention mass in the auxiliary if it ran)."""
         parts: dict[str, Tensor] = {}
         if self.qkv is not None:
             shape = (len(self.projects), self.heads, self.head_dim)
             parts = dict(zip(self.projects, self.qkv(x_BNC).unflatten(2, shape).unbind(2), strict=True))
-        inputs = Inputs(x_BNC, parts.get("q"), parts.get("k"), parts.get("v"), scores)
+        inputs = Inputs(x_BNC, parts.get("q"), parts.get("k"), parts.get("v"), *carry)
         y_BNHD, scores = self.core(inputs)
         mass = None
         if self.auxiliary is not None and (self.training or self.auxiliary_in_eval):
@@ -64,7 +73,7 @@ class Attention(nn.Module):
 class Layer(nn.Module):
     """Attention and MLP, each behind a norm and inside a residual."""
 
-    def __init__(self, plan: LayerPlan, *, qkv_bias: bool, layer_scale: float | None):
+    def __init__(self, plan: LayerPlan, *, mlp: str, qkv_bias: bool, layer_scale: float | None):
         super().__init__()
         width = plan.site.width
         self.name = plan.name
@@ -73,12 +82,12 @@ class Layer(nn.Module):
         self.scale1: nn.Module = LayerScale(width, layer_scale) if layer_scale else nn.Identity()
         self.drop1: nn.Module = DropPath(plan.drop_path) if plan.drop_path else nn.Identity()
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width, plan.hidden)
+        self.mlp = Mlp(width, plan.hidden, plan.site if mlp == "depthwise" else None)
         self.scale2: nn.Module = LayerScale(width, layer_scale) if layer_scale else nn.Identity()
         self.drop2: nn.Module = DropPath(plan.drop_path) if plan.drop_path else nn.Identity()
 
-    def forward(self, x_BNC: Tensor, scores: Scores | None, trace: Trace | None = None) -> tuple[Tensor, Scores | None]:
-        y_BNC, made, mass = self.attention(self.norm1(x_BNC), scores)
+    def forward(self, x_BNC: Tensor, carry: Carry, trace: Trace | None = None) -> tuple[Tensor, Carry]:
+        y_BNC, made, mass = self.attention(self.norm1(x_BNC), carry)
         if trace is not None:
             if made is not None:
                 trace[f"{self.name}.scores"] = made
@@ -86,7 +95,7 @@ class Layer(nn.Module):
                 trace[f"{self.name}.mask_mass"] = mass
         x_BNC = x_BNC + self.drop1(self.scale1(y_BNC))
         x_BNC = x_BNC + self.drop2(self.scale2(self.mlp(self.norm2(x_BNC))))
-        return x_BNC, made or scores
+        return x_BNC, Carry(made or carry.scores, y_BNC)
 
 
 def init_weights(module: nn.Module) -> None:

@@ -7,7 +7,7 @@ Decisions:
   kernel overlaps (PVTv2);
 - position embeddings are learned, one table a stage, so a model is tied to its image size;
 - the class token, where there is one, enters in the last stage (PVT; with one stage: ViT, DeiT);
-- scores are reused within a stage alone: N changes between stages;
+- scores are reused within a stage alone, N changes between stages; an attention residual leads them across;
 - tokens stay in (B, N, C) memory from the patch embedding to the head.
 
 Legend: B batch, N tokens, C width, hw grid, K classes.
@@ -25,35 +25,43 @@ from torch import Tensor, nn
 from nas.blocks import Auxiliary, Scores
 from nas.genome import Genome
 from nas.genome.layout import StagePlan
-from nas.model.layer import Attention, Layer, Trace, init_weights
+from nas.model.embed import Embed
+from nas.model.layer import Attention, Carry, Layer, Trace, init_weights
+from nas.model.residual import attention_residual
 
 
 class Stage(nn.Module):
-    """Patch embedding, position, layers. `forward` takes an image (B, C', h', w') and gives tokens (B, N, C)."""
+    """Patch embedding, position, layers: an image (B, C', h', w') to tokens (B, N, C)."""
 
-    def __init__(self, plan: StagePlan, genome: Genome):
+    def __init__(self, plan: StagePlan, genome: Genome, *, first: bool, last: bool):
         super().__init__()
         self.grid, self.prefix = plan.grid, plan.prefix
-        self.embed = nn.Conv2d(plan.channels, plan.width, plan.kernel, plan.stride, plan.padding)
+        self.embed = Embed(plan, conv_stem=genome.stem == "conv" and first, norm=genome.embed_norm)
+        self.residual = attention_residual(plan)
         self.token = nn.Parameter(torch.zeros(1, 1, plan.width)) if plan.prefix else None
         self.position = nn.Parameter(torch.zeros(1, plan.tokens, plan.width)) if genome.position == "absolute" else None
         self.layers = nn.ModuleList(
-            Layer(layer, qkv_bias=genome.qkv_bias, layer_scale=genome.layer_scale) for layer in plan.layers
+            Layer(layer, mlp=plan.mlp, qkv_bias=genome.qkv_bias, layer_scale=genome.layer_scale)
+            for layer in plan.layers
         )
+        self.norm = nn.LayerNorm(plan.width, eps=1e-6) if genome.stage_norm and not last else nn.Identity()
         for table in (self.token, self.position):
             if table is not None:
                 nn.init.trunc_normal_(table, std=0.02)
 
-    def forward(self, x_BChw: Tensor, trace: Trace | None = None) -> Tensor:
-        x_BNC = self.embed(x_BChw).flatten(2).transpose(1, 2).contiguous()
+    def forward(
+        self, x_BChw: Tensor, before: Scores | None = None, trace: Trace | None = None
+    ) -> tuple[Tensor, Scores | None]:
+        """`before`: the last scores of the stage before, for the attention residual. Answers tokens and last scores."""
+        x_BNC = self.embed(x_BChw)
         if self.token is not None:
             x_BNC = torch.cat((self.token.expand(len(x_BNC), -1, -1), x_BNC), 1)
         if self.position is not None:
             x_BNC = x_BNC + self.position
-        scores: Scores | None = None
+        carry = Carry(residual=self.residual(before) if self.residual is not None else None)
         for layer in self.layers:
-            x_BNC, scores = layer(x_BNC, scores, trace)
-        return x_BNC
+            x_BNC, carry = layer(x_BNC, carry, trace)
+        return self.norm(x_BNC), carry.scores
 
     def image(self, x_BNC: Tensor) -> Tensor:
         """Tokens as a feature map (B, C, h, w), prefix tokens left out."""
@@ -70,7 +78,10 @@ class Model(nn.Module):
     def __init__(self, genome: Genome):
         super().__init__()
         self.genome = genome
-        self.stages = nn.ModuleList(Stage(plan, genome) for plan in genome.layout)
+        last = len(genome.stages) - 1
+        self.stages = nn.ModuleList(
+            Stage(plan, genome, first=i == 0, last=i == last) for i, plan in enumerate(genome.layout)
+        )
         width = genome.layout[-1].width
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, genome.classes)
@@ -87,9 +98,9 @@ class Model(nn.Module):
 
     def forward_features(self, images_BCHW: Tensor, trace: Trace | None = None) -> Tensor:
         """Normalised tokens of the last stage, (B, N, C)."""
-        x = images_BCHW
+        x, scores = images_BCHW, None
         for index, stage in enumerate(self.stages):
-            x = stage(x, trace)
+            x, scores = stage(x, scores, trace)
             if index < len(self.stages) - 1:
                 x = stage.image(x)  # type: ignore[operator]
         return self.norm(x)

@@ -21,6 +21,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         for extra in ({}, {"per_head": True}, {"bias": True})
     ]
     + [{"transform": t, "source": "weights"} for t in ("dense", "low_rank", "conv", "identity")],
+    "softmax": [{"relative": True}],
     "linear_angular": [
         {"constant": "sum"},
         {"constant": "mean"},
@@ -45,7 +46,7 @@ SITES = [Site((4, 4), 32, 2), Site((3, 3), 24, 4, prefix=1), Site((14, 14), 64, 
 def made(slot: Any, name: str, options: dict[str, Any], site: Site) -> tuple[Any, Any, Site]:
     """(module, config, site): with factored scores coming in where the block needs some."""
     cls = registered(slot)[name]
-    if getattr(cls, "needs_scores", False):
+    if getattr(cls, "needs", "") == "scores":
         site = site._replace(incoming=ScoreForm("factored", site.head_dim))
     config = cls.Config.model_validate({"block": name, **options})
     cls.check(config, site)

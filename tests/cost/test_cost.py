@@ -39,6 +39,16 @@ def test_formula_equals_counter_for_any_genome(data: dict[str, Any]) -> None:
     assert cost.macs == sum(layer.macs for layer in cost.layers)
 
 
+@pytest.mark.parametrize("form", ["flat", "separable"])
+def test_formula_counts_the_attention_residual(form: str) -> None:
+    genome = nas.load_genome("lavit_digits").edit(
+        {"stages.1.attention_residual": form, "stages.0.tail.path": "factored"}
+    )
+    cost = nas.cost(genome)
+    assert (cost.macs, cost.params) == counted(genome)
+    assert "stages.1.residual" in {layer.name for layer in cost.layers}
+
+
 @pytest.mark.parametrize(
     ("name", "params", "gmacs"), [("deit_tiny", 5.717e6, 1.254), ("castling_deit_tiny", 5.711e6, 1.137)]
 )

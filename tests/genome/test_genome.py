@@ -58,6 +58,9 @@ runs = st.tuples(asking, st.lists(st.one_of(asking, reusing), max_size=3)).map(l
 def stages(draw: Any, first: bool) -> dict[str, Any]:
     heads = draw(st.sampled_from([1, 2, 4]))
     stage: dict[str, Any] = {"patch": 2 if first else draw(st.sampled_from([1, 2])), "width": 8 * heads, "heads": heads}
+    stage |= {"mlp": draw(st.sampled_from(["plain", "depthwise"]))}
+    if stage["patch"] == 2 and draw(st.booleans()):
+        stage |= {"kernel": 3}
     if draw(st.booleans()):
         return stage | {"layers": draw(runs)}
     depth = draw(st.integers(1, 4))
@@ -73,6 +76,11 @@ def genomes(draw: Any) -> dict[str, Any]:
         "classes": draw(st.integers(1, 20)),
         "stages": [draw(stages(True))] + [draw(stages(False)) for _ in range(draw(st.integers(0, 2)))],
         "drop_path": draw(st.sampled_from([0.0, 0.1, 1e-5])),
+        "layer_scale": draw(st.sampled_from([None, 0.1])),
+        "stem": draw(st.sampled_from(["patch", "conv"])),
+        "embed_norm": draw(st.booleans()),
+        "stage_norm": draw(st.booleans()),
+        "pool": draw(st.sampled_from(["mean", "token"])),
         "loss": {"diagonal": {"variant": draw(st.sampled_from(["off", "hinge"])), "weight": draw(st.floats(0, 1))}},
     }
 

@@ -122,3 +122,57 @@ def test_no_weight_decay_names_exist() -> None:
 def test_unknown_preset_suggests_the_nearest() -> None:
     with pytest.raises(GenomeError, match="did you mean lavit_digits"):
         nas.build("lavit_digit")
+
+
+@pytest.mark.parametrize("form", ["flat", "separable"])
+@pytest.mark.parametrize("pool", ["mean", "token"])
+def test_attention_residual_reaches_the_next_stage(form: str, pool: str) -> None:
+    genome = nas.load_genome("lavit_digits").edit({"stages.1.attention_residual": form, "pool": pool})
+    model = nas.build(genome)
+    x = images(model)
+    logits, trace = model(x, trace=True)
+    first = trace["stages.1.layers.0.scores"]
+    assert first.dense().shape == (3, 4, 4 + (pool == "token"), 4 + (pool == "token"))
+    logits.square().sum().backward()
+    residual = model.stages[1].residual
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in residual.parameters())  # type: ignore[union-attr]
+    plain = nas.build(genome.edit({"stages.1.attention_residual": "none"}))
+    plain.load_state_dict({k: v for k, v in model.state_dict().items() if "residual" not in k})
+    assert (plain(x) - logits).abs().max() > 1e-6
+    with torch.no_grad():
+        residual.scale.zero_()  # type: ignore[union-attr, operator]
+    torch.testing.assert_close(model(x), plain(x), rtol=1e-5, atol=1e-6)
+
+
+def test_separable_residual_is_a_pooled_and_mixed_matrix() -> None:
+    """R_h = γ_h Σ_g M_hg P A_g P'ᵀ, written out with the pooling as explicit matrices."""
+    from nas.blocks import Site
+    from nas.blocks.base import ScoreForm
+    from nas.model.residual import Separable
+
+    source = Site((4, 4), 12, 3, incoming=ScoreForm("factored", 4))
+    module = Separable(source, heads=2, stride=2, prefix=0)
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter)
+    q, k = torch.randn(1, 3, 16, 4), torch.randn(1, 3, 16, 4)
+    scores = Scores(q, k, 0.5)
+    pools = []
+    for weight in module.pools:
+        pool_GNn = torch.zeros(3, 4, 16)
+        for n in range(16):
+            y, x = divmod(n, 4)
+            pool_GNn[:, (y // 2) * 2 + x // 2, n] = weight[:, 0, y % 2, x % 2]
+        pools.append(pool_GNn)
+    pooled_GNN = pools[0] @ scores.dense()[0] @ pools[1].mT
+    expected = torch.einsum("hg,gnm->hnm", module.scale * module.mix, pooled_GNN)
+    torch.testing.assert_close(module(scores).dense()[0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_relative_bias_depends_on_the_offset_alone() -> None:
+    from nas.blocks.relative import RelativeBias
+
+    bias = RelativeBias((3, 4), heads=2, prefix=1)().detach()
+    assert bias.shape == (2, 13, 13)
+    grid = bias[:, 1:, 1:].reshape(2, 3, 4, 3, 4)
+    torch.testing.assert_close(grid[:, 0, 0, 1, 2], grid[:, 1, 1, 2, 3])  # the same offset elsewhere
+    assert not torch.equal(grid[:, 0, 0, 1, 2], grid[:, 1, 2, 0, 0])  # the opposite offset

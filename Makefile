@@ -1,0 +1,95 @@
+# Two commands for a newcomer: `make search SPACE=lavit_split` and `make test`. `make help` lists the rest.
+# The first one makes .venv and installs into it; after that, only a change of pyproject.toml or constraints.txt does.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The first interpreter that is new enough; `make PYTHON=/path/to/python3.12 ...` names one.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+NAS := $(BIN)/nas
+
+# The knobs reach the shell as environment variables, so that no character in a value is special.
+SPACE ?= lavit_split
+export SPACE DATA TRIALS RUN SET TABLE
+ifneq ($(strip $(RAY_ADDRESS)),)
+export RAY_ADDRESS
+else
+unexport RAY_ADDRESS
+endif
+
+define HELP
+make search SPACE=lavit_split   search a space of search_spaces/ (or a path to a YAML file); again with the same RUN: resumes
+make report RUN=name            tables, figures and report.html of results/name from its files
+make test                       the tests (ARGS="-k genome" is passed to pytest)
+make lint                       ruff and mypy          make format  rewrites the code as ruff has it
+make install                    .venv with the package; the other targets call it
+make clean                      removes .venv and caches; results/ stays
+
+Knobs of search:
+  SPACE=lavit_split             name of a file in search_spaces/, or a path
+  DATA=digits                   or cifar10, cifar100, fashion_mnist, ..., imagefolder:PATH, parquet:PATH
+  TRIALS=32                     how many trials the run has in the end
+  RUN=name                      results/name; left out, it is named after the space and the data
+  SET="training.epochs=30 budget.macs=2e8"    any key of the space, by its dotted path
+  RAY_ADDRESS=host:6379         an existing Ray cluster; left out, this machine
+Any target: PYTHON=python3.12   the interpreter that .venv is made with (3.11 or newer)
+
+`nas` exits with 0 (done), 1 (a bug), 2 (a mistake in the input) or 130 (interrupted); make prints that code
+("Error 2") and itself exits with 2 on any of them. Call $(NAS) directly where a script needs the code.
+endef
+
+.DELETE_ON_ERROR:
+.PHONY: help install search report test lint format clean
+
+help:
+	$(info $(HELP))
+	@:
+
+search: $(VENV)/.installed
+	@$(NAS) search "$$SPACE" $(if $(DATA),--data "$$DATA") $(if $(TRIALS),--trials "$$TRIALS") \
+		$(if $(RUN),--run "$$RUN") $(if $(SET),--set "$$SET")
+
+report: require-RUN $(VENV)/.installed
+	@$(NAS) report "$$RUN"
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy nas
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+install: $(VENV)/.installed
+
+require-%:
+	@[ -n "$($*)" ] || { echo "make $(MAKECMDGOALS): $*= is missing; see make help" >&2; exit 2; }
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing into $(VENV) (once; some gigabytes, most of it torch)"
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed, and none was found on PATH." \
+		"Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info; v < (3, 11) and sys.exit( \
+		f"Python 3.11 or newer is needed, and {sys.executable} is {v[0]}.{v[1]}. Name another: make PYTHON=python3.12")'
+	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments:" \
+		"its ensurepip module is missing (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 2; }
+	"$(PYTHON)" -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

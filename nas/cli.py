@@ -1,0 +1,304 @@
+"""The verbs of `nas`. Each one reads its arguments, calls one function of the package, and prints what came out.
+
+Exit codes: 0 done, 1 a bug (with its traceback), 2 a mistake in the input (one message, nothing written), 130
+interrupted. Imports are inside the verbs, so that `nas --help` answers at once and `nas cost` does not wait for Ray.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from nas.errors import RunError, SpecError
+from nas.files import write_text
+from nas.settings import parsed, section, settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from torch.export import ExportedProgram
+
+    from nas.genome import Genome
+
+app = typer.Typer(
+    name="nas",
+    help="Search and compare Vision Transformer architectures under MACs and throughput budgets.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+GenomeArgument = Annotated[
+    str, typer.Argument(metavar="GENOME", help="preset name (see `nas presets`) or genome YAML file")
+]
+DATA_HELP = "digits, cifar10, ..., imagefolder:PATH or parquet:PATH"
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="set any key by its dotted path; several in one string, or repeated"
+    ),
+]
+
+
+@app.command()
+def search(
+    space: Annotated[str, typer.Argument(metavar="SPACE", help="name in search_spaces/, or a YAML file")],
+    data: Annotated[str | None, typer.Option(help=DATA_HELP)] = None,
+    trials: Annotated[int | None, typer.Option(help="how many trials the run has in the end")] = None,
+    run: Annotated[str | None, typer.Option(help="name in results/, or a path; default <space>-<data>")] = None,
+    set_: SetOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what the space holds, and train nothing")] = False,
+) -> None:
+    """Search a space and print its Pareto front. Again with the same run: resumes, or goes further with more trials.
+
+    --set changes any key of the space: --set "training.epochs=30 budget.macs=2e8".
+    """
+    from nas.search import load_space, search
+
+    changes = [f"{key}={value}" for key, value in settings(set_ or []).items()]
+    changes += [f"data={json.dumps(data)}"] if data else []
+    changes += [f"trials={trials}"] if trials is not None else []
+    chosen = load_space(space).with_settings(changes)
+    if dry_run:
+        from nas.report.preview import preview
+
+        _console().print(preview(chosen))
+        return
+    directory = _run_directory(run or f"{chosen.name}-{chosen.data.rstrip('/').replace(':', '/').rpartition('/')[2]}")
+
+    from nas.report.live import Progress  # after the space is known to be right
+
+    print(f"searching {chosen.name} on {chosen.data}: {chosen.trials} trials, in {_shown(directory)}", flush=True)
+    progress = Progress(
+        directory, trials=chosen.trials, epochs=chosen.training.epochs, objectives=list(chosen.objectives)
+    )
+    if progress.counts:
+        print(f"resuming: {progress.counts.total() - progress.counts['running']} trials have ended before", flush=True)
+    try:
+        with progress:
+            result = search(chosen, directory, on_event=progress)
+    except KeyboardInterrupt:
+        print("\ninterrupted")
+        if (directory / "run.yaml").exists():
+            _show_front(directory)
+        _leave_resumable()
+    from nas.report import report
+
+    if result.message:
+        print(result.message)
+    page = report(directory)
+    _show_front(directory)
+    print(f"\nall trials   {_shown(directory)}/trials.csv, the front in front.csv\nreport       {_shown(page)}")
+    if len(result.front):
+        best = result.front.sort_values("accuracy")["winner"].iloc[-1]
+        _how_to_load(directory / "winners" / f"{best}.yaml")
+
+
+@app.command()
+def train(
+    genome: GenomeArgument,
+    data: Annotated[str, typer.Option(help=DATA_HELP)] = "digits",
+    set_: SetOption = None,
+    out: Annotated[Path | None, typer.Option(help="directory to write; default results/train-<genome>-<hash>")] = None,
+    seed: Annotated[int, typer.Option(help="root of all randomness")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one")] = None,
+) -> None:
+    """Train one genome. Again with the same arguments: resumes.
+
+    Keys of --set that begin with `training.` change the training, all others the genome:
+    --set "training.epochs=30 stages.1.split=2".
+    """
+    from pydantic import ValidationError
+
+    from nas.data import check_fits, load
+    from nas.errors import from_pydantic
+    from nas.genome import load_genome
+    from nas.train import Training, TrainingDiverged, train
+
+    changes = parsed(set_ or [])
+    chosen = _edited(genome, {key: value for key, value in changes.items() if not key.startswith("training.")})
+    try:
+        training = Training.model_validate(section("training", changes))
+    except ValidationError as error:
+        raise from_pydantic(error, Training, kind=SpecError).within(path="training") from None
+    images = load(
+        data, size=chosen.image.size, validation=training.validation, seed=seed, limit=training.limit, base=Path.cwd()
+    )
+    check_fits(images, size=chosen.image.size, channels=chosen.image.channels, classes=chosen.classes, file=genome)
+    device = _device(device)
+    out = out or Path("results") / f"train-{chosen.name or 'genome'}-{chosen.hash}"
+    file = out / "genome.yaml"
+    if file.exists() and load_genome(file).hash != chosen.hash:
+        raise RunError("another genome was trained here; choose another --out", file=file)
+    write_text(file, chosen.to_yaml())
+
+    def show(row: dict[str, Any]) -> None:
+        print(
+            f"epoch {row['epoch']:>3}/{training.epochs}  loss {row['loss']:.4f}"
+            f"  accuracy {100 * row['accuracy']:6.2f} %  {row['seconds']:.1f} s",
+            flush=True,
+        )
+
+    try:
+        result = train(chosen, images, training, directory=out, seed=seed, device=device, report=show)
+    except KeyboardInterrupt:
+        print("\ninterrupted")
+        _leave_resumable()
+    except TrainingDiverged as error:
+        print(f"nas: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(f"validation accuracy {100 * result.accuracy:.2f} % after {result.epochs} epochs, {result.seconds:.0f} s")
+    _how_to_load(file)
+
+
+@app.command()
+def cost(
+    genome: GenomeArgument,
+    set_: SetOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+) -> None:
+    """MACs and parameters of the deployed model, per layer, by formula."""
+    from dataclasses import asdict
+
+    from nas.cost import cost
+
+    chosen = _edited(genome, parsed(set_ or []))
+    total = cost(chosen)
+    if as_json:
+        print(json.dumps({"name": chosen.name, "hash": chosen.hash, **asdict(total)}, indent=1))
+        return
+    from nas.report.genomes import cost_table
+
+    _console().print(cost_table(total))
+
+
+@app.command()
+def report(run: Annotated[str, typer.Argument(metavar="RUN", help="name in results/, or a path")]) -> None:
+    """Tables, figures and one HTML page of a run, from its files alone; also while it is running."""
+    from nas.report import report
+
+    print(report(_run_directory(run)))
+
+
+@app.command()
+def export(
+    genome: Annotated[str, typer.Argument(metavar="GENOME", help="genome YAML file, a run's winner for instance")],
+    to: Annotated[Path, typer.Option(metavar="FILE.pt2", help="where the exported program goes")],
+    weights: Annotated[Path | None, typer.Option(help="safetensors file; default: the one beside the genome")] = None,
+) -> None:
+    """Write a trained model as a torch.export program: the deployed graph, any batch size, no need for this package.
+
+    Load it with torch.export.load("FILE.pt2").module().
+    """
+    if to.suffix != ".pt2":
+        raise SpecError(f"expected a file name that ends in .pt2, found {to.name!r}", path="--to")
+    import torch
+
+    from nas.files import write_atomically
+    from nas.genome import load_genome
+    from nas.model import build, deploy
+
+    image = load_genome(genome).image
+    model = deploy(build(genome, weights=weights or True))
+    sample_BCHW = torch.zeros(2, image.channels, image.size, image.size)
+    program = torch.export.export(model, (sample_BCHW,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    write_atomically(to, lambda path: _save_program(program, path))
+    print(f"{to}: float32 images (batch, {image.channels}, {image.size}, {image.size}), normalised, in; logits out")
+
+
+@app.command()
+def presets() -> None:
+    """The genomes that ship with the package."""
+    from nas.report.genomes import preset_table
+
+    _console().print(preset_table())
+
+
+@app.command()
+def schema() -> None:
+    """The JSON Schema of a genome, for editors that complete and check YAML."""
+    from nas.genome import Genome
+
+    print(json.dumps(Genome.model_json_schema(), indent=1))
+
+
+def main() -> None:
+    """Entry point: runs a verb and turns a user's mistake into one message and exit code 2."""
+    try:
+        app()
+    except SpecError as error:
+        print(f"nas: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _edited(genome: str, edits: dict[str, Any]) -> Genome:
+    from nas.genome import load_genome
+
+    return load_genome(genome).edit(edits) if edits else load_genome(genome)
+
+
+def _run_directory(run: str) -> Path:
+    """A name means results/<name>; with a slash, or where a run is, it is a path."""
+    path = Path(run)
+    return path if len(path.parts) > 1 or (path / "run.yaml").exists() else Path("results") / run
+
+
+def _device(name: str | None) -> str:
+    """A device that torch can use. Raises SpecError."""
+    import torch
+
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise SpecError(f"torch cannot use {name!r}: {str(error).splitlines()[0]}", path="--device") from None
+    return name
+
+
+def _shown(path: Path) -> str:
+    """A path as short as it can be written from here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _show_front(directory: Path) -> None:
+    from nas.report.run import read_run
+    from nas.report.tables import front_table
+
+    run = read_run(directory)
+    if len(run.front):
+        _console().print()
+        _console().print(front_table(run.front, run.layers))
+    else:
+        print("no trial is complete, so there is no front")
+
+
+def _leave_resumable() -> NoReturn:
+    """After an interruption: how to go on, and exit code 130."""
+    print(f"resume with: {shlex.join([_shown(Path(sys.argv[0])), *sys.argv[1:]])}")
+    raise typer.Exit(130)
+
+
+def _how_to_load(genome: Path) -> None:
+    print(f"load it      nas.build({_shown(genome)!r}, weights=True)")
+
+
+def _console() -> Console:
+    """Wide enough for tables where the output goes to a file."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=140)
+
+
+def _save_program(program: ExportedProgram, path: Path) -> None:
+    import torch
+
+    with path.open("wb") as file:  # a file object: torch would insist on a name that ends in .pt2
+        torch.export.save(program, file)

@@ -1,0 +1,24 @@
+"""Where images come from: one call gives train, validation and test, ready to be iterated on any device.
+
+    >>> from nas.data import load
+    >>> images = load("digits")
+    >>> images.channels, images.size, len(images.classes)
+    (1, 8, 10)
+    >>> batch_BCHW, labels_B = next(images.train.batches(64, device="cpu", seed=0))
+    >>> batch_BCHW.shape, batch_BCHW.dtype
+    (torch.Size([64, 1, 8, 8]), torch.float32)
+
+A source is "digits", a torchvision name ("cifar10"), "imagefolder:PATH" or "parquet:PATH"; a new kind is one new file
+in `nas/data/sources/`. The test split is the dataset's own, or else carved with a seed that never changes; validation
+is carved from the rest with the run's seed. See `load` for the rules.
+"""
+
+from __future__ import annotations
+
+from nas.data.augment import Augment
+from nas.data.fits import check_fits
+from nas.data.images import ImageSet
+from nas.data.load import load
+from nas.data.split import Split
+
+__all__ = ["Augment", "ImageSet", "Split", "check_fits", "load"]

@@ -1,0 +1,28 @@
+"""Whether a dataset and a model belong together, asked before anything is trained."""
+
+from __future__ import annotations
+
+from nas.data.images import ImageSet
+from nas.errors import DataError
+
+
+def check_fits(images: ImageSet, *, size: int, channels: int, classes: int, file: object = None) -> None:
+    """Raise a DataError unless `images` has what the model takes; the message names the genome's key and the fix.
+
+    >>> from nas.data import load
+    >>> check_fits(load("digits"), size=8, channels=1, classes=10)
+    """
+    found = len(images.classes)
+    wanted = [
+        ("image.size", size, images.size, f"{size}×{size} images", f"{images.size}×{images.size}"),
+        ("image.channels", channels, images.channels, f"{_channels(channels)}", f"{_channels(images.channels)}"),
+        ("classes", classes, found, f"{classes} classes", f"{found}"),
+    ]
+    for path, model, data, takes, has in wanted:
+        if model != data:
+            message = f"the model takes {takes}, the dataset {images.name} has {has}; set {path} to {data}"
+            raise DataError(message, file=file, path=path)
+
+
+def _channels(count: int) -> str:
+    return "1 channel (grey)" if count == 1 else f"{count} channels"

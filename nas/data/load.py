@@ -1,0 +1,139 @@
+"""From a source's name to three splits: which images go where, and in which form they are kept.
+
+Rules, in this order:
+1. Test. The dataset's own test split. Without one: its own validation split, which is what papers report where test
+   labels are not public (ImageNet). Without that either: a fifth of the images, stratified, carved with a seed that is
+   fixed here and not the run's, so that the test split is the same in every run, trial and table.
+2. `limit` images are drawn from what is left, stratified, with the run's seed.
+3. Validation. The dataset's own, if it has a test split as well (under a limit, that share of the limit); else the
+   share `validation` of what is left after 1 and 2, stratified, with the run's seed. Every class keeps at least one
+   image in training.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from nas.data import registry
+from nas.data.images import ImageSet, make_split, measure
+from nas.data.partition import stratified, without
+from nas.data.registry import Raw
+from nas.data.split import View
+from nas.errors import DataError
+from nas.seeds import derive
+
+TEST_SHARE = 0.2
+TEST_SEED = 0  # never the run's
+RESIDENT_BYTES = 2 * 2**30  # decoded size up to which a split is kept on the device
+
+
+def load(
+    source: str,
+    *,
+    size: int | None = None,
+    validation: float = 0.2,
+    seed: int = 0,
+    limit: int | None = None,
+    base: Path | None = None,
+    resident_bytes: int = RESIDENT_BYTES,
+) -> ImageSet:
+    """The dataset that `source` names, split into train, validation and test.
+
+    source: "digits", a torchvision name such as "cifar10", "imagefolder:PATH" or "parquet:PATH".
+    size: side in pixels to which images are brought; None keeps their own, if they are square and all alike.
+    validation: share of the training images to select on. seed: the run's seed, for validation and limit.
+    limit: use at most this many training images, train and validation together; None uses all.
+    base: where a relative PATH starts; None: the working directory.
+    resident_bytes: a split up to this decoded size lives on the device, a larger one is decoded while it trains.
+
+    Raises DataError: an unknown name, missing or damaged files, labels out of range, a class without images, images of
+    several sizes without `size`, a limit or share that leaves a split empty.
+
+    >>> images = load("digits", limit=500)
+    >>> len(images.train), len(images.validation), len(images.test)
+    (400, 100, 359)
+    """
+    if not 0 < validation < 1:
+        raise DataError(f"validation is {validation}; expected a share between 0 and 1")
+    raw = registry.read(source, base)
+    _check_labels(raw)
+    channels, size = _form(raw, size)
+
+    pool = np.arange(len(raw.train))
+    own = raw.validation if raw.test is not None else None
+    test = raw.test if raw.test is not None else raw.validation
+    if test is not None:
+        test_view = View(test, np.arange(len(test)), size, channels)
+    else:
+        carved = stratified(raw.train.labels, round(len(pool) * TEST_SHARE), TEST_SEED, leave=2)
+        test_view = View(raw.train, carved, size, channels)
+        pool = without(pool, carved)
+
+    if own is not None:
+        held, held_indices = own, np.arange(len(own))
+        if limit is not None and limit < len(pool) + len(own):
+            held_indices = stratified(own.labels, min(round(limit * validation), len(own)), derive(seed, "validation"))
+            limit -= len(held_indices)
+        pool = _limited(pool, raw, limit, seed)
+    else:
+        pool = _limited(pool, raw, limit, seed)
+        count, labels = round(len(pool) * validation), raw.train.labels[pool]
+        held, held_indices = raw.train, pool[stratified(labels, count, derive(seed, "validation"), leave=1)]
+        pool = without(pool, held_indices)
+    for name, indices in (("validation", held_indices), ("test", test_view.indices)):
+        if not len(indices):
+            raise DataError(f"{raw.name}: the {name} split is empty: too few images per class to share between splits")
+
+    view, held_view = View(raw.train, pool, size, channels), View(held, held_indices, size, channels)
+    look = measure(view, resident_bytes, raw.flip)
+    if held_view.nbytes <= resident_bytes:
+        held_view.resident  # noqa: B018  decoded now, as train is: a damaged image is found before anything is trained
+    return ImageSet(
+        name=raw.name,
+        classes=raw.classes,
+        channels=channels,
+        size=size,
+        train=make_split(view, look, resident_bytes),
+        validation=make_split(held_view, look, resident_bytes),
+        test=make_split(test_view, look, resident_bytes),
+        mean=look.mean,
+        std=look.std,
+        flip=raw.flip,
+    )
+
+
+def _check_labels(raw: Raw) -> None:
+    """Labels index the classes, and no class lacks training images."""
+    for name, pictures in (("train", raw.train), ("validation", raw.validation), ("test", raw.test)):
+        labels = pictures.labels if pictures is not None else np.zeros(0, np.int64)
+        wrong = np.flatnonzero((labels < 0) | (labels >= len(raw.classes)))
+        if len(wrong):
+            row, allowed = int(wrong[0]), f"0 to {len(raw.classes) - 1}"
+            raise DataError(f"{raw.name}: {name} image {row} has label {labels[row]}, allowed: {allowed}")
+    absent = np.setdiff1d(np.arange(len(raw.classes)), raw.train.labels)
+    if len(absent):
+        raise DataError(f"{raw.name}: no training image of class {raw.classes[absent[0]]!r} (label {absent[0]})")
+
+
+def _form(raw: Raw, size: int | None) -> tuple[int, int]:
+    """(channels, side) in which the images are used."""
+    channels, shapes = raw.train.survey()
+    if size is not None:
+        if size < 1:
+            raise DataError(f"size is {size}; expected a side in pixels")
+        return channels, size
+    height, width = max(shapes)
+    if len(shapes) > 1 or height != width:
+        found = ", ".join(f"{w}×{h}" for h, w in sorted(shapes)[:3])
+        raise DataError(f"{raw.name}: images are {found} (width×height); models take squares of one side: give a size")
+    return channels, height
+
+
+def _limited(pool: np.ndarray, raw: Raw, limit: int | None, seed: int) -> np.ndarray:
+    if limit is None or limit >= len(pool):
+        return pool
+    if limit < len(raw.classes):
+        raise DataError(f"limit leaves {limit} images; {raw.name} has {len(raw.classes)} classes, and each needs one")
+    return pool[stratified(raw.train.labels[pool], limit, derive(seed, "limit"), least=1)]

@@ -1,0 +1,94 @@
+"""The images of one official split, as the source has them: decoded arrays, or encoded files that are read on demand.
+
+Legend: N images of the split, M of them asked for, C channels, H height, W width, S the side that the model takes.
+
+Everything downstream sees square uint8 images of side S. An image of another size is resized on its shorter side
+(bilinear, antialiased) and cut at the centre, on every path the same.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def fit(images: Tensor, size: int) -> Tensor:
+    """`images` (..., C, H, W) with the shorter side resized to `size` and the middle cut out: (..., C, size, size)."""
+    if images.shape[-2:] == (size, size):
+        return images
+    from torchvision.transforms.v2 import functional
+
+    return functional.center_crop(functional.resize(images, [size], antialias=True), [size, size])
+
+
+class Pictures(ABC):
+    """N images with their labels. `labels` (N,) is int64; images come as uint8."""
+
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def survey(self) -> tuple[int, set[tuple[int, int]]]:
+        """(channels, the sizes (H, W) that occur), from the whole set or an even sample of it."""
+
+    @abstractmethod
+    def original(self, index: int, channels: int) -> Tensor:
+        """Image `index` in its own size: uint8 (C, H, W)."""
+
+    @abstractmethod
+    def resident(self, indices_M: np.ndarray, size: int, channels: int) -> tuple[Tensor, np.ndarray]:
+        """The asked images in memory, as (stack, rows_M): image m is `stack[rows_M[m]]`, uint8 (C, size, size).
+
+        The stack may hold more than was asked for: several splits, and several processes, then share one copy.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays(Pictures):
+    """Images that are decoded already and of one size: uint8 (N, C, H, W)."""
+
+    images: Tensor
+    labels: np.ndarray
+
+    def survey(self) -> tuple[int, set[tuple[int, int]]]:
+        _, channels, height, width = self.images.shape
+        return channels, {(height, width)}
+
+    def original(self, index: int, channels: int) -> Tensor:
+        return self.images[index]
+
+    def resident(self, indices_M: np.ndarray, size: int, channels: int) -> tuple[Tensor, np.ndarray]:
+        if self.images.shape[-1] == size == self.images.shape[-2]:
+            return self.images, indices_M
+        return fit(self.images[torch.from_numpy(indices_M)], size), np.arange(len(indices_M))
+
+
+class Joined(Pictures):
+    """Two splits seen as one: what official train and validation images become when a winner is retrained on both."""
+
+    def __init__(self, first: Pictures, second: Pictures):
+        self.first, self.second = first, second
+        self.labels = np.concatenate([first.labels, second.labels])
+
+    def survey(self) -> tuple[int, set[tuple[int, int]]]:
+        return self.first.survey()
+
+    def original(self, index: int, channels: int) -> Tensor:
+        border = len(self.first)
+        part, index = (self.first, index) if index < border else (self.second, index - border)
+        return part.original(index, channels)
+
+    def resident(self, indices_M: np.ndarray, size: int, channels: int) -> tuple[Tensor, np.ndarray]:
+        border = len(self.first)
+        ours = indices_M < border
+        stack, rows = self.first.resident(indices_M[ours], size, channels)
+        other, other_rows = self.second.resident(indices_M[~ours] - border, size, channels)
+        rows_M = np.empty(len(indices_M), dtype=np.int64)
+        rows_M[ours], rows_M[~ours] = np.arange(len(rows)), len(rows) + np.arange(len(other_rows))
+        return torch.cat([stack[torch.from_numpy(rows)], other[torch.from_numpy(other_rows)]]), rows_M

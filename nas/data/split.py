@@ -1,0 +1,153 @@
+"""One split as the training loop sees it: labels, a length, and batches of normalised images on a device.
+
+Legend: N images of the split, B of a batch, C channels, S side of the image.
+
+Two implementations share this face. `Resident` keeps the uint8 images on the device and augments whole batches there,
+so that a small model is never starved; `Streaming` (streaming.py) decodes while it trains, for sets that do not fit.
+A seed fixes order and augmentation entirely: nothing is carried from one epoch to the next, so that a training that
+resumes at epoch e with the seed of epoch e sees what the uninterrupted one saw.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nas.data.augment import Augment, crop_and_flip, draw, erase
+from nas.data.pictures import Pictures
+
+Batches = Iterator[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Some images of a source (by index), and the form in which they are wanted."""
+
+    pictures: Pictures
+    indices: np.ndarray
+    size: int
+    channels: int
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the images, decoded."""
+        return len(self.indices) * self.channels * self.size**2
+
+    @cached_property
+    def resident(self) -> tuple[Tensor, Tensor]:
+        """(stack, rows_N) in the CPU's memory: image n is `stack[rows_N[n]]`, uint8 (C, S, S). Decoded on first use."""
+        stack, rows = self.pictures.resident(self.indices, self.size, self.channels)
+        return stack, torch.from_numpy(rows)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How pixels reach a model: (x / 255 - mean) / std per channel. `flip`: a mirrored image keeps its class."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flip: bool
+
+    def normaliser(self, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """A function from uint8 to normalised float32 images, (B, C, S, S) on `device`."""
+        mean_C11 = (255 * torch.tensor(self.mean))[:, None, None].to(device)
+        std_C11 = (255 * torch.tensor(self.std))[:, None, None].to(device)
+        return lambda images_BCSS: images_BCSS.float().sub_(mean_C11).div_(std_C11)
+
+
+class Split(ABC):
+    """The images of one split. `labels_N` is int64 on the CPU, in file order.
+
+    >>> from nas.data import load
+    >>> split = load("digits").validation
+    >>> sum(len(labels_B) for _, labels_B in split.batches(100)) == len(split)
+    True
+    """
+
+    def __init__(self, view: View, look: Look):
+        self.view, self.look = view, look
+        self.labels_N = torch.from_numpy(view.pictures.labels[view.indices])
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+    def batch_count(self, batch_size: int, *, drop_last: bool = False) -> int:
+        """How many batches an epoch has."""
+        return max(len(self) // batch_size, 1) if drop_last else -(-len(self) // batch_size)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | str = "cpu",
+        seed: int | None = None,
+        augment: Augment | None = None,
+        drop_last: bool = False,
+    ) -> Batches:
+        """One epoch: pairs (images (B, C, S, S) float32 normalised, labels (B,) int64), both on `device`.
+
+        seed: None gives file order; else permutation and augmentation depend on this number alone. `augment` needs one.
+        drop_last: leaves out the incomplete last batch, unless it is the only one.
+        """
+        if augment is not None and seed is None:
+            raise ValueError("augmentation is random: give a seed")
+        count = self.batch_count(batch_size, drop_last=drop_last)
+        shown = min(count * batch_size, len(self))
+        generator = torch.Generator().manual_seed(0 if seed is None else seed)
+        order_N = torch.arange(len(self)) if seed is None else torch.randperm(len(self), generator=generator)
+        return self._epoch(order_N[:shown], batch_size, torch.device(device), generator, augment)
+
+    @abstractmethod
+    def _epoch(
+        self,
+        order_N: Tensor,
+        batch_size: int,
+        device: torch.device,
+        generator: torch.Generator,
+        augment: Augment | None,
+    ) -> Batches: ...
+
+
+class Resident(Split):
+    """A split that lives on the device as one uint8 tensor; decoded when it is first asked for."""
+
+    def __init__(self, view: View, look: Look):
+        super().__init__(view, look)
+        self._copies: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """(stack, rows_N, labels_N) on `device`; image n is `stack[rows_N[n]]`. The CPU's stack may be a memory map."""
+        if device not in self._copies:  # an epoch copies nothing to the device but its order and its draws
+            stack, rows_N = self.view.resident
+            if device.type != "cpu":
+                stack, rows_N = stack[rows_N].to(device), torch.arange(len(self), device=device)
+            self._copies[device] = stack, rows_N, self.labels_N.to(device)
+        return self._copies[device]
+
+    def _epoch(
+        self,
+        order_N: Tensor,
+        batch_size: int,
+        device: torch.device,
+        generator: torch.Generator,
+        augment: Augment | None,
+    ) -> Batches:
+        stack, rows_N, labels_N = self.on(device)
+        draws_NU = draw(len(self), generator).to(device) if augment else None
+        normalise = self.look.normaliser(device)
+        order_N = order_N.to(device)
+        for start in range(0, len(order_N), batch_size):
+            picked_B = order_N[start : start + batch_size]
+            images_BCSS = stack[rows_N[picked_B]]
+            if augment is None or draws_NU is None:
+                yield normalise(images_BCSS), labels_N[picked_B]
+                continue
+            draws_BU = draws_NU[start : start + batch_size]
+            images_BCSS = crop_and_flip(images_BCSS, draws_BU, augment, flip=self.look.flip)
+            yield erase(normalise(images_BCSS), draws_BU, augment.erase), labels_N[picked_B]

@@ -1,0 +1,106 @@
+"""A split too large to keep decoded: torch's DataLoader decodes and augments it, image by image, while it trains.
+
+Legend: N images of the split, B of a batch, C channels, S side of the image.
+
+The randomness of an image comes from the epoch's seed and its place in the epoch, never from the worker that happens to
+decode it, so that any number of workers gives the same batches. There are as many workers as torch has threads: a trial
+that was given one core decodes in its own process.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from nas.data.augment import CROP_RATIO, ERASED_AREA, ERASED_RATIO, Augment
+from nas.data.pictures import fit
+from nas.data.split import Batches, Look, Split, View
+from nas.errors import DataError
+
+MAX_WORKERS = 16
+
+
+class Streaming(Split):
+    """A split that is decoded anew in every epoch."""
+
+    def _epoch(
+        self,
+        order_N: Tensor,
+        batch_size: int,
+        device: torch.device,
+        generator: torch.Generator,
+        augment: Augment | None,
+    ) -> Batches:
+        threads = torch.get_num_threads()
+        loader = DataLoader(
+            _Epoch(self.view, order_N, _transform(self.view.size, self.look, augment), generator),
+            batch_size,
+            num_workers=min(threads, MAX_WORKERS) if threads > 1 else 0,
+            collate_fn=_collate,
+            pin_memory=device.type == "cuda",
+            generator=generator,  # the loader draws a seed on each start: not from the global stream
+        )
+        normalise = self.look.normaliser(device)
+        for batch in loader:
+            if isinstance(batch, DataError):
+                raise batch
+            images_BCSS, labels_B = batch
+            images_BCSS = images_BCSS.to(device, non_blocking=True)
+            yield normalise(images_BCSS), labels_B.to(device, non_blocking=True)
+
+
+class _Epoch(Dataset):
+    """The images of one epoch in the order in which they are shown."""
+
+    def __init__(self, view: View, order_N: Tensor, transform: nn.Module | None, generator: torch.Generator):
+        self.view, self.transform = view, transform
+        self.indices_N = view.indices[order_N.numpy()]
+        self.seeds_N = torch.randint(2**31, (len(order_N),), generator=generator)
+
+    def __len__(self) -> int:
+        return len(self.indices_N)
+
+    def __getitem__(self, place: int) -> tuple[Tensor, int] | DataError:
+        index = int(self.indices_N[place])
+        try:
+            image_CHW = self.view.pictures.original(index, self.view.channels)
+        except DataError as error:  # handed on as a value: raised in a worker, it would arrive wrapped in a traceback
+            return error
+        label = int(self.view.pictures.labels[index])
+        if self.transform is None:
+            return fit(image_CHW, self.view.size), label
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(self.seeds_N[place]))
+            return self.transform(image_CHW), label
+
+
+def _collate(items: list[tuple[Tensor, int] | DataError]) -> list[Tensor] | DataError:
+    return next((item for item in items if isinstance(item, DataError)), None) or default_collate(items)
+
+
+class _Fit(nn.Module):
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+
+    def forward(self, image_CHW: Tensor) -> Tensor:
+        return fit(image_CHW, self.size)
+
+
+def _transform(size: int, look: Look, augment: Augment | None) -> nn.Module | None:
+    if augment is None:
+        return None
+    from torchvision.transforms import v2
+
+    steps: list[nn.Module]
+    if augment.min_area < 1:
+        steps = [v2.RandomResizedCrop(size, scale=(augment.min_area, 1), ratio=CROP_RATIO, antialias=True)]
+    else:
+        steps = [_Fit(size), v2.RandomCrop(size, padding=augment.padding(size))]
+    if augment.flip and look.flip:
+        steps.append(v2.RandomHorizontalFlip())
+    if augment.erase:
+        colour = [255 * value for value in look.mean]
+        steps.append(v2.RandomErasing(augment.erase, scale=ERASED_AREA, ratio=ERASED_RATIO, value=colour))
+    return v2.Compose(steps)

@@ -1,0 +1,41 @@
+"""Genomes in, trial directories out: the ledger on disk, what a worker does, and Ray Tune that runs the workers.
+
+The engine does not train: a `Work` does, usually `nas.engine.training.TrainJob`. Ray is imported when `run` or `session`
+is first used, torch by the work.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nas.engine.events import Event, OnEvent
+from nas.engine.job import Job, Outcome
+from nas.engine.ledger import Ledger, Trial
+from nas.engine.pool import Pool, Workers, session
+from nas.engine.source import Signal, Source
+
+if TYPE_CHECKING:
+    from nas.engine.ray_tune import run
+
+__all__ = [
+    "Event",
+    "Job",
+    "Ledger",
+    "OnEvent",
+    "Outcome",
+    "Pool",
+    "Signal",
+    "Source",
+    "Trial",
+    "Workers",
+    "run",
+    "session",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "run":
+        from nas.engine.ray_tune import run
+
+        return run
+    raise AttributeError(f"module 'nas.engine' has no attribute {name!r}")

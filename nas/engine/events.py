@@ -1,0 +1,30 @@
+"""What a run tells while it goes on: one stream of events, for progress displays and logs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Event:
+    """`trial` is a trial's id, or empty.
+
+    message     data: text                                  something a person should know
+    refused     data: the outcome (infeasible) as a dict    no worker was asked
+    started     data: parameters, macs, params              training begins, or goes on after an interruption
+    epoch       data: the row of metrics.csv
+    ended       data: the outcome as a dict                 complete, pruned or failed
+    """
+
+    kind: Literal["message", "refused", "started", "epoch", "ended"]
+    trial: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+OnEvent = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """For callers who do not watch."""

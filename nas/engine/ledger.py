@@ -1,0 +1,159 @@
+"""The ledger: a run directory and its trial directories, which are all that a run needs to be continued or reported.
+
+    results/<run>/
+        .lock               held by the driver; the kernel lets go of it however the driver ends
+        trials/0007/
+            trial.json      Job: number, seed, hash, parameters, cost
+            genome.yaml     the genome (absent if the parameters make none)
+            metrics.csv     a row an epoch            (training)
+            checkpoint.pt   while unfinished          (training)
+            weights.safetensors                       (training)
+            failure.txt     traceback, if it failed   (worker)
+            result.json     Outcome, last and atomic  (worker; driver if no worker was asked, or it died)
+        trials.csv          the table of all this, for people and plots; rewritten from the directories
+
+A trial directory appears whole (it is renamed into place) and a result is there or not: a kill at any moment leaves
+trials that are finished, and trials that can be resumed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import pandas as pd
+
+from nas.engine.job import Job, Outcome
+from nas.errors import RunError
+from nas.files import write_atomically, write_text
+
+if TYPE_CHECKING:
+    from nas.genome import Genome
+
+COLUMNS = "trial state epochs accuracy macs params throughput seed hash seconds reason".split()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A job and, once it has ended, its outcome."""
+
+    job: Job
+    outcome: Outcome | None = None
+
+
+class Ledger:
+    """All trials of one run directory.
+
+    >>> ledger = Ledger(Path("results/my_run"))
+    >>> ledger.table()[["trial", "state", "accuracy"]]
+    """
+
+    def __init__(self, directory: Path):
+        self.directory = Path(directory).resolve()
+        self.folder = self.directory / "trials"
+        self._trials: dict[int, Trial] = {}
+        for path in self.folder.glob("[0-9]*"):
+            job = Job.read(path)
+            self._trials[job.number] = Trial(job, Outcome.read(path))
+        self.next_number = max(self._trials, default=-1) + 1
+        self._next_table = 0.0
+
+    @property
+    def trials(self) -> list[Trial]:
+        """In the order of their numbers."""
+        return [self._trials[number] for number in sorted(self._trials)]
+
+    @property
+    def unfinished(self) -> list[Job]:
+        return [trial.job for trial in self.trials if trial.outcome is None]
+
+    def add(self, genome: Genome | None, **job: Any) -> Job:
+        """A new trial directory for `Job(next_number, **job)`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
+        made = Job(number=self.next_number, **job)
+        made.write(draft)
+        if genome is not None:
+            write_text(draft / "genome.yaml", genome.to_yaml())
+        draft.chmod(0o755)
+        made = replace(made, directory=self.folder / made.id)
+        os.replace(draft, made.directory)
+        self._trials[made.number] = Trial(made)
+        self.next_number += 1
+        return made
+
+    def finish(self, job: Job, outcome: Outcome) -> None:
+        """Write down how a trial ended, unless its worker did so already."""
+        if Outcome.read(job.directory) is None:
+            outcome.write(job.directory)
+        self._trials[job.number] = Trial(job, outcome)
+
+    def table(self) -> pd.DataFrame:
+        """One row per trial with the columns of trials.csv: `COLUMNS`, then one per parameter."""
+        rows = []
+        paths: dict[str, None] = {}
+        for job, outcome in ((trial.job, trial.outcome) for trial in self.trials):
+            ended = outcome or Outcome.of(job, "failed", epochs=_epochs(job.directory))
+            row = {"trial": job.id, "seed": job.seed, "hash": job.hash, "state": outcome.state if outcome else "running"}
+            for name in ("epochs", "accuracy", "macs", "params", "throughput", "seconds", "reason"):
+                row[name] = getattr(ended, name)
+            rows.append(row | {path: _cell(value) for path, value in job.parameters.items()})
+            paths |= dict.fromkeys(job.parameters)
+        table = pd.DataFrame(rows, columns=[*COLUMNS, *paths])
+        whole = ["epochs", "macs", "params", "seed"]
+        return table.astype({**dict.fromkeys(whole, "Int64"), "accuracy": float, "throughput": float})
+
+    def write_table(self, *, patience: float = 0.0) -> None:
+        """Rewrite trials.csv. With `patience`, only if the last time is so many times longer ago than it took."""
+        begin = time.monotonic()
+        if patience and begin < self._next_table:
+            return
+        table = self.table()
+        write_atomically(self.directory / "trials.csv", lambda path: table.to_csv(path, index=False))
+        end = time.monotonic()
+        self._next_table = end + patience * (end - begin)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the one driver of this run. Raises RunError if another process is, or if the directory is not writable."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = open(self.directory / ".lock", "a+")
+        except OSError as error:
+            raise RunError(f"the run directory is not writable: {error}", file=self.directory) from None
+        with file:
+            _lock(file, self.directory)
+            for draft in self.folder.glob(".new-*"):  # what a kill in the middle of `add` left behind
+                shutil.rmtree(draft)
+            yield
+
+
+def _lock(file: IO[str], directory: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        message = f"busy: another process (pid {file.read().strip()}) is at work in it; wait for it, or choose another RUN"
+        raise RunError(message, file=directory) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value
+
+
+def _epochs(directory: Path) -> int:
+    """Epochs that a running trial has behind it."""
+    metrics = directory / "metrics.csv"
+    return max(0, len(metrics.read_text().splitlines()) - 1) if metrics.exists() else 0

@@ -1,0 +1,87 @@
+"""Workers: how much of a machine each takes, and the Ray session that they live in.
+
+One machine by default: Ray is started for the run and ended with it. With RAY_ADDRESS in the environment the run joins
+that cluster. Where Ray is up already in this process (a notebook, a test session), it is used and left alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from nas.errors import RunError
+
+
+class Workers(BaseModel):
+    """The `workers:` section: what one worker takes. A fraction of a GPU shares it between workers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    cpu: int = Field(1, ge=1, description="cores of one worker, and its number of threads")
+    gpu: float | None = Field(None, ge=0, description="GPUs of one worker; null: one where there are any, else none")
+    count: int | None = Field(None, ge=1, description="at most so many at once; null: as many as fit")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Workers as the machines at hand allow: `slots` at once, each with `cpu` cores and `gpu` GPUs."""
+
+    slots: int
+    cpu: int
+    gpu: float
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.gpu else "cpu"
+
+
+@contextmanager
+def session(workers: Workers) -> Iterator[Pool]:
+    """Ray, up and quiet. Raises RunError if no machine can hold even one worker."""
+    _quieten()
+    import ray
+
+    mine = not ray.is_initialized()
+    if mine:
+        address = None if os.environ.get("RAY_ADDRESS") else "local"
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        yield _pool(workers, ray.nodes())
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def _pool(workers: Workers, nodes: list[dict]) -> Pool:
+    machines = [node["Resources"] for node in nodes if node["Alive"]]
+    any_gpu = any(machine.get("GPU") for machine in machines)
+    gpu = (1.0 if any_gpu else 0.0) if workers.gpu is None else workers.gpu
+    slots = 0
+    for machine in machines:
+        fit = int(machine.get("CPU", 0) // workers.cpu)
+        slots += min(fit, int(machine.get("GPU", 0) / gpu + 1e-6)) if gpu else fit
+    if not slots:
+        most = ", ".join(f"{machine.get('CPU', 0):.0f} CPU and {machine.get('GPU', 0):.0f} GPU" for machine in machines)
+        raise RunError(f"no machine holds a worker with {workers.cpu} CPU and {gpu:g} GPU: there is {most}", path="workers")
+    return Pool(min(slots, workers.count or slots), workers.cpu, gpu)
+
+
+def _quieten() -> None:
+    """Ray says what a run's user need not know; the run reports by its own events. Set before Ray is imported."""
+    quiet = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning in workers
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trial directory has the metrics
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run, tidily (nas/engine/ray_tune.py)
+        "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Ray's own state of the run is not used
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+        "TUNE_WARN_THRESHOLD_S": "60",
+    }
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,206 @@
+"""Jobs through Ray Tune: a client (`Source`) hands them out one by one and hears what came of each.
+
+Tune starts worker processes where there is room, keeps them for the next job (`reuse_actors`: 30 ms a trial instead of
+seconds), notices when one dies, and starts its trial once more elsewhere. What Tune would also do is left out:
+- Its searchers and schedulers do not decide. A job is handed out by the source, and no scheduler can stop one and have
+  it told as complete; a source that wants to train in steps hands out the same directory again.
+- Its state is not used. Every run starts a new Tuner in `<run>/.ray` (deleted afterwards); trials that have no result yet
+  are handed out first, and their training resumes from the checkpoint in their directory.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial as RayTrial
+from ray.tune.search import Searcher
+
+from nas.engine.events import Event, OnEvent, ignore
+from nas.engine.job import Job, Outcome
+from nas.engine.ledger import Ledger
+from nas.engine.pool import Pool
+from nas.engine.source import Signal, Source
+from nas.engine.worker import Work
+from nas.errors import RunError
+from nas.files import write_text
+
+RETRIES = 1  # of a trial whose worker process died
+
+
+def run(source: Source, ledger: Ledger, *, work: Work, pool: Pool, on_event: OnEvent = ignore) -> None:
+    """Train the ledger's unfinished jobs, then the source's, until it is done.
+
+    Call inside `session(...)` and `ledger.locked()`. `work` runs in worker processes, with the pool's device.
+    Raises RunError if the run directory cannot be written, and whatever the source raises. After KeyboardInterrupt the
+    unfinished trials are resumable.
+
+    >>> with ledger.locked(), session(Workers()) as pool:
+    ...     run(source, ledger, work=TrainJob("digits", Training(), seed=0), pool=pool)
+    """
+    scratch = ledger.directory / ".ray"
+    shutil.rmtree(scratch, ignore_errors=True)
+    driver = _Driver(source, ledger, pool.slots, on_event)
+    trainable = tune.with_parameters(_trainable(), folder=ledger.folder, work=work)
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": pool.cpu, "gpu": pool.gpu}),
+        tune_config=tune.TuneConfig(
+            search_alg=_Jobs(driver),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.config["trial"],
+            trial_dirname_creator=lambda trial: trial.config["trial"],
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(scratch),
+            verbose=0,
+            callbacks=[_Watch(driver)],
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(pool.slots)  # start all workers at once, not one after the other
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        ledger.write_table()
+    if driver.error is not None:
+        raise driver.error
+
+
+def _trainable() -> Callable[..., None]:
+    """What runs in a worker process: one job, from its directory to its outcome.
+
+    Pickled by value, and torch is imported in the first trial: so workers start in a second, all at once. Were starting
+    slower than a trial, Tune would give each next trial to the one worker that is up, and never get to the others.
+    """
+
+    def train(config: dict[str, Any], *, folder: Path, work: Work) -> None:
+        from nas.engine.job import Job
+        from nas.engine.worker import StorageError, run_job
+
+        job = Job.read(folder / config["trial"])
+        try:
+            outcome = run_job(job, work, report=lambda row: tune.report({"row": row}))
+        except StorageError as error:
+            tune.report({"storage": str(error)})
+        else:
+            tune.report({"outcome": asdict(outcome)})
+
+    return train
+
+
+class _Driver:
+    """The driver's side of all trials: which are out, what the source hears, what stops the run."""
+
+    def __init__(self, source: Source, ledger: Ledger, slots: int, on_event: OnEvent):
+        self.source, self.ledger, self.slots, self.on_event = source, ledger, slots, on_event
+        self.resumed = deque(ledger.unfinished)
+        self.live: dict[str, Job] = {}  # by id
+        self.error: Exception | None = None
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Tune pickles its Tuner for a restore that nobody makes; what the client holds stays out of it."""
+        return object, ()
+
+    def next(self) -> Job | Signal:
+        if self.error is not None:
+            return Signal.DONE
+        if len(self.live) >= self.slots:
+            return Signal.WAIT
+        job = self.resumed.popleft() if self.resumed else self.source.next()
+        if isinstance(job, Job):
+            self.live[job.id] = job
+        return job
+
+    def started(self, trial: str) -> None:
+        job = self.live[trial]
+        self.on_event(Event("started", trial, {"parameters": job.parameters, "macs": job.macs, "params": job.params}))
+
+    def reported(self, trial: str, result: dict[str, Any]) -> None:
+        if "row" in result:
+            self.on_event(Event("epoch", trial, result["row"]))
+        elif "outcome" in result:
+            self.ended(trial, Outcome(**result["outcome"]))
+        elif "storage" in result:
+            self.live.pop(trial)
+            raise RunError(f"the run directory cannot be written: {result['storage']}", file=self.ledger.directory)
+
+    def died(self, trial: str, details: str) -> None:
+        """The worker process died, and died again when the trial was retried."""
+        job = self.live.get(trial)
+        if job is None:  # it had reported its outcome before
+            return
+        outcome = Outcome.read(job.directory)
+        if outcome is None:
+            reason = f"the worker process died {RETRIES + 1} times (killed, out of memory, or crashed): {_last(details)}"
+            outcome = Outcome.of(job, "failed", reason=reason)
+            write_text(job.directory / "failure.txt", details)
+        self.ended(trial, outcome)
+
+    def ended(self, trial: str, outcome: Outcome) -> None:
+        job = self.live.pop(trial)
+        self.ledger.finish(job, outcome)
+        self.source.tell(job, outcome)
+        self.ledger.write_table(patience=20)
+        self.on_event(Event("ended", trial, asdict(outcome)))
+
+    def guarded(self, call: Any, *arguments: Any) -> Any:
+        """Tune logs and swallows what its hooks raise: keep it, hand out no more jobs, and let `run` raise it."""
+        try:
+            return call(*arguments)
+        except OSError as error:
+            self.error = RunError(f"the run directory cannot be written: {error}", file=self.ledger.directory)
+        except Exception as error:
+            self.error = error
+        return Signal.DONE
+
+
+class _Jobs(Searcher):
+    """Tune asks for configurations; it gets the ids of trial directories."""
+
+    def __init__(self, driver: _Driver):
+        super().__init__()
+        self._driver = driver
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        job = self._driver.guarded(self._driver.next)
+        if isinstance(job, Job):
+            return {"trial": job.id}
+        return Searcher.FINISHED if job is Signal.DONE else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The callback below sees the trial itself, and why it failed."""
+
+
+class _Watch(tune.Callback):
+    """Tune's news, handed to the driver."""
+
+    def __init__(self, driver: _Driver):
+        self._driver = driver
+
+    def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        self._driver.guarded(self._driver.started, trial.config["trial"])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._driver.guarded(self._driver.reported, trial.config["trial"], result)
+
+    def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        self._driver.guarded(self._driver.died, trial.config["trial"], str(trial.get_error() or "no message"))
+
+
+def _last(details: str) -> str:
+    lines = [line.strip() for line in details.splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"

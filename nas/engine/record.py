@@ -1,0 +1,105 @@
+"""run.yaml: what a run was, in full. Written before the first trial, read when the run is continued or reported.
+
+    name, kind (search or ablation), spec (everything resolved), seed, versions, hardware, created, command, commit
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import nas
+from nas.engine.job import now
+from nas.errors import RunError
+from nas.files import dump_yaml, read_yaml, write_text
+
+PACKAGES = ("torch", "torchvision", "ray", "optuna", "timm")
+
+
+def write_record(directory: Path, *, kind: str, seed: int, spec: dict[str, Any]) -> None:
+    """Write run.yaml for a run that begins now, on this machine, by this command."""
+    record = {
+        "name": directory.name,
+        "kind": kind,
+        "seed": seed,
+        "spec": spec,
+        "versions": versions(),
+        "hardware": hardware(),
+        "created": now(),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": _commit(),
+    }
+    write_text(directory / "run.yaml", dump_yaml(record))
+
+
+def read_record(directory: Path) -> dict[str, Any] | None:
+    """The content of run.yaml, or None where no run has begun. Raises RunError for a damaged one."""
+    path = directory / "run.yaml"
+    if not path.exists():
+        return None
+    record = read_yaml(path)
+    if not isinstance(record, dict) or not isinstance(record.get("spec"), dict):
+        raise RunError("not the record of a run", file=path)
+    return record
+
+
+def check_same(record: dict[str, Any], spec: dict[str, Any], *, free: set[str], directory: Path) -> None:
+    """Raise RunError, naming the first key that differs, if a run was begun with another spec.
+
+    free: top-level keys that may change between the beginning of a run and its continuation.
+    """
+    old, new = _flat(record["spec"], free), _flat(spec, free)
+    for key in old | new:
+        if old.get(key) != new.get(key):
+            message = f"the run was begun with {old.get(key)!r}, now it is {new.get(key)!r}; choose another RUN, or set it back"
+            raise RunError(message, file=directory / "run.yaml", path=f"spec.{key}")
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(), "nas": nas.__version__} | {name: metadata.version(name) for name in PACKAGES}
+
+
+def hardware() -> dict[str, Any]:
+    """CPU name, cores this process may use, memory, GPU names."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return {"cpu": _cpu(), "cores": cores, "memory_gb": round(memory, 1), "gpus": gpus}
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The commit of the source that runs, if it runs from a git checkout; `+` marks local changes."""
+    git = ["git", "-C", str(Path(nas.__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+    try:
+        answer = subprocess.run(git, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def _flat(value: Any, free: set[str] = frozenset(), prefix: str = "") -> dict[str, Any]:  # type: ignore[assignment]
+    """Leaves by dotted path; an empty mapping is a leaf."""
+    if not isinstance(value, dict) or not value:
+        return {prefix.removesuffix("."): value}
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        if key not in free:
+            found |= _flat(inner, prefix=f"{prefix}{key}.")
+    return found

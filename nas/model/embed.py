@@ -1,0 +1,53 @@
+"""Patch embedding: an image or feature map (B, C', H', W') to tokens (B, N, C) in (B, N, C) memory.
+
+One convolution: kernel = stride cuts patches (ViT, PVT, LaViT), a larger kernel overlaps (PVTv2). Or, for the first stage
+(`stem: conv`), log₂(stride) 3×3 convolutions of stride 2 with batch norm and hard-swish (LeViT; "Early convolutions help
+transformers see better", Xiao et al., NeurIPS 2021), widths doubling up to C; deployment folds the norms into them.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from nas.genome.layout import StagePlan
+
+
+class Embed(nn.Module):
+    def __init__(self, plan: StagePlan, *, conv_stem: bool, norm: bool):
+        super().__init__()
+        self.proj: nn.Module
+        if conv_stem:
+            widths = stem_widths(plan)
+            layers = [ConvNorm(a, b) for a, b in pairwise(widths)]
+            self.proj = nn.Sequential(*(part for layer in layers for part in (layer, nn.Hardswish())))[:-1]
+        else:
+            self.proj = nn.Conv2d(plan.channels, plan.width, plan.kernel, plan.stride, plan.padding)
+        self.norm = nn.LayerNorm(plan.width) if norm else nn.Identity()
+
+    def forward(self, x_BChw: Tensor) -> Tensor:
+        return self.norm(self.proj(x_BChw).flatten(2).transpose(1, 2).contiguous())
+
+
+class ConvNorm(nn.Module):
+    """3×3 convolution of stride 2 and its batch norm; `fuse` makes them one convolution."""
+
+    def __init__(self, before: int, after: int):
+        super().__init__()
+        self.conv = nn.Conv2d(before, after, 3, 2, 1, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(after)
+
+    def forward(self, x_BChw: Tensor) -> Tensor:
+        return self.norm(self.conv(x_BChw))
+
+    def fuse(self) -> None:
+        if isinstance(self.norm, nn.BatchNorm2d):
+            self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
+
+
+def stem_widths(plan: StagePlan) -> list[int]:
+    """Channels from the image to the stage's width: one entry more than there are convolutions."""
+    count = plan.stride.bit_length() - 1
+    return [plan.channels, *(plan.width >> i for i in reversed(range(count)))]

@@ -1,0 +1,32 @@
+"""The MLP of a layer: Linear → GELU → Linear, with PVTv2's 3×3 depthwise convolution before the GELU on request.
+
+Source of the convolution: PVTv2 (Wang et al., 2022); with zero padding it also tells tokens where they are. Prefix tokens
+have no place on the grid and pass it by. MACs 2·N·C·hidden (+ 9·h·w·hidden).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.blocks import Site
+
+
+class Mlp(nn.Module):
+    """x_BNC → x_BNC. `site` is given where the convolution is wanted."""
+
+    def __init__(self, width: int, hidden: int, site: Site | None = None):
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.conv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden) if site else None
+        self.fc2 = nn.Linear(hidden, width)
+        self.grid, self.prefix = (site.grid, site.prefix) if site else ((0, 0), 0)
+
+    def forward(self, x_BNC: Tensor) -> Tensor:
+        h_BNF = self.fc1(x_BNC)
+        if self.conv is not None:
+            on_grid_BFhw = h_BNF[:, self.prefix :].unflatten(1, self.grid).permute(0, 3, 1, 2)
+            mixed_BNF = self.conv(on_grid_BFhw).permute(0, 2, 3, 1).flatten(1, 2)
+            h_BNF = torch.cat((h_BNF[:, : self.prefix], mixed_BNF), 1) if self.prefix else mixed_BNF
+        return self.fc2(F.gelu(h_BNF))

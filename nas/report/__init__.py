@@ -1,0 +1,26 @@
+"""What people look at: tables, figures and one HTML page, from a run's files alone.
+
+>>> report(Path("results/lavit_split-digits"))
+PosixPath('results/lavit_split-digits/report.html')
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def report(run_dir: Path) -> Path:
+    """Write `report.html` and `figures/*.png` into a run directory and return the page's path.
+
+    Works on a run that is going on, was killed, or has no complete trial. Raises RunError if `run_dir` is not a run.
+    """
+    from nas.files import write_atomically, write_text
+    from nas.report.page import drawings, page
+    from nas.report.run import read_run
+
+    run = read_run(Path(run_dir))
+    figures = drawings(run)
+    for drawing in figures:
+        write_atomically(run.directory / "figures" / f"{drawing.name}.png", drawing.write)
+    write_text(run.directory / "report.html", page(run, figures))
+    return run.directory / "report.html"

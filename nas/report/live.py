@@ -1,0 +1,131 @@
+"""What a terminal shows while a search runs: a progress line with the running trials below it, or plain lines in a log.
+
+    ━━━━━━━━━━━━━╺━━━━━━━ 21/32 · best 97.22 % · front 6 · refused 3 · failed 0 · 0:03:10 · 0:01:25 left
+      0021  epoch  7/15  94.43 %
+      0022  epoch  2/15  81.30 %
+
+The state comes from the engine's events, and at the start from the trials that an earlier session has left.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pandas as pd
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from nas.engine import Event, Ledger
+from nas.report.tables import cell, magnitude
+from nas.search import front_of
+
+
+class Progress:
+    """An `on_event` for `nas.search.search`, and a context in which it is shown.
+
+    >>> with Progress(directory, trials=32, epochs=15, objectives=["accuracy", "macs"]) as progress:
+    ...     search(space, directory, on_event=progress)
+    """
+
+    def __init__(
+        self, directory: Path, *, trials: int, epochs: int, objectives: list[str], console: Console | None = None
+    ):
+        self.trials, self.epochs, self.objectives = trials, epochs, objectives
+        self.console = console or Console(highlight=False)
+        table = Ledger(directory).table()
+        self.counts: Counter[str] = Counter(table["state"])
+        self.front = front_of(table, objectives)[["state", *objectives]]
+        self.best = table["accuracy"].max() if len(table) else float("nan")
+        self.running: dict[str, tuple[int, float | None]] = {}  # trial: epochs behind it, accuracy after them
+        self.begin, self.before = time.monotonic(), self.trained
+        self.first = 0.0  # when the first training began: the start of the workers does not count in the estimate
+        self.live = Live(console=self.console, get_renderable=self._render, refresh_per_second=4, transient=True)
+
+    @property
+    def trained(self) -> int:
+        """Trials that have come to their end in a worker."""
+        return self.counts["complete"] + self.counts["pruned"] + self.counts["failed"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Ray Tune pickles whatever listens to its events, and a terminal cannot be pickled."""
+        return {}
+
+    def __enter__(self) -> Progress:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.live.stop()
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "message":
+            self.console.print(event.data["text"], markup=False)
+        elif event.kind == "started":
+            self.first = self.first or time.monotonic()
+            self.running.setdefault(event.trial, (0, None))
+        elif event.kind == "epoch":
+            self.running[event.trial] = (int(event.data["epoch"]), event.data["accuracy"])
+        else:
+            self._ended(event.trial, event.data)
+
+    def _ended(self, trial: str, outcome: dict[str, Any]) -> None:
+        state = outcome["state"]
+        self.running.pop(trial, None)
+        self.counts[state] += 1
+        if state == "complete":
+            self.best = max(outcome["accuracy"], self.best) if self.best == self.best else outcome["accuracy"]
+            row = pd.DataFrame([{name: outcome[name] for name in ("state", *self.objectives)}])
+            self.front = front_of(pd.concat([self.front, row]) if len(self.front) else row, self.objectives)
+        if state == "failed" or not self.console.is_terminal:
+            self.console.print(self._line(trial, outcome), markup=False, soft_wrap=True)
+
+    def _line(self, trial: str, outcome: dict[str, Any]) -> str:
+        """`trial 0007 complete: 97.22 %, 331 k MACs, 6.1 s (8 of 32)`"""
+        found = [f"{cell('accuracy', outcome['accuracy'])} %"] if outcome["accuracy"] is not None else []
+        found += [f"{magnitude(outcome['macs'])} MACs"] if outcome["macs"] is not None else []
+        found += [f"{outcome['seconds']:.1f} s"] if outcome["seconds"] else []
+        found += [outcome["reason"]] if outcome["reason"] else []
+        return f"trial {trial} {outcome['state']}: {', '.join(found)} ({self.trained} of {self.trials})"
+
+    def _render(self) -> RenderableType:
+        share = sum(min(epochs / self.epochs, 1) for epochs, _ in self.running.values())
+        now = time.monotonic()
+        done = self.trained - self.before + share
+        left = (now - self.first) / done * (self.trials - self.before - done) if done > 0 else None
+        parts = [
+            f"{self.trained}/{self.trials}",
+            f"best {cell('accuracy', self.best)} %",
+            f"front {len(self.front)}",
+            *[f"{word} {self.counts[state]}" for state, word in _COUNTED if self.counts[state]],
+            _clock(now - self.begin),
+            f"{_clock(left)} left" if left is not None else "",
+        ]
+        line = Table.grid(padding=(0, 1))
+        bar = ProgressBar(self.trials, self.trained + share, width=30, complete_style="cyan", finished_style="cyan")
+        line.add_row(bar, " · ".join(part for part in parts if part))
+        running = [
+            f"  {trial}  epoch {epochs:>3}/{self.epochs}  {cell('accuracy', accuracy)} %"
+            for trial, (epochs, accuracy) in sorted(self.running.items())[:_SHOWN]
+        ]
+        if len(self.running) > _SHOWN:
+            running.append(f"  and {len(self.running) - _SHOWN} more")
+        return Group(line, Text("\n".join(running), style="dim"))
+
+
+_COUNTED = (("infeasible", "refused"), ("pruned", "pruned"), ("failed", "failed"))
+_SHOWN = 8  # running trials that get a line
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

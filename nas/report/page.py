@@ -1,0 +1,174 @@
+"""One HTML page about a run: self-contained (figures are embedded), readable without a server, years later.
+
+The page is filled from `Run` by templates/report.html.j2; whatever a run's files say is escaped there.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from matplotlib.figure import Figure
+
+from nas.files import dump_yaml
+from nas.report import plots
+from nas.report.run import Run
+from nas.report.tables import HEADINGS, cell, front_columns, magnitude
+
+TEXT_COLUMNS = {"state", "reason", "winner", "layers", "hash"}
+STATES = ("complete", "pruned", "infeasible", "failed", "running")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with the name of its file and the sentence below it."""
+
+    name: str
+    figure: Figure
+    caption: str
+
+    def write(self, path: Path) -> None:
+        self.figure.savefig(path, format="png")
+
+    def embedded(self) -> str:
+        """The PNG as the text of a data URL."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png")
+        return base64.b64encode(buffer.getvalue()).decode()
+
+
+def drawings(run: Run) -> list[Drawing]:
+    """The figures of a run; throughput only where it was estimated or measured."""
+    from nas.search.front import hypervolume_curve
+
+    made: list[Drawing] = []
+    budget = run.facts["spec"].get("budget") or {}
+    if len(run.front):
+        figure = plots.accuracy_against("macs", run.trials, run.front, limit=budget.get("macs"))
+        caption = "Accuracy against MACs. Numbers are trials; the line is the best accuracy that each cost can buy."
+        made.append(Drawing("accuracy_macs", figure, caption))
+    if run.front["throughput"].notna().any():
+        limit = budget.get("throughput")
+        figure = plots.accuracy_against("throughput", run.trials, run.front, better="more", limit=limit)
+        caption = "Accuracy against throughput as predicted before training; faster is to the right."
+        made.append(Drawing("accuracy_throughput", figure, caption))
+    volumes = hypervolume_curve(run.trials, list(run.objectives)).tolist()
+    if len(volumes) > 1:
+        caption = "Hypervolume of the front after each complete trial, as a share of what the run has reached by now."
+        made.append(Drawing("hypervolume", plots.hypervolume_over_trials(volumes), caption))
+    if run.curves:
+        named = plots.spread([int(trial) for trial in run.front.sort_values("macs")["trial"]])
+        caption = "Learning curves; trials of the front (seven at most, cheap to costly) in colour, the others in grey."
+        made.append(Drawing("learning_curves", plots.learning_curves(run.curves, named), caption))
+    return made
+
+
+def page(run: Run, figures: Iterable[Drawing]) -> str:
+    """The page as HTML."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("nas.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.globals["zip"] = zip
+    facts, on_front = run.facts, {int(trial) for trial in run.front["trial"]}
+    front = run.front.assign(layers=[run.layers[int(trial)] for trial in run.front["trial"]])
+    return environment.get_template("report.html.j2").render(
+        name=facts.get("name") or run.directory.name,
+        subtitle=_subtitle(facts),
+        notices=_notices(run),
+        tiles=_tiles(run),
+        objectives=", ".join(f"{name} {direction}" for name, direction in run.objectives.items()),
+        front=_view(front, [*front_columns(front), "layers"], set()),
+        example=_example(run),
+        figures=[{"data": drawing.embedded(), "caption": drawing.caption} for drawing in figures],
+        failures=[{"trial": trial, "reason": reason, "text": text} for trial, reason, text in run.failures],
+        trials=_view(run.trials, _trial_columns(run.trials), on_front),
+        facts=_facts(facts),
+        spec=dump_yaml(facts["spec"]),
+    )
+
+
+def _trial_columns(trials: pd.DataFrame) -> list[str]:
+    """The columns that say something, the searched parameters before the bookkeeping."""
+    last = ("seed", "hash", "seconds", "reason")
+    names = [str(name) for name in trials]
+    return [name for name in [n for n in names if n not in last] + list(last) if trials[name].notna().any()]
+
+
+def _view(frame: pd.DataFrame, columns: list[str], marked: set[int]) -> dict[str, Any]:
+    """A table as the template takes it: columns with heading and alignment, rows of text."""
+    text = {name for name in columns if name in TEXT_COLUMNS or not pd.api.types.is_numeric_dtype(frame[name])}
+    return {
+        "marked": bool(marked),
+        "columns": [{"heading": HEADINGS.get(name, name), "text": name in text} for name in columns],
+        "rows": [
+            {"front": row["trial"] in marked, "cells": [cell(name, row[name]) for name in columns]}
+            for row in frame.to_dict("records")
+        ],
+    }
+
+
+def _subtitle(facts: dict[str, Any]) -> str:
+    spec = facts["spec"]
+    begun = f"begun {str(facts['created'])[:16].replace('T', ' ')} UTC"
+    parts = (facts.get("kind", "search"), f"on {spec['data']}" if "data" in spec else "", begun)
+    return " · ".join(part for part in parts if part)
+
+
+def _tiles(run: Run) -> list[tuple[str, str]]:
+    counts = run.trials["state"].value_counts()
+    tiles = [(state, str(counts[state])) for state in STATES if state in counts]
+    tiles.append(("on the front", str(len(run.front))))
+    if len(run.front):
+        tiles.append(("best validation accuracy", f"{cell('accuracy', run.front['accuracy'].max())} %"))
+        tiles.append(("fewest MACs on the front", magnitude(float(run.front["macs"].min()))))
+    seconds = pd.to_numeric(run.trials["seconds"]).sum()
+    unit, size = ("h", 3600) if seconds >= 3600 else ("min", 60) if seconds >= 60 else ("s", 1)
+    time = f"{seconds / size:.1f} {unit}"
+    tiles.append(("training time, all workers", time))
+    return tiles
+
+
+def _notices(run: Run) -> list[str]:
+    running = int((run.trials["state"] == "running").sum())
+    notices = []
+    if running:
+        notices.append(f"{running} trial(s) have not ended: the run goes on, or was interrupted and can be resumed.")
+    if run.facts.get("kind") == "search" and not run.ended:
+        notices.append("The search has not ended: this is the front so far, and its throughput has not been measured.")
+    return notices
+
+
+def _example(run: Run) -> str:
+    """The path of one loadable genome: the most accurate winner, or that trial's own directory."""
+    if not len(run.front):
+        return ""
+    best = run.front.sort_values("accuracy").iloc[-1]
+    winner = best.get("winner")
+    if isinstance(winner, str):
+        return str(run.directory / "winners" / f"{winner}.yaml")
+    return str(run.folder(int(best["trial"])) / "genome.yaml")
+
+
+def _facts(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Everything in run.yaml but the specification, a line each."""
+    lines = []
+    for key, value in facts.items():
+        if key == "spec":
+            continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {_plain(part)}" for name, part in value.items() if part not in (None, []))
+        lines.append((key, _plain(value)))
+    return lines
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "–" if value is None else str(value)

@@ -1,0 +1,156 @@
+"""The figures of a run, drawn with matplotlib from its tables; each function returns a Figure and touches no file.
+
+Colours are Okabe and Ito's, told apart with any colour vision; where colour carries meaning, marker or line style
+carries it as well. Nothing here needs a display (Figure is used without pyplot, so no state is shared).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from nas.report.tables import magnitude
+
+BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE, BLACK = (
+    "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#000000",
+)  # fmt: skip
+GREY = "#9a9a9a"
+CURVES = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
+LABELS = {"macs": "MACs per image (deployed graph)", "throughput": "images per second (deployed graph)"}
+LINES = ("-", "--", "-.", ":", "-", "--", "-.")
+
+
+def accuracy_against(
+    column: str, trials: pd.DataFrame, front: pd.DataFrame, *, better: str = "less", limit: float | None = None
+) -> Figure:
+    """Validation accuracy of every complete trial over `column`, with the non-dominated ones in colour.
+
+    `better` says which end of the axis is wanted: the staircase joins the best accuracy that each cost can buy (of
+    these two columns alone: with more objectives a trial of the front may lie below it). `limit` draws the budget.
+    """
+    figure, axes = _figure()
+    complete = trials[trials["state"] == "complete"].dropna(subset=[column, "accuracy"])
+    others = complete[~complete["trial"].isin(front["trial"])]
+    base = complete[complete["trial"] == 0]
+    steps = _staircase(front, column, better)
+    if not others.empty:
+        axes.plot(others[column], 100 * others["accuracy"], "o", color=GREY, alpha=0.8, label="trial")
+    axes.plot(steps[column], 100 * steps["accuracy"], "-", color=BLUE, linewidth=1.5, zorder=2)
+    axes.plot(front[column], 100 * front["accuracy"], "D", color=BLUE, markersize=7, zorder=3, label="Pareto front")
+    if not base.empty:
+        axes.plot(
+            base[column], 100 * base["accuracy"], "o", mfc="none", mec=VERMILLION, mew=2, markersize=13, zorder=4,
+            label="base genome",
+        )  # fmt: skip
+    if limit is not None:
+        axes.axvline(limit, color=BLACK, linestyle="--", linewidth=1, label=f"budget {_tick(limit)}")
+    axes.set_xlabel(LABELS[column])
+    axes.set_ylabel("validation accuracy (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    axes.margins(x=0.08, y=0.12)
+    axes.legend(loc="best", framealpha=0.9, edgecolor="none")
+    _name_points(figure, axes, front, column, better)
+    return figure
+
+
+def hypervolume_over_trials(volumes: Sequence[float]) -> Figure:
+    """The part of objective space that the front dominates after each complete trial; 1 is where it stands now."""
+    figure, axes = _figure()
+    axes.step(range(1, len(volumes) + 1), volumes, where="post", color=BLUE, linewidth=2)
+    axes.plot(len(volumes), volumes[-1], "D", color=BLUE)
+    axes.set_ylim(0, 1.05)
+    axes.set_xlabel("complete trials")
+    axes.set_ylabel("hypervolume, relative to now")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def learning_curves(curves: Mapping[int, pd.DataFrame], named: Sequence[int]) -> Figure:
+    """Validation accuracy by epoch: up to seven `named` trials in colour, the others in grey."""
+    figure, axes = _figure()
+    styles = dict(zip(named, zip(CURVES, LINES, strict=True), strict=False))
+    for number, curve in curves.items():
+        marker = "o" if len(curve) == 1 else None  # a line of one point is invisible
+        if number in styles:
+            colour, line = styles[number]
+            look: dict[str, Any] = {
+                "color": colour,
+                "linestyle": line,
+                "linewidth": 2.2,
+                "zorder": 3,
+                "label": f"trial {number}",
+            }
+        else:
+            look = {"color": GREY, "linewidth": 0.9, "alpha": 0.6}
+        axes.plot(curve["epoch"], 100 * curve["accuracy"], marker=marker, **look)
+    if all(len(curve) == 1 for curve in curves.values()):
+        axes.set_xlim(0.5, 1.5)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("validation accuracy (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if styles:
+        axes.legend(loc="lower right", framealpha=0.9, edgecolor="none")
+    return figure
+
+
+def spread(numbers: Sequence[int], count: int = len(CURVES)) -> list[int]:
+    """Up to `count` of the numbers, both ends and evenly in between.
+
+    >>> spread(range(10), 4)
+    [0, 3, 6, 9]
+    """
+    if len(numbers) <= count:
+        return list(numbers)
+    return [numbers[round(i * (len(numbers) - 1) / (count - 1))] for i in range(count)]
+
+
+def _figure() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, 4.2), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e4e4e4", linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _tick(value: float) -> str:
+    """1.50 M as 1.5 M: zeros at the end say nothing on an axis."""
+    number, _, prefix = magnitude(value).partition(" ")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {prefix}".rstrip()
+
+
+def _staircase(front: pd.DataFrame, column: str, better: str) -> pd.DataFrame:
+    """The corners of the step line: walking away from the cheap end, accuracy holds until a point improves on it."""
+    corners: list[tuple[float, float]] = []
+    best = -math.inf
+    ordered = front.sort_values(column, ascending=better == "less")
+    for x, accuracy in ordered[[column, "accuracy"]].itertuples(index=False):
+        if accuracy > best:
+            if corners:
+                corners.append((x, best))
+            corners.append((x, accuracy))
+            best = accuracy
+    return pd.DataFrame(corners, columns=[column, "accuracy"])
+
+
+def _name_points(figure: Figure, axes: Axes, front: pd.DataFrame, column: str, better: str) -> None:
+    """Trial numbers at the outer side of the front, where no point can be; one that would cover another is left out."""
+    figure.draw_without_rendering()  # settles the scales
+    side = -1 if better == "less" else 1
+    taken: list[tuple[float, float]] = []
+    for row in front.sort_values("accuracy", ascending=False).to_dict("records"):
+        point = (float(row[column]), 100 * row["accuracy"])
+        x, y = axes.transData.transform(point)
+        if all(abs(x - other_x) > 24 or abs(y - other_y) > 15 for other_x, other_y in taken):
+            taken.append((x, y))
+            axes.annotate(
+                str(row["trial"]), point, xytext=(8 * side, 5), textcoords="offset points", fontsize=9, color=BLUE,
+                ha="right" if side < 0 else "left", va="bottom",
+            )  # fmt: skip

@@ -1,0 +1,108 @@
+"""A run as its files tell it: facts from run.yaml, trials from their directories, learning curves, failures.
+
+Nothing is taken from a process or from the state of Ray or Optuna, so a run can be reported while it goes on, after a
+kill, or years later. The trial directories are the truth; where only the tables were kept (a published run), those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nas.engine import Ledger
+from nas.errors import RunError
+from nas.files import read_yaml
+from nas.report.describe import describe_file
+
+
+@dataclass(frozen=True)
+class Run:
+    """`trials` and `front` have the columns of trials.csv and front.csv; trial numbers are integers here."""
+
+    directory: Path
+    facts: dict[str, Any]
+    trials: pd.DataFrame
+    front: pd.DataFrame
+    objectives: dict[str, str]
+
+    @cached_property
+    def layers(self) -> dict[int, str]:
+        """What the genome of each trial on the front is made of, in a line."""
+        return {int(trial): describe_file(self.folder(int(trial)) / "genome.yaml") for trial in self.front["trial"]}
+
+    @cached_property
+    def curves(self) -> dict[int, pd.DataFrame]:
+        """metrics.csv of every trial that has finished an epoch."""
+        files = {int(trial): self.folder(int(trial)) / "metrics.csv" for trial in self.trials["trial"]}
+        curves = {trial: pd.read_csv(file) for trial, file in files.items() if file.exists() and file.stat().st_size}
+        return {trial: curve for trial, curve in curves.items() if len(curve)}
+
+    @cached_property
+    def failures(self) -> list[tuple[int, str, str]]:
+        """Trial, reason and traceback of each failed trial."""
+        failed = self.trials[self.trials["state"] == "failed"]
+        return [
+            (int(trial), str(reason), _text(self.folder(int(trial)) / "failure.txt"))
+            for trial, reason in failed[["trial", "reason"]].itertuples(index=False)
+        ]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the search came to its end, which is when the front's throughput is measured."""
+        return "throughput_measured" in self.front and bool(self.front["throughput_measured"].notna().all())
+
+    def folder(self, trial: int) -> Path:
+        return self.directory / "trials" / f"{trial:04d}"
+
+
+def read_run(directory: Path) -> Run:
+    """Read a run directory. Raises RunError if it is none.
+
+    >>> read_run(Path("results/lavit_split-digits")).front[["trial", "accuracy", "macs"]]
+    """
+    from nas.search.front import front_of
+
+    if not (directory / "run.yaml").is_file():
+        what = "it has no run.yaml" if directory.is_dir() else "no such directory"
+        raise RunError(f"not a run: {what}", file=directory)
+    facts = read_yaml(directory / "run.yaml")
+    if not isinstance(facts, dict) or not isinstance(facts.get("spec"), dict):
+        raise RunError("damaged: expected a mapping with `spec:`", file=directory / "run.yaml")
+    trials = _trials(directory)
+    objectives = facts["spec"].get("objectives") or {"accuracy": "max", "macs": "min"}
+    front = _written_front(directory)
+    if front is None:
+        front = front_of(trials, list(objectives))
+    return Run(directory, facts, trials, front, objectives)
+
+
+def _trials(directory: Path) -> pd.DataFrame:
+    if (directory / "trials").is_dir():
+        table = Ledger(directory).table()
+    elif (directory / "trials.csv").exists():
+        table = pd.read_csv(directory / "trials.csv")
+    else:
+        raise RunError("not a run: it has neither trials/ nor trials.csv", file=directory)
+    return table.astype({"trial": int})
+
+
+def _written_front(directory: Path) -> pd.DataFrame | None:
+    """front.csv, unless a trial has ended since it was written.
+
+    It knows more than the trials do: the winners' names, and which of them missed a throughput budget by the stopwatch.
+    """
+    file = directory / "front.csv"
+    if not file.exists():
+        return None
+    results = (directory / "trials").glob("*/result.json")
+    if any(result.stat().st_mtime_ns > file.stat().st_mtime_ns for result in results):
+        return None
+    return pd.read_csv(file).astype({"trial": int})
+
+
+def _text(file: Path) -> str:
+    return file.read_text(errors="replace") if file.exists() else ""

@@ -1,0 +1,167 @@
+"""The domain: all genomes that a space describes, as assignments of values to parameters.
+
+An assignment maps the paths of the parameters that exist in it to their values; `genome` applies it to the base as
+dotted-path edits. Random draws, quasi-random points, samplers and the exhaustive walk all go through `assign`, which
+visits the parameters in an order in which every condition is decided before it is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
+
+from nas.errors import GenomeError, SpaceError, nearest
+from nas.genome import Genome
+from nas.search.parameter import Parameter, Value
+
+Assignment = dict[str, Value]
+
+
+class Domain:
+    """A base genome and the parameters that are searched around it.
+
+    Raises SpaceError if a parameter names nothing in the genome, if a value fits no genome at all, or if a condition
+    asks for something that cannot happen.
+
+    >>> domain = Domain(load_genome("lavit_digits"), expand("stages.{0,1}.split", ParameterSpec(int=(0, 3))))
+    >>> domain.genome(domain.draw(Random(0)))
+    """
+
+    def __init__(self, base: Genome, parameters: list[Parameter]):
+        self.base = base
+        self.parameters = _ordered(parameters)
+        for parameter in self.parameters:
+            self._check(parameter)
+
+    def assign(self, choose: Callable[[Parameter], Value]) -> Assignment:
+        """An assignment whose values `choose` picks, for the parameters that exist in it."""
+        chosen: Assignment = {}
+        for parameter in self.parameters:
+            if parameter.active(chosen):
+                chosen[parameter.path] = choose(parameter)
+        return chosen
+
+    def draw(self, rng: Random) -> Assignment:
+        """A random assignment; every parameter takes one number of `rng`, whether it exists or not."""
+        numbers = {parameter.path: rng.random() for parameter in self.parameters}
+        return self.assign(lambda parameter: parameter.at(numbers[parameter.path]))
+
+    def every(self) -> Iterator[Assignment]:
+        """All assignments, in lexicographic order. For a domain that is `finite`."""
+        return self._walk(0, {})
+
+    def _walk(self, index: int, chosen: Assignment) -> Iterator[Assignment]:
+        if index == len(self.parameters):
+            yield dict(chosen)
+            return
+        parameter = self.parameters[index]
+        if not parameter.active(chosen):
+            yield from self._walk(index + 1, chosen)
+            return
+        for value in parameter.values or ():
+            yield from self._walk(index + 1, chosen | {parameter.path: value})
+
+    @property
+    def finite(self) -> bool:
+        return all(parameter.values is not None for parameter in self.parameters)
+
+    def genome(self, assignment: Assignment) -> Genome:
+        """Raises GenomeError if the values do not go together."""
+        return self.base.edit(assignment)
+
+    def of_base(self) -> Assignment | None:
+        """The assignment that gives the base genome, or None if the base lies outside of the domain."""
+        chosen: Assignment = {}
+        for parameter in self.parameters:
+            if parameter.active(chosen):
+                values = [value for value in self._of_base(parameter) if parameter.holds(value)]
+                if not values:
+                    return None
+                chosen[parameter.path] = values[0]
+        return chosen if self.genome(chosen).hash == self.base.hash else None
+
+    def _of_base(self, parameter: Parameter) -> Iterator[Value]:
+        """Values that leave the base as it is. A continuous parameter's is read from the base itself."""
+        if parameter.values is None:
+            yield from _read(self.base.model_dump(mode="json"), parameter.path.split("."))
+        for value in parameter.values or ():
+            try:
+                if self.genome({parameter.path: value}).hash == self.base.hash:
+                    yield value
+            except GenomeError:
+                continue
+
+    def _check(self, parameter: Parameter) -> None:
+        """Every value must fit some genome: it is tried alone, then among random values of the others."""
+        refused: GenomeError | None = None
+        for value in parameter.values if parameter.values is not None else (parameter.low, parameter.high):
+            refused = self._refusal(parameter, value)
+            if refused is not None:
+                where = "" if refused.path == parameter.path else f" (at {refused.path})"
+                message = f"no genome can have the value {value!r}: {refused.message}{where}"
+                raise SpaceError(message, path=f"parameters.{parameter.path}")
+
+    def _refusal(self, parameter: Parameter, value: Value) -> GenomeError | None:
+        alone = self._enabling(parameter) | {parameter.path: value}
+        first: GenomeError | None = None
+        rng = Random(0)
+        for attempt in range(100):
+            drawn = {p.path: p.at(rng.random()) for p in self.parameters} | alone if attempt else alone
+            assignment = self.assign(lambda p, drawn=drawn: drawn[p.path]) if attempt else alone  # type: ignore[misc]
+            try:
+                self.genome(assignment)
+                return None
+            except GenomeError as error:
+                first = first or error
+        return first
+
+    def _enabling(self, parameter: Parameter) -> Assignment:
+        """Values of other parameters under which this one exists."""
+        needed: Assignment = {}
+        by_path = {p.path: p for p in self.parameters}
+        for path, allowed in parameter.conditions:
+            needed |= self._enabling(by_path[path]) | {path: allowed[0]}
+        return needed
+
+
+def _ordered(parameters: list[Parameter]) -> tuple[Parameter, ...]:
+    """Parameters behind those that their conditions name, otherwise as given."""
+    by_path: dict[str, Parameter] = {}
+    for parameter in parameters:
+        if parameter.path in by_path:
+            raise SpaceError("this path is given twice", path=f"parameters.{parameter.path}")
+        by_path[parameter.path] = parameter
+    ordered: dict[str, Parameter] = {}
+
+    def visit(parameter: Parameter, waiting: tuple[str, ...]) -> None:
+        where = f"parameters.{parameter.path}.when"
+        for path, allowed in parameter.conditions:
+            if path not in by_path:
+                raise SpaceError(f"no parameter {path!r}; {nearest(path, by_path)}", path=where)
+            if path in waiting:
+                raise SpaceError(f"the condition on {path!r} goes round in a circle", path=where)
+            wrong = [value for value in allowed if not by_path[path].holds(value)]
+            if wrong:
+                raise SpaceError(f"{path} is never {wrong[0]!r}", path=where)
+            visit(by_path[path], (*waiting, parameter.path))
+        ordered[parameter.path] = parameter
+
+    for parameter in parameters:
+        visit(parameter, ())
+    return tuple(ordered.values())
+
+
+def _read(data: Any, keys: list[str]) -> Iterator[Value]:
+    """What a genome's data has at a path; for a `*`, the value that all share."""
+    nodes = [data]
+    for key in keys:
+        inner: list[Any] = []
+        for node in nodes:
+            if isinstance(node, list):
+                inner += node if key == "*" else node[int(key) : int(key) + 1]
+            elif isinstance(node, dict) and key in node:
+                inner.append(node[key])
+        nodes = inner
+    if nodes and all(node == nodes[0] for node in nodes):
+        yield nodes[0]

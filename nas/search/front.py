@@ -1,0 +1,96 @@
+"""The Pareto front, and how much of the objective space it dominates.
+
+A point dominates another if it is at least as good in every objective and better in one. Only complete trials stand for
+election: a pruned one's accuracy is an early epoch's. Inside this file all objectives are costs (a maximum is negated).
+
+Hypervolume (Zitzler & Thiele, 1998): the volume between the front and a reference point that is worse than all of it, by
+slicing along the last objective (exact; exponential in the number of objectives, of which there are at most four).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from nas.search.space import DIRECTIONS
+
+
+def costs(table: pd.DataFrame, objectives: list[str]) -> np.ndarray:
+    """(trials, objectives) float array in which less is better."""
+    signs = [-1.0 if DIRECTIONS[name] == "max" else 1.0 for name in objectives]
+    return table[objectives].to_numpy(dtype=float) * signs
+
+
+def non_dominated(points_NM: np.ndarray) -> np.ndarray:
+    """(N,) bool: which points no other point dominates. Equal points are both kept.
+
+    >>> non_dominated(np.array([[1, 2], [2, 1], [2, 2]])).tolist()
+    [True, True, False]
+    """
+    keep_N = np.ones(len(points_NM), dtype=bool)
+    for index, point_M in enumerate(points_NM):
+        rivals_NM = points_NM[keep_N]
+        no_worse, better = (rivals_NM <= point_M).all(1), (rivals_NM < point_M).any(1)
+        keep_N[index] = not (no_worse & better).any()
+    return keep_N
+
+
+def front_of(table: pd.DataFrame, objectives: list[str]) -> pd.DataFrame:
+    """The rows of trials.csv on the front, best in the first objective first.
+
+    >>> front_of(ledger.table(), ["accuracy", "macs"])
+    """
+    complete = table[table["state"] == "complete"]
+    front = complete[non_dominated(costs(complete, objectives))]
+    return front.iloc[np.lexsort(costs(front, objectives).T[::-1])].reset_index(drop=True)
+
+
+def reference_of(points_NM: np.ndarray) -> np.ndarray:
+    """A point a little worse than the worst of all in each objective: the extremes of the front count as well."""
+    low_M, high_M = points_NM.min(0), points_NM.max(0)
+    return high_M + 0.1 * np.where(high_M > low_M, high_M - low_M, np.maximum(np.abs(high_M), 1e-9))
+
+
+def hypervolume(points_NM: np.ndarray, reference_M: np.ndarray) -> float:
+    """The volume that is dominated by the points and bounded by the reference. Points beyond it add nothing.
+
+    >>> hypervolume(np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([2.0, 2.0]))
+    3.0
+    """
+    inside = points_NM[(points_NM < reference_M).all(1)]
+    return _volume(inside[non_dominated(inside)], reference_M)
+
+
+def _volume(points_NM: np.ndarray, reference_M: np.ndarray) -> float:
+    if not len(points_NM):
+        return 0.0
+    if points_NM.shape[1] == 1:
+        return float(reference_M[0] - points_NM.min())
+    order = np.argsort(points_NM[:, -1])
+    levels = np.append(points_NM[order, -1], reference_M[-1])
+    volume = 0.0
+    for count in range(1, len(points_NM) + 1):
+        thickness = levels[count] - levels[count - 1]
+        if thickness > 0:
+            slice_NM = points_NM[order[:count], :-1]
+            volume += thickness * _volume(slice_NM[non_dominated(slice_NM)], reference_M[:-1])
+    return float(volume)
+
+
+def hypervolume_curve(table: pd.DataFrame, objectives: list[str]) -> pd.Series:
+    """Hypervolume after each complete trial, as a share of what all trials together reach; index: rows of `table`.
+
+    The reference is taken from all complete trials, so that curves of one run are comparable within it.
+    """
+    complete = table[table["state"] == "complete"]
+    points_NM = costs(complete, objectives)
+    if not len(points_NM):
+        return pd.Series(dtype=float)
+    reference_M = reference_of(points_NM)
+    volumes: list[float] = []
+    front_FM = points_NM[:0]
+    for point_M in points_NM:
+        front_FM = np.vstack([front_FM, point_M])
+        front_FM = front_FM[non_dominated(front_FM)]
+        volumes.append(_volume(front_FM, reference_M))
+    return pd.Series(volumes, index=complete.index) / volumes[-1]

@@ -1,0 +1,152 @@
+"""One searched parameter: its values, and when it exists at all.
+
+    choice: [softmax, less]                      one of these (plain values or mappings)
+    int: [1, 8]                                  whole numbers, both ends included; `step: 2`, `log: true`
+    float: [1e-4, 1e-1], log: true               real numbers, both ends included; `step: 0.1`
+    when: {stages.0.core: linear_angular}        exists only where another parameter has this value (or one of a list)
+
+Braces in a path make independent parameters: `stages.{0,1}.layers.{0..3}.core` is eight of them; a group that appears in
+`when` again is filled in alike. A `*` in a path ties them: one value for all stages or layers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from nas.errors import SpaceError
+
+Integer, Real = int, float  # in the class below, `int` and `float` are keys
+Value = Any  # plain data: what a choice lists, or a number
+
+
+class ParameterSpec(BaseModel):
+    """What a space file says below a path."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    choice: tuple[Value, ...] | None = Field(None, min_length=1)
+    int: tuple[Integer, Integer] | None = None
+    float: tuple[Real, Real] | None = None
+    step: Real | None = Field(None, gt=0)
+    log: bool = False
+    when: dict[str, Value] = {}
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ParameterSpec:
+        given = [kind for kind in ("choice", "int", "float") if getattr(self, kind) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise SpaceError(f"give one of `choice: [...]`, `int: [low, high]`, `float: [low, high]`; found {found}")
+        if self.choice is not None:
+            if self.step or self.log:
+                raise SpaceError("`step` and `log` belong to `int` and `float`")
+            labels = [label(value) for value in self.choice]
+            twice = [text for text in labels if labels.count(text) > 1]
+            if twice:
+                raise SpaceError(f"the choice {twice[0]} is given twice", path="choice")
+            return self
+        low, high = self.int or self.float or (0, 0)
+        if low >= high:
+            raise SpaceError(f"expected [low, high] with low < high, found [{low}, {high}]", path=given[0])
+        if self.log and low <= 0:
+            raise SpaceError(f"a logarithmic range starts above 0, found {low}", path=given[0])
+        if self.log and self.step:
+            raise SpaceError("`step` and `log` exclude each other", path="step")
+        if self.int and self.step and self.step != round(self.step):
+            raise SpaceError(f"the step between whole numbers is a whole number, found {self.step}", path="step")
+        return self
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter after brace expansion, at one `path` of the genome.
+
+    `values` are all it can take, in order, or None for a continuous range `low` to `high`. `conditions` are
+    (path of another parameter, the values under which this one exists).
+    """
+
+    path: str
+    values: tuple[Value, ...] | None
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    numeric: bool = False
+    conditions: tuple[tuple[str, tuple[Value, ...]], ...] = ()
+
+    def active(self, chosen: dict[str, Value]) -> bool:
+        """Whether the parameter exists, given the values chosen for the ones before it."""
+        return all(path in chosen and chosen[path] in allowed for path, allowed in self.conditions)
+
+    def at(self, u: float) -> Value:
+        """The value at `u` in [0, 1): uniform u gives every value its share (of the logarithm, with `log`)."""
+        if self.values is not None and not (self.numeric and self.log):
+            return self.values[min(int(u * len(self.values)), len(self.values) - 1)]
+        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+        value = low + u * (high - low)
+        value = min(max(math.exp(value) if self.log else value, self.low), self.high)
+        return value if self.values is None else round(value)
+
+    def holds(self, value: Value) -> bool:
+        """Whether the parameter can take this value."""
+        if self.values is not None:
+            return value in self.values
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and self.low <= value <= self.high
+
+
+def label(value: Value) -> str:
+    """A value as text: what tables and samplers see of a mapping."""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def expand(path: str, spec: ParameterSpec) -> list[Parameter]:
+    """The parameters that one entry of a space file stands for. Raises SpaceError."""
+    groups = re.findall(r"\{[^{}]*\}", path)
+    fillings = [_members(group) for group in groups]
+    made = []
+    for chosen in itertools.product(*fillings):
+        pairs = list(zip(groups, chosen, strict=True))
+        conditions = []
+        for other, value in spec.when.items():
+            filled = _filled(other, pairs)
+            if "{" in filled:
+                raise SpaceError(f"the braces of {other!r} do not appear in the parameter's own path", path="when")
+            conditions.append((filled, tuple(value) if isinstance(value, list) else (value,)))
+        made.append(_parameter(_filled(path, pairs), spec, tuple(conditions)))
+    return made
+
+
+def _parameter(path: str, spec: ParameterSpec, conditions: tuple[tuple[str, tuple[Value, ...]], ...]) -> Parameter:
+    if spec.choice is not None:
+        return Parameter(path, spec.choice, conditions=conditions)
+    if spec.int is not None:
+        low, high = spec.int
+        values = tuple(range(low, high + 1, round(spec.step or 1)))
+        return Parameter(path, values, low, values[-1], spec.log, True, conditions)
+    assert spec.float is not None
+    bottom, top = spec.float
+    if spec.step is None:
+        return Parameter(path, None, bottom, top, spec.log, True, conditions)
+    steps = tuple(round(bottom + i * spec.step, 12) for i in range(int((top - bottom) / spec.step + 1e-9) + 1))
+    return Parameter(path, steps, bottom, steps[-1], False, True, conditions)
+
+
+def _filled(path: str, pairs: list[tuple[str, str]]) -> str:
+    """Each group's member in place of the group; equal groups are filled from left to right."""
+    for group, member in pairs:
+        path = path.replace(group, member, 1)
+    return path
+
+
+def _members(group: str) -> list[str]:
+    body = group[1:-1]
+    span = re.fullmatch(r"(\d+)\.\.(\d+)", body)
+    members = [str(i) for i in range(int(span[1]), int(span[2]) + 1)] if span else [m.strip() for m in body.split(",")]
+    if not members or not all(re.fullmatch(r"\w+", member) for member in members):
+        raise SpaceError(f"expected braces like {{0,1}} or {{0..3}}, found {group}")
+    return members

@@ -1,0 +1,158 @@
+"""A search from its space to its front: what `nas search` calls.
+
+    results/<run>/   run.yaml, trials/<id>/, trials.csv, front.csv, winners/, latency.json (if throughput matters)
+
+Called again with the same directory it resumes: trials that ended are kept, those that were running go on from their
+checkpoints, the sampler continues its sequence; with a larger `trials` the search goes further. Everything that a user
+can get wrong is found before the directory is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from nas.cost import cost
+from nas.data import ImageSet, load
+from nas.engine import Event, Ledger, OnEvent, Pool, session
+from nas.engine.events import ignore
+from nas.engine.record import check_same, read_record, write_record
+from nas.engine.training import TrainJob
+from nas.errors import SpecError
+from nas.genome import Genome
+from nas.search.budget import Estimate, check_feasible
+from nas.search.candidates import Candidates
+from nas.search.domain import Domain
+from nas.search.latency import LatencyTable
+from nas.search.sampler import make_sampler
+from nas.search.space import SamplerSpec, Space
+from nas.search.winners import Exam, write_front
+from nas.seeds import derive
+
+FREE = {"trials", "workers", "notes", "name"}  # what may differ when a run is continued
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search leaves behind: the tables of trials.csv and front.csv, and why it ended early if it did."""
+
+    directory: Path
+    trials: pd.DataFrame
+    front: pd.DataFrame
+    message: str | None = None
+
+
+def search(space: Space, directory: Path, *, on_event: OnEvent = ignore) -> SearchResult:
+    """Run or resume a search in a run directory.
+
+    Raises SpecError (SpaceError, GenomeError, DataError, BudgetError, RunError) for what the user can mend, before
+    anything is written. After KeyboardInterrupt, trials.csv, front.csv and winners/ show the state so far.
+
+    >>> search(load_space("lavit_split").with_settings(["trials=4"]), Path("results/try")).front
+    """
+    directory = Path(directory).resolve()
+    record = read_record(directory)
+    domain, spec, images = resolve(space)
+    if record is not None:
+        spec["sampler"] = record["spec"].get("sampler", {}) | {k: v for k, v in spec["sampler"].items() if v is not None}
+        check_same(record, spec, free=FREE, directory=directory)
+    latency = _latency(space, domain, directory, on_event)
+    estimate = _estimator(latency)
+    check_feasible(domain, space.budget, estimate, seed=derive(space.seed, "probe"))
+
+    ledger = Ledger(directory)
+    with ledger.locked():
+        if latency is not None:
+            latency.write(directory / "latency.json")
+        try:
+            with session(space.workers) as pool:
+                from nas.engine import run  # brings in Ray Tune
+
+                sampler_spec = _settled(SamplerSpec(**spec["sampler"]), space.trials, pool)
+                spec["sampler"] = sampler_spec.model_dump(mode="json")
+                if record is None:
+                    write_record(directory, kind="search", seed=space.seed, spec=spec)
+                candidates = Candidates(
+                    domain,
+                    space.budget,
+                    estimate,
+                    make_sampler(sampler_spec, domain, list(space.objectives), seed=space.seed),
+                    ledger,
+                    trials=space.trials,
+                    seed=space.seed,
+                    lag=sampler_spec.lag or 0,
+                    on_event=on_event,
+                )
+                work = TrainJob(spec["data"], space.training, space.seed, device=pool.device, threads=pool.cpu)
+                run(candidates, ledger, work=work, pool=pool, on_event=on_event)
+        except KeyboardInterrupt:
+            write_front(directory, ledger.table(), list(space.objectives), least=space.budget.throughput, exam=None)
+            raise
+        on_event(Event("message", data={"text": "measuring the winners, with nothing else running"}))
+        exam = Exam(directory, images.test, _device(space))
+        front = write_front(
+            directory, ledger.table(), list(space.objectives), least=space.budget.throughput, exam=exam
+        )
+    return SearchResult(directory, ledger.table(), front, candidates.message)
+
+
+def resolve(space: Space) -> tuple[Domain, dict[str, Any], ImageSet]:
+    """The domain of a space once its data is looked at, the spec that run.yaml keeps, and the data.
+
+    The base genome takes the dataset's image size, channels and classes, so that any space runs on any data.
+    """
+    base, training = space.genome(), space.training
+    source = _absolute(space.data)
+    images = load(
+        source, size=space.image_size, validation=training.validation, seed=space.seed, limit=training.limit
+    )
+    size = {"image.size": images.size, "image.channels": images.channels, "classes": len(images.classes)}
+    try:
+        base = base.edit(size)
+    except SpecError as error:
+        raise error.within(file=f"{space.name} on {images.name}", path="base") from None
+    spec = space.model_dump(mode="json")
+    spec["base"] = base.model_dump(mode="json", exclude_defaults=True)
+    spec["parameters"] = {path: p.model_dump(mode="json", exclude_defaults=True) for path, p in space.parameters.items()}
+    spec["data"] = source
+    return space.domain(base), spec, images
+
+
+def _absolute(source: str) -> str:
+    """`parquet:../data` as a path that means the same in every process and on a later day."""
+    kind, colon, path = source.partition(":")
+    return f"{kind}:{Path(path).resolve()}" if colon else source
+
+
+def _latency(space: Space, domain: Domain, directory: Path, on_event: OnEvent) -> LatencyTable | None:
+    if not space.timed:
+        return None
+    if (directory / "latency.json").exists():
+        return LatencyTable.read(directory / "latency.json")
+    on_event(Event("message", data={"text": "timing the parts of the space's models, with nothing else running"}))
+    return LatencyTable.measure(domain, seed=derive(space.seed, "latency"), device=_device(space))
+
+
+def _estimator(latency: LatencyTable | None) -> Callable[[Genome], Estimate]:
+    def estimate(genome: Genome) -> Estimate:
+        found = cost(genome)
+        return Estimate(found.macs, found.params, latency.images_per_second(genome) if latency else None)
+
+    return estimate
+
+
+def _settled(spec: SamplerSpec, trials: int, pool: Pool) -> SamplerSpec:
+    """The sampler's numbers, filled in once for the life of the run."""
+    population = spec.population or min(50, max(8, trials // 5))
+    lag = 2 * pool.slots if spec.lag is None else spec.lag
+    return spec.model_copy(update={"population": population, "lag": lag})
+
+
+def _device(space: Space) -> str:
+    """Where throughput is measured: in the driver's process, on a GPU if workers would use one."""
+    return "cuda" if torch.cuda.is_available() and space.workers.gpu != 0 else "cpu"

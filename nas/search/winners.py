@@ -1,0 +1,90 @@
+"""Winners: the front's genomes and weights, copied to where `nas.build` finds them, and looked at alone.
+
+    winners/w1-0012.yaml + w1-0012.safetensors        best in the first objective first; 0012 is the trial
+
+All this happens when no worker is running. A winner's throughput is the stopwatch's, and a throughput budget is hard: a
+winner that misses it by the stopwatch leaves the front, and whoever it dominated may enter. The test split is read here
+and nowhere else, once for each winner, and nothing is chosen by it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+
+from nas.cost import throughput
+from nas.data import Split
+from nas.files import write_atomically, write_text
+from nas.model import Model, build
+from nas.search.front import front_of
+from nas.search.latency import BATCH
+from nas.train import evaluate
+
+
+class Examiner(Protocol):
+    """What is measured of a trial's trained model, by the trial's id."""
+
+    def throughput(self, trial: str) -> float: ...
+
+    def test_accuracy(self, trial: str) -> float: ...
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Measures the models of a run directory on `device`."""
+
+    directory: Path
+    test: Split
+    device: str
+
+    def throughput(self, trial: str) -> float:
+        return throughput(self._model(trial), batch_size=BATCH, device=self.device).images_per_second
+
+    def test_accuracy(self, trial: str) -> float:
+        return evaluate(self._model(trial).to(self.device), self.test, device=self.device)
+
+    def _model(self, trial: str) -> Model:
+        return build(self.directory / "trials" / trial / "genome.yaml", weights=True)
+
+
+def write_front(
+    directory: Path, table: pd.DataFrame, objectives: list[str], *, least: float | None, exam: Examiner | None
+) -> pd.DataFrame:
+    """Write front.csv and winners/ from the table of trials, and return the front.
+
+    The columns are the table's, then winner (its name), throughput_measured, accuracy_test. least: the throughput
+    budget. exam: None leaves what must be measured empty (the front of a run that was interrupted).
+    """
+    missed: set[str] = set()
+    measured: dict[str, float] = {}
+    while True:
+        front = front_of(table[~table["trial"].isin(missed)], objectives)
+        new = [trial for trial in front["trial"] if trial not in measured]
+        if exam is None or not new:
+            break
+        measured |= {trial: exam.throughput(trial) for trial in new}
+        missed = {trial for trial, speed in measured.items() if least is not None and speed < least}
+    front["winner"] = [f"w{rank}-{trial}" for rank, trial in enumerate(front["trial"], start=1)]
+    front["throughput_measured"] = [measured.get(trial) for trial in front["trial"]]
+    front["accuracy_test"] = [exam.test_accuracy(trial) if exam else None for trial in front["trial"]]
+    front = front.astype({"throughput_measured": float, "accuracy_test": float})
+    _copy(directory, front)
+    write_atomically(directory / "front.csv", lambda path: front.to_csv(path, index=False))
+    return front
+
+
+def _copy(directory: Path, front: pd.DataFrame) -> None:
+    folder = directory / "winners"
+    folder.mkdir(exist_ok=True)
+    for row in front.to_dict("records"):
+        source, target = directory / "trials" / row["trial"], folder / row["winner"]
+        head = f"# Trial {row['trial']} of run {directory.name}: accuracy {row['accuracy']} on validation, {row['macs']} MACs.\n"
+        write_atomically(target.with_suffix(".safetensors"), lambda p, s=source: shutil.copyfile(s / "weights.safetensors", p))
+        write_text(target.with_suffix(".yaml"), head + (source / "genome.yaml").read_text())
+    for path in folder.iterdir():
+        if path.stem not in set(front["winner"]):
+            path.unlink()

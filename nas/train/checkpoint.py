@@ -1,0 +1,111 @@
+"""The files of a training: checkpoint.pt while it runs, weights.safetensors when it is done, metrics.csv all along.
+
+Each is replaced atomically. The checkpoint holds the metrics rows of its past, and metrics.csv is written from them, so
+that a kill between the two writes costs nothing: after a resume the table again says exactly what the checkpoint says.
+Checkpoint and weights carry the `Job` that they belong to (genome, data, training, seed), and a directory of another
+job is refused: mixing two trainings would give numbers that belong to neither.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from nas.data import ImageSet
+from nas.errors import RunError
+from nas.files import write_atomically
+from nas.genome import Genome
+from nas.train.training import Training
+
+Job = dict[str, Any]  # dotted key -> plain value
+Rows = list[dict[str, Any]]
+
+
+def describe(genome: Genome, data: ImageSet, training: Training, seed: int) -> Job:
+    """What must be equal for a training to continue: JSON values under dotted keys."""
+    images = f"{data.name} {data.size}×{data.size}, {len(data.train)} train, {len(data.validation)} validation"
+    settings = _flat("training", training.model_dump(mode="json"))
+    return {"genome": genome.hash, "data": images, "seed": seed, **settings}
+
+
+def _flat(key: str, value: Any) -> Job:
+    if not isinstance(value, dict):
+        return {key: value}
+    return {path: leaf for name, inner in value.items() for path, leaf in _flat(f"{key}.{name}", inner).items()}
+
+
+class Files:
+    """The files of one training in one directory."""
+
+    def __init__(self, directory: Path, job: Job):
+        self.directory, self.job = directory, job
+        self.metrics = directory / "metrics.csv"
+        self.checkpoint = directory / "checkpoint.pt"
+        self.weights = directory / "weights.safetensors"
+
+    def save(self, rows: Rows, state: dict[str, Any]) -> None:
+        """Write checkpoint.pt, then metrics.csv."""
+        content = {"job": json.dumps(self.job), "rows": rows, **state}
+        write_atomically(self.checkpoint, lambda path: torch.save(content, path))
+        self._write_metrics(rows)
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """The checkpoint on `device`, None where there is none. Raises RunError for a damaged one or another job's."""
+        for file in (self.metrics, self.checkpoint, self.weights):  # what a kill in the middle of a write left behind
+            for temporary in self.directory.glob(f".{file.name}.*.tmp"):
+                temporary.unlink()
+        if not self.checkpoint.exists():
+            return None
+        try:
+            content = torch.load(self.checkpoint, map_location=device, weights_only=True)
+            job = json.loads(content["job"])
+        except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+            raise RunError(f"damaged; delete it to train from the start ({error})", file=self.checkpoint) from None
+        self._check(job, self.checkpoint)
+        self._write_metrics(content["rows"])
+        return content
+
+    def finish(self, weights: dict[str, Tensor]) -> None:
+        """Write weights.safetensors and remove the checkpoint: the training is done."""
+        write_atomically(self.weights, lambda path: save_file(weights, path, metadata={"job": json.dumps(self.job)}))
+        self.checkpoint.unlink(missing_ok=True)
+
+    def finished(self) -> Rows | None:
+        """The metrics of a training that is done, else None. Raises RunError for damaged or another job's weights."""
+        if not (self.weights.exists() and self.metrics.exists()):
+            return None
+        try:
+            with safe_open(self.weights, framework="pt") as file:
+                job = json.loads((file.metadata() or {}).get("job", "{}"))
+        except SafetensorError as error:
+            raise RunError(f"damaged; delete it to train from the start ({error})", file=self.weights) from None
+        self._check(job, self.weights)
+        self.checkpoint.unlink(missing_ok=True)  # left over where a kill came between finish's two steps
+        with self.metrics.open(newline="") as file:
+            return [{name: json.loads(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+    def _write_metrics(self, rows: Rows) -> None:
+        def write(path: Path) -> None:
+            with path.open("w", newline="") as file:
+                table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+                table.writeheader()
+                table.writerows(rows)
+
+        write_atomically(self.metrics, write)
+
+    def _check(self, theirs: Job, file: Path) -> None:
+        for key in self.job | theirs:
+            if self.job.get(key) != theirs.get(key):
+                raise RunError(
+                    f"belongs to another training: {key} is {theirs.get(key)!r} there and {self.job.get(key)!r} here; "
+                    "train into another directory, or delete this one",
+                    file=file,
+                )

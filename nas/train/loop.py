@@ -1,0 +1,223 @@
+"""The training loop: a genome and images in, a directory with weights and metrics out.
+
+Read it from top to bottom. Decisions worth knowing:
+- All randomness is seeded anew at each epoch, from the seed and the epoch's number. A checkpoint therefore holds no
+  generator states, and a training that was stopped and resumed computes exactly what the uninterrupted one does.
+- What is evaluated is always a second module, which holds the weight average (or, without EMA, a copy of the weights)
+  in float32 and the default memory layout. Compilation, channels-last and bfloat16 stay on the training side, and the
+  accuracy in the table is the accuracy of weights.safetensors in a new process.
+- The loop never waits for the device inside an epoch: losses are collected as tensors and read once at its end.
+
+Shapes: B images of a batch, C channels, H × W pixels, K classes, S steps of an epoch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.optim import param_groups_weight_decay
+from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3
+from torch import Tensor
+from torchvision.transforms import v2
+
+from nas.data import ImageSet, check_fits
+from nas.genome import Genome
+from nas.model import auxiliaries_on, build
+from nas.seeds import derive
+from nas.train.checkpoint import Files, describe
+from nas.train.evaluation import evaluate
+from nas.train.objective import Objective
+from nas.train.training import Training
+
+
+class TrainingDiverged(RuntimeError):  # noqa: N818  (an outcome of a trial, not a bug)
+    """The loss or the gradient became NaN or infinite. `epoch` counts from 1, `step` from 0 over the whole training."""
+
+    def __init__(self, epoch: int, step: int):
+        self.epoch, self.step = epoch, step
+        super().__init__(epoch, step)  # its arguments, so that it survives pickling between processes
+
+    def __str__(self) -> str:
+        return f"training diverged: loss or gradient is not finite in epoch {self.epoch} (step {self.step})"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished training. `accuracy` is validation top-1 (a fraction) of what weights.safetensors holds.
+
+    `metrics` are the rows of metrics.csv, one an epoch; `seconds` sums their wall time, over all resumptions.
+    """
+
+    accuracy: float
+    epochs: int
+    seconds: float
+    metrics: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, metrics: list[dict[str, Any]]) -> Result:
+        return cls(metrics[-1]["accuracy"], len(metrics), sum(row["seconds"] for row in metrics), metrics)
+
+
+def train(
+    genome: Genome,
+    data: ImageSet,
+    training: Training,
+    *,
+    directory: Path,
+    seed: int,
+    device: str | torch.device = "cpu",
+    threads: int | None = None,
+    report: Callable[[dict[str, Any]], None] | None = None,
+) -> Result:
+    """Train `genome` on `data` and leave metrics.csv and weights.safetensors in `directory`.
+
+    Called again with the same directory, it continues after the last epoch that was checkpointed, or returns at once if
+    all is done. `report` gets each epoch's row when the checkpoint is on disk; what it raises ends the training there.
+    `threads` sets torch's number of threads for the process; the seed sets torch's global generator.
+
+    Raises DataError if the images do not fit the genome, RunError if the directory belongs to another training, and
+    TrainingDiverged.
+
+        >>> train(load_genome("lavit_digits"), load("digits"), Training(), directory=Path("out"), seed=0).accuracy
+    """
+    # ------------------------------------------------------------------------------------------------------------------
+    # Directory: done already, or begun, or new
+    # ------------------------------------------------------------------------------------------------------------------
+    check_fits(data, size=genome.image.size, channels=genome.image.channels, classes=genome.classes)
+    device = torch.device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    files = Files(Path(directory), describe(genome, data, training, seed))
+    if (metrics := files.finished()) is not None:
+        return Result.of(metrics)
+    rows: list[dict[str, Any]] = []
+
+    # ------------------------------------------------------------------------------------------------------------------
+    # Model, and the copy of it that is evaluated
+    # ------------------------------------------------------------------------------------------------------------------
+    torch.manual_seed(derive(seed, "weights"))
+    model = build(genome).to(device)
+    evaluated = ModelEmaV3(model, decay=training.ema, use_warmup=True)
+    layout = torch.channels_last if training.channels_last else torch.contiguous_format
+    model.to(memory_format=layout)
+    forward = torch.compile(model) if training.compile else model
+    precision = _autocast(training, device)
+    tracing = genome.loss.diagonal.active or model.has_auxiliaries
+
+    # ------------------------------------------------------------------------------------------------------------------
+    # Loss, optimiser, schedule
+    # ------------------------------------------------------------------------------------------------------------------
+    steps = data.train.batch_count(training.batch_size, drop_last=True)  # an epoch
+    total = steps * training.epochs
+    mix = _mixing(training, genome.classes)
+    objective = Objective(genome, training, device)
+    groups = param_groups_weight_decay(model, training.weight_decay, no_weight_decay_list=model.no_weight_decay())
+    optimizer = torch.optim.AdamW(groups, lr=training.lr, fused=True)
+    warmup = min(round(training.warmup_epochs * steps), total // 2)
+    schedule = CosineLRScheduler(
+        optimizer, total - warmup, training.min_lr, warmup_t=warmup, warmup_prefix=True, t_in_epochs=False
+    )
+
+    # ------------------------------------------------------------------------------------------------------------------
+    # Resume
+    # ------------------------------------------------------------------------------------------------------------------
+    if (checkpoint := files.load(device)) is not None:
+        rows = checkpoint["rows"]
+        model.load_state_dict(checkpoint["model"])
+        evaluated.module.load_state_dict(checkpoint["evaluated"])
+        optimizer.load_state_dict(checkpoint["optimizer"])
+
+    for epoch in range(len(rows), training.epochs):
+        # --------------------------------------------------------------------------------------------------------------
+        # One epoch of training
+        # --------------------------------------------------------------------------------------------------------------
+        begin = time.perf_counter()
+        epoch_seed = derive(seed, "epoch", epoch)
+        torch.manual_seed(epoch_seed)  # dropout, drop path, mixing; the split takes the seed itself
+        batches = data.train.batches(
+            training.batch_size, device=device, seed=epoch_seed, augment=training.augment, drop_last=True
+        )
+        history: dict[str, list[Tensor]] = defaultdict(list)
+        model.train()
+        for done, (images_BCHW, labels_B) in enumerate(batches, start=epoch * steps + 1):
+            images_BCHW, labels = mix(images_BCHW.contiguous(memory_format=layout), labels_B)
+            schedule.step_update(done)
+            model.set_progress(done / total)
+            with precision():
+                logits_BK, trace = forward(images_BCHW, trace=True) if tracing else (forward(images_BCHW), {})
+                terms = objective(logits_BK, trace, labels, images_BCHW)
+            optimizer.zero_grad()
+            terms["loss"].backward()
+            terms["gradient_norm"] = torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip or math.inf)
+            optimizer.step()
+            if training.ema:
+                evaluated.update(model, step=done)
+            masses = [value for name, value in trace.items() if name.endswith(".mask_mass")]
+            if masses:
+                terms["mask_mass"] = torch.stack(masses).mean()
+            for name, value in terms.items():
+                history[name].append(value.detach())
+
+        series = {name: torch.stack(values_S).float() for name, values_S in history.items()}
+        diverged_S = (series["loss"] + series["gradient_norm"]).isfinite().logical_not()
+        if diverged_S.any():
+            raise TrainingDiverged(epoch + 1, epoch * steps + int(diverged_S.nonzero()[0]))
+        means = {name: values_S.mean().item() for name, values_S in series.items()}
+        trained = time.perf_counter()
+
+        # --------------------------------------------------------------------------------------------------------------
+        # Evaluation of the deployed graph, and of the one with its auxiliaries
+        # --------------------------------------------------------------------------------------------------------------
+        if not training.ema:
+            evaluated.set(model)
+        row = {"epoch": epoch + 1, **means, "accuracy": evaluate(evaluated.module, data.validation, device=device)}
+        if model.has_auxiliaries:
+            evaluated.module.set_progress((epoch + 1) / training.epochs)
+            with auxiliaries_on(evaluated.module):
+                row["accuracy_with_auxiliary"] = evaluate(evaluated.module, data.validation, device=device)
+        row["lr"] = optimizer.param_groups[0]["lr"]
+        row["images_per_second_training"] = min(steps * training.batch_size, len(data.train)) / (trained - begin)
+        row["seconds"] = time.perf_counter() - begin
+        rows.append(row)
+
+        # --------------------------------------------------------------------------------------------------------------
+        # Checkpoint, then report
+        # --------------------------------------------------------------------------------------------------------------
+        state = {
+            "model": model.state_dict(),
+            "evaluated": evaluated.module.state_dict(),
+            "optimizer": optimizer.state_dict(),
+        }
+        files.save(rows, state)
+        if report is not None:
+            report(row)
+
+    files.finish(evaluated.module.state_dict())
+    return Result.of(rows)
+
+
+def _autocast(training: Training, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    """The context of the forward pass. Emulated bfloat16 does not count as having it."""
+    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if training.precision == "bfloat16" or (training.precision == "auto" and native):
+        return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext
+
+
+def _mixing(training: Training, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """MixUp, CutMix, one of the two drawn for each batch, or neither."""
+    ways = [
+        way(alpha=alpha, num_classes=classes)
+        for way, alpha in ((v2.MixUp, training.mixup), (v2.CutMix, training.cutmix))
+        if alpha
+    ]
+    return v2.RandomChoice(ways) if ways else lambda images, labels: (images, labels)

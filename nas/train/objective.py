@@ -1,0 +1,44 @@
+"""What training minimises: cross-entropy, the genome's diagonal-preservation loss, and a teacher's distillation.
+
+    L = (1 - w) CE_smoothed + w L_distillation + λ L_diagonal
+
+Each term is returned by name beside the sum, so that a metrics table shows them apart and unweighted.
+
+Shapes: B images of a batch, K classes; labels are class numbers of shape B, or class shares of shape BK after mixing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nas.genome import Genome
+from nas.train.diagonal import diagonal_loss
+from nas.train.distillation import Distillation
+from nas.train.training import Training
+
+
+class Objective:
+    """Losses of a batch: `objective(logits_BK, trace, labels, images_BCHW)["loss"].backward()`."""
+
+    def __init__(self, genome: Genome, training: Training, device: torch.device):
+        self.smoothing = training.label_smoothing
+        self.diagonal = genome.loss.diagonal
+        self.distillation = Distillation(training.teacher, genome, device) if training.teacher else None
+
+    def __call__(
+        self, logits_BK: Tensor, trace: dict[str, Any], labels: Tensor, images_BCHW: Tensor
+    ) -> dict[str, Tensor]:
+        logits_BK = logits_BK.float()  # bfloat16 has too few digits for a loss
+        cross_entropy = F.cross_entropy(logits_BK, labels, label_smoothing=self.smoothing)
+        terms = {"loss": cross_entropy, "cross_entropy": cross_entropy}
+        if self.distillation is not None:
+            terms["distillation"] = self.distillation(logits_BK, images_BCHW)
+            terms["loss"] = torch.lerp(cross_entropy, terms["distillation"], self.distillation.settings.weight)
+        if self.diagonal.active:
+            terms["diagonal_loss"] = diagonal_loss(trace, self.diagonal)
+            terms["loss"] = terms["loss"] + self.diagonal.weight * terms["diagonal_loss"]
+        return terms

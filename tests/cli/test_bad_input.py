@@ -1,0 +1,153 @@
+"""A mistake in the input ends in one message with file and key path, exit code 2, and nothing written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from nas.files import dump_yaml
+
+GENOME = {
+    "image": {"size": 8, "channels": 1},
+    "classes": 10,
+    "stages": [
+        {"patch": 2, "width": 32, "heads": 2, "depth": 2, "split": 1},
+        {"patch": 2, "width": 64, "heads": 4, "depth": 2, "split": 1},
+    ],
+}
+
+
+def changed(path: str, value: object) -> str:
+    """The genome's YAML with one value changed."""
+    keys = path.split(".")
+
+    def rebuilt(node, depth):
+        if depth == len(keys):
+            return value
+        key = int(keys[depth]) if isinstance(node, list) else keys[depth]
+        copy = node.copy()
+        known = isinstance(node, list) or key in node
+        copy[key] = rebuilt(copy[key] if known else None, depth + 1)
+        return copy
+
+    return dump_yaml(rebuilt(GENOME, 0))
+
+
+GENOMES = {
+    "unknown key": (changed("stages.0.widht", 32), "stages.0.widht", "did you mean width?"),
+    "misspelt block": (changed("stages.1.core", "softmaks"), "stages.1.core", "did you mean softmax?"),
+    "heads": (changed("stages.1.heads", 5), "stages.1.heads", "heads 5 do not divide width 64"),
+    "strides": (changed("image.size", 10), "stages.1.patch", "does not divide"),
+    "corrupt YAML": ("stages: [", "line 1, column", "not readable as YAML"),
+    "Python tag": ("a: !!python/object/apply:os.system [touch owned]", "line 1, column 4", "tags are not read"),
+    "not a mapping": ("- 1", "", "a genome is a mapping"),
+    "binary": ("\x00\x01", "", "not readable"),
+}
+
+
+def refused(answer, *parts: str) -> None:
+    assert answer.code == 2, answer
+    assert answer.err.startswith("nas: ")
+    assert "Traceback" not in answer.err
+    for part in parts:
+        assert part in answer.err
+
+
+@pytest.mark.parametrize(("text", "path", "hint"), GENOMES.values(), ids=GENOMES)
+@pytest.mark.parametrize("verb", ["cost", "train", "search"])
+def test_a_wrong_genome(nas, tmp_path, text, path, hint, verb):
+    (tmp_path / "g.yaml").write_text(text)
+    if verb == "search":
+        (tmp_path / "s.yaml").write_text("base: g.yaml\nparameters: {stages.0.split: {int: [1, 2]}}\n")
+    files = sorted(tmp_path.iterdir())
+    refused(nas(verb, "s.yaml" if verb == "search" else "g.yaml"), "g.yaml", path, hint)
+    assert sorted(tmp_path.iterdir()) == files
+
+
+SPACES = {
+    "unknown key": (
+        "base: lavit_digits\nparameters: {stages.0.split: {int: [1, 2]}}\nbudged: {}\n",
+        "budged", "did you mean budget?",
+    ),
+    "no such layer": (
+        "base: lavit_digits\nparameters: {stages.7.split: {int: [1, 2]}}\n", "parameters.stages.7.split", "below 2",
+    ),
+    "no such preset": ("base: lavit_digit\nparameters: {a: {int: [1, 2]}}\n", "base", "did you mean lavit_digits?"),
+    "training": (
+        "base: lavit_digits\nparameters: {stages.0.split: {int: [1, 2]}}\ntraining: {epoch: 3}\n",
+        "training.epoch", "did you mean epochs?",
+    ),
+    "Python tag": ("base: !!python/name:os.system\n", "line 1", "tags are not read"),
+    "corrupt YAML": ("base: {", "line", "not readable as YAML"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "path", "hint"), SPACES.values(), ids=SPACES)
+def test_a_wrong_space(nas, tmp_path, text, path, hint):
+    (tmp_path / "s.yaml").write_text(text)
+    refused(nas("search", "s.yaml"), "s.yaml", path, hint)
+    assert [file.name for file in tmp_path.iterdir()] == ["s.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--set", "budget.macs=1000"], ["budget", "macs", "over the budget of 1,000"]),
+        (["--set", "budget.macz=1000"], ["budget.macz", "did you mean macs?"]),
+        (["--set", "training.epochs=two"], ["training.epochs", "'two'"]),
+        (["--set", "training.epochs"], ["--set", "expected KEY=VALUE"]),
+        (["--set", "trials=!!python/name:os.system"], ["trials", "tags are not read"]),
+        (["--trials", "0"], ["trials", "greater than or equal to 1"]),
+        (["--data", "digit"], ["digit", "did you mean digits?"]),
+        (["--data", "parquet:nowhere"], ["no such directory", "nowhere"]),
+        (["--data", "imagefolder:nowhere"], ["no such directory", "nowhere"]),
+    ],
+)
+def test_wrong_settings_of_a_search(nas, tmp_path, arguments, parts):
+    refused(nas("search", "lavit_split", *arguments), *parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corrupt_parquet_file(nas, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train-00000-of-00001.parquet").write_bytes(b"PAR1" + bytes(100) + b"PAR1")
+    refused(nas("search", "lavit_split", "--data", "parquet:set"), "train-00000-of-00001.parquet")
+    refused(nas("train", "lavit_digits", "--data", "parquet:set"), "train-00000-of-00001.parquet")
+    assert [file.name for file in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["search", "lavit"], ["no space called 'lavit'", "did you mean lavit_split?"]),
+        (["search", "none.yaml"], ["none.yaml", "no such file"]),
+        (["cost", "deit_tinny"], ["did you mean deit_tiny?"]),
+        (["cost", "deit_tiny", "--set", "stages.0.heads=5"], ["stages.0.heads", "do not divide width 192"]),
+        (["train", "lavit_digits", "--set", "training.epoch=2"], ["training.epoch", "did you mean epochs?"]),
+        (["train", "lavit_digits", "--set", "training=2"], ["training"]),
+        (["train", "lavit_digits", "--set", "classes=7"], ["lavit_digits", "classes", "has 10"]),
+        (["train", "lavit_digits", "--device", "cuda:99"], ["--device", "cannot use 'cuda:99'"]),
+        (["train", "lavit_digits", "--device", "gpu"], ["--device", "cannot use 'gpu'"]),
+        (["report", "nothing"], ["results/nothing", "not a run", "no such directory"]),
+        (["export", "lavit_digits", "--to", "m.onnx"], ["--to", ".pt2"]),
+        (["export", "lavit_digits", "--to", "m.pt2"], ["give a path"]),
+    ],
+)
+def test_wrong_arguments(nas, tmp_path, arguments, parts):
+    refused(nas(*arguments), *parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_in_a_process_of_its_own_there_is_no_traceback(tmp_path):
+    command = [sys.executable, "-m", "nas", "cost", "nope.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "nas: nope.yaml: no such file\n"
+
+
+def test_usage_errors_exit_with_2_as_well(nas):
+    answer = nas("cots", "lavit_digits")
+    assert answer.code == 2
+    assert "Traceback" not in answer.err

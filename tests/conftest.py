@@ -1,0 +1,20 @@
+"""What all tests share: hypothesis without deadlines (machines differ), and one Ray session for the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+from nas.engine import Pool, Workers, session
+
+settings.register_profile("nas", deadline=None, max_examples=50)
+settings.load_profile("nas")
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[Pool]:
+    """Two worker slots in a Ray session that starts with the first test that asks for it."""
+    with session(Workers(count=2)) as pool:
+        yield pool

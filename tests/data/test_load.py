@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nas.data import ImageSet, load, registry, sources
+from nas.data.images import SAMPLE
+from nas.data.registry import source_names
+from nas.data.split import Resident
+from nas.data.streaming import Streaming
+from nas.errors import DataError
+
+
+def stack(images: ImageSet, split: str) -> torch.Tensor:
+    return torch.cat([batch for batch, _ in getattr(images, split).batches(512)])
+
+
+def test_digits() -> None:
+    images = load("digits")
+    assert (images.name, images.channels, images.size, images.flip) == ("digits", 1, 8, False)
+    assert images.classes == tuple("0123456789")
+    assert len(images.train) + len(images.validation) + len(images.test) == 1797
+    assert len(images.test) == 359
+    assert len(images.validation) == round(0.2 * (1797 - 359))
+
+
+def test_splits_do_not_overlap_and_are_stratified() -> None:
+    images = load("digits", seed=3)
+    views = [split.view.indices for split in (images.train, images.validation, images.test)]
+    assert np.array_equal(np.sort(np.concatenate(views)), np.arange(1797))
+    for split in (images.train, images.validation, images.test):
+        share = torch.bincount(split.labels_N) / len(split)
+        assert share.min() > 0.08
+        assert share.max() < 0.12
+
+
+def test_the_test_split_never_moves_and_validation_follows_the_seed() -> None:
+    first, second = load("digits", seed=0), load("digits", seed=1, validation=0.3, limit=700)
+    assert np.array_equal(first.test.view.indices, second.test.view.indices)
+    assert first.test.view.indices[:5].tolist() == [3, 7, 13, 19, 36]
+    assert not np.array_equal(load("digits", seed=1).validation.view.indices, first.validation.view.indices)
+    assert np.array_equal(load("digits", seed=0).validation.view.indices, first.validation.view.indices)
+
+
+def test_limit_bounds_train_and_validation_together() -> None:
+    images = load("digits", limit=101, validation=0.25)
+    assert len(images.train) + len(images.validation) == 101
+    assert len(images.train.labels_N.unique()) == 10
+    assert len(images.train_and_validation) == 101
+    assert len(load("digits", limit=10**6).train) == len(load("digits").train)
+
+
+def test_train_and_validation_is_their_union() -> None:
+    images = load("digits", limit=50)
+    both, parts = images.train_and_validation, [images.train.view.indices, images.validation.view.indices]
+    assert np.array_equal(both.view.indices, np.sort(np.concatenate(parts)))
+
+
+def test_mean_and_std_are_those_of_the_training_split() -> None:
+    images = load("digits")
+    assert len(images.train) <= SAMPLE
+    train_NCSS = stack(images, "train")
+    assert train_NCSS.mean().abs() < 1e-5
+    assert abs(train_NCSS.std(correction=0) - 1) < 1e-5
+
+
+def test_a_resize_keeps_the_picture() -> None:
+    native, large = load("digits"), load("digits", size=16)
+    assert large.size == 16
+    assert next(large.test.batches(4))[0].shape == (4, 1, 16, 16)
+    shrunk = torch.nn.functional.avg_pool2d(stack(large, "test"), 2).flatten()
+    assert torch.corrcoef(torch.stack([shrunk, stack(native, "test").flatten()]))[0, 1] > 0.95
+
+
+def test_the_size_in_bytes_decides_between_resident_and_streaming() -> None:
+    images = load("digits", resident_bytes=1000 * 64)  # train has 1150 images of 64 bytes, validation fewer
+    assert isinstance(images.train, Streaming)
+    assert isinstance(images.validation, Resident)
+
+
+def test_every_source_is_found() -> None:
+    assert {"digits", "cifar10", "fashion_mnist", "imagefolder:PATH", "parquet:PATH"} <= set(source_names())
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("cifar1", {}, r"no dataset is called 'cifar1'.*did you mean cifar10\?"),
+        ("imagefolder", {}, "write imagefolder:PATH"),
+        ("parquets:/data", {}, r"did you mean parquet:PATH\?"),
+        ("parquet:", {}, "needs a path"),
+        ("parquet:/no/such/place", {}, "no such directory: /no/such/place"),
+        ("digits", {"limit": 9}, "limit leaves 9 images; digits has 10 classes"),
+        ("digits", {"limit": 10}, "the validation split is empty"),
+        ("digits", {"validation": 1.0}, "validation is 1.0; expected a share between 0 and 1"),
+        ("digits", {"size": 0}, "size is 0"),
+    ],
+)
+def test_mistakes(source: str, options: dict, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load(source, **options)
+
+
+def test_a_new_kind_is_one_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "toy.py").write_text(
+        "import numpy as np, torch\n"
+        "from nas.data.pictures import Arrays\n"
+        "from nas.data.registry import Raw, source\n"
+        "@source('toy')\n"
+        "def read(name):\n"
+        "    images = torch.zeros(20, 3, 4, 4, dtype=torch.uint8)\n"
+        "    return Raw(name, ('a', 'b'), Arrays(images, np.arange(20) % 2))\n"
+    )
+    monkeypatch.setattr(registry, "_readers", dict(registry._readers))
+    monkeypatch.setattr(sources, "__path__", [*sources.__path__, str(tmp_path)])
+    images = load("toy")
+    sys.modules.pop("nas.data.sources.toy")
+    assert (images.classes, images.channels, images.size) == (("a", "b"), 3, 4)
+    assert torch.isfinite(next(images.train.batches(8))[0]).all()  # all pixels alike, and still finite
+
+
+def test_a_relative_path_starts_at_base(tmp_path: Path, write_folder: Callable[..., Path]) -> None:
+    write_folder(tmp_path / "pets", {"cat": 8, "dog": 8})
+    assert load("imagefolder:pets", base=tmp_path).classes == ("cat", "dog")

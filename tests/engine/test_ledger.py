@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from nas.engine import Job, Ledger, Outcome
+from nas.errors import RunError
+from nas.genome import Genome, load_genome
+
+
+@pytest.fixture
+def genome() -> Genome:
+    return load_genome("lavit_digits")
+
+
+def add(ledger: Ledger, genome: Genome, **job: object) -> Job:
+    given = {"seed": 5, "hash": genome.hash, "parameters": {"stages.0.split": 2}, "macs": 10, "params": 20}
+    return ledger.add(genome, **(given | job))
+
+
+def test_a_job_and_its_outcome_come_back_from_disk(tmp_path: Path, genome: Genome) -> None:
+    ledger = Ledger(tmp_path)
+    job = add(ledger, genome, throughput=12.5, note={"draw": 3}, parameters={"a": {"block": "less"}, "b": None, "c": 1e-7})
+    outcome = Outcome.of(job, "complete", accuracy=0.1 + 0.2, epochs=3, seconds=1.5)
+    ledger.finish(job, outcome)
+
+    (again,) = Ledger(tmp_path).trials
+    assert again.job == job
+    assert again.outcome == outcome
+    assert again.outcome.throughput == 12.5
+    assert again.job.genome == genome
+
+
+def test_numbers_go_on_after_a_restart_and_ids_sort_beyond_four_digits(tmp_path: Path, genome: Genome) -> None:
+    ledger = Ledger(tmp_path)
+    assert [add(ledger, genome).id for _ in range(3)] == ["0000", "0001", "0002"]
+    ledger = Ledger(tmp_path)
+    ledger.next_number = 10_000
+    assert add(ledger, genome).id == "10000"
+    assert [trial.job.number for trial in Ledger(tmp_path).trials] == [0, 1, 2, 10_000]
+
+
+def test_the_table_has_the_columns_that_readers_rely_on(tmp_path: Path, genome: Genome) -> None:
+    ledger = Ledger(tmp_path)
+    done, running = add(ledger, genome), add(ledger, genome, parameters={"core": {"block": "less"}})
+    ledger.finish(done, Outcome.of(done, "complete", accuracy=0.5, epochs=2))
+    (running.directory / "metrics.csv").write_text("epoch,loss\n1,0.5\n2,0.4\n3,0.3\n")
+    refused = add(ledger, genome, macs=None, params=None)
+    ledger.finish(refused, Outcome.of(refused, "infeasible", reason="macs 10 over"))
+    ledger.write_table()
+
+    table = pd.read_csv(tmp_path / "trials.csv", dtype={"trial": str})
+    columns = "trial state epochs accuracy macs params throughput seed hash seconds reason stages.0.split core"
+    assert list(table.columns) == columns.split()
+    assert table["trial"].tolist() == ["0000", "0001", "0002"]
+    assert table["state"].tolist() == ["complete", "running", "infeasible"]
+    assert table["epochs"].tolist() == [2, 3, 0]
+    assert table["core"][1] == '{"block": "less"}'
+
+
+def test_an_empty_ledger_has_an_empty_table(tmp_path: Path) -> None:
+    assert len(Ledger(tmp_path).table()) == 0
+
+
+def test_the_first_outcome_stays(tmp_path: Path, genome: Genome) -> None:
+    """A worker may have written its result just before its driver took it for dead."""
+    ledger = Ledger(tmp_path)
+    job = add(ledger, genome)
+    Outcome.of(job, "complete", accuracy=0.9).write(job.directory)
+    ledger.finish(job, Outcome.of(job, "failed", reason="died"))
+    assert Ledger(tmp_path).trials[0].outcome.state == "complete"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["trial.json", "result.json"])
+def test_a_damaged_file_is_named(tmp_path: Path, genome: Genome, name: str) -> None:
+    job = add(Ledger(tmp_path), genome)
+    (job.directory / name).write_text('{"number": 0, "se')
+    with pytest.raises(RunError, match=rf"trials/0000/{name}.*damaged"):
+        Ledger(tmp_path)
+
+
+def test_only_one_process_drives_a_run(tmp_path: Path) -> None:
+    code = f"from pathlib import Path; from nas.engine import Ledger\nwith Ledger(Path({str(tmp_path)!r})).locked(): pass"
+    with Ledger(tmp_path).locked():
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert "RunError" in other.stderr
+        assert f"busy: another process (pid {os.getpid()})" in other.stderr
+    with Ledger(tmp_path).locked():
+        pass
+
+
+def test_what_a_kill_left_half_made_is_cleared_away(tmp_path: Path, genome: Genome) -> None:
+    ledger = Ledger(tmp_path)
+    job = add(ledger, genome)
+    (ledger.folder / ".new-abc").mkdir()
+    ledger = Ledger(tmp_path)
+    with ledger.locked():
+        assert [path.name for path in ledger.folder.iterdir()] == [job.id]
+
+
+def test_a_run_directory_that_cannot_be_made_is_the_users_problem(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="not writable"), Ledger(tmp_path / "file" / "run").locked():
+        pass

@@ -1,0 +1,131 @@
+"""Real Ray, real worker processes; what they do instead of training is in works.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.engine import Event, Job, Ledger, Outcome, Pool, Signal, run
+from nas.errors import RunError
+from nas.genome import load_genome
+from tests.engine import works
+
+GENOME = load_genome("lavit_digits")
+
+
+class Listed:
+    """Hands out one job per entry of `parameters`, and keeps what it is told."""
+
+    def __init__(self, ledger: Ledger, parameters: list[dict[str, Any]]):
+        self.unpicklable = (i for i in range(3))  # as clients may be
+        self.ledger, self.left = ledger, list(parameters)
+        self.told: dict[int, Outcome] = {}
+
+    def next(self) -> Job | Signal:
+        if not self.left:
+            return Signal.DONE
+        return self.ledger.add(GENOME, seed=0, hash=GENOME.hash, parameters=self.left.pop(0))
+
+    def tell(self, job: Job, outcome: Outcome) -> None:
+        assert Outcome.read(job.directory) == outcome
+        self.told[job.number] = outcome
+
+
+def drive(path: Path, pool: Pool, behaviours: list[str], work: Callable = works.behave) -> tuple[Listed, list[Event]]:
+    ledger, events = Ledger(path), []
+    source = Listed(ledger, [{"behaviour": behaviour} for behaviour in behaviours])
+    with ledger.locked():
+        run(source, ledger, work=work, pool=pool, on_event=events.append)
+    return source, events
+
+
+def test_each_trial_ends_as_what_it_is_and_the_others_go_on(tmp_path: Path, pool: Pool) -> None:
+    behaviours = ["", "raise", "diverge", "die", "exhaust", "die once", "threads", ""]
+    source, events = drive(tmp_path, pool, behaviours)
+
+    states = [source.told[number].state for number in range(8)]
+    assert states == ["complete", "failed", "failed", "failed", "failed", "complete", "complete", "complete"]
+    assert "worker process died" in str(source.told[3].reason)
+    assert (tmp_path / "trials" / "0003" / "failure.txt").exists()
+    assert (source.told[6].epochs, source.told[6].seconds) == (pool.cpu, pool.cpu), "threads of torch and OpenMP"
+
+    assert Ledger(tmp_path).unfinished == []
+    assert Ledger(tmp_path).table()["state"].tolist() == states
+    assert (tmp_path / "trials.csv").exists()
+    assert not (tmp_path / ".ray").exists()
+
+    told = [(event.kind, event.trial) for event in events]
+    assert {("started", "0000"), ("epoch", "0000"), ("ended", "0000")} <= set(told)
+    assert told.index(("started", "0000")) < told.index(("epoch", "0000")) < told.index(("ended", "0000"))
+
+
+def test_unfinished_trials_are_run_first_and_finished_ones_never_again(tmp_path: Path, pool: Pool) -> None:
+    ledger = Ledger(tmp_path)
+    jobs = [ledger.add(GENOME, seed=0, hash="", parameters={"behaviour": ""}) for _ in range(3)]
+    ledger.finish(jobs[1], Outcome.of(jobs[1], "complete", accuracy=0.75))
+
+    source, events = drive(tmp_path, pool, [""])
+    started = [event.trial for event in events if event.kind == "started"]
+    assert sorted(started) == ["0000", "0002", "0003"]
+    assert set(started[:2]) == {"0000", "0002"}
+    assert sorted(source.told) == [0, 2, 3]
+    assert Ledger(tmp_path).table()["accuracy"].tolist() == [0.0, 0.75, 0.02, 0.03]
+
+
+def test_a_full_disk_ends_the_run_and_leaves_the_trial_resumable(tmp_path: Path, pool: Pool) -> None:
+    with pytest.raises(RunError, match="cannot be written.*No space left"):
+        drive(tmp_path, pool, ["disk"])
+    assert [job.id for job in Ledger(tmp_path).unfinished] == ["0000"]
+
+
+def test_what_a_source_raises_ends_the_run_with_it(tmp_path: Path, pool: Pool) -> None:
+    class Broken(Listed):
+        def tell(self, job: Job, outcome: Outcome) -> None:
+            raise ZeroDivisionError("a bug in the source")
+
+    ledger = Ledger(tmp_path)
+    with pytest.raises(ZeroDivisionError, match="a bug in the source"), ledger.locked():
+        run(Broken(ledger, [{}] * 4), ledger, work=works.succeed, pool=pool)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from nas.engine import Ledger, Workers, run, session
+from tests.engine import works
+from tests.engine.test_ray_tune import Listed
+
+ledger = Ledger(Path(sys.argv[1]))
+with ledger.locked(), session(Workers(count=2)) as pool:
+    run(Listed(ledger, [{}, {}, {}, {}]), ledger, work=works.linger, pool=pool)
+"""
+
+
+def test_an_interrupt_ends_the_run_at_once_and_leaves_its_trials_resumable(tmp_path: Path) -> None:
+    """What Ctrl-C in a terminal reaches: the driver and all that it has started."""
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "run")]
+    driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True)
+    end = time.monotonic() + 60
+    while not list(tmp_path.glob("run/trials/*/lingering")):
+        assert driver.poll() is None, driver.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    os.killpg(driver.pid, signal.SIGINT)
+    _, stderr = driver.communicate(timeout=30)
+    assert driver.returncode != 0
+    assert stderr.rstrip().endswith("KeyboardInterrupt"), stderr
+    ledger = Ledger(tmp_path / "run")
+    assert len(ledger.unfinished) == len(ledger.trials) >= 1
+    assert (tmp_path / "run" / "trials.csv").exists()
+    assert not (tmp_path / "run" / ".ray").exists()
+    with ledger.locked():
+        pass

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nas.engine import Job, Ledger, Outcome
+from nas.engine.training import TrainJob
+from nas.engine.worker import StorageError, run_job
+from nas.genome import load_genome
+from nas.train import Training
+from tests.engine import works
+
+
+def job_in(path: Path, behaviour: str = "") -> Job:
+    genome = load_genome("lavit_digits")
+    return Ledger(path).add(genome, seed=1, hash=genome.hash, parameters={"behaviour": behaviour}, macs=7, params=8)
+
+
+def silent(row: dict) -> None: ...
+
+
+def test_a_finished_job_is_written_down(tmp_path: Path) -> None:
+    job, rows = job_in(tmp_path), []
+    outcome = run_job(job, works.succeed, rows.append)
+    assert (outcome.state, outcome.macs, outcome.params, outcome.reason) == ("complete", 7, 8, None)
+    assert Outcome.read(job.directory) == outcome
+    assert [row["epoch"] for row in rows] == [1]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("raise", "ValueError: this genome raises"),
+        ("diverge", "training diverged: loss or gradient is not finite in epoch 2 (step 17)"),
+        ("exhaust", "out of memory: CUDA out of memory. Tried to allocate 2 GiB"),
+    ],
+)
+def test_whatever_a_training_raises_is_an_outcome(tmp_path: Path, behaviour: str, reason: str) -> None:
+    job = job_in(tmp_path, behaviour)
+    (job.directory / "checkpoint.pt").touch()
+    outcome = run_job(job, works.behave, silent)
+    assert (outcome.state, outcome.reason, outcome.accuracy) == ("failed", reason, None)
+    assert json.loads((job.directory / "result.json").read_text())["reason"] == reason
+    assert "Traceback" in (job.directory / "failure.txt").read_text()
+    assert not (job.directory / "checkpoint.pt").exists()
+
+
+def test_a_full_disk_is_nobodys_outcome(tmp_path: Path) -> None:
+    job = job_in(tmp_path, "disk")
+    with pytest.raises(StorageError, match="No space left"):
+        run_job(job, works.behave, silent)
+    assert Outcome.read(job.directory) is None
+
+
+def test_a_job_that_has_ended_is_not_done_again(tmp_path: Path) -> None:
+    job = job_in(tmp_path)
+    first = run_job(job, works.succeed, silent)
+    assert run_job(job, works.behave, silent) == first
+
+
+def test_training_leaves_what_the_trial_directory_promises(tmp_path: Path) -> None:
+    job = job_in(tmp_path)
+    outcome = run_job(job, TrainJob("digits", Training(epochs=1, limit=200), seed=0), silent)
+    assert outcome.state == "complete", outcome.reason
+    assert outcome.epochs == 1
+    assert 0 <= outcome.accuracy <= 1  # type: ignore[operator]
+    names = {path.name for path in job.directory.iterdir()}
+    assert names == {"trial.json", "genome.yaml", "metrics.csv", "weights.safetensors", "result.json"}

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from nas.engine import Ledger
+from nas.errors import RunError
+from nas.report import plots, report
+from nas.report.page import drawings
+from nas.report.run import read_run
+from tests.report.synthetic import add_trial, write_facts, write_run
+
+
+class Text(HTMLParser):
+    """The words of a page, and whether every tag is closed."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+        self.all = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_one_page_that_needs_no_other_file(tmp_path):
+    page = report(write_run(tmp_path / "run"))
+    html = page.read_text()
+    text = Text(html)
+    assert text.open == []
+    assert re.findall(r'(?:src|href)="(?!data:image/png;base64,)', html) == []
+    for name in ("accuracy_macs", "accuracy_throughput", "hypervolume", "learning_curves"):
+        with Image.open(page.parent / "figures" / f"{name}.png") as image:
+            assert image.width > 600
+            assert len(image.convert("RGB").getcolors(2**24)) > 10  # something is drawn
+    for fact in ("24 complete", "1 failed", "torch 2.15.0", "base: lavit_digits", "softmax ×2, less", "nas.build("):
+        assert fact in text.all
+
+
+def test_text_of_a_run_is_never_markup(tmp_path):
+    html = report(write_run(tmp_path / "run")).read_text()
+    assert "&lt;loss&gt; is not finite" in html
+    assert "<b>boom</b>" not in html
+
+
+def test_a_run_without_a_complete_trial(tmp_path):
+    directory = tmp_path / "run"
+    write_facts(directory)
+    add_trial(Ledger(directory), "running")
+    text = Text(report(directory).read_text()).all
+    assert "No trial has been trained to the end yet" in text
+    assert "1 trial(s) have not ended" in text
+    assert [drawing.name for drawing in drawings(read_run(directory))] == ["learning_curves"]
+
+
+def test_a_run_without_any_trial(tmp_path):
+    directory = tmp_path / "run"
+    write_facts(directory)
+    (directory / "trials").mkdir()
+    assert "No trial has been made yet" in Text(report(directory).read_text()).all
+
+
+def test_reporting_again_replaces_the_page(tmp_path):
+    directory = write_run(tmp_path / "run")
+    first = report(directory).read_text()
+    assert report(directory).read_text() == first
+    assert not list(directory.rglob("*.tmp"))
+
+
+def test_nothing_is_written_into_what_is_not_a_run(tmp_path):
+    with pytest.raises(RunError, match="not a run"):
+        report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_staircase_holds_accuracy_until_it_improves():
+    front = pd.DataFrame({"macs": [3, 1, 2], "throughput": [1, 3, 2], "accuracy": [0.9, 0.5, 0.4]})
+    steps = plots._staircase(front, "macs", "less")
+    assert steps.to_numpy().tolist() == [[1, 0.5], [3, 0.5], [3, 0.9]]
+    steps = plots._staircase(front, "throughput", "more")
+    assert steps.to_numpy().tolist() == [[3, 0.5], [1, 0.5], [1, 0.9]]
+
+
+def test_the_budget_is_drawn_and_close_labels_give_way():
+    trials = pd.DataFrame(
+        {"trial": [0, 1, 2], "state": "complete", "macs": [100, 101, 200], "accuracy": [0.5, 0.5001, 0.9]}
+    )
+    axes = plots.accuracy_against("macs", trials, trials, limit=250).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["2", "1"]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["Pareto front", "base genome", "budget 250"]
+
+
+def test_seven_curves_have_seven_looks():
+    curve = pd.DataFrame({"epoch": [1, 2], "accuracy": [0.1, 0.2]})
+    lines = plots.learning_curves(dict.fromkeys(range(10), curve), plots.spread(range(10))).axes[0].lines
+    coloured = {(line.get_color(), line.get_linestyle()) for line in lines if line.get_color() != plots.GREY}
+    assert len(coloured) == 7

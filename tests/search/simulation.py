@@ -1,0 +1,105 @@
+"""A search without Ray: workers that finish in a seeded random order, and a driver that can be killed at any moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from nas.cost import cost
+from nas.engine import Event, Job, Ledger, Outcome, Signal
+from nas.genome import Genome
+from nas.search import Space
+from nas.search.budget import Estimate
+from nas.search.candidates import Candidates
+from nas.search.domain import Domain
+from nas.search.sampler import make_sampler
+from nas.search.space import SamplerSpec
+from nas.seeds import derive
+
+LAVIT = """
+base: lavit_digits
+parameters:
+  stages.0.split: {int: [1, 3]}
+  stages.1.split: {int: [1, 4]}
+  loss.diagonal.variant: {choice: [off, hinge, flipped]}
+  loss.diagonal.weight: {float: [1.0e-4, 1.0e-1], log: true, when: {loss.diagonal.variant: [hinge, flipped]}}
+"""
+
+
+def estimate(genome: Genome) -> Estimate:
+    found = cost(genome)
+    return Estimate(found.macs, found.params)
+
+
+def accuracy(job: Job) -> float:
+    """A smooth objective with some noise that depends on the trial's seed alone."""
+    genome = job.genome
+    depth = sum(stage.split or 0 for stage in genome.stages)
+    return 0.9 - 0.02 * (depth - 4) ** 2 + Random(job.seed).random() / 50
+
+
+class Killed(Exception):  # noqa: N818
+    """The driver is gone."""
+
+
+class Simulation:
+    """`run` searches until the end, or until `kill_after` steps; a new simulation in the same directory resumes."""
+
+    def __init__(self, space: Space, directory: Path, *, workers: int = 2, order: int = 0, fail: Any = (), lag: int = 4):
+        self.space, self.workers, self.rng, self.fail = space, workers, Random(order), fail
+        self.ledger = Ledger(directory)
+        self.events: list[Event] = []
+        base = space.genome()
+        self.domain = Domain(base, space.expanded())
+        spec = SamplerSpec(**space.sampler.model_dump() | {"population": 4, "startup": 4})
+        self.candidates = Candidates(
+            self.domain,
+            space.budget,
+            estimate,
+            make_sampler(spec, self.domain, list(space.objectives), seed=space.seed),
+            self.ledger,
+            trials=space.trials,
+            seed=space.seed,
+            lag=lag,
+            on_event=self.events.append,
+        )
+
+    def run(self, kill_after: int | None = None) -> Ledger:
+        waiting = list(self.ledger.unfinished)
+        live: list[Job] = []
+        steps, done = 0, False
+        while not done or live:
+            while not done and len(live) < self.workers:
+                answer = waiting.pop(0) if waiting else self.candidates.next()
+                if isinstance(answer, Job):
+                    live.append(answer)
+                    continue
+                done = answer is Signal.DONE
+                break
+            steps += 1
+            if kill_after is not None and steps > kill_after:
+                raise Killed
+            if live:
+                self._end(live.pop(self.rng.randrange(len(live))))
+        return self.ledger
+
+    def _end(self, job: Job) -> None:
+        if job.number in self.fail:
+            outcome = Outcome.of(job, "failed", reason="told to")
+        else:
+            outcome = Outcome.of(job, "complete", accuracy=accuracy(job), epochs=1)
+        self.ledger.finish(job, outcome)
+        self.candidates.tell(job, outcome)
+
+
+def sequence(ledger: Ledger) -> list[tuple[str, Any]]:
+    """What a search did, without when it did it."""
+    return [
+        (t.job.hash, t.job.seed, t.job.parameters, t.job.note, t.outcome and (t.outcome.state, t.outcome.accuracy, t.outcome.reason))
+        for t in ledger.trials
+    ]
+
+
+def seeds(count: int) -> list[int]:
+    return [derive(0, "test", i) for i in range(count)]

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas.errors import BudgetError
+from nas.genome import Genome, load_genome
+from nas.search.budget import Budget, Estimate, check_feasible
+from nas.search.domain import Domain
+from nas.search.parameter import ParameterSpec, expand
+from tests.search.simulation import estimate
+
+
+@pytest.fixture(scope="module")
+def domain() -> Domain:
+    return Domain(load_genome("lavit_digits"), expand("stages.{0,1}.split", ParameterSpec(int=(1, 3))))
+
+
+@given(macs=st.integers(1, 1000), params=st.integers(1, 1000), speed=st.floats(1, 1000))
+def test_a_refusal_and_a_violation_are_the_same_thing(macs: int, params: int, speed: float) -> None:
+    budget = Budget(macs=500, params=400, throughput=300.0)
+    found = Estimate(macs, params, speed)
+    within = macs <= 500 and params <= 400 and speed >= 300
+    assert (budget.refusal(found) is None) == within
+    assert all(excess <= 1e-12 for excess in budget.violations(found).values()) == within
+
+
+def test_a_refusal_says_by_how_much() -> None:
+    budget = Budget(macs=1000, params=10, throughput=50)
+    assert budget.refusal(Estimate(1250, 10, 40)) == (
+        "macs 1,250 is over the budget of 1,000 by 25.0 %; throughput 40 is below the least of 50 by 20.0 %"
+    )
+    assert Budget().refusal(Estimate(10**12, 10**12)) is None
+
+
+def test_a_feasible_space_passes(domain: Domain) -> None:
+    check_feasible(domain, Budget(), estimate, seed=0)
+    check_feasible(domain, Budget(macs=878_720), estimate, seed=0)  # exactly what the smallest genome takes
+
+
+def test_the_binding_budget_is_named_with_its_distance(domain: Domain) -> None:
+    with pytest.raises(BudgetError, match=r"budget: nothing .* at best, macs 878,720 is over the budget of 439,360 by 100.0 %$"):
+        check_feasible(domain, Budget(macs=439_360, params=10**6), estimate, seed=0)
+
+
+def test_budgets_that_exclude_each_other_are_told_apart(domain: Domain) -> None:
+    """Speed is made to grow with MACs here, so that the fast genomes are the large ones."""
+
+    def contrary(genome: Genome) -> Estimate:
+        found = estimate(genome)
+        return Estimate(found.macs, found.params, float(found.macs))
+
+    with pytest.raises(BudgetError, match="all of it at once, though each can be met alone"):
+        check_feasible(domain, Budget(macs=900_000, throughput=950_000.0), contrary, seed=0)
+
+
+def test_a_rare_feasible_genome_is_found_by_descent() -> None:
+    """One genome in 2^16 is small enough; random draws would miss it."""
+    base = load_genome({"image": {"size": 8, "channels": 1}, "classes": 10} | {"stages": [STAGE]})
+    paths = [p for i in range(16) for p in expand(f"stages.0.layers.{i}.core", ParameterSpec(choice=["softmax", "less"]))]
+    domain = Domain(base, paths[1:])
+    least = estimate(base.edit({p.path: "less" for p in domain.parameters})).params
+    check_feasible(domain, Budget(params=least), estimate, seed=0)
+
+
+STAGE = {"patch": 2, "width": 16, "heads": 2, "layers": ["softmax"] * 16}

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from optuna._hypervolume import compute_hypervolume
+
+from nas.search import front_of, hypervolume, hypervolume_curve, non_dominated
+from nas.search.front import reference_of
+
+values = st.integers(0, 6).map(float)
+clouds = st.tuples(st.integers(1, 12), st.integers(1, 4)).flatmap(lambda shape: arrays(float, shape, elements=values))
+
+
+def dominates(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool((a <= b).all() and (a < b).any())
+
+
+@given(points_NM=clouds)
+def test_non_dominated_is_what_its_definition_says(points_NM: np.ndarray) -> None:
+    expected = [not any(dominates(other, point) for other in points_NM) for point in points_NM]
+    assert non_dominated(points_NM).tolist() == expected
+
+
+@given(points_NM=clouds)
+def test_hypervolume_agrees_with_optunas(points_NM: np.ndarray) -> None:
+    reference_M = np.full(points_NM.shape[1], 5.5)
+    inside = points_NM[(points_NM < reference_M).all(1)]
+    expected = compute_hypervolume(inside, reference_M) if len(inside) else 0.0
+    assert hypervolume(points_NM, reference_M) == pytest.approx(expected)
+
+
+@given(points_NM=clouds)
+def test_every_point_counts_against_the_default_reference(points_NM: np.ndarray) -> None:
+    assert (points_NM < reference_of(points_NM)).all()
+
+
+def table() -> pd.DataFrame:
+    rows = [
+        ("0000", "complete", 0.90, 100),
+        ("0001", "complete", 0.80, 50),
+        ("0002", "pruned", 0.99, 10),
+        ("0003", "complete", 0.85, 120),
+        ("0004", "failed", None, 1),
+        ("0005", "complete", 0.90, 90),
+        ("0006", "infeasible", None, 5),
+    ]
+    return pd.DataFrame(rows, columns=["trial", "state", "accuracy", "macs"])
+
+
+def test_only_complete_trials_are_elected_and_the_best_comes_first() -> None:
+    assert front_of(table(), ["accuracy", "macs"])["trial"].tolist() == ["0005", "0001"]
+    assert front_of(table(), ["accuracy"])["trial"].tolist() == ["0000", "0005"]
+
+
+def test_a_run_without_a_complete_trial_has_an_empty_front() -> None:
+    assert len(front_of(table()[lambda t: t["state"] == "failed"], ["accuracy", "macs"])) == 0
+    assert len(hypervolume_curve(table()[lambda t: t["state"] == "failed"], ["accuracy"])) == 0
+
+
+def test_the_curve_rises_to_one() -> None:
+    curve = hypervolume_curve(table(), ["accuracy", "macs"])
+    assert curve.index.tolist() == [0, 1, 3, 5]
+    assert (curve.diff().dropna() >= 0).all()
+    assert curve.iloc[-1] == 1.0
+    assert curve.iloc[1] == curve.iloc[2], "a dominated point adds nothing"

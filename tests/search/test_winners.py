@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from safetensors.torch import save_file
+
+from nas.engine import Ledger, Outcome
+from nas.model import build
+from nas.search.winners import write_front
+from tests.search.simulation import estimate
+
+
+
+class Told:
+    """An exam whose results are given."""
+
+    def __init__(self, **speeds: float):
+        self.speeds, self.tested = speeds, []
+
+    def throughput(self, trial: str) -> float:
+        return self.speeds.pop(trial)  # once
+
+    def test_accuracy(self, trial: str) -> float:
+        self.tested.append(trial)
+        return 0.25
+
+
+SPLITS = [(3, 4), (1, 4), (1, 1), (2, 2)]
+ACCURACY = [0.9, 0.8, 0.7, 0.6]  # the last one is dominated by the third
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    ledger = Ledger(tmp_path)
+    for (first, second), accuracy in zip(SPLITS, ACCURACY, strict=True):
+        model = build(build("lavit_digits").genome.edit({"stages.0.split": first, "stages.1.split": second}))
+        found = estimate(model.genome)
+        job = ledger.add(model.genome, seed=0, hash=model.genome.hash, parameters={}, macs=found.macs, params=found.params)
+        save_file(model.state_dict(), job.directory / "weights.safetensors")
+        ledger.finish(job, Outcome.of(job, "complete", accuracy=accuracy, epochs=1))
+    return ledger
+
+
+def test_the_front_is_copied_to_where_build_finds_it(ledger: Ledger) -> None:
+    folder = ledger.directory / "winners"
+    folder.mkdir()
+    (folder / "w9-0099.yaml").write_text("of an earlier front")
+    exam = Told(**{"0000": 7.5, "0001": 7.5, "0002": 7.5})
+    front = write_front(ledger.directory, ledger.table(), ["accuracy", "macs"], least=None, exam=exam)
+    assert front["winner"].tolist() == ["w1-0000", "w2-0001", "w3-0002"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        f"{name}{suffix}" for name in front["winner"] for suffix in (".yaml", ".safetensors")
+    )
+    model = build(folder / "w2-0001.yaml", weights=True)
+    assert model.genome == ledger.trials[1].job.genome
+
+    written = pd.read_csv(ledger.directory / "front.csv", dtype={"trial": str})
+    assert list(written.columns) == [*ledger.table().columns, "winner", "throughput_measured", "accuracy_test"]
+    assert written["throughput_measured"].tolist() == [7.5] * 3
+    assert written["accuracy_test"].tolist() == [0.25] * 3
+    assert written["accuracy"].tolist() == ACCURACY[:3]
+
+
+def test_a_winner_that_misses_the_throughput_budget_leaves_the_front(ledger: Ledger) -> None:
+    exam = Told(**{"0000": 99.0, "0001": 101.0, "0002": 50.0, "0003": 120.0})
+    front = write_front(ledger.directory, ledger.table(), ["accuracy", "macs"], least=100.0, exam=exam)
+    assert front["trial"].tolist() == ["0001", "0003"], "the one that the third had dominated moves up"
+    assert exam.speeds == {}
+    assert exam.tested == ["0001", "0003"], "the test split is read for winners alone"
+
+
+def test_an_interrupted_run_has_a_front_without_measurements(ledger: Ledger) -> None:
+    front = write_front(ledger.directory, ledger.table(), ["accuracy", "macs"], least=100.0, exam=None)
+    assert len(front) == 3
+    assert front["throughput_measured"].isna().all()
+    assert front["accuracy_test"].isna().all()
+
+
+def test_a_run_without_a_winner_has_an_empty_front(tmp_path: Path) -> None:
+    front = write_front(tmp_path, Ledger(tmp_path).table(), ["accuracy", "macs"], least=None, exam=Told())
+    assert len(front) == 0
+    assert len(pd.read_csv(tmp_path / "front.csv")) == 0
