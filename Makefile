@@ -23,6 +23,7 @@ endif
 
 define HELP
 make search SPACE=lavit_split   search a space of search_spaces/ (or a path to a YAML file); again with the same RUN: resumes
+make ablate TABLE=lavit_parts    an ablation of ablations/ (or a path): arms × seeds, one table in four formats
 make report RUN=name            tables, figures and report.html of results/name from its files
 make test                       the tests (ARGS="-k genome" is passed to pytest)
 make lint                       ruff and mypy          make format  rewrites the code as ruff has it
@@ -43,7 +44,7 @@ Any target: PYTHON=python3.12   the interpreter that .venv is made with (3.11 or
 endef
 
 .DELETE_ON_ERROR:
-.PHONY: help install search report test lint format clean
+.PHONY: help install search ablate report test lint format clean
 
 help:
 	$(info $(HELP))
@@ -52,6 +53,9 @@ help:
 search: $(VENV)/.installed
 	@$(NAS) search "$$SPACE" $(if $(DATA),--data "$$DATA") $(if $(TRIALS),--trials "$$TRIALS") \
 		$(if $(RUN),--run "$$RUN") $(if $(SET),--set "$$SET")
+
+ablate: require-TABLE $(VENV)/.installed
+	@$(NAS) ablate "$$TABLE" $(if $(DATA),--data "$$DATA") $(if $(RUN),--run "$$RUN") $(if $(SET),--set "$$SET")
 
 report: require-RUN $(VENV)/.installed
 	@$(NAS) report "$$RUN"

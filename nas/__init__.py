@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from nas import timm_registry
+
 if TYPE_CHECKING:
     from nas.cost import cost as cost
     from nas.cost import throughput as throughput
@@ -21,12 +23,14 @@ if TYPE_CHECKING:
     from nas.genome import load_genome as load_genome
     from nas.model import build as build
     from nas.model import deploy as deploy
+    from nas.model import from_timm as from_timm
 
 __version__ = "0.1.0"
 
 _HOME = {
     "build": "nas.model",
     "deploy": "nas.model",
+    "from_timm": "nas.model",
     "cost": "nas.cost",
     "throughput": "nas.cost",
     "Genome": "nas.genome",
@@ -34,7 +38,9 @@ _HOME = {
     "list_presets": "nas.genome",
     "SpecError": "nas.errors",
 }
-__all__ = ["Genome", "SpecError", "build", "cost", "deploy", "list_presets", "load_genome", "throughput"]
+__all__ = ["Genome", "SpecError", "build", "cost", "deploy", "from_timm", "list_presets", "load_genome", "throughput"]
+timm_registry.install()
+
 
 
 def __getattr__(name: str) -> Any:

@@ -70,7 +70,7 @@ def search(
 
         _console().print(preview(chosen))
         return
-    directory = _run_directory(run or f"{chosen.name}-{chosen.data.rstrip('/').replace(':', '/').rpartition('/')[2]}")
+    directory = _run_directory(run or _run_name(chosen.name, chosen.data))
 
     from nas.report.live import Progress  # after the space is known to be right
 
@@ -98,6 +98,36 @@ def search(
     if len(result.front):
         best = result.front.sort_values("accuracy")["winner"].iloc[-1]
         _how_to_load(directory / "winners" / f"{best}.yaml")
+
+
+@app.command()
+def ablate(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="name in ablations/, or a YAML file")],
+    data: Annotated[str | None, typer.Option(help=DATA_HELP)] = None,
+    run: Annotated[str | None, typer.Option(help="name in results/, or a path; default <table>-<data>")] = None,
+    set_: SetOption = None,
+) -> None:
+    """Train every arm with every seed and print the table. Again with the same run: resumes.
+
+    --set changes any key of the ablation: --set "training.epochs=30 seeds=5".
+    """
+    from nas.ablation import ablate, load_ablation
+    from nas.report.ablation import write_table
+    from nas.report.live import Progress
+
+    chosen = load_ablation(table).with_settings(parsed(set_ or []) | ({"data": data} if data else {}))
+    directory = _run_directory(run or _run_name(chosen.name, chosen.data))
+    cells = len(chosen.arms_of(chosen.genome())) * len(chosen.seed_list)
+    print(f"ablation {chosen.name} on {chosen.data}: {cells} cells, in {_shown(directory)}", flush=True)
+    try:
+        with Progress(directory, trials=cells, epochs=chosen.training.epochs, objectives=["accuracy"]) as progress:
+            ablate(chosen, directory, on_event=progress)
+    except KeyboardInterrupt:
+        print("\ninterrupted")
+        _leave_resumable()
+    files = write_table(directory)
+    print(f"\n{(directory / 'table.md').read_text()}")
+    print("written      " + ", ".join(_shown(file) for file in files))
 
 
 @app.command()
@@ -181,9 +211,15 @@ def cost(
 @app.command()
 def report(run: Annotated[str, typer.Argument(metavar="RUN", help="name in results/, or a path")]) -> None:
     """Tables, figures and one HTML page of a run, from its files alone; also while it is running."""
+    from nas.engine.record import read_record
     from nas.report import report
+    from nas.report.ablation import write_table
 
-    print(report(_run_directory(run)))
+    directory = _run_directory(run)
+    if (read_record(directory) or {}).get("kind") == "ablation":
+        print(*write_table(directory), sep="\n")
+    else:
+        print(report(directory))
 
 
 @app.command()
@@ -247,6 +283,10 @@ def _run_directory(run: str) -> Path:
     """A name means results/<name>; with a slash, or where a run is, it is a path."""
     path = Path(run)
     return path if len(path.parts) > 1 or (path / "run.yaml").exists() else Path("results") / run
+
+
+def _run_name(spec: str, data: str) -> str:
+    return f"{spec}-{data.rstrip('/').replace(':', '/').rpartition('/')[2]}"
 
 
 def _device(name: str | None) -> str:

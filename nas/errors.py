@@ -57,11 +57,13 @@ def nearest(word: object, allowed: Iterable[object]) -> str:
 
 
 def from_pydantic(error: ValidationError, fields: type, *, kind: type[SpecError], file: object = None) -> SpecError:
-    """The first mistake of a pydantic error as a SpecError, with the nearest right spelling of an unknown key.
+    """One mistake of a pydantic error as a SpecError, with the nearest right spelling of an unknown key.
 
     `fields` is the model that was validated; the key path leads from it to the model that refused the key.
     """
-    first = error.errors()[0]
+    mistakes = error.errors()
+    # A misspelt required key is two mistakes, and the unknown key is the one that names the word to change.
+    first = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
     cause = first.get("ctx", {}).get("error")
     path = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function-", "tagged-")))
     if isinstance(cause, SpecError):  # raised by a validator of ours, which knows the key path below its own

@@ -92,7 +92,7 @@ def parse_yaml(text: str, *, file: object = None) -> Any:
             problem = "YAML tags are not read; write plain values"
         raise SpecError(f"{where}not readable as YAML: {problem}", file=file) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SpecError(f"not readable as YAML: {error}", file=file) from None
+        raise SpecError(f"not readable as YAML: {' '.join(str(error).split())}", file=file) from None
 
 
 def read_yaml(path: Path) -> Any:

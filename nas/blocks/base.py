@@ -89,13 +89,18 @@ class Scores:
     softmaxed: bool = False
     reused: bool = False
 
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """(q_BHNE, k_BHNE) of scores that travel factored."""
+        assert self.q_BHNE is not None and self.k_BHNE is not None
+        return self.q_BHNE, self.k_BHNE
+
     def dense(self) -> Tensor:
         """(B, H, N, N): the pre-softmax scores, computed if they travel factored."""
         assert not self.softmaxed, "scores cannot be recovered from softmaxed weights"
         if self.matrix_BHNN is not None:
             return self.matrix_BHNN
-        assert self.q_BHNE is not None and self.k_BHNE is not None
-        return (self.q_BHNE * self.scale) @ self.k_BHNE.transpose(-2, -1)
+        q_BHNE, k_BHNE = self.factors()
+        return (q_BHNE * self.scale) @ k_BHNE.transpose(-2, -1)
 
     def weights(self) -> Tensor:
         """(B, H, N, N): row-softmaxed attention weights."""

@@ -3,10 +3,10 @@
 Source: Vaswani et al. 2017; the VA layer of LaViT (Zhang et al., CVPR 2024, eq. 1–2). MACs 2·N²·C.
 It hands its q and k on as factored scores, so that a `less` layer can reuse them without an N×N matrix.
 
-- `relative`: a learned bias per head and offset on the grid (Swin, LeViT). It belongs to this layer's softmax and is not
-  handed on: what a `less` layer reuses is content.
-- attention residual (LaViT's, between stages): where the stage brings scores of the stage before, they are added to this
-  layer's own, [q, q̃][k, k̃]ᵀ where they are factored, as a bias where they are a matrix, and the sum is handed on.
+- `relative`: a learned bias per head and offset on the grid (Swin, LeViT). It belongs to this layer's softmax and is
+  not handed on: what a `less` layer reuses is content.
+- attention residual (LaViT's, between stages): where the stage brings scores of the stage before, they are added to
+  this layer's own, [q, q̃][k, k̃]ᵀ where they are factored, as a bias where they are a matrix, and the sum is handed on.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Softmax(Core):
             a_BHNN = scores.matrix_BHNN if bias_HNN is None else scores.matrix_BHNN + bias_HNN
             y_BHND = a_BHNN.softmax(-1) @ v_BHND
         else:
-            q_BHNE, k_BHNE = scores.q_BHNE, scores.k_BHNE
+            q_BHNE, k_BHNE = scores.factors()
             y_BHND = F.scaled_dot_product_attention(q_BHNE, k_BHNE, v_BHND, attn_mask=bias_HNN, scale=self.scale)
         return y_BHND.transpose(1, 2), scores
 
@@ -67,7 +67,6 @@ class Softmax(Core):
 def _added(scores: Scores, residual: Scores) -> Scores:
     if residual.matrix_BHNN is not None:
         return Scores(matrix_BHNN=scores.dense() + residual.matrix_BHNN)
-    assert scores.q_BHNE is not None and scores.k_BHNE is not None
-    assert residual.q_BHNE is not None and residual.k_BHNE is not None
-    q_BHNE = torch.cat((scores.q_BHNE, residual.q_BHNE * (residual.scale / scores.scale)), -1)
-    return Scores(q_BHNE, torch.cat((scores.k_BHNE, residual.k_BHNE), -1), scores.scale)
+    (q_BHNE, k_BHNE), (rq_BHNE, rk_BHNE) = scores.factors(), residual.factors()
+    q_BHNE = torch.cat((q_BHNE, rq_BHNE * (residual.scale / scores.scale)), -1)
+    return Scores(q_BHNE, torch.cat((k_BHNE, rk_BHNE), -1), scores.scale)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,8 @@ def cost(source: str | Path | dict[str, Any] | Genome) -> GenomeCost:
         layers.append(LayerCost(f"{stage.name}.embed", *_embed(stage, genome)))
         if stage.source is not None:
             layers.append(LayerCost(f"{stage.name}.residual", *attention_residual_cost(stage)))
-        for plan in stage.layers:
-            layers.append(LayerCost(plan.name, *_layer(plan, stage.mlp, genome)))
+        for plan, after in zip_longest(stage.layers, stage.layers[1:]):
+            layers.append(LayerCost(plan.name, *_layer(plan, after, stage.mlp, genome)))
     width = genome.layout[-1].width
     layers.append(LayerCost("head", width * genome.classes, (width + 1) * genome.classes + 2 * width))
     return GenomeCost(sum(part.macs for part in layers), sum(part.params for part in layers), tuple(layers))
@@ -78,7 +78,7 @@ def _embed(stage: StagePlan, genome: Genome) -> Cost:
     return Cost(macs, params + (tables + norms) * stage.width)
 
 
-def _layer(plan: LayerPlan, mlp: str, genome: Genome) -> Cost:
+def _layer(plan: LayerPlan, after: LayerPlan | None, mlp: str, genome: Genome) -> Cost:
     core = registered("core")[plan.core.block]
     projected = len(core.projects(plan.core, plan.site))
     total = _linears(plan.site, projected, core.projects_out, plan.hidden, genome.qkv_bias)
@@ -87,8 +87,11 @@ def _layer(plan: LayerPlan, mlp: str, genome: Genome) -> Cost:
         total += _block("local", plan.local, plan.site)
     if mlp == "depthwise":
         total += Cost(9 * (plan.site.tokens - plan.site.prefix) * plan.hidden, 10 * plan.hidden)
-    if genome.layer_scale and not core.projects_out:
-        total += Cost(0, plan.site.width)  # nothing to fold the scale into
+    if core.needs == "mixed":
+        total += Cost(0, -2 * plan.site.width)  # no first norm: the layer's tokens are not read
+    reused = after is not None and registered("core")[after.core.block].needs == "mixed"
+    if genome.layer_scale and (reused or not core.projects_out):
+        total += Cost(0, plan.site.width)  # the scale is not folded into the output projection
     return total
 
 

@@ -103,7 +103,12 @@ class Ledger:
         paths: dict[str, None] = {}
         for job, outcome in ((trial.job, trial.outcome) for trial in self.trials):
             ended = outcome or Outcome.of(job, "failed", epochs=_epochs(job.directory))
-            row = {"trial": job.id, "seed": job.seed, "hash": job.hash, "state": outcome.state if outcome else "running"}
+            row = {
+                "trial": job.id,
+                "seed": job.seed,
+                "hash": job.hash,
+                "state": outcome.state if outcome else "running",
+            }
             for name in ("epochs", "accuracy", "macs", "params", "throughput", "seconds", "reason"):
                 row[name] = getattr(ended, name)
             rows.append(row | {path: _cell(value) for path, value in job.parameters.items()})
@@ -142,7 +147,9 @@ def _lock(file: IO[str], directory: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
-        message = f"busy: another process (pid {file.read().strip()}) is at work in it; wait for it, or choose another RUN"
+        message = (
+            f"busy: another process (pid {file.read().strip()}) is at work in it; wait for it, or choose another RUN"
+        )
         raise RunError(message, file=directory) from None
     file.truncate(0)
     file.write(str(os.getpid()))

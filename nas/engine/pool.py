@@ -66,7 +66,9 @@ def _pool(workers: Workers, nodes: list[dict]) -> Pool:
         slots += min(fit, int(machine.get("GPU", 0) / gpu + 1e-6)) if gpu else fit
     if not slots:
         most = ", ".join(f"{machine.get('CPU', 0):.0f} CPU and {machine.get('GPU', 0):.0f} GPU" for machine in machines)
-        raise RunError(f"no machine holds a worker with {workers.cpu} CPU and {gpu:g} GPU: there is {most}", path="workers")
+        raise RunError(
+            f"no machine holds a worker with {workers.cpu} CPU and {gpu:g} GPU: there is {most}", path="workers"
+        )
     return Pool(min(slots, workers.count or slots), workers.cpu, gpu)
 
 

@@ -143,7 +143,9 @@ class _Driver:
             return
         outcome = Outcome.read(job.directory)
         if outcome is None:
-            reason = f"the worker process died {RETRIES + 1} times (killed, out of memory, or crashed): {_last(details)}"
+            reason = (
+                f"the worker process died {RETRIES + 1} times (killed, out of memory, or crashed): {_last(details)}"
+            )
             outcome = Outcome.of(job, "failed", reason=reason)
             write_text(job.directory / "failure.txt", details)
         self.ended(trial, outcome)

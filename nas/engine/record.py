@@ -1,6 +1,6 @@
 """run.yaml: what a run was, in full. Written before the first trial, read when the run is continued or reported.
 
-    name, kind (search or ablation), spec (everything resolved), seed, versions, hardware, created, command, commit
+name, kind (search or ablation), spec (everything resolved), seed, versions, hardware, created, command, commit
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def check_same(record: dict[str, Any], spec: dict[str, Any], *, free: set[str], 
 
 
 def versions() -> dict[str, str]:
-    return {"python": platform.python_version(), "nas": nas.__version__} | {name: metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "nas": nas.__version__} | {
+        name: metadata.version(name) for name in PACKAGES
+    }
 
 
 def hardware() -> dict[str, Any]:
@@ -86,7 +88,16 @@ def _cpu() -> str:
 
 def _commit() -> str | None:
     """The commit of the source that runs, if it runs from a git checkout; `+` marks local changes."""
-    git = ["git", "-C", str(Path(nas.__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+    git = [
+        "git",
+        "-C",
+        str(Path(nas.__file__).parent),
+        "describe",
+        "--always",
+        "--dirty=+",
+        "--abbrev=12",
+        "--exclude=*",
+    ]
     try:
         answer = subprocess.run(git, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

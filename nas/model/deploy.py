@@ -1,13 +1,14 @@
 """Deploy: a function from a trained model to the model that is served, checked on a sample.
 
 Auxiliaries and stochastic depth go, layer scales and the stem's batch norms are folded into what is before them. Cost
-and throughput are always those of this graph. The check compares logits with the original in eval mode (auxiliaries off) on random images:
-folding may move them by rounding, nothing else may move them at all.
+and throughput are always those of this graph. The check compares logits with the original in eval mode (auxiliaries
+off) on random images: folding may move them by rounding, nothing else may move them at all.
 """
 
 from __future__ import annotations
 
 import copy
+from itertools import zip_longest
 
 import torch
 from timm.layers import LayerScale
@@ -34,11 +35,13 @@ def deploy(model: Model, *, tolerance: float = 1e-4) -> Model:
     for module in served.modules():
         if isinstance(module, ConvNorm):
             module.fuse()
-        if isinstance(module, Layer):
-            module.attention.auxiliary = None
-            module.drop1 = module.drop2 = nn.Identity()
-            module.scale1 = _folded(module.scale1, module.attention.proj)
-            module.scale2 = _folded(module.scale2, module.mlp.fc2)
+    layers = [module for module in served.modules() if isinstance(module, Layer)]
+    for layer, after in zip_longest(layers, layers[1:]):
+        layer.attention.auxiliary = None
+        layer.drop1 = layer.drop2 = nn.Identity()
+        if after is None or after.attention.core.needs != "mixed":  # which reuses the projection's output unscaled
+            layer.scale1 = _folded(layer.scale1, layer.attention.proj)
+        layer.scale2 = _folded(layer.scale2, layer.mlp.fc2)
     image, parameter = model.genome.image, next(model.parameters())
     if parameter.device.type != "meta":  # a model without values has nothing to compare
         generator = torch.Generator().manual_seed(0)

@@ -77,7 +77,8 @@ class Layer(nn.Module):
         super().__init__()
         width = plan.site.width
         self.name = plan.name
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        reads_tokens = registered("core")[plan.core.block].needs != "mixed"
+        self.norm1: nn.Module = nn.LayerNorm(width, eps=1e-6) if reads_tokens else nn.Identity()
         self.attention = Attention(plan, qkv_bias)
         self.scale1: nn.Module = LayerScale(width, layer_scale) if layer_scale else nn.Identity()
         self.drop1: nn.Module = DropPath(plan.drop_path) if plan.drop_path else nn.Identity()

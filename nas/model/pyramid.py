@@ -21,6 +21,7 @@ from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from nas.blocks import Auxiliary, Scores
 from nas.genome import Genome
@@ -28,6 +29,7 @@ from nas.genome.layout import StagePlan
 from nas.model.embed import Embed
 from nas.model.layer import Attention, Carry, Layer, Trace, init_weights
 from nas.model.residual import attention_residual
+from nas.model.timm_face import TimmFace, stages_input
 
 
 class Stage(nn.Module):
@@ -45,6 +47,7 @@ class Stage(nn.Module):
             for layer in plan.layers
         )
         self.norm = nn.LayerNorm(plan.width, eps=1e-6) if genome.stage_norm and not last else nn.Identity()
+        self.grad_checkpointing = False
         for table in (self.token, self.position):
             if table is not None:
                 nn.init.trunc_normal_(table, std=0.02)
@@ -53,22 +56,32 @@ class Stage(nn.Module):
         self, x_BChw: Tensor, before: Scores | None = None, trace: Trace | None = None
     ) -> tuple[Tensor, Scores | None]:
         """`before`: the last scores of the stage before, for the attention residual. Answers tokens and last scores."""
+        x_BNC, carry = self.enter(x_BChw, before)
+        for layer in self.layers:
+            x_BNC, carry = self.step(layer, x_BNC, carry, trace)
+        return self.norm(x_BNC), carry.scores
+
+    def enter(self, x_BChw: Tensor, before: Scores | None) -> tuple[Tensor, Carry]:
+        """What the first layer is given."""
         x_BNC = self.embed(x_BChw)
         if self.token is not None:
             x_BNC = torch.cat((self.token.expand(len(x_BNC), -1, -1), x_BNC), 1)
         if self.position is not None:
             x_BNC = x_BNC + self.position
-        carry = Carry(residual=self.residual(before) if self.residual is not None else None)
-        for layer in self.layers:
-            x_BNC, carry = layer(x_BNC, carry, trace)
-        return self.norm(x_BNC), carry.scores
+        return x_BNC, Carry(residual=self.residual(before) if self.residual is not None else None)
+
+    def step(self, layer: nn.Module, x_BNC: Tensor, carry: Carry, trace: Trace | None) -> tuple[Tensor, Carry]:
+        """One layer; with gradient checkpointing, what it computes inside is forgotten and computed again."""
+        if self.grad_checkpointing and torch.is_grad_enabled():
+            return checkpoint(layer, x_BNC, carry, trace, use_reentrant=False)
+        return layer(x_BNC, carry, trace)
 
     def image(self, x_BNC: Tensor) -> Tensor:
         """Tokens as a feature map (B, C, h, w), prefix tokens left out."""
         return x_BNC[:, self.prefix :].transpose(1, 2).unflatten(2, self.grid)
 
 
-class Model(nn.Module):
+class Model(TimmFace):
     """A classifier built from a genome: `logits_BK = model(images_BCHW)`.
 
     With `trace=True` it answers `(logits_BK, trace)`, trace being a dict of named intermediates:
@@ -84,8 +97,10 @@ class Model(nn.Module):
         )
         width = genome.layout[-1].width
         self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.head_drop = nn.Dropout(0.0)
         self.head = nn.Linear(width, genome.classes)
         self.apply(init_weights)
+        self._face(genome)
 
     @overload
     def forward(self, images_BCHW: Tensor, trace: Literal[False] = False) -> Tensor: ...
@@ -100,15 +115,15 @@ class Model(nn.Module):
         """Normalised tokens of the last stage, (B, N, C)."""
         x, scores = images_BCHW, None
         for index, stage in enumerate(self.stages):
-            x, scores = stage(x, scores, trace)
-            if index < len(self.stages) - 1:
-                x = stage.image(x)  # type: ignore[operator]
+            x, scores = stage(stages_input(self.stages, index, x), scores, trace)
         return self.norm(x)
 
-    def forward_head(self, x_BNC: Tensor) -> Tensor:
-        """Logits (B, K) from the tokens of `forward_features`."""
-        x_BC = x_BNC[:, 0] if self.genome.pool == "token" else x_BNC.mean(1)
-        return self.head(x_BC)
+    def forward_head(self, x_BNC: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits (B, K) from the tokens of `forward_features`; with `pre_logits` what the classifier is given."""
+        if self.global_pool:
+            x_BNC = x_BNC[:, 0] if self.global_pool == "token" else x_BNC.mean(1)
+        x_BNC = self.head_drop(x_BNC)
+        return x_BNC if pre_logits else self.head(x_BNC)
 
     @property
     def has_auxiliaries(self) -> bool:

@@ -78,7 +78,7 @@ class Separable(nn.Module):
         return Cost(macs, 2 * g * stride**2 + heads * g + heads)
 
 
-FORMS = {"flat": Flat, "separable": Separable}
+FORMS: dict[str, type[Flat] | type[Separable]] = {"flat": Flat, "separable": Separable}
 
 
 def attention_residual(plan: StagePlan) -> Flat | Separable | None:

@@ -104,11 +104,17 @@ def _neighbours(domain: Domain, assignment: Assignment) -> Iterator[Assignment]:
 def _explain(budget: Budget, least: dict[str, Estimate]) -> str:
     if not least:
         return "no genome of the space is valid at all"
-    alone = [budget._sentence(name, asdict(found)[name]) for name, found in least.items() if budget.violations(found)[name] > 0]
+    alone = [
+        budget._sentence(name, asdict(found)[name])
+        for name, found in least.items()
+        if budget.violations(found)[name] > 0
+    ]
     if alone:
         return f"nothing in the space can meet it: at best, {'; '.join(alone)}"
     parts = [f"{name} {_number(asdict(found)[name])}" for name, found in least.items()]
-    return f"nothing in the space can meet all of it at once, though each can be met alone (at best: {', '.join(parts)})"
+    return (
+        f"nothing in the space can meet all of it at once, though each can be met alone (at best: {', '.join(parts)})"
+    )
 
 
 def _number(value: float) -> str:

@@ -160,7 +160,9 @@ class Candidates:
         """Make a trial known: to the memory of genomes, and to the sampler if it can have suggested such a one."""
         self._assignments.add(_key(job.parameters))
         self._hashes.add(job.hash)
-        known = all(parameter.path in job.parameters for parameter in self.domain.parameters if not parameter.conditions)
+        known = all(
+            parameter.path in job.parameters for parameter in self.domain.parameters if not parameter.conditions
+        )
         if known:
             self.sampler.accept(job.number, job.parameters, job.note["draw"], job.note["margin"])
         if outcome is not None and outcome.state == "infeasible":

@@ -59,7 +59,9 @@ def search(space: Space, directory: Path, *, on_event: OnEvent = ignore) -> Sear
     record = read_record(directory)
     domain, spec, images = resolve(space)
     if record is not None:
-        spec["sampler"] = record["spec"].get("sampler", {}) | {k: v for k, v in spec["sampler"].items() if v is not None}
+        spec["sampler"] = record["spec"].get("sampler", {}) | {
+            k: v for k, v in spec["sampler"].items() if v is not None
+        }
         check_same(record, spec, free=FREE, directory=directory)
     latency = _latency(space, domain, directory, on_event)
     estimate = _estimator(latency)
@@ -95,9 +97,7 @@ def search(space: Space, directory: Path, *, on_event: OnEvent = ignore) -> Sear
             raise
         on_event(Event("message", data={"text": "measuring the winners, with nothing else running"}))
         exam = Exam(directory, images.test, _device(space))
-        front = write_front(
-            directory, ledger.table(), list(space.objectives), least=space.budget.throughput, exam=exam
-        )
+        front = write_front(directory, ledger.table(), list(space.objectives), least=space.budget.throughput, exam=exam)
     return SearchResult(directory, ledger.table(), front, candidates.message)
 
 
@@ -108,9 +108,7 @@ def resolve(space: Space) -> tuple[Domain, dict[str, Any], ImageSet]:
     """
     base, training = space.genome(), space.training
     source = _absolute(space.data)
-    images = load(
-        source, size=space.image_size, validation=training.validation, seed=space.seed, limit=training.limit
-    )
+    images = load(source, size=space.image_size, validation=training.validation, seed=space.seed, limit=training.limit)
     size = {"image.size": images.size, "image.channels": images.channels, "classes": len(images.classes)}
     try:
         base = base.edit(size)
@@ -118,7 +116,9 @@ def resolve(space: Space) -> tuple[Domain, dict[str, Any], ImageSet]:
         raise error.within(file=f"{space.name} on {images.name}", path="base") from None
     spec = space.model_dump(mode="json")
     spec["base"] = base.model_dump(mode="json", exclude_defaults=True)
-    spec["parameters"] = {path: p.model_dump(mode="json", exclude_defaults=True) for path, p in space.parameters.items()}
+    spec["parameters"] = {
+        path: p.model_dump(mode="json", exclude_defaults=True) for path, p in space.parameters.items()
+    }
     spec["data"] = source
     return space.domain(base), spec, images
 

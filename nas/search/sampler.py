@@ -105,6 +105,9 @@ class Adaptive:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         directions = [{"max": "maximize", "min": "minimize"}[DIRECTIONS[name]] for name in objectives]
         self.study = optuna.create_study(directions=directions, sampler=self._sampler(0))
+        unconditional = [parameter for parameter in domain.parameters if not parameter.conditions]
+        found = {parameter.path: _distribution(parameter) for parameter in sorted(unconditional, key=lambda p: p.path)}
+        self._common = {path: distribution for path, distribution in found.items() if not distribution.single()}
         self._asked: optuna.Trial | None = None
         self._trials: dict[int, optuna.Trial] = {}
         self._sums, self._complete = dict.fromkeys(objectives, 0.0), 0
@@ -116,7 +119,7 @@ class Adaptive:
         return self.domain.assign(lambda parameter: _suggest(asked, parameter))
 
     def accept(self, number: int, assignment: Assignment, draw: int, margin: float) -> None:
-        if self._asked is None or self._asked.params != _labels(self.domain, assignment):
+        if self._asked is None or self._asked.params != _seen_all(self.domain, assignment):
             self._adopt(assignment, draw)
         assert self._asked is not None
         self._asked.set_constraint("budget", margin)
@@ -144,7 +147,7 @@ class Adaptive:
         import optuna
 
         self._forget()
-        self.study.enqueue_trial(_labels(self.domain, assignment))
+        self.study.enqueue_trial(_seen_all(self.domain, assignment))
         genetic = self.spec.name in ("nsga2", "nsga3")
         self.study.sampler = self._sampler(draw) if genetic else optuna.samplers.RandomSampler(seed=0)
         self._asked = asked = self.study.ask()
@@ -171,30 +174,44 @@ class Adaptive:
         genetic = {"nsga2": samplers.NSGAIISampler, "nsga3": samplers.NSGAIIISampler}[spec.name]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NSGA-III calls itself experimental
-            return genetic(seed=seed, population_size=spec.population or 50)
+            made = genetic(seed=seed, population_size=spec.population or 50)
+        # What all trials have in common is known; a new sampler would go through all of them to find it out.
+        made.infer_relative_search_space = lambda study, trial: self._common
+        return made
+
+
+def _distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
+    """A parameter as Optuna knows it: choices by their text, because they may be mappings, stepped numbers by their place."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if parameter.values is None:
+        return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+    if not parameter.numeric:
+        return CategoricalDistribution([label(value) for value in parameter.values])
+    if parameter.log:
+        return IntDistribution(int(parameter.low), int(parameter.high), log=True)
+    return IntDistribution(0, len(parameter.values) - 1)
 
 
 def _suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
-    """Optuna's value of a parameter; choices are shown to it as text, because they may be mappings."""
-    if parameter.numeric and (parameter.log or parameter.values is None):
-        if parameter.values is None:
-            return trial.suggest_float(parameter.path, parameter.low, parameter.high, log=parameter.log)
-        return trial.suggest_int(parameter.path, int(parameter.low), int(parameter.high), log=True)
-    values = parameter.values or ()
-    if parameter.numeric:  # evenly spaced numbers: their order matters to a sampler
-        return values[trial.suggest_int(parameter.path, 0, len(values) - 1)]
-    texts = [label(value) for value in values]
-    return values[texts.index(trial.suggest_categorical(parameter.path, texts))]
+    """Optuna's value of a parameter, as a value of ours."""
+    distribution = _distribution(parameter)
+    seen: Any
+    if parameter.values is None:
+        return trial.suggest_float(parameter.path, distribution.low, distribution.high, log=distribution.log)
+    if not parameter.numeric:
+        seen = trial.suggest_categorical(parameter.path, distribution.choices)
+    else:
+        seen = trial.suggest_int(parameter.path, distribution.low, distribution.high, log=distribution.log)
+    return next(value for value in parameter.values if _seen(parameter, value) == seen)
 
 
-def _labels(domain: Domain, assignment: Assignment) -> dict[str, Any]:
-    """An assignment as Optuna sees it: the inverse of `_suggest`."""
-    seen: dict[str, Any] = {}
-    for parameter in domain.parameters:
-        if parameter.path in assignment:
-            value = assignment[parameter.path]
-            if parameter.numeric and (parameter.log or parameter.values is None):
-                seen[parameter.path] = value
-            else:
-                seen[parameter.path] = (parameter.values or ()).index(value) if parameter.numeric else label(value)
-    return seen
+def _seen(parameter: Parameter, value: Value) -> Any:
+    """A value of ours, as Optuna's."""
+    if parameter.values is None or (parameter.numeric and parameter.log):
+        return value
+    return parameter.values.index(value) if parameter.numeric else label(value)
+
+
+def _seen_all(domain: Domain, assignment: Assignment) -> dict[str, Any]:
+    return {p.path: _seen(p, assignment[p.path]) for p in domain.parameters if p.path in assignment}

@@ -97,7 +97,9 @@ class Space(BaseModel):
             try:
                 made += expand(path, spec)
             except SpecError as error:
-                raise SpaceError(error.message, path=".".join(p for p in ("parameters", path, error.path) if p)) from None
+                raise SpaceError(
+                    error.message, path=".".join(p for p in ("parameters", path, error.path) if p)
+                ) from None
         return made
 
     @property
@@ -135,7 +137,9 @@ class Space(BaseModel):
     def parse(cls, data: Any, *, file: Path | None = None, blame: object = None) -> Space:
         """Validate plain data. Raises SpaceError with file (or `blame`) and key path."""
         if not isinstance(data, dict):
-            raise SpaceError(f"a space is a mapping with `base:` and `parameters:`, found {type(data).__name__}", file=file)
+            raise SpaceError(
+                f"a space is a mapping with `base:` and `parameters:`, found {type(data).__name__}", file=file
+            )
         try:
             space = cls.model_validate(data)
         except ValidationError as error:

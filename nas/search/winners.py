@@ -83,7 +83,9 @@ def _copy(directory: Path, front: pd.DataFrame) -> None:
     for row in front.to_dict("records"):
         source, target = directory / "trials" / row["trial"], folder / row["winner"]
         head = f"# Trial {row['trial']} of run {directory.name}: accuracy {row['accuracy']} on validation, {row['macs']} MACs.\n"
-        write_atomically(target.with_suffix(".safetensors"), lambda p, s=source: shutil.copyfile(s / "weights.safetensors", p))
+        write_atomically(
+            target.with_suffix(".safetensors"), lambda p, s=source: shutil.copyfile(s / "weights.safetensors", p)
+        )
         write_text(target.with_suffix(".yaml"), head + (source / "genome.yaml").read_text())
     for path in folder.iterdir():
         if path.stem not in set(front["winner"]):

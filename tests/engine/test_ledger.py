@@ -25,7 +25,9 @@ def add(ledger: Ledger, genome: Genome, **job: object) -> Job:
 
 def test_a_job_and_its_outcome_come_back_from_disk(tmp_path: Path, genome: Genome) -> None:
     ledger = Ledger(tmp_path)
-    job = add(ledger, genome, throughput=12.5, note={"draw": 3}, parameters={"a": {"block": "less"}, "b": None, "c": 1e-7})
+    job = add(
+        ledger, genome, throughput=12.5, note={"draw": 3}, parameters={"a": {"block": "less"}, "b": None, "c": 1e-7}
+    )
     outcome = Outcome.of(job, "complete", accuracy=0.1 + 0.2, epochs=3, seconds=1.5)
     ledger.finish(job, outcome)
 
@@ -85,7 +87,9 @@ def test_a_damaged_file_is_named(tmp_path: Path, genome: Genome, name: str) -> N
 
 
 def test_only_one_process_drives_a_run(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from nas.engine import Ledger\nwith Ledger(Path({str(tmp_path)!r})).locked(): pass"
+    code = (
+        f"from pathlib import Path; from nas.engine import Ledger\nwith Ledger(Path({str(tmp_path)!r})).locked(): pass"
+    )
     with Ledger(tmp_path).locked():
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert "RunError" in other.stderr

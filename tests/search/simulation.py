@@ -46,7 +46,9 @@ class Killed(Exception):  # noqa: N818
 class Simulation:
     """`run` searches until the end, or until `kill_after` steps; a new simulation in the same directory resumes."""
 
-    def __init__(self, space: Space, directory: Path, *, workers: int = 2, order: int = 0, fail: Any = (), lag: int = 4):
+    def __init__(
+        self, space: Space, directory: Path, *, workers: int = 2, order: int = 0, fail: Any = (), lag: int = 4
+    ):
         self.space, self.workers, self.rng, self.fail = space, workers, Random(order), fail
         self.ledger = Ledger(directory)
         self.events: list[Event] = []
@@ -96,7 +98,13 @@ class Simulation:
 def sequence(ledger: Ledger) -> list[tuple[str, Any]]:
     """What a search did, without when it did it."""
     return [
-        (t.job.hash, t.job.seed, t.job.parameters, t.job.note, t.outcome and (t.outcome.state, t.outcome.accuracy, t.outcome.reason))
+        (
+            t.job.hash,
+            t.job.seed,
+            t.job.parameters,
+            t.job.note,
+            t.outcome and (t.outcome.state, t.outcome.accuracy, t.outcome.reason),
+        )
         for t in ledger.trials
     ]
 

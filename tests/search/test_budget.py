@@ -40,7 +40,9 @@ def test_a_feasible_space_passes(domain: Domain) -> None:
 
 
 def test_the_binding_budget_is_named_with_its_distance(domain: Domain) -> None:
-    with pytest.raises(BudgetError, match=r"budget: nothing .* at best, macs 878,720 is over the budget of 439,360 by 100.0 %$"):
+    with pytest.raises(
+        BudgetError, match=r"budget: nothing .* at best, macs 878,720 is over the budget of 439,360 by 100.0 %$"
+    ):
         check_feasible(domain, Budget(macs=439_360, params=10**6), estimate, seed=0)
 
 
@@ -58,7 +60,9 @@ def test_budgets_that_exclude_each_other_are_told_apart(domain: Domain) -> None:
 def test_a_rare_feasible_genome_is_found_by_descent() -> None:
     """One genome in 2^16 is small enough; random draws would miss it."""
     base = load_genome({"image": {"size": 8, "channels": 1}, "classes": 10} | {"stages": [STAGE]})
-    paths = [p for i in range(16) for p in expand(f"stages.0.layers.{i}.core", ParameterSpec(choice=["softmax", "less"]))]
+    paths = [
+        p for i in range(16) for p in expand(f"stages.0.layers.{i}.core", ParameterSpec(choice=["softmax", "less"]))
+    ]
     domain = Domain(base, paths[1:])
     least = estimate(base.edit({p.path: "less" for p in domain.parameters})).params
     check_feasible(domain, Budget(params=least), estimate, seed=0)

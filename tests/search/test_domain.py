@@ -23,7 +23,9 @@ def domain(parameters: dict[str, Any], base: Any = LAVIT) -> Domain:
     return Domain(base, [p for path, spec in parameters.items() for p in expand(path, ParameterSpec(**spec))])
 
 
-CONDITIONAL = domain({"loss.diagonal.matrix": MATRIX, "loss.diagonal.variant": {"choice": ["off", "hinge", "flipped"]}} | SPLITS)
+CONDITIONAL = domain(
+    {"loss.diagonal.matrix": MATRIX, "loss.diagonal.variant": {"choice": ["off", "hinge", "flipped"]}} | SPLITS
+)
 
 
 @given(seed=st.integers(0, 10**6))
@@ -69,12 +71,18 @@ def test_a_tied_value_is_found_in_the_base_only_where_all_share_it() -> None:
         ({"stages.0.core": {"choice": ["sofmax"]}}, "parameters.stages.0.core", "did you mean softmax"),
         ({"stages.0.heads": {"choice": [2, 5]}}, "parameters.stages.0.heads", "heads 5 do not divide width 32"),
         ({"stages.0.split": {"int": [1, 3]}, "stages.{0,1}.split": {"int": [1, 2]}}, "stages.0.split", "given twice"),
-        (SPLITS | {"classes": {"choice": [10], "when": {"stages.0.splt": 1}}}, "classes.when", "did you mean stages.0.split"),
+        (
+            SPLITS | {"classes": {"choice": [10], "when": {"stages.0.splt": 1}}},
+            "classes.when",
+            "did you mean stages.0.split",
+        ),
         (SPLITS | {"classes": {"choice": [10], "when": {"stages.0.split": 7}}}, "classes.when", "is never 7"),
         ({"a": {"choice": [1], "when": {"b": 1}}, "b": {"choice": [1], "when": {"a": 1}}}, "when", "round in a circle"),
     ],
 )
-def test_what_fits_no_genome_is_refused_before_anything_runs(parameters: dict[str, Any], path: str, message: str) -> None:
+def test_what_fits_no_genome_is_refused_before_anything_runs(
+    parameters: dict[str, Any], path: str, message: str
+) -> None:
     with pytest.raises(SpaceError, match=message) as caught:
         domain(parameters)
     assert path in caught.value.path

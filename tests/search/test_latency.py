@@ -19,7 +19,9 @@ CORES = ["softmax", "linear_angular"]
 @pytest.fixture(scope="module")
 def domain() -> Domain:
     choice = ParameterSpec(choice=CORES)
-    return Domain(MIXED, [p for s, d in ((0, 3), (1, 4)) for p in expand(f"stages.{s}.layers.{{0..{d - 1}}}.core", choice)])
+    return Domain(
+        MIXED, [p for s, d in ((0, 3), (1, 4)) for p in expand(f"stages.{s}.layers.{{0..{d - 1}}}.core", choice)]
+    )
 
 
 def test_equal_layers_share_a_key_and_training_aids_do_not_matter() -> None:

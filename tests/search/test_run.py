@@ -68,7 +68,9 @@ def test_a_search_leaves_all_that_its_readers_need_and_goes_on_when_asked(tmp_pa
     again = search(space(trials=4, **timed), run)
     pd.testing.assert_frame_equal(again.trials[:3], result.trials, check_dtype=False)
     assert len(again.trials) == 4
-    with pytest.raises(RunError, match=r"spec.training.epochs: the run was begun with 2, now it is 3; choose another RUN"):
+    with pytest.raises(
+        RunError, match=r"spec.training.epochs: the run was begun with 2, now it is 3; choose another RUN"
+    ):
         search(space(training={"epochs": 3, "limit": 200}, **timed), run)
 
 
@@ -76,7 +78,11 @@ def test_a_search_leaves_all_that_its_readers_need_and_goes_on_when_asked(tmp_pa
     ("keys", "kind", "message"),
     [
         ({"budget": {"macs": 1000}}, BudgetError, "macs 878,720 is over the budget of 1,000"),
-        ({"budget": {"throughput": 1e12}, "parameters": {"stages.0.split": {"int": [2, 3]}}}, BudgetError, "throughput"),
+        (
+            {"budget": {"throughput": 1e12}, "parameters": {"stages.0.split": {"int": [2, 3]}}},
+            BudgetError,
+            "throughput",
+        ),
         ({"data": "parquet:/nowhere"}, DataError, "/nowhere"),
         ({"image_size": 7}, SpaceError.__base__, "stages.0.patch: patch 2 does not divide"),
         ({"parameters": {"stages.0.splt": {"int": [1, 2]}}}, SpaceError, "did you mean split"),
@@ -110,7 +116,11 @@ def wait_for(ready: object, process: subprocess.Popen[str], timeout: float = 120
 def states(run: Path) -> dict[str, str]:
     """Trial id -> state, of a run that another process is writing."""
     return {
-        path.name: "ended" if (path / "result.json").exists() else "begun" if (path / "checkpoint.pt").exists() else "new"
+        path.name: "ended"
+        if (path / "result.json").exists()
+        else "begun"
+        if (path / "checkpoint.pt").exists()
+        else "new"
         for path in (run / "trials").glob("[0-9]*")
     }
 
@@ -127,7 +137,9 @@ def test_what_a_killed_driver_leaves_behind_is_finished(tmp_path: Path, pool: Po
     wait_for(lambda: "ended" in states(run).values() and "begun" in states(run).values(), driver)
     driver.kill()
     driver.wait()
-    kept = {name: (run / "trials" / name / "result.json").read_text() for name, s in states(run).items() if s == "ended"}
+    kept = {
+        name: (run / "trials" / name / "result.json").read_text() for name, s in states(run).items() if s == "ended"
+    }
     begun = [name for name, state in states(run).items() if state == "begun"]
 
     result = search(wanted, run)

@@ -70,7 +70,11 @@ def test_a_wrong_key_is_named_with_its_path(file: Path, line: str, path: str, me
         ("parameters: {a: {choice: [1]}}", "base", "required"),
         ("base: x\nparameters: {}", "parameters", "at least 1"),
         ("base: lavit_digit\nparameters: {a: {choice: [1]}}", "base", "did you mean lavit_digits"),
-        ("base: lavit_digits\nparameters: {stages.0.splt: {choice: [1]}}", "parameters.stages.0.splt", "did you mean split"),
+        (
+            "base: lavit_digits\nparameters: {stages.0.splt: {choice: [1]}}",
+            "parameters.stages.0.splt",
+            "did you mean split",
+        ),
         ("base: lavit_digits\nparameters: {'a.{0,}': {choice: [1]}}", "parameters.a.{0,}", "expected braces"),
         ("base: !!python/object/apply:os.system ['true']\nparameters: 1", "", "tags are not read"),
         ("base: lavit_digits\nbase: x", "", "given twice"),
@@ -112,7 +116,9 @@ def test_a_wrong_setting_is_named(file: Path, setting: str, message: str) -> Non
 
 
 def test_a_base_in_place_and_a_base_in_a_file_beside(file: Path) -> None:
-    genome = "{image: {size: 8, channels: 1}, classes: 10, stages: [{patch: 2, width: 32, heads: 2, depth: 2, split: 1}]}"
+    genome = (
+        "{image: {size: 8, channels: 1}, classes: 10, stages: [{patch: 2, width: 32, heads: 2, depth: 2, split: 1}]}"
+    )
     text = "parameters: {stages.0.split: {int: [1, 2]}}\nbase: "
     (file.parent / "own.yaml").write_text(genome)
     file.write_text(text + "own.yaml")

@@ -12,7 +12,6 @@ from nas.search.winners import write_front
 from tests.search.simulation import estimate
 
 
-
 class Told:
     """An exam whose results are given."""
 
@@ -37,7 +36,9 @@ def ledger(tmp_path: Path) -> Ledger:
     for (first, second), accuracy in zip(SPLITS, ACCURACY, strict=True):
         model = build(build("lavit_digits").genome.edit({"stages.0.split": first, "stages.1.split": second}))
         found = estimate(model.genome)
-        job = ledger.add(model.genome, seed=0, hash=model.genome.hash, parameters={}, macs=found.macs, params=found.params)
+        job = ledger.add(
+            model.genome, seed=0, hash=model.genome.hash, parameters={}, macs=found.macs, params=found.params
+        )
         save_file(model.state_dict(), job.directory / "weights.safetensors")
         ledger.finish(job, Outcome.of(job, "complete", accuracy=accuracy, epochs=1))
     return ledger

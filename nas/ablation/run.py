@@ -1,0 +1,175 @@
+"""An ablation from its arms to its cells: arms × seeds on the search's engine, each cell one trial directory.
+
+    results/<run>/   run.yaml, trials/<id>/ (+ test.json: accuracy on the test split; speed.json: images per second)
+
+Called again with the same directory it resumes. A cell that another ablation beside this one has trained, with equal
+genome, training, data and seed, is copied and not trained again. Nothing is selected by an ablation, so its accuracies
+are of the test split: read once a cell, at the end, of the deployed graph, by the driver.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from nas.ablation.spec import Ablation, Arm
+from nas.cost import cost, throughput
+from nas.data import ImageSet, load
+from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Signal, session
+from nas.engine.events import ignore
+from nas.engine.record import check_same, read_record, write_record
+from nas.engine.training import TrainJob
+from nas.files import write_json
+from nas.model import build
+from nas.train import evaluate
+
+FREE = {"workers", "name", "claim", "seeds", "baseline"}  # what may differ when a run is continued
+
+
+class Cells:
+    """The engine's source of an ablation: seeds outermost, so that an interrupted table has whole repetitions."""
+
+    def __init__(self, ablation: Ablation, arms: list[Arm], key: str, ledger: Ledger):
+        known = {(trial.job.note["arm"], trial.job.seed) for trial in ledger.trials}
+        self.todo = [(arm, s) for s in ablation.seed_list for arm in arms if (arm.name, s) not in known]
+        self.key, self.ledger = key, ledger
+        self.elsewhere = _finished_elsewhere(ledger.directory)
+
+    def next(self) -> Job | Signal:
+        while self.todo:
+            arm, seed = self.todo.pop(0)
+            found = cost(arm.genome)
+            cell = hashlib.sha256(f"{arm.genome.hash}/{self.key}/{seed}".encode()).hexdigest()[:16]
+            job = self.ledger.add(
+                arm.genome,
+                seed=seed,
+                hash=arm.genome.hash,
+                parameters={"arm": arm.name} | arm.levels,
+                macs=found.macs,
+                params=found.params,
+                note={"arm": arm.name, "cell": cell},
+            )
+            if cell not in self.elsewhere:
+                return job
+            for name in ("metrics.csv", "weights.safetensors", "test.json"):
+                if (self.elsewhere[cell] / name).exists():
+                    shutil.copyfile(self.elsewhere[cell] / name, job.directory / name)
+            outcome = Outcome.read(self.elsewhere[cell])
+            assert outcome is not None
+            self.ledger.finish(job, outcome)
+        return Signal.DONE
+
+    def tell(self, job: Job, outcome: Outcome) -> None:
+        """Nothing depends on what came of a cell."""
+
+
+def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -> pd.DataFrame:
+    """Run or resume an ablation; returns its cells, a row per arm and seed, as `cells_of(directory)` does at any time.
+
+    Raises SpecError for what the user can mend, before anything is written.
+    """
+    directory = Path(directory).resolve()
+    base, training = ablation.genome(), ablation.training
+    kind, colon, path = ablation.data.partition(":")
+    source = f"{kind}:{Path(path).resolve()}" if colon else ablation.data
+    images = load(source, size=None, validation=training.validation, seed=0, limit=training.limit)
+    base = base.edit({"image.size": images.size, "image.channels": images.channels, "classes": len(images.classes)})
+    arms = ablation.arms_of(base)
+    spec = ablation.model_dump(mode="json") | {
+        "base": base.model_dump(mode="json", exclude_defaults=True),
+        "data": source,
+    }
+    record = read_record(directory)
+    if record is not None:
+        check_same(record, spec, free=FREE, directory=directory)
+
+    ledger = Ledger(directory)
+    with ledger.locked(), session(ablation.workers) as pool:
+        from nas.engine import run  # brings in Ray Tune
+
+        if record is None:
+            write_record(directory, kind="ablation", seed=0, spec=spec)
+        key = json.dumps([training.model_dump(mode="json"), source], sort_keys=True)
+        work = TrainJob(source, training, 0, device=pool.device, threads=pool.cpu)
+        run(Cells(ablation, arms, key, ledger), ledger, work=work, pool=pool, on_event=on_event)
+    ledger.write_table()
+    on_event(Event("message", data={"text": "reading the test split and the stopwatch, with nothing else running"}))
+    device = "cuda" if torch.cuda.is_available() and ablation.workers.gpu != 0 else "cpu"
+    _examine(ledger, images, device)
+    return cells_of(directory)
+
+
+def _examine(ledger: Ledger, images: ImageSet, device: str) -> None:
+    """Test accuracy of every complete cell, throughput of every arm's first; what is on disk already stays."""
+    timed: set[str] = set()
+    for trial in ledger.trials:
+        job = trial.job
+        if trial.outcome is None or trial.outcome.state != "complete":
+            continue
+        if not (job.directory / "test.json").exists():
+            model = build(job.directory / "genome.yaml", weights=True).to(device)
+            accuracy = evaluate(model, images.test, device=device)
+            write_json(job.directory / "test.json", {"accuracy": accuracy, "test_images": len(images.test)})
+        if job.hash not in timed and not (job.directory / "speed.json").exists():
+            speed = throughput(build(job.directory / "genome.yaml"), device=device)
+            write_json(job.directory / "speed.json", speed.as_dict())
+        timed.add(job.hash)
+
+
+def cells_of(directory: Path) -> pd.DataFrame:
+    """The cells of a run, from its trial directories alone: one row per arm and seed, accuracies as fractions.
+
+    accuracy is the test split's; accuracy_validation the last epoch's; mask_mass and accuracy_before_switch are there
+    for arms with an auxiliary; images_per_second and its conditions are those of the arm's first cell.
+    """
+    trials = Ledger(directory).trials
+    speeds: dict[str, dict[str, Any]] = {}
+    for trial in trials:
+        speeds[trial.job.hash] = speeds.get(trial.job.hash) or _json(trial.job.directory / "speed.json")
+    rows = []
+    for trial in trials:
+        job, outcome = trial.job, trial.outcome
+        row = {"arm": job.note["arm"], "seed": job.seed, "trial": job.id, "hash": job.hash, "macs": job.macs}
+        row |= {"params": job.params, "state": outcome.state if outcome else "running"}
+        row |= {name: getattr(outcome, name, None) for name in ("epochs", "seconds", "reason")}
+        row["accuracy_validation"] = outcome.accuracy if outcome else None
+        if outcome is not None and outcome.state == "complete":
+            row |= _json(job.directory / "test.json") | speeds[job.hash]
+            row |= _switch(job.directory)
+        rows.append(row | {path: value for path, value in job.parameters.items() if path != "arm"})
+    return pd.DataFrame(rows)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def _switch(directory: Path) -> dict[str, float]:
+    """Of arms with an auxiliary: mass left in the mask, and accuracy with it and without, in the last epoch."""
+    last = pd.read_csv(directory / "metrics.csv").iloc[-1]
+    names = {
+        "mask_mass": "mask_mass",
+        "accuracy_with_auxiliary": "accuracy_before_switch",
+        "accuracy": "accuracy_after_switch",
+    }
+    return {new: last[old] for old, new in names.items() if old in last} if "mask_mass" in last else {}
+
+
+def _finished_elsewhere(directory: Path) -> dict[str, Path]:
+    """Complete cells of the ablations beside this one, by their key."""
+
+    def found() -> Iterator[tuple[str, Path]]:
+        for file in directory.parent.glob("*/trials/*/trial.json"):
+            cell = json.loads(file.read_text()).get("note", {}).get("cell")
+            outcome = Outcome.read(file.parent) if cell and file.parents[2] != directory else None
+            if cell and outcome is not None and outcome.state == "complete":
+                yield cell, file.parent
+
+    return dict(found())

@@ -1,0 +1,174 @@
+"""An ablation as a YAML file: a base genome, arms that edit it, seeds, and one training for all.
+
+    base: castling_digits
+    claim: linear-angular attention needs its helpers          what the table is there to test
+    factors:                                                   each a choice of levels; the first is "without"
+      local: {none: {stages.*.local: null}, dwconv: {stages.*.local: depthwise}}
+      mask:  {no: {stages.*.auxiliary: null}, yes: {}}
+    design: factorial                                          or one_at_a_time, leave_one_out
+    arms:                                                      further arms, as dotted-path edits of the base
+      softmax: {stages.*.core: softmax, stages.*.auxiliary: null, stages.*.local: null}
+    baseline: softmax                                          default: the first arm
+    seeds: 3                                                   a number, or a list
+    data: digits
+    training: {epochs: 15}
+
+Designs over factors: `factorial` every combination; `one_at_a_time` all first levels, then each other level of each
+factor alone; `leave_one_out` all last levels, then each factor alone back at its first. Levels called `no` and `yes`
+become check-marks. Every arm is checked before anything is trained.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nas.engine import Workers
+from nas.errors import SpaceError, SpecError, from_pydantic, nearest
+from nas.files import read_yaml
+from nas.genome import Genome, load_genome
+from nas.seeds import derive
+from nas.train import Training
+
+FOLDERS = (Path("ablations"), Path(__file__).parents[2] / "ablations")
+Edits = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the table: a genome, and the level of each factor that made it ("" for an arm given on its own)."""
+
+    name: str
+    genome: Genome
+    levels: dict[str, str]
+
+
+class Ablation(BaseModel):
+    """See the head of this file. `arms_of(base)` lists the rows.
+
+    >>> [arm.name for arm in load_ablation("castling_terms").arms_of(load_genome("castling_digits"))]
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    name: str = ""
+    claim: str = Field("", description="what the table is there to test; printed in its caption")
+    base: str | dict[str, Any]
+    factors: dict[str, dict[str, Edits]] = {}
+    design: Literal["factorial", "one_at_a_time", "leave_one_out"] = "factorial"
+    arms: dict[str, Edits] = {}
+    baseline: str | None = None
+    seeds: int | tuple[int, ...] = Field(3, description="how many (derived from 0, 1, ...), or which")
+    data: str = "digits"
+    training: Training = Training()
+    workers: Workers = Workers()
+
+    @model_validator(mode="after")
+    def _has_arms(self) -> Ablation:
+        if not self.factors and not self.arms:
+            raise SpaceError("nothing is compared: give `factors:` or `arms:`")
+        for factor, levels in self.factors.items():
+            if len(levels) < 2:
+                raise SpaceError(f"a factor has two levels or more, found {list(levels)}", path=f"factors.{factor}")
+        names = [name for name, _, _ in self._listed()]
+        if len(set(names)) < len(names):
+            raise SpaceError("two arms have the same name", path="arms")
+        if self.baseline is not None and self.baseline not in names:
+            raise SpaceError(f"no arm is called {self.baseline!r}; {nearest(self.baseline, names)}", path="baseline")
+        if not self.seed_list:
+            raise SpaceError("at least one seed is needed", path="seeds")
+        return self
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """The training seed of every repetition; all arms share them, which is what makes differences paired."""
+        return (
+            self.seeds if isinstance(self.seeds, tuple) else tuple(derive(0, "ablation", i) for i in range(self.seeds))
+        )
+
+    @property
+    def baseline_name(self) -> str:
+        return self.baseline or self._listed()[0][0]
+
+    def with_settings(self, changes: dict[str, Any]) -> Ablation:
+        """A copy with values set at dotted paths. Raises SpaceError.
+
+        >>> load_ablation("lavit_split").with_settings({"training.epochs": 3, "seeds": 1})
+        """
+        data = self.model_dump(mode="json", exclude_defaults=True)
+        for path, value in changes.items():
+            node = data
+            *parents, last = path.split(".")
+            for key in parents:
+                node = node.setdefault(key, {})
+            node[last] = value
+        return parse_ablation(data, file=self.name)
+
+    def genome(self) -> Genome:
+        """The base genome. A file's path is relative to the ablation's own, which `load_ablation` has made absolute."""
+        return load_genome(self.base)
+
+    def arms_of(self, base: Genome) -> list[Arm]:
+        """The rows of the table. Raises SpecError, naming the arm, for one that makes no genome."""
+        arms = []
+        for name, edits, levels in self._listed():
+            try:
+                arms.append(Arm(name, base.edit(edits), levels))
+            except SpecError as error:
+                raise error.within(file=self.name, path=f"arm {name}") from None
+        return arms
+
+    def _listed(self) -> list[tuple[str, Edits, dict[str, str]]]:
+        listed = []
+        for levels in self._designed():
+            edits: Edits = {}
+            for factor, level in levels.items():
+                edits |= self.factors[factor][level]
+            listed.append((_name(levels), edits, levels))
+        return listed + [(name, edits, dict.fromkeys(self.factors, "")) for name, edits in self.arms.items()]
+
+    def _designed(self) -> list[dict[str, str]]:
+        if not self.factors:
+            return []
+        options = {factor: list(levels) for factor, levels in self.factors.items()}
+        if self.design == "factorial":
+            return [dict(zip(options, chosen, strict=True)) for chosen in itertools.product(*options.values())]
+        if self.design == "leave_one_out":
+            full = {factor: levels[-1] for factor, levels in options.items()}
+            return [full, *(full | {factor: levels[0]} for factor, levels in options.items())]
+        bare = {factor: levels[0] for factor, levels in options.items()}
+        return [bare, *(bare | {factor: level} for factor, levels in options.items() for level in levels[1:])]
+
+
+def _name(levels: dict[str, str]) -> str:
+    """`local dwconv, mask`: what is not at a level called no or none."""
+    parts = [f if level == "yes" else f"{f} {level}" for f, level in levels.items() if level not in ("no", "none")]
+    return ", ".join(parts) or "none"
+
+
+def load_ablation(source: str) -> Ablation:
+    """An ablation by its name in `ablations/`, or from a YAML file. Raises SpecError with file and key path."""
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml"):
+        known = {p.stem: p for folder in reversed(FOLDERS) for p in folder.glob("*.yaml")}
+        if source not in known:
+            raise SpaceError(f"no ablation called {source!r}; {nearest(source, known)}")
+        path = known[source]
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise SpaceError(f"an ablation is a mapping with `base:` and `arms:`, found {type(data).__name__}", file=path)
+    base = data.get("base")
+    if isinstance(base, str) and base.endswith((".yaml", ".yml")):
+        data = data | {"base": str((path.parent / base).resolve())}
+    return parse_ablation({"name": path.stem} | data, file=path)
+
+
+def parse_ablation(data: dict[str, Any], *, file: object = None) -> Ablation:
+    """Validate plain data. Raises SpaceError with file and key path."""
+    try:
+        return Ablation.model_validate(data)
+    except ValidationError as error:
+        raise from_pydantic(error, Ablation, kind=SpaceError, file=file) from None

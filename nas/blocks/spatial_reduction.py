@@ -1,0 +1,89 @@
+"""Spatial-reduction attention: full queries against keys and values of a downsampled grid (PVT; PVTv2).
+
+    SRA(x) = Softmax(q K_ᵣᵀ / √D) V_ᵣ,     [K_ᵣ, V_ᵣ] = W_kv · LayerNorm(Conv_{r×r, stride r}(x))
+
+Sources: PVT (Wang et al., ICCV 2021, eq. 2–4) and PVTv2 (CVMJ 2022); both releases, and timm's `pvt_v2`, have the same
+layout: `q`, `kv`, `sr` (a convolution with bias) and `norm` (eps 1e-5). The layer projects q; this block holds the
+rest, so their weights fit name by name: q → the layer's projection, kv, sr, norm → here, proj → the layer's.
+MACs, n = ⌊h/r⌋·⌊w/r⌋ + prefix reduced tokens: 2NnC attention, 2nC² kv, and n_grid·r²C² for the convolution.
+
+- `ratio: 1` has neither convolution nor norm: plain attention with full projections (PVT's last stage).
+- `bias`: of kv. The releases give it the bias of q; set it to false where the genome has `qkv_bias: false`.
+- Prefix tokens skip convolution and norm and join the reduced tokens before kv. (PVT's class token enters in its last
+  stage, where the ratio is 1: there is nothing to follow.)
+- A grid that `ratio` does not divide is refused: the convolution would drop the last rows and columns unseen.
+- PVTv2's linear variant (average pooling to 7×7) is not here.
+- No scores are handed on: keys stand for windows and not for tokens, so a `less` layer could not map them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Site, block
+from nas.errors import GenomeError
+
+
+@block("spatial_reduction")
+class SpatialReduction(Core):
+    class Config(BlockConfig):
+        block: Literal["spatial_reduction"] = "spatial_reduction"
+        ratio: int = Field(1, ge=1, description="side of the pixels that become one key; divides the grid")
+        bias: bool = True
+
+    def __init__(self, config: Config, site: Site):
+        super().__init__()
+        self.grid, self.prefix, self.scale = site.grid, site.prefix, site.head_dim**-0.5
+        self.kv = nn.Linear(site.width, 2 * site.width, bias=config.bias)
+        self.sr: nn.Module | None = None
+        if config.ratio > 1:
+            self.sr = nn.Conv2d(site.width, site.width, config.ratio, config.ratio)
+            self.norm = nn.LayerNorm(site.width, eps=1e-5)
+
+    def forward(self, inputs: Inputs) -> tuple[Tensor, None]:
+        assert inputs.q_BNHD is not None
+        q_BNHD = inputs.q_BNHD
+        kv_Bn2HD = self.kv(self._reduced(inputs.x_BNC)).unflatten(2, (2, *q_BNHD.shape[2:]))
+        k_BHnD, v_BHnD = (t.transpose(1, 2) for t in kv_Bn2HD.unbind(2))
+        y_BHND = F.scaled_dot_product_attention(q_BNHD.transpose(1, 2), k_BHnD, v_BHnD, scale=self.scale)
+        return y_BHND.transpose(1, 2), None
+
+    def _reduced(self, x_BNC: Tensor) -> Tensor:
+        """(B, n, C): prefix tokens as they are, then the normalised tokens of the reduced grid."""
+        if self.sr is None:
+            return x_BNC
+        x_BChw = x_BNC[:, self.prefix :].unflatten(1, self.grid).permute(0, 3, 1, 2)  # channels-last view, no copy
+        r_BnC = self.norm(self.sr(x_BChw).flatten(2).transpose(1, 2))
+        return torch.cat((x_BNC[:, : self.prefix], r_BnC), 1) if self.prefix else r_BnC
+
+    @classmethod
+    def projects(cls, config: Config, site: Site) -> str:
+        return "q"
+
+    @classmethod
+    def outgoing(cls, config: Config, site: Site) -> None:
+        return None
+
+    @classmethod
+    def check(cls, config: Config, site: Site) -> None:
+        h, w = site.grid
+        if h % config.ratio or w % config.ratio:
+            fits = [r for r in range(1, min(h, w) + 1) if h % r == 0 and w % r == 0]
+            raise GenomeError(
+                f"ratio {config.ratio} does not divide the grid {h}x{w}; ratios that do: {fits}", path="ratio"
+            )
+
+    @classmethod
+    def cost(cls, config: Config, site: Site) -> Cost:
+        c, grid = site.width, (site.grid[0] // config.ratio) * (site.grid[1] // config.ratio)
+        reduced = site.prefix + grid
+        total = Cost(2 * site.tokens * reduced * c + 2 * reduced * c * c, 2 * c * (c + config.bias))
+        if config.ratio > 1:
+            weights = config.ratio**2 * c * c
+            total += Cost(grid * weights, weights + c + 2 * c)
+        return total

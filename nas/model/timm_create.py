@@ -1,0 +1,63 @@
+"""`timm.create_model` for a preset: timm's keyword arguments as edits of the genome, then timm's own builder.
+
+| timm | genome |
+|---|---|
+| num_classes (0: no head) | classes |
+| in_chans, img_size | image.channels, image.size |
+| drop_path_rate | drop_path |
+| drop_rate | none: dropout before the classifier |
+
+The builder loads checkpoints (`pretrained_cfg_overlay={"file": ...}`), wraps the model for `features_only=True` and
+notes the configuration that `timm.data` reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from timm.models import build_model_with_cfg, resolve_pretrained_cfg
+from torch import nn
+
+from nas.errors import SpecError
+from nas.genome import load_genome
+from nas.model.pyramid import Model
+from nas.model.timm_face import square
+
+
+def create(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """The preset `name` as timm's users expect it. Raises SpecError for pretrained weights, of which there are none.
+
+    >>> timm.create_model("lavit_t", features_only=True, out_indices=(1, 2, 3)).feature_info.channels()
+    [128, 320, 512]
+    """
+    source = resolve_pretrained_cfg(name, kwargs.get("pretrained_cfg"), kwargs.get("pretrained_cfg_overlay"))
+    if pretrained and not (source.has_weights or source.state_dict):
+        raise SpecError(
+            f"{name} comes without pretrained weights: train it, or name a checkpoint of your own with "
+            "pretrained_cfg_overlay={'file': 'weights.safetensors'}"
+        )
+    stages = len(load_genome(name).stages)
+    taps = {"out_indices": tuple(range(stages)) if stages > 1 else 3, "feature_cls": "getter"}  # 3: the last three
+    return build_model_with_cfg(partial(_model, name), name, pretrained, feature_cfg=taps, **kwargs)
+
+
+def _model(
+    name: str,
+    *,
+    num_classes: int,
+    in_chans: int,
+    img_size: int | Sequence[int],
+    drop_path_rate: float | None = None,
+    drop_rate: float = 0.0,
+    global_pool: str | None = None,
+) -> Model:
+    edits = {"image.channels": in_chans, "image.size": square(img_size)}
+    edits |= {"classes": num_classes} if num_classes else {}
+    edits |= {"drop_path": drop_path_rate} if drop_path_rate is not None else {}
+    model = Model(load_genome(name).edit(edits))
+    model.head_drop.p = drop_rate
+    if not num_classes or global_pool is not None:
+        model.reset_classifier(num_classes, global_pool)
+    return model

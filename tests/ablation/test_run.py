@@ -1,0 +1,72 @@
+"""A small ablation for real: cells, resume, reuse across tables, and the table in its four formats."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nas
+from nas.ablation import ablate, cells_of, parse_ablation
+from nas.data import load
+from nas.engine import Pool
+from nas.errors import RunError
+from nas.report.ablation import write_table
+from nas.train import evaluate
+
+SPEC: dict[str, Any] = {
+    "name": "small",
+    "claim": "Local convolutions help & cost little",
+    "base": {
+        "image": {"size": 8, "channels": 1},
+        "classes": 10,
+        "stages": [{"patch": 4, "width": 16, "heads": 2, "mlp_ratio": 1.0, "depth": 1}],
+    },
+    "factors": {"local": {"no": {}, "yes": {"stages.0.local": "depthwise"}}},
+    "seeds": 2,
+    "training": {"epochs": 1},
+}
+
+
+def test_an_ablation_from_its_arms_to_its_table(pool: Pool, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    cells = ablate(parse_ablation(SPEC), first)
+    assert len(cells) == 4 and set(cells["state"]) == {"complete"}
+    assert cells.groupby("arm")["seed"].apply(list).map(tuple).nunique() == 1  # the same seeds in every arm
+    cell = cells.iloc[0]
+    model = nas.build(first / "trials" / cell["trial"] / "genome.yaml", weights=True)
+    assert evaluate(model, load("digits", size=8).test) == cell["accuracy"]
+    assert cell["test_images"] == len(load("digits").test)
+
+    # again: nothing is trained; an added seed trains its two cells alone
+    before = {p: p.stat().st_mtime_ns for p in first.glob("trials/*/result.json")}
+    again = ablate(parse_ablation(SPEC | {"seeds": 3}), first)
+    assert len(again) == 6
+    assert all(p.stat().st_mtime_ns == time for p, time in before.items())
+
+    # another table with an equal cell takes it from the first
+    other = parse_ablation(SPEC | {"name": "other", "factors": {}, "arms": {"plain": {}}})
+    second = ablate(other, tmp_path / "second")
+    plain = again[again["arm"] == "none"].set_index("seed")["accuracy"]
+    assert second.set_index("seed")["accuracy"].to_dict() == plain.loc[list(second["seed"])].to_dict()
+    job = json.loads((tmp_path / "second" / "trials" / "0000" / "trial.json").read_text())
+    assert not (tmp_path / "second" / "trials" / "0000" / "checkpoint.pt").exists() and job["note"]["cell"]
+
+    with pytest.raises(RunError, match=r"training\.epochs"):
+        ablate(parse_ablation(SPEC | {"training": {"epochs": 2}}), first)
+
+    csv, markdown, latex, html = (path.read_text() for path in write_table(first))
+    assert len(csv.splitlines()) == 7
+    assert "| arm | local | params" in markdown and "✓" in markdown and "baseline" in markdown
+    assert "2.1" in markdown or "points" in markdown
+    assert "\\toprule" in latex and "\\checkmark" in latex and "help \\& cost" in latex
+    assert "help &amp; cost" in html and html.count("<tr>") == 3
+    assert np.isclose(cells_of(first)["accuracy"].mean(), again["accuracy"].mean())
+
+
+def test_a_run_of_something_else_has_no_table(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not the run of an ablation"):
+        write_table(tmp_path)

@@ -1,0 +1,62 @@
+"""Ablation files: designs, arms, errors; every shipped one lists arms that build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nas
+from nas.ablation import load_ablation, parse_ablation
+from nas.ablation.spec import FOLDERS
+from nas.errors import SpecError
+
+FACTORS: dict[str, Any] = {
+    "local": {"none": {}, "1-D": {"stages.*.local": "depthwise"}, "2-D": {"stages.0.local": "depthwise"}},
+    "split": {"no": {}, "yes": {"stages.0.split": 1}},
+}
+
+
+def names(**spec: Any) -> list[str]:
+    ablation = parse_ablation({"base": "lavit_digits", "factors": FACTORS, **spec})
+    return [arm.name for arm in ablation.arms_of(ablation.genome())]
+
+
+def test_designs() -> None:
+    assert names() == ["none", "split", "local 1-D", "local 1-D, split", "local 2-D", "local 2-D, split"]
+    assert names(design="one_at_a_time") == ["none", "local 1-D", "local 2-D", "split"]
+    assert names(design="leave_one_out") == ["local 2-D, split", "split", "local 2-D"]
+    assert names(design="one_at_a_time", arms={"control": {}})[-1] == "control"
+
+
+def test_seeds_are_shared_and_extend_without_moving() -> None:
+    few, more = (parse_ablation({"base": "lavit_digits", "factors": FACTORS, "seeds": n}).seed_list for n in (2, 4))
+    assert more[:2] == few and len(set(more)) == 4
+
+
+@pytest.mark.parametrize("file", sorted(FOLDERS[1].glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_ablations_build(file: Path) -> None:
+    ablation = load_ablation(str(file))
+    arms = ablation.arms_of(ablation.genome())
+    assert ablation.claim and ablation.baseline_name in {arm.name for arm in arms}
+    assert len({arm.genome.hash for arm in arms}) == len(arms), "two arms are the same genome"
+    for arm in arms:
+        assert nas.cost(arm.genome).macs > 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "hint"),
+    [
+        ({"factors": {}}, "nothing is compared"),
+        ({"factors": {"one": {"only": {}}}}, "two levels"),
+        ({"baseline": "splt"}, "did you mean split"),
+        ({"seedz": 3}, "did you mean seeds"),
+        ({"arms": {"bad": {"stages.0.split": 9}}}, "arm bad.stages.0.split"),
+        ({"training": {"epochs": 0}}, "training.epochs"),
+    ],
+)
+def test_mistakes_name_where(spec: dict[str, Any], hint: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        names(**spec)
+    assert hint in str(caught.value)
