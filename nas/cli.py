@@ -249,8 +249,15 @@ def export(
 
 
 @app.command()
-def presets() -> None:
+def presets(
+    markdown: Annotated[bool, typer.Option("--markdown", help="the page docs/presets.md")] = False,
+) -> None:
     """The genomes that ship with the package."""
+    if markdown:
+        from nas.report.presets import preset_markdown
+
+        print(preset_markdown(), end="")
+        return
     from nas.report.genomes import preset_table
 
     _console().print(preset_table())

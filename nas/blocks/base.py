@@ -129,6 +129,7 @@ class Block(nn.Module):
     slot: ClassVar[Slot]
     name: ClassVar[str]
     Config: ClassVar[type[BlockConfig]]
+    undecayed: ClassVar[tuple[str, ...]] = ()  # first parts of parameter names that weight decay would pull off course
 
     @classmethod
     def check(cls, config: Any, site: Site) -> None:

@@ -5,7 +5,9 @@ flattened token order, shared by the head's D channels, no bias; it runs over ro
 any other.
 `dimensions: 2`: one k×k filter per channel over the token grid; prefix tokens have no place there and get zero.
 
-Both run as a channels-last convolution over the (B, N, C) memory of the values: no copy on the way in or out.
+Both run as a channels-last convolution over (B, N, C) memory, behind one copy of the values, which come as a slice of
+the qkv projection (convolutions on such a slice are several times slower than the copy). The 1-D form is a 1×9 filter
+over (B, C, 1, N) with each head's filter repeated: a 9×1 filter over (B, C, N, 1) is the same and takes a slow path.
 MACs N·C·k and N·C·k²; weights H·k and C·k².
 """
 
@@ -43,13 +45,13 @@ class Depthwise(Local):
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # what nn.Conv2d does
 
     def forward(self, v_BNHD: Tensor) -> Tensor:
-        v_BNC = v_BNHD.flatten(2)
+        v_BNC = v_BNHD.flatten(2).contiguous()
         half = self.weight.shape[2] // 2
         if self.dimensions == 1:
-            v_BCN1 = v_BNC.transpose(1, 2).unsqueeze(-1)
-            filters = self.weight.repeat_interleave(v_BNHD.shape[3], 0)
-            y_BCN1 = F.conv2d(v_BCN1, filters, padding=(half, 0), groups=len(filters))
-            return y_BCN1.squeeze(-1).transpose(1, 2).unflatten(2, v_BNHD.shape[2:])
+            v_BC1N = v_BNC.transpose(1, 2).unsqueeze(2)
+            filters = self.weight.transpose(2, 3).repeat_interleave(v_BNHD.shape[3], 0)
+            y_BC1N = F.conv2d(v_BC1N, filters, padding=(0, half), groups=len(filters))
+            return y_BC1N.squeeze(2).transpose(1, 2).unflatten(2, v_BNHD.shape[2:])
         v_BChw = v_BNC[:, self.prefix :].unflatten(1, self.grid).permute(0, 3, 1, 2)
         y_BChw = F.conv2d(v_BChw, self.weight, padding=half, groups=len(self.weight))
         y_BNC = F.pad(y_BChw.permute(0, 2, 3, 1).flatten(1, 2), (0, 0, self.prefix, 0))

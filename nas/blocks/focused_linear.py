@@ -31,6 +31,8 @@ from nas.blocks.relu_linear import linear_attention, linear_attention_cost
 
 @block("focused_linear")
 class FocusedLinear(Core):
+    undecayed = ("temperature", "position")
+
     class Config(BlockConfig):
         block: Literal["focused_linear"] = "focused_linear"
         power: int = Field(3, ge=1, le=16)

@@ -34,6 +34,7 @@ from nas.errors import GenomeError
 @block("less")
 class Less(Core):
     needs = "scores"
+    undecayed = ("psi", "theta")  # they rest at the identity, not at zero
 
     class Config(BlockConfig):
         block: Literal["less"] = "less"

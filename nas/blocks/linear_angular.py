@@ -12,6 +12,10 @@ Where the release and the mathematics part, both are here; the defaults are the 
   cheap), `none`. `row` belongs with `sum`; other constants change the numerator alone and are refused.
 - `kernel`: `linear`, or `exact`: the whole angular kernel 1 − θ/π, quadratic in N, as the reference.
 Zero vectors stay zero (the release gives NaN); norms are taken in float32, which keeps float16 and bf16 finite.
+
+What makes it faster than the equations written down: q, k and v are each copied once to heads-first memory, where norms
+and batched products run at full speed (on strided views both do hidden copies); ½v rides on the second product; and
+the output's norm is a scale that writes (B, N, C) memory, so that heads merge without a copy.
 """
 
 from __future__ import annotations
@@ -42,15 +46,16 @@ class LinearAngular(Core):
         assert inputs.q_BNHD is not None and inputs.k_BNHD is not None and inputs.v_BNHD is not None
         q_BHND, k_BHND, v_BHND = (t.transpose(1, 2) for t in (inputs.q_BNHD, inputs.k_BNHD, inputs.v_BNHD))
         mix = self._exact if self.config.kernel == "exact" else self._linear
-        y_BHND = mix(unit(q_BHND), unit(k_BHND), v_BHND)
+        y_BHND = mix(unit(q_BHND.contiguous()), unit(k_BHND.contiguous()), v_BHND.contiguous())
         return y_BHND.transpose(1, 2), Scores(q_BHND, k_BHND, self.scale)
 
     def _linear(self, q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
         kv_BHDD = k_BHND.transpose(-2, -1) @ v_BHND / math.pi
-        y_BHND = q_BHND @ kv_BHDD
         if self.config.constant == "own":
-            y_BHND = y_BHND + 0.5 * v_BHND
-        elif self.config.constant == "sum":
+            factors = (t.flatten(0, 1) for t in (v_BHND, q_BHND, kv_BHDD))
+            return torch.baddbmm(*factors, beta=0.5).view_as(q_BHND)
+        y_BHND = q_BHND @ kv_BHDD
+        if self.config.constant == "sum":
             y_BHND = y_BHND + 0.5 * v_BHND.sum(-2, keepdim=True)
         elif self.config.constant == "mean":
             y_BHND = y_BHND + 0.5 * v_BHND.mean(-2, keepdim=True)
@@ -66,7 +71,13 @@ class LinearAngular(Core):
         return y_BHND / sim_BHNN.sum(-1, keepdim=True) if self.config.normaliser == "row" else y_BHND
 
     def normalise(self, y_BNHD: Tensor) -> Tensor:
-        return unit(y_BNHD) if self.config.normaliser == "l2" else y_BNHD
+        if self.config.normaliser != "l2":
+            return y_BNHD
+        norm_BNH1 = torch.linalg.vector_norm(
+            y_BNHD, dim=-1, keepdim=True, dtype=torch.promote_types(y_BNHD.dtype, torch.float32)
+        )
+        # The first factor's memory order is the product's: (B, N, H, D), whatever that of y.
+        return (norm_BNH1.clamp_min(1e-6).reciprocal().contiguous() * y_BNHD).to(y_BNHD.dtype)
 
     @classmethod
     def check(cls, config: Config, site: Site) -> None:

@@ -24,6 +24,7 @@ from nas.blocks.relative import RelativeBias
 @block("softmax")
 class Softmax(Core):
     takes_residual = True
+    undecayed = ("bias",)
 
     class Config(BlockConfig):
         block: Literal["softmax"] = "softmax"

@@ -32,6 +32,7 @@ from nas.errors import GenomeError
 
 @block("window")
 class Window(Core):
+    undecayed = ("bias",)
     apart: Tensor | None
 
     class Config(BlockConfig):

@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -39,7 +39,10 @@ from nas.files import write_atomically, write_text
 if TYPE_CHECKING:
     from nas.genome import Genome
 
-COLUMNS = "trial state epochs accuracy macs params throughput seed hash seconds reason".split()
+COLUMNS = [
+    *("trial", "state", "epochs", "accuracy", "macs", "params", "throughput", "seed", "hash"),
+    *("seconds", "reason"),
+]
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,15 @@ class Ledger:
     def __init__(self, directory: Path):
         self.directory = Path(directory).resolve()
         self.folder = self.directory / "trials"
+        self._next_table = 0.0
+        self._read()
+
+    def _read(self) -> None:
         self._trials: dict[int, Trial] = {}
         for path in self.folder.glob("[0-9]*"):
             job = Job.read(path)
             self._trials[job.number] = Trial(job, Outcome.read(path))
         self.next_number = max(self._trials, default=-1) + 1
-        self._next_table = 0.0
 
     @property
     def trials(self) -> list[Trial]:
@@ -93,25 +99,21 @@ class Ledger:
 
     def finish(self, job: Job, outcome: Outcome) -> None:
         """Write down how a trial ended, unless its worker did so already."""
-        if Outcome.read(job.directory) is None:
+        written = Outcome.read(job.directory)
+        if written is None:
             outcome.write(job.directory)
-        self._trials[job.number] = Trial(job, outcome)
+        self._trials[job.number] = Trial(job, written or outcome)
 
     def table(self) -> pd.DataFrame:
         """One row per trial with the columns of trials.csv: `COLUMNS`, then one per parameter."""
         rows = []
         paths: dict[str, None] = {}
-        for job, outcome in ((trial.job, trial.outcome) for trial in self.trials):
-            ended = outcome or Outcome.of(job, "failed", epochs=_epochs(job.directory))
-            row = {
-                "trial": job.id,
-                "seed": job.seed,
-                "hash": job.hash,
-                "state": outcome.state if outcome else "running",
-            }
-            for name in ("epochs", "accuracy", "macs", "params", "throughput", "seconds", "reason"):
-                row[name] = getattr(ended, name)
-            rows.append(row | {path: _cell(value) for path, value in job.parameters.items()})
+        for trial in self.trials:
+            job = trial.job
+            found = asdict(trial.outcome or Outcome.of(job, "failed", epochs=_epochs(job.directory)))
+            found |= {"state": found["state"] if trial.outcome else "running", "trial": job.id}
+            found |= {"seed": job.seed, "hash": job.hash}
+            rows.append(found | {path: _cell(value) for path, value in job.parameters.items()})
             paths |= dict.fromkeys(job.parameters)
         table = pd.DataFrame(rows, columns=[*COLUMNS, *paths])
         whole = ["epochs", "macs", "params", "seed"]
@@ -129,17 +131,26 @@ class Ledger:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the one driver of this run. Raises RunError if another process is, or if the directory is not writable."""
+        """Be the one driver of this run. Raises RunError if another process is, or if the directory is not writable.
+
+        The trials are read again: another driver may have been at work until now. A directory to which nothing was
+        added is removed in the end.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = open(self.directory / ".lock", "a+")
+            file = open(self.directory / ".lock", "a+")  # noqa: SIM115  (closed below)
         except OSError as error:
             raise RunError(f"the run directory is not writable: {error}", file=self.directory) from None
         with file:
             _lock(file, self.directory)
             for draft in self.folder.glob(".new-*"):  # what a kill in the middle of `add` left behind
                 shutil.rmtree(draft)
-            yield
+            self._read()
+            try:
+                yield
+            finally:
+                if {path.name for path in self.directory.iterdir()} == {".lock", "trials"} and not self._trials:
+                    shutil.rmtree(self.directory)
 
 
 def _lock(file: IO[str], directory: Path) -> None:
@@ -147,9 +158,8 @@ def _lock(file: IO[str], directory: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
-        message = (
-            f"busy: another process (pid {file.read().strip()}) is at work in it; wait for it, or choose another RUN"
-        )
+        pid = file.read().strip()
+        message = f"busy: another process (pid {pid}) is at work in it; wait for it, or choose another RUN"
         raise RunError(message, file=directory) from None
     file.truncate(0)
     file.write(str(os.getpid()))

@@ -65,10 +65,9 @@ def _pool(workers: Workers, nodes: list[dict]) -> Pool:
         fit = int(machine.get("CPU", 0) // workers.cpu)
         slots += min(fit, int(machine.get("GPU", 0) / gpu + 1e-6)) if gpu else fit
     if not slots:
-        most = ", ".join(f"{machine.get('CPU', 0):.0f} CPU and {machine.get('GPU', 0):.0f} GPU" for machine in machines)
-        raise RunError(
-            f"no machine holds a worker with {workers.cpu} CPU and {gpu:g} GPU: there is {most}", path="workers"
-        )
+        found = "; ".join(f"{machine.get('CPU', 0):g} CPU, {machine.get('GPU', 0):g} GPU" for machine in machines)
+        message = f"no machine holds a worker of {workers.cpu} CPU and {gpu:g} GPU: there is {found}"
+        raise RunError(message, path="workers")
     return Pool(min(slots, workers.count or slots), workers.cpu, gpu)
 
 

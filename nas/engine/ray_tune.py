@@ -4,8 +4,8 @@ Tune starts worker processes where there is room, keeps them for the next job (`
 seconds), notices when one dies, and starts its trial once more elsewhere. What Tune would also do is left out:
 - Its searchers and schedulers do not decide. A job is handed out by the source, and no scheduler can stop one and have
   it told as complete; a source that wants to train in steps hands out the same directory again.
-- Its state is not used. Every run starts a new Tuner in `<run>/.ray` (deleted afterwards); trials that have no result yet
-  are handed out first, and their training resumes from the checkpoint in their directory.
+- Its state is not used. Every run starts a new Tuner in `<run>/.ray` (deleted afterwards); trials that have no result
+  yet are handed out first, and their training resumes from the checkpoint in their directory.
 """
 
 from __future__ import annotations
@@ -143,9 +143,8 @@ class _Driver:
             return
         outcome = Outcome.read(job.directory)
         if outcome is None:
-            reason = (
-                f"the worker process died {RETRIES + 1} times (killed, out of memory, or crashed): {_last(details)}"
-            )
+            times = f"{RETRIES + 1} times (killed, out of memory, or crashed)"
+            reason = f"the worker process died {times}: {_last(details)}"
             outcome = Outcome.of(job, "failed", reason=reason)
             write_text(job.directory / "failure.txt", details)
         self.ended(trial, outcome)
@@ -175,7 +174,7 @@ class _Jobs(Searcher):
         super().__init__()
         self._driver = driver
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         job = self._driver.guarded(self._driver.next)
         if isinstance(job, Job):
             return {"trial": job.id}

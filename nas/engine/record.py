@@ -10,6 +10,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -49,22 +50,25 @@ def read_record(directory: Path) -> dict[str, Any] | None:
     return record
 
 
-def check_same(record: dict[str, Any], spec: dict[str, Any], *, free: set[str], directory: Path) -> None:
+def check_same(record: dict[str, Any], kind: str, spec: dict[str, Any], *, free: set[str], directory: Path) -> None:
     """Raise RunError, naming the first key that differs, if a run was begun with another spec.
 
     free: top-level keys that may change between the beginning of a run and its continuation.
     """
+    if record.get("kind") != kind:
+        raise RunError(f"there is another kind of run in it ({record.get('kind')}); choose another RUN", file=directory)
     old, new = _flat(record["spec"], free), _flat(spec, free)
     for key in old | new:
         if old.get(key) != new.get(key):
-            message = f"the run was begun with {old.get(key)!r}, now it is {new.get(key)!r}; choose another RUN, or set it back"
+            change = f"the run was begun with {old.get(key)!r}, now it is {new.get(key)!r}"
+            message = f"{change}; choose another RUN, or set it back"
             raise RunError(message, file=directory / "run.yaml", path=f"spec.{key}")
 
 
 def versions() -> dict[str, str]:
-    return {"python": platform.python_version(), "nas": nas.__version__} | {
-        name: metadata.version(name) for name in PACKAGES
-    }
+    """Of Python, this package, and the packages that results depend on."""
+    found = {"python": platform.python_version(), "nas": nas.__version__}
+    return found | {name: metadata.version(name) for name in PACKAGES}
 
 
 def hardware() -> dict[str, Any]:
@@ -88,24 +92,16 @@ def _cpu() -> str:
 
 def _commit() -> str | None:
     """The commit of the source that runs, if it runs from a git checkout; `+` marks local changes."""
-    git = [
-        "git",
-        "-C",
-        str(Path(nas.__file__).parent),
-        "describe",
-        "--always",
-        "--dirty=+",
-        "--abbrev=12",
-        "--exclude=*",
-    ]
+    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+    folder = Path(nas.__file__).parent
     try:
-        answer = subprocess.run(git, capture_output=True, text=True, timeout=10)
+        answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None
 
 
-def _flat(value: Any, free: set[str] = frozenset(), prefix: str = "") -> dict[str, Any]:  # type: ignore[assignment]
+def _flat(value: Any, free: Collection[str] = (), prefix: str = "") -> dict[str, Any]:
     """Leaves by dotted path; an empty mapping is a leaf."""
     if not isinstance(value, dict) or not value:
         return {prefix.removesuffix("."): value}

@@ -6,8 +6,8 @@
 - A full disk or a folder that cannot be written is nobody's outcome: `StorageError` stops the run, the trial resumes.
 - The process dies: no result.json, so the driver sees to it (nas/engine/ray_tune.py).
 
-What is done to a job is a `Work`, usually `TrainJob` (nas/engine/training.py). This module does not import torch: a worker
-is up in a second, and pays for what its work imports.
+What is done to a job is a `Work`, usually `TrainJob` (nas/engine/training.py). This module does not import torch: a
+worker is up in a second, and pays for what its work imports.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def run_job(job: Job, work: Work, report: Report) -> Outcome:
         try:
             outcome = Outcome.of(job, "complete", **work(job, report))
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in _STORAGE:
+            if _is_storage(error):
                 raise StorageError(str(error)) from error
             outcome = Outcome.of(job, "failed", reason=_reason(error), seconds=time.perf_counter() - begin)
             details = traceback.format_exc()
@@ -65,6 +65,13 @@ def run_job(job: Job, work: Work, report: Report) -> Outcome:
     if outcome.state == "failed":
         _recover()
     return outcome
+
+
+def _is_storage(error: Exception) -> bool:
+    """Whether an error is the disk's. torch and safetensors say so in words alone."""
+    text = str(error)
+    by_words = "PytorchStreamWriter failed" in text or "No space left on device" in text
+    return by_words or (isinstance(error, OSError) and error.errno in _STORAGE)
 
 
 def _reason(error: Exception) -> str:
@@ -90,7 +97,7 @@ def _recover() -> None:
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Hold the trial directory: a worker that outlives its killed driver for a moment must not write beside its successor."""
+    """Hold the trial directory: a worker may outlive its killed driver for a moment, and meet its successor here."""
     with open(directory / "trial.json", "r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nas.blocks import Auxiliary, Scores
+from nas.blocks import Auxiliary, Block, Scores
 from nas.genome import Genome
 from nas.genome.layout import StagePlan
 from nas.model.embed import Embed
@@ -138,11 +138,15 @@ class Model(TimmFace):
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that weight decay would pull away from where they belong (timm's convention).
 
-        Position and class-token tables; and the maps of less-attention, whose resting point is the identity, not zero.
+        Position and class-token tables, and what blocks name in `undecayed`.
         """
-        tables = {f"stages.{i}.{name}" for i in range(len(self.stages)) for name in ("token", "position")}
-        maps = {name for name, _ in self.named_parameters() if ".psi." in name or ".theta." in name}
-        return {name for name, _ in self.named_parameters() if name in tables} | maps
+        spared = {f"stages.{i}.{name}" for i in range(len(self.stages)) for name in ("token", "position")}
+        for path, module in self.named_modules():
+            if isinstance(module, Block):
+                spared |= {
+                    f"{path}.{name}" for name, _ in module.named_parameters() if name.startswith(module.undecayed)
+                }
+        return spared & {name for name, _ in self.named_parameters()}
 
 
 @contextmanager

@@ -47,9 +47,10 @@ class Budget(BaseModel):
     def refusal(self, estimate: Estimate) -> str | None:
         """Why a genome is refused, or None if it is not."""
         over = {name: excess for name, excess in self.violations(estimate).items() if excess > 0}
-        return "; ".join(self._sentence(name, asdict(estimate)[name]) for name in over) or None
+        return "; ".join(self.sentence(name, asdict(estimate)[name]) for name in over) or None
 
-    def _sentence(self, name: str, found: float) -> str:
+    def sentence(self, name: str, found: float) -> str:
+        """By how much `found` misses the budget called `name`."""
         limit, side = getattr(self, name), "below the least" if name == "throughput" else "over the budget"
         return f"{name} {_number(found)} is {side} of {_number(limit)} by {100 * abs(found / limit - 1):.1f} %"
 
@@ -58,7 +59,7 @@ class Budget(BaseModel):
 
 
 def check_feasible(domain: Domain, budget: Budget, estimate: Callable[[Genome], Estimate], *, seed: int) -> None:
-    """Raise BudgetError if no genome of the domain can be found within the budget, saying which one binds and by how much.
+    """Raise BudgetError if no genome of the domain is found within the budget, saying which one binds and by how much.
 
     Tried are the base, random genomes, and a descent from the nearest of them, one parameter at a time.
     """
@@ -102,19 +103,15 @@ def _neighbours(domain: Domain, assignment: Assignment) -> Iterator[Assignment]:
 
 
 def _explain(budget: Budget, least: dict[str, Estimate]) -> str:
+    """least: for each budget, what comes nearest to it."""
     if not least:
         return "no genome of the space is valid at all"
-    alone = [
-        budget._sentence(name, asdict(found)[name])
-        for name, found in least.items()
-        if budget.violations(found)[name] > 0
-    ]
-    if alone:
-        return f"nothing in the space can meet it: at best, {'; '.join(alone)}"
-    parts = [f"{name} {_number(asdict(found)[name])}" for name, found in least.items()]
-    return (
-        f"nothing in the space can meet all of it at once, though each can be met alone (at best: {', '.join(parts)})"
-    )
+    best = {name: asdict(found)[name] for name, found in least.items()}
+    binding = [name for name, found in least.items() if budget.violations(found)[name] > 0]
+    if binding:
+        return "nothing in the space can meet it: at best, " + "; ".join(budget.sentence(n, best[n]) for n in binding)
+    each = ", ".join(f"{name} {_number(value)}" for name, value in best.items())
+    return f"nothing in the space meets all of it at once, though each can be met alone (at best {each})"
 
 
 def _number(value: float) -> str:

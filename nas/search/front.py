@@ -3,8 +3,8 @@
 A point dominates another if it is at least as good in every objective and better in one. Only complete trials stand for
 election: a pruned one's accuracy is an early epoch's. Inside this file all objectives are costs (a maximum is negated).
 
-Hypervolume (Zitzler & Thiele, 1998): the volume between the front and a reference point that is worse than all of it, by
-slicing along the last objective (exact; exponential in the number of objectives, of which there are at most four).
+Hypervolume (Zitzler & Thiele, 1998): the volume between the front and a reference point that is worse than all of it,
+by slicing along the last objective (exact; exponential in the number of objectives, of which there are at most four).
 """
 
 from __future__ import annotations

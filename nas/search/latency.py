@@ -1,11 +1,11 @@
 """Throughput of genomes that nobody has built: seconds per part, measured once and alone, then added up.
 
-While a search runs, its workers keep the machine busy and a stopwatch would measure them as well. So before they start, a
-few genomes that have all parts of the space between them are run on the quiet device, with a clock at the borders of
-their parts: each layer, what a stage does around its layers (embedding, position), what the model does around its stages
-(norm, head). A part's key is what its time can depend on: blocks and their options, grid, width, heads, the form of
-incoming scores. A prediction is the sum over the parts, times the ratio by which such sums miss the uninterrupted
-stopwatch on the genomes that were run. Winners are measured alone in the end (nas/search/winners.py).
+While a search runs, its workers keep the machine busy and a stopwatch would measure them as well. So before they
+start, a few genomes that have all parts of the space between them are run on the quiet device, with a clock at the
+borders of their parts: each layer, what a stage does around its layers (embedding, position), what the model does
+around its stages (norm, head). A part's key is what its time can depend on: blocks and their options, grid, width,
+heads, the form of incoming scores. A prediction is the sum over the parts, times the ratio by which such sums miss the
+uninterrupted stopwatch on the genomes that were run. Winners are measured alone in the end (nas/search/winners.py).
 """
 
 from __future__ import annotations
@@ -114,10 +114,10 @@ def covering(domain: Domain, seed: int) -> Iterator[Genome]:
 
 
 def clock(model: Model, device: str) -> dict[str, float]:
-    """Median seconds of each part of a deployed model, by module name as in `parts`; inner parts are taken out of outer ones."""
+    """Median seconds of each part of a deployed model, by module name; a stage's are without its layers."""
     image = model.genome.image
     images_BCHW = torch.randn(BATCH, image.channels, image.size, image.size, device=device)
-    names = [name for name in parts(model.genome)]
+    names = list(parts(model.genome))
     stamps: dict[str, list[tuple[Any, Any]]] = {name: [] for name in names}
     stamp, elapsed = _stamps(device)
 

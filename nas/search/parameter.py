@@ -5,8 +5,8 @@
     float: [1e-4, 1e-1], log: true               real numbers, both ends included; `step: 0.1`
     when: {stages.0.core: linear_angular}        exists only where another parameter has this value (or one of a list)
 
-Braces in a path make independent parameters: `stages.{0,1}.layers.{0..3}.core` is eight of them; a group that appears in
-`when` again is filled in alike. A `*` in a path ties them: one value for all stages or layers.
+Braces in a path make independent parameters: `stages.{0,1}.layers.{0..3}.core` is eight of them; a group that appears
+in `when` again is filled in alike. A `*` in a path ties them: one value for all stages or layers.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nas.errors import SpaceError
 
-Integer, Real = int, float  # in the class below, `int` and `float` are keys
-Value = Any  # plain data: what a choice lists, or a number
+Integer: TypeAlias = int  # in the class below, `int` and `float` are keys
+Real: TypeAlias = float
+Value: TypeAlias = Any  # plain data: what a choice lists, or a number
 
 
 class ParameterSpec(BaseModel):

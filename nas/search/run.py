@@ -59,10 +59,9 @@ def search(space: Space, directory: Path, *, on_event: OnEvent = ignore) -> Sear
     record = read_record(directory)
     domain, spec, images = resolve(space)
     if record is not None:
-        spec["sampler"] = record["spec"].get("sampler", {}) | {
-            k: v for k, v in spec["sampler"].items() if v is not None
-        }
-        check_same(record, spec, free=FREE, directory=directory)
+        given = {key: value for key, value in spec["sampler"].items() if value is not None}
+        spec["sampler"] = record["spec"].get("sampler", {}) | given
+        check_same(record, "search", spec, free=FREE, directory=directory)
     latency = _latency(space, domain, directory, on_event)
     estimate = _estimator(latency)
     check_feasible(domain, space.budget, estimate, seed=derive(space.seed, "probe"))
@@ -98,7 +97,7 @@ def search(space: Space, directory: Path, *, on_event: OnEvent = ignore) -> Sear
         on_event(Event("message", data={"text": "measuring the winners, with nothing else running"}))
         exam = Exam(directory, images.test, _device(space))
         front = write_front(directory, ledger.table(), list(space.objectives), least=space.budget.throughput, exam=exam)
-    return SearchResult(directory, ledger.table(), front, candidates.message)
+    return SearchResult(directory, ledger.table(), front, candidates.message or _failure(ledger))
 
 
 def resolve(space: Space) -> tuple[Domain, dict[str, Any], ImageSet]:
@@ -116,11 +115,19 @@ def resolve(space: Space) -> tuple[Domain, dict[str, Any], ImageSet]:
         raise error.within(file=f"{space.name} on {images.name}", path="base") from None
     spec = space.model_dump(mode="json")
     spec["base"] = base.model_dump(mode="json", exclude_defaults=True)
-    spec["parameters"] = {
-        path: p.model_dump(mode="json", exclude_defaults=True) for path, p in space.parameters.items()
-    }
+    for path, parameter in space.parameters.items():
+        spec["parameters"][path] = parameter.model_dump(mode="json", exclude_defaults=True)
     spec["data"] = source
     return space.domain(base), spec, images
+
+
+def _failure(ledger: Ledger) -> str | None:
+    """Why nothing was found, if no trial completed."""
+    ended = [trial.outcome for trial in ledger.trials if trial.outcome is not None]
+    if any(outcome.state == "complete" for outcome in ended):
+        return None
+    reasons = [outcome.reason for outcome in ended if outcome.state == "failed"]
+    return f"no trial completed; the first failure was: {reasons[0]}" if reasons else "no trial completed"
 
 
 def _absolute(source: str) -> str:

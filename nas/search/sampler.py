@@ -2,16 +2,16 @@
 
 Two kinds. *Plans* (random, qmc, grid) do not look at outcomes: suggestion number `draw` is a function of the seed.
 *Adaptive* ones (tpe, nsga2, nsga3, gp) are Optuna's, through ask and tell on a study in memory; each ask gets a fresh
-sampler whose seed is derived from `draw`. So a search continues after a resume as if nothing had happened: its trials are
-adopted in order from the ledger, and the next suggestion is the one that would have come.
+sampler whose seed is derived from `draw`. So a search continues after a resume as if nothing had happened: its trials
+are adopted in order from the ledger, and the next suggestion is the one that would have come.
 
 What Optuna is told (traps in Optuna 5 that this file walks around):
 - A refused trial has never been trained. Its constraint value is positive, and it is COMPLETE with the mean of what is
-  known in place of values it does not have, because nsga and gp look at COMPLETE trials alone; violations, not values, decide
-  how they rank it. TPE sorts it behind all feasible ones.
+  known in place of values it does not have, because nsga and gp look at COMPLETE trials alone; violations, not values,
+  decide how they rank it. TPE sorts it behind all feasible ones.
 - A failed trial is FAIL, a pruned one PRUNED: never COMPLETE with the accuracy of an early epoch.
-- The genetic samplers keep the generation of a trial in its attributes, set when it is asked for. Adopting therefore asks
-  as well, with the trial's own draw, and overrides the answer.
+- The genetic samplers keep the generation of a trial in its attributes, set when it is asked for. Adopting therefore
+  asks as well, with the trial's own draw, and overrides the answer.
 """
 
 from __future__ import annotations
@@ -103,8 +103,10 @@ class Adaptive:
 
         self.spec, self.domain, self.objectives, self.seed = spec, domain, objectives, seed
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        directions = [{"max": "maximize", "min": "minimize"}[DIRECTIONS[name]] for name in objectives]
-        self.study = optuna.create_study(directions=directions, sampler=self._sampler(0))
+        self.study = optuna.create_study(
+            directions=["maximize" if DIRECTIONS[name] == "max" else "minimize" for name in objectives],
+            sampler=self._sampler(0),
+        )
         unconditional = [parameter for parameter in domain.parameters if not parameter.conditions]
         found = {parameter.path: _distribution(parameter) for parameter in sorted(unconditional, key=lambda p: p.path)}
         self._common = {path: distribution for path, distribution in found.items() if not distribution.single()}
@@ -180,8 +182,8 @@ class Adaptive:
         return made
 
 
-def _distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
-    """A parameter as Optuna knows it: choices by their text, because they may be mappings, stepped numbers by their place."""
+def _distribution(parameter: Parameter) -> Any:
+    """A parameter as Optuna knows it: choices by their text (they may be mappings), stepped numbers by their place."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if parameter.values is None:

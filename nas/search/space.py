@@ -37,8 +37,8 @@ FOLDERS = (Path("search_spaces"), Path(__file__).parents[2] / "search_spaces")
 class SamplerSpec(BaseModel):
     """The `sampler:` section, or just a name. The numbers are filled in when a run starts, and kept when it resumes.
 
-    lag: the n-th suggestion knows the outcomes of all trials but the `lag` latest, in whatever order those end. So the seed
-    alone determines the search, on any machine; null: twice the number of workers.
+    lag: the n-th suggestion knows the outcomes of all trials but the `lag` latest, in whatever order those end. So the
+    seed alone determines the search; null: twice the number of workers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

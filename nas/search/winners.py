@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -82,10 +83,10 @@ def _copy(directory: Path, front: pd.DataFrame) -> None:
     folder.mkdir(exist_ok=True)
     for row in front.to_dict("records"):
         source, target = directory / "trials" / row["trial"], folder / row["winner"]
-        head = f"# Trial {row['trial']} of run {directory.name}: accuracy {row['accuracy']} on validation, {row['macs']} MACs.\n"
-        write_atomically(
-            target.with_suffix(".safetensors"), lambda p, s=source: shutil.copyfile(s / "weights.safetensors", p)
-        )
+        weights = source / "weights.safetensors"
+        write_atomically(target.with_suffix(".safetensors"), partial(shutil.copyfile, weights))
+        found = f"accuracy {row['accuracy']} on validation, {row['macs']} MACs"
+        head = f"# Trial {row['trial']} of run {directory.name}: {found}.\n"
         write_text(target.with_suffix(".yaml"), head + (source / "genome.yaml").read_text())
     for path in folder.iterdir():
         if path.stem not in set(front["winner"]):

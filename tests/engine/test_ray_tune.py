@@ -81,7 +81,7 @@ def test_unfinished_trials_are_run_first_and_finished_ones_never_again(tmp_path:
 
 
 def test_a_full_disk_ends_the_run_and_leaves_the_trial_resumable(tmp_path: Path, pool: Pool) -> None:
-    with pytest.raises(RunError, match="cannot be written.*No space left"):
+    with pytest.raises(RunError, match=r"cannot be written.*No space left"):
         drive(tmp_path, pool, ["disk"])
     assert [job.id for job in Ledger(tmp_path).unfinished] == ["0000"]
 

@@ -117,6 +117,10 @@ def test_no_weight_decay_names_exist() -> None:
     names = model.no_weight_decay()
     assert names <= {name for name, _ in model.named_parameters()}
     assert "stages.0.position" in names and any(".psi." in name for name in names)
+    relative = nas.build(
+        nas.load_genome("lavit_digits").edit({"stages.0.core": {"block": "softmax", "relative": True}})
+    )
+    assert "stages.0.layers.0.attention.core.bias.table" in relative.no_weight_decay()
 
 
 def test_unknown_preset_suggests_the_nearest() -> None:
@@ -127,6 +131,7 @@ def test_unknown_preset_suggests_the_nearest() -> None:
 @pytest.mark.parametrize("form", ["flat", "separable"])
 @pytest.mark.parametrize("pool", ["mean", "token"])
 def test_attention_residual_reaches_the_next_stage(form: str, pool: str) -> None:
+    torch.manual_seed(0)
     genome = nas.load_genome("lavit_digits").edit({"stages.1.attention_residual": form, "pool": pool})
     model = nas.build(genome)
     x = images(model)

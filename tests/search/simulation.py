@@ -15,7 +15,6 @@ from nas.search.candidates import Candidates
 from nas.search.domain import Domain
 from nas.search.sampler import make_sampler
 from nas.search.space import SamplerSpec
-from nas.seeds import derive
 
 LAVIT = """
 base: lavit_digits
@@ -95,19 +94,10 @@ class Simulation:
         self.candidates.tell(job, outcome)
 
 
-def sequence(ledger: Ledger) -> list[tuple[str, Any]]:
+def sequence(ledger: Ledger) -> list[tuple[Any, ...]]:
     """What a search did, without when it did it."""
-    return [
-        (
-            t.job.hash,
-            t.job.seed,
-            t.job.parameters,
-            t.job.note,
-            t.outcome and (t.outcome.state, t.outcome.accuracy, t.outcome.reason),
-        )
-        for t in ledger.trials
-    ]
-
-
-def seeds(count: int) -> list[int]:
-    return [derive(0, "test", i) for i in range(count)]
+    found = []
+    for job, outcome in ((trial.job, trial.outcome) for trial in ledger.trials):
+        assert outcome is not None
+        found.append((job.hash, job.seed, job.parameters, job.note, outcome.state, outcome.accuracy, outcome.reason))
+    return found

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from nas.genome import load_genome
+from nas.model import build, deploy
 from nas.search.domain import Domain
 from nas.search.latency import LatencyTable, clock, covering, parts
 from nas.search.parameter import ParameterSpec, expand
-from nas.model import build, deploy
 
 MIXED = load_genome("mixed_digits")
 CORES = ["softmax", "linear_angular"]

@@ -115,12 +115,9 @@ def wait_for(ready: object, process: subprocess.Popen[str], timeout: float = 120
 
 def states(run: Path) -> dict[str, str]:
     """Trial id -> state, of a run that another process is writing."""
+    marks = {"ended": "result.json", "begun": "checkpoint.pt", "new": ""}
     return {
-        path.name: "ended"
-        if (path / "result.json").exists()
-        else "begun"
-        if (path / "checkpoint.pt").exists()
-        else "new"
+        path.name: next(state for state, name in marks.items() if (path / name).exists())
         for path in (run / "trials").glob("[0-9]*")
     }
 
@@ -137,15 +134,14 @@ def test_what_a_killed_driver_leaves_behind_is_finished(tmp_path: Path, pool: Po
     wait_for(lambda: "ended" in states(run).values() and "begun" in states(run).values(), driver)
     driver.kill()
     driver.wait()
-    kept = {
-        name: (run / "trials" / name / "result.json").read_text() for name, s in states(run).items() if s == "ended"
-    }
+    results = [run / "trials" / name / "result.json" for name, state in states(run).items() if state == "ended"]
+    kept = {path: path.read_text() for path in results}
     begun = [name for name, state in states(run).items() if state == "begun"]
 
     result = search(wanted, run)
     assert result.trials["state"].tolist() == ["complete"] * 5
-    for name, text in kept.items():
-        assert (run / "trials" / name / "result.json").read_text() == text, "a finished trial is not run again"
+    for path, text in kept.items():
+        assert path.read_text() == text, "a finished trial is not run again"
     for name in begun:
         assert len(pd.read_csv(run / "trials" / name / "metrics.csv")) == 12
 

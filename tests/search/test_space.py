@@ -17,11 +17,15 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def use(file: Path) -> None:
+    space = load_space(file)
+    space.domain(space.genome())
+
+
 def refused(file: Path, text: str) -> SpecError:
     file.write_text(text)
     with pytest.raises(SpecError) as caught:
-        space = load_space(file)
-        space.domain(space.genome())
+        use(file)
     assert caught.value.file == file or Path(str(caught.value.file)).name == file.name
     return caught.value
 
@@ -36,7 +40,7 @@ def test_a_space_in_three_lines(file: Path) -> None:
 
 def test_the_shipped_spaces() -> None:
     assert {"castling", "lavit_split", "mixed"} <= set(list_spaces())
-    with pytest.raises(SpaceError, match="no space called 'lavit_spilt'.*did you mean lavit_split"):
+    with pytest.raises(SpaceError, match=r"no space called 'lavit_spilt'.*did you mean lavit_split"):
         load_space("lavit_spilt")
 
 
@@ -89,10 +93,9 @@ def test_a_space_that_is_none_is_refused(file: Path, text: str, path: str, messa
 
 def test_settings_reach_any_key(file: Path) -> None:
     file.write_text(MINIMAL + "sampler: random\ntraining: {epochs: 5}\n")
-    space = load_space(file).with_settings(
-        ["training.batch_size=16", "budget.macs=2e8", "sampler.lag=3", "objectives={accuracy: max}", "trials=7"]
-        + ["parameters.stages.1.split={int: [1, 2]}", "data=cifar10"]
-    )
+    settings = ["training.batch_size=16", "budget.macs=2e8", "sampler.lag=3", "trials=7", "data=cifar10"]
+    settings += ["objectives={accuracy: max}", "parameters.stages.1.split={int: [1, 2]}"]
+    space = load_space(file).with_settings(settings)
     assert (space.training.epochs, space.training.batch_size, space.budget.macs) == (5, 16, 200_000_000)
     assert (space.sampler.name, space.sampler.lag, space.trials, space.data) == ("random", 3, 7, "cifar10")
     assert list(space.objectives) == ["accuracy"]
