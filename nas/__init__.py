@@ -42,7 +42,6 @@ __all__ = ["Genome", "SpecError", "build", "cost", "deploy", "from_timm", "list_
 timm_registry.install()
 
 
-
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         home = importlib.import_module(_HOME[name])

@@ -88,7 +88,7 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     }
     record = read_record(directory)
     if record is not None:
-        check_same(record, spec, free=FREE, directory=directory)
+        check_same(record, "ablation", spec, free=FREE, directory=directory)
 
     ledger = Ledger(directory)
     with ledger.locked(), session(ablation.workers) as pool:

@@ -44,7 +44,11 @@ class LowRank(nn.Module):
         self.down = nn.Parameter(torch.randn(*lead, rank, site.tokens) * site.tokens**-0.5)
 
     def forward(self, x_BNHF: Tensor) -> Tensor:
-        return x_BNHF + _mix(self.up, _mix(self.down, x_BNHF))
+        down_BrHF = _mix(self.down, x_BNHF)
+        if self.up.dim() == 3:
+            return x_BNHF + _mix(self.up, down_BrHF)
+        up_BNr = self.up.expand(len(x_BNHF), -1, -1)
+        return torch.baddbmm(x_BNHF.flatten(2), up_BNr, down_BrHF.flatten(2)).view_as(x_BNHF)
 
     @staticmethod
     def cost(site: Site, heads: int, channels: int, rank: int) -> Cost:
@@ -62,10 +66,12 @@ class Conv(nn.Module):
     def forward(self, x_BNHF: Tensor) -> Tensor:
         features = x_BNHF.shape[-1]
         filters = self.weight.repeat_interleave(self.heads * features // len(self.weight), 0)
-        x_BNC = x_BNHF.flatten(2)
+        x_BNC = x_BNHF.flatten(2).contiguous()  # convolutions on a slice of the qkv projection are slow
         x_BChw = x_BNC[:, self.prefix :].unflatten(1, self.grid).permute(0, 3, 1, 2)  # channels-last view, no copy
         y_BChw = F.conv2d(x_BChw, filters, padding=self.weight.shape[-1] // 2, groups=len(filters))
-        y_BNC = torch.cat((x_BNC[:, : self.prefix], y_BChw.permute(0, 2, 3, 1).flatten(1, 2)), 1)
+        y_BNC = y_BChw.permute(0, 2, 3, 1).flatten(1, 2)
+        if self.prefix:
+            y_BNC = torch.cat((x_BNC[:, : self.prefix], y_BNC), 1)
         return y_BNC.unflatten(2, (self.heads, features))
 
     @staticmethod
@@ -80,6 +86,7 @@ class Identity(nn.Module):
 
 def _mix(weight: Tensor, x_BNHF: Tensor) -> Tensor:
     """weight (M, N), shared by the heads, or (H, M, N), applied to the token axis."""
-    if weight.dim() == 2:  # one matrix product over all heads at once; free of copies when memory is (B, N, C)
-        return (weight @ x_BNHF.flatten(2)).unflatten(2, x_BNHF.shape[2:])
+    if weight.dim() == 2:
+        # One product over all heads, free of copies as bmm takes strided rows; `@` would transpose x to fold the batch.
+        return torch.bmm(weight.expand(len(x_BNHF), -1, -1), x_BNHF.flatten(2)).unflatten(2, x_BNHF.shape[2:])
     return (weight @ x_BNHF.transpose(1, 2)).transpose(1, 2)

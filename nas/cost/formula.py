@@ -11,10 +11,10 @@ device (tests hold every preset and every block to that).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nas.blocks import BlockConfig, Cost, Site, registered
 from nas.genome import Genome, load_genome
@@ -23,8 +23,7 @@ from nas.model.embed import stem_widths
 from nas.model.residual import attention_residual_cost
 
 
-@dataclass(frozen=True)
-class LayerCost:
+class LayerCost(NamedTuple):
     """`name` is the module path: `stages.0.embed`, `stages.0.layers.1`, `head`."""
 
     name: str
@@ -53,8 +52,13 @@ def cost(source: str | Path | dict[str, Any] | Genome) -> GenomeCost:
         layers.append(LayerCost(f"{stage.name}.embed", *_embed(stage, genome)))
         if stage.source is not None:
             layers.append(LayerCost(f"{stage.name}.residual", *attention_residual_cost(stage)))
+        known: dict[Any, Cost] = {}  # layers of a run are alike: their specs are the same objects
         for plan, after in zip_longest(stage.layers, stage.layers[1:]):
-            layers.append(LayerCost(plan.name, *_layer(plan, after, stage.mlp, genome)))
+            reused = after is not None and _core(after.core.block).needs == "mixed"
+            key = (id(plan.core), id(plan.local), reused, plan.site)
+            if key not in known:
+                known[key] = _layer(plan, reused, stage.mlp, genome)
+            layers.append(LayerCost(plan.name, *known[key]))
     width = genome.layout[-1].width
     layers.append(LayerCost("head", width * genome.classes, (width + 1) * genome.classes + 2 * width))
     return GenomeCost(sum(part.macs for part in layers), sum(part.params for part in layers), tuple(layers))
@@ -78,8 +82,9 @@ def _embed(stage: StagePlan, genome: Genome) -> Cost:
     return Cost(macs, params + (tables + norms) * stage.width)
 
 
-def _layer(plan: LayerPlan, after: LayerPlan | None, mlp: str, genome: Genome) -> Cost:
-    core = registered("core")[plan.core.block]
+def _layer(plan: LayerPlan, reused: bool, mlp: str, genome: Genome) -> Cost:
+    """`reused`: the next layer takes what this layer's attention answered."""
+    core = _core(plan.core.block)
     projected = len(core.projects(plan.core, plan.site))
     total = _linears(plan.site, projected, core.projects_out, plan.hidden, genome.qkv_bias)
     total += _block("core", plan.core, plan.site)
@@ -89,10 +94,14 @@ def _layer(plan: LayerPlan, after: LayerPlan | None, mlp: str, genome: Genome) -
         total += Cost(9 * (plan.site.tokens - plan.site.prefix) * plan.hidden, 10 * plan.hidden)
     if core.needs == "mixed":
         total += Cost(0, -2 * plan.site.width)  # no first norm: the layer's tokens are not read
-    reused = after is not None and registered("core")[after.core.block].needs == "mixed"
     if genome.layer_scale and (reused or not core.projects_out):
         total += Cost(0, plan.site.width)  # the scale is not folded into the output projection
     return total
+
+
+@cache
+def _core(name: str) -> Any:
+    return registered("core")[name]
 
 
 @lru_cache(maxsize=65536)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -41,14 +42,18 @@ class Pool:
 
 @contextmanager
 def session(workers: Workers) -> Iterator[Pool]:
-    """Ray, up and quiet. Raises RunError if no machine can hold even one worker."""
+    """Ray, up and quiet. Raises RunError if RAY_ADDRESS cannot be reached, or no machine can hold even one worker."""
     _quieten()
     import ray
 
     mine = not ray.is_initialized()
     if mine:
-        address = None if os.environ.get("RAY_ADDRESS") else "local"
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        address = os.environ.get("RAY_ADDRESS") or "local"  # never a cluster that happens to run on this machine
+        try:
+            ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        except ConnectionError as error:
+            message = f"no Ray cluster can be joined there ({error}); both sides need the same RAY_AUTH_MODE and token"
+            raise RunError(message, path=f"RAY_ADDRESS={address}") from None
     try:
         yield _pool(workers, ray.nodes())
     finally:
@@ -56,7 +61,7 @@ def session(workers: Workers) -> Iterator[Pool]:
             ray.shutdown()
 
 
-def _pool(workers: Workers, nodes: list[dict]) -> Pool:
+def _pool(workers: Workers, nodes: list[dict[str, Any]]) -> Pool:
     machines = [node["Resources"] for node in nodes if node["Alive"]]
     any_gpu = any(machine.get("GPU") for machine in machines)
     gpu = (1.0 if any_gpu else 0.0) if workers.gpu is None else workers.gpu

@@ -1,8 +1,9 @@
 """Patch embedding: an image or feature map (B, C', H', W') to tokens (B, N, C) in (B, N, C) memory.
 
-One convolution: kernel = stride cuts patches (ViT, PVT, LaViT), a larger kernel overlaps (PVTv2). Or, for the first stage
-(`stem: conv`), log₂(stride) 3×3 convolutions of stride 2 with batch norm and hard-swish (LeViT; "Early convolutions help
-transformers see better", Xiao et al., NeurIPS 2021), widths doubling up to C; deployment folds the norms into them.
+One convolution: kernel = stride cuts patches (ViT, PVT, LaViT), a larger kernel overlaps (PVTv2). Or, for the first
+stage (`stem: conv`), log₂(stride) 3×3 convolutions of stride 2 with batch norm and hard-swish (LeViT; "Early
+convolutions help transformers see better", Xiao et al., NeurIPS 2021), widths doubling up to C; deployment folds the
+norms into them.
 """
 
 from __future__ import annotations

@@ -94,8 +94,9 @@ def _vit(vit: Any) -> Genome:
             file=_title(vit),
         )
     first = vit.blocks[0]
-    if type(first) is not Block:
-        raise SpecError(f"its layers are {type(first).__name__}, which has no counterpart", file=_title(vit))
+    kind = type(first)
+    if kind is not Block:
+        raise SpecError(f"its layers are {kind.__name__}, which has no counterpart", file=_title(vit))
     stage = {"patch": vit.patch_embed.patch_size[0], **_widths(first, first.attn.num_heads), "depth": len(vit.blocks)}
     own = {
         "pool": "token" if vit.has_class_token else "mean",
@@ -109,7 +110,7 @@ def _vit(vit: Any) -> Genome:
 
 def _pvt_v2(pvt: Any) -> Genome:
     stages = []
-    for index, part in enumerate(pvt.stages):
+    for part in pvt.stages:
         embed, attn = part.downsample or pvt.patch_embed, part.blocks[0].attn
         if attn.pool is not None:
             raise SpecError("the linear variant (pooling to 7×7) has no counterpart", file=_title(pvt))
@@ -132,12 +133,13 @@ def _widths(block: Any, heads: int) -> dict[str, Any]:
 def _genome(model: Any, size: int, channels: int, last: Any, **own: Any) -> Genome:
     image = {"size": size, "channels": channels}
     name = _cfg(model).get("architecture", "")
-    drop_path = getattr(last.drop_path1, "drop_prob", 0.0)
+    drop_path = round(getattr(last.drop_path1, "drop_prob", 0.0), 6)  # a float32 in timm
     return Genome.parse({"name": name, "image": image, "classes": model.num_classes, "drop_path": drop_path, **own})
 
 
 def _renamed(timm_model: nn.Module, names: list[tuple[str, str]], model: Model) -> dict[str, Tensor]:
-    own, state = model.state_dict(), {}
+    own = model.state_dict()
+    state: dict[str, Tensor] = {}
     last = f"stages.{len(model.stages) - 1}.norm."
     for key, tensor in timm_model.state_dict().items():
         name = next((re.sub("^" + old, new, key) for old, new in names if re.match(old, key)), "")

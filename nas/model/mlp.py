@@ -1,7 +1,7 @@
 """The MLP of a layer: Linear → GELU → Linear, with PVTv2's 3×3 depthwise convolution before the GELU on request.
 
-Source of the convolution: PVTv2 (Wang et al., 2022); with zero padding it also tells tokens where they are. Prefix tokens
-have no place on the grid and pass it by. MACs 2·N·C·hidden (+ 9·h·w·hidden).
+Source of the convolution: PVTv2 (Wang et al., 2022); with zero padding it also tells tokens where they are. Prefix
+tokens have no place on the grid and pass it by. MACs 2·N·C·hidden (+ 9·h·w·hidden).
 """
 
 from __future__ import annotations

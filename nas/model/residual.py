@@ -1,10 +1,11 @@
-"""LaViT's attention residual: the last scores of a stage, brought to the next stage's grid and heads, R = γ·Mix(Pool(A)).
+"""LaViT's attention residual: the last scores of a stage, brought to the next stage's grid and heads.
 
     A_first = s·q kᵀ + R,     R = LayerScale( Conv1×1( Norm( DWConv(A_{m−1}) ) ) )      (CVPR 2024, eq. 5)
 
 The paper says "a convolution that fits the size". Two readings, p being the stride between the stages:
-- `flat`: a depthwise convolution (heads as channels) of kernel and stride p² over the flat N'×N' matrix, then a norm and
-  a 1×1 convolution over heads. It fits the size, but p² raster neighbours are a strip and not the p×p patch that merges.
+- `flat`: a depthwise convolution (heads as channels) of kernel and stride p² over the flat N'×N' matrix, then a norm
+  and a 1×1 convolution over heads. It fits the size, but p² raster neighbours are a strip and not the p×p patch that
+  merges.
 - `separable`: the query axis and the key axis are each pooled on their own grid, by a learned p×p filter per head, and
   heads are mixed: R_h = γ_h Σ_g M_hg (P q_g)(P' k_g)ᵀ. Geometrically right, and still factored: the columns M_hg·P q_g
   and P'k_g of all heads g extend the q and k of the first layer. The norm does not factor and is left out.

@@ -53,7 +53,7 @@ def _model(
     drop_rate: float = 0.0,
     global_pool: str | None = None,
 ) -> Model:
-    edits = {"image.channels": in_chans, "image.size": square(img_size)}
+    edits: dict[str, Any] = {"image.channels": in_chans, "image.size": square(img_size)}
     edits |= {"classes": num_classes} if num_classes else {}
     edits |= {"drop_path": drop_path_rate} if drop_path_rate is not None else {}
     model = Model(load_genome(name).edit(edits))

@@ -51,7 +51,7 @@ class TimmFace(nn.Module):
     def forward_intermediates(
         self,
         images_BCHW: Tensor,
-        indices: int | Sequence[int] | None = None,
+        indices: int | list[int] | None = None,
         norm: bool = False,
         stop_early: bool = False,
         output_fmt: str = "NCHW",
@@ -88,7 +88,7 @@ class TimmFace(nn.Module):
         return features if intermediates_only else (self.norm(x), features)
 
     def prune_intermediate_layers(
-        self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Remove, in place, what the features at `indices` do not need. Answers the indices counted from the start."""
         take, last = feature_take_indices(len(self.feature_info), indices)
@@ -138,7 +138,7 @@ class TimmFace(nn.Module):
         layer = r"^stages\.(\d+)\.layers\.(\d+)"
         fine = [(r"^stages\.(\d+)\.norm", (99998,)), (layer, None), (r"^stages\.(\d+)\.", (0,)), (r"^norm", (99999,))]
         return {
-            "stem": r"^stages\.0\.(embed|token|position)",
+            "stem": r"^stages\.0\.(?:embed|token|position)",
             "blocks": [(r"^stages\.(\d+)", None), (r"^norm", (99999,))] if coarse else fine,
         }
 
@@ -160,7 +160,7 @@ class TimmFace(nn.Module):
         like, old = next(self.parameters()), self.state_dict()
         stages = moved.stages[: len(self.stages)]
         for index, stage in enumerate(self.stages):
-            stages[index].layers = stages[index].layers[: len(stage.layers)]  # type: ignore[index, arg-type, assignment]
+            stages[index].layers = stages[index].layers[: len(stage.layers)]  # type: ignore[index, arg-type]
         new = {f"stages.{name}": tensor for name, tensor in stages.state_dict().items()}
         if set(new) != {name for name in old if name.startswith("stages.")}:
             raise GenomeError("a deployed model keeps its resolution: move the model first, then deploy it")

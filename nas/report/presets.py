@@ -21,14 +21,15 @@ Made by `nas presets --markdown`. Parameters in millions, MACs (multiply-accumul
 FLOPs) in units of 10⁹; the differences compare with the published figures, the one of the MACs as the paper computes
 them.
 
-- **paper**: as the paper computes them, `less` mapping the N×N scores and the attention residual a convolution over them.
+- **paper**: as the paper computes them, `less` mapping the N×N scores and the attention residual a convolution over
+  these.
 - **deployed**: the graph that `nas.deploy` serves and `nas.cost` counts: `less` on the factors of the scores where that
   is cheaper, auxiliaries gone.
 
 """
 _FOOT = """
-lavit_t, lavit_s and lavit_b are reconstructions: the paper gives these totals and no depths, widths or splits. The heads
-of their files in `nas/genome/presets/` say how they were fitted. pvt_v2_b0 is timm's model weight for weight; the
+lavit_t, lavit_s and lavit_b are reconstructions: the paper gives these totals and no depths, widths or splits. The
+heads of their files in `nas/genome/presets/` say how they were fitted. pvt_v2_b0 is timm's model weight for weight; the
 authors print 3.4 M parameters. Castling-ViT's masked softmax runs in training alone and is in neither column.
 Presets without published figures were made for this package.
 """

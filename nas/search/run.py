@@ -66,6 +66,7 @@ def search(space: Space, directory: Path, *, on_event: OnEvent = ignore) -> Sear
     estimate = _estimator(latency)
     check_feasible(domain, space.budget, estimate, seed=derive(space.seed, "probe"))
 
+    objectives, least = list(space.objectives), space.budget.throughput
     ledger = Ledger(directory)
     with ledger.locked():
         if latency is not None:
@@ -82,7 +83,7 @@ def search(space: Space, directory: Path, *, on_event: OnEvent = ignore) -> Sear
                     domain,
                     space.budget,
                     estimate,
-                    make_sampler(sampler_spec, domain, list(space.objectives), seed=space.seed),
+                    make_sampler(sampler_spec, domain, objectives, seed=space.seed),
                     ledger,
                     trials=space.trials,
                     seed=space.seed,
@@ -92,11 +93,12 @@ def search(space: Space, directory: Path, *, on_event: OnEvent = ignore) -> Sear
                 work = TrainJob(spec["data"], space.training, space.seed, device=pool.device, threads=pool.cpu)
                 run(candidates, ledger, work=work, pool=pool, on_event=on_event)
         except KeyboardInterrupt:
-            write_front(directory, ledger.table(), list(space.objectives), least=space.budget.throughput, exam=None)
+            if ledger.trials:
+                write_front(directory, ledger.table(), objectives, least=least, exam=None)
             raise
         on_event(Event("message", data={"text": "measuring the winners, with nothing else running"}))
         exam = Exam(directory, images.test, _device(space))
-        front = write_front(directory, ledger.table(), list(space.objectives), least=space.budget.throughput, exam=exam)
+        front = write_front(directory, ledger.table(), objectives, least=least, exam=exam)
     return SearchResult(directory, ledger.table(), front, candidates.message or _failure(ledger))
 
 

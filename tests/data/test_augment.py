@@ -111,5 +111,5 @@ def test_options_out_of_range_are_refused(wrong: dict) -> None:
 
 
 def test_padding_follows_the_size_unless_it_is_given() -> None:
-    assert [Augment().padding(size) for size in (8, 32, 224)] == [1, 4, 28]
+    assert [Augment().padding(size) for size in (8, 16, 32, 224)] == [0, 2, 4, 28]
     assert Augment(crop_padding=3).padding(32) == 3

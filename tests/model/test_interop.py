@@ -28,10 +28,13 @@ def scrambled(name: str, **options: object) -> nn.Module:
         ("pvt_v2_b0", {}),
         ("vit_tiny_patch16_224", {"img_size": 64, "depth": 2, "init_values": 0.5, "num_classes": 7}),
         ("vit_tiny_patch16_224", {"img_size": 64, "depth": 2, "qkv_bias": False, "in_chans": 1}),
-        ("vit_tiny_patch16_224", {"img_size": 64, "depth": 2, "class_token": False, "global_pool": "avg", "fc_norm": False}),
+        (
+            "vit_tiny_patch16_224",
+            {"img_size": 64, "depth": 2, "class_token": False, "global_pool": "avg", "fc_norm": False},
+        ),
         ("pvt_v2_b1", {"depths": (1, 1, 2, 1), "embed_dims": (16, 32, 40, 64), "qkv_bias": False}),
     ],
-)  # fmt: skip
+)
 def test_the_logits_are_timms(name: str, options: dict[str, object]) -> None:
     theirs = scrambled(name, **options)
     ours = nas.from_timm(theirs)
@@ -54,7 +57,7 @@ def test_the_genome_is_the_presets(theirs: str, preset: str) -> None:
     assert model.training
 
 
-@pytest.mark.parametrize("name", [f"pvt_v2_b{i}" for i in range(6)] + ["vit_small_patch32_224", "vit_base_patch16_384"])
+@pytest.mark.parametrize("name", ["pvt_v2_b2", "vit_small_patch32_224", "vit_base_patch16_384"])
 def test_the_family_is_taken(name: str) -> None:
     with torch.device("meta"):
         theirs = timm.create_model(name)

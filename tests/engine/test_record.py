@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.engine.record import check_same, hardware, read_record, versions, write_record
+from nas.errors import SpecError
+
+SPEC: dict[str, Any] = {
+    "data": "digits",
+    "training": {"epochs": 2, "lr": 1e-05},
+    "budget": {},
+    "trials": 3,
+    "sizes": [1, 2],
+}
+
+
+def check(tmp_path: Path, spec: dict[str, Any], kind: str = "search") -> None:
+    record = read_record(tmp_path)
+    assert record is not None
+    check_same(record, kind, spec, free={"trials"}, directory=tmp_path)
+
+
+def test_a_record_says_what_a_run_was(tmp_path: Path) -> None:
+    assert read_record(tmp_path) is None
+    write_record(tmp_path, kind="search", seed=4, spec=SPEC)
+    record = read_record(tmp_path)
+    assert record is not None
+    assert list(record) == ["name", "kind", "seed", "spec", "versions", "hardware", "created", "command", "commit"]
+    assert record["spec"] == SPEC
+    assert record["name"] == tmp_path.name
+    assert record["versions"] == versions()
+    assert record["hardware"] == hardware()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": "cifar10"}, "spec.data: the run was begun with 'digits', now it is 'cifar10'; choose another RUN"),
+        ({"training": {"epochs": 3, "lr": 1e-05}}, "spec.training.epochs: .* with 2, now it is 3"),
+        ({"budget": {"macs": 7}}, r"spec.budget: .* with {}, now it is None"),
+        ({"sizes": [1]}, "spec.sizes"),
+        ({"more": 1}, "spec.more: the run was begun with None, now it is 1"),
+    ],
+)
+def test_the_first_difference_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    write_record(tmp_path, kind="search", seed=4, spec=SPEC)
+    with pytest.raises(SpecError, match=rf"run.yaml: {message}"):
+        check(tmp_path, SPEC | change)
+
+
+def test_what_may_change_may_change(tmp_path: Path) -> None:
+    write_record(tmp_path, kind="search", seed=4, spec=SPEC)
+    check(tmp_path, SPEC | {"trials": 300})
+
+
+def test_a_run_of_another_kind_is_left_alone(tmp_path: Path) -> None:
+    write_record(tmp_path, kind="ablation", seed=4, spec=SPEC)
+    with pytest.raises(SpecError, match="another kind of run in it .ablation."):
+        check(tmp_path, SPEC)
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "spec: 3", "spec: {a: [1}"])
+def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(SpecError, match="run.yaml"):
+        read_record(tmp_path)
