@@ -44,11 +44,7 @@ class LowRank(nn.Module):
         self.down = nn.Parameter(torch.randn(*lead, rank, site.tokens) * site.tokens**-0.5)
 
     def forward(self, x_BNHF: Tensor) -> Tensor:
-        down_BrHF = _mix(self.down, x_BNHF)
-        if self.up.dim() == 3:
-            return x_BNHF + _mix(self.up, down_BrHF)
-        up_BNr = self.up.expand(len(x_BNHF), -1, -1)
-        return torch.baddbmm(x_BNHF.flatten(2), up_BNr, down_BrHF.flatten(2)).view_as(x_BNHF)
+        return x_BNHF + _mix(self.up, _mix(self.down, x_BNHF))
 
     @staticmethod
     def cost(site: Site, heads: int, channels: int, rank: int) -> Cost:
@@ -86,7 +82,11 @@ class Identity(nn.Module):
 
 def _mix(weight: Tensor, x_BNHF: Tensor) -> Tensor:
     """weight (M, N), shared by the heads, or (H, M, N), applied to the token axis."""
-    if weight.dim() == 2:
-        # One product over all heads, free of copies as bmm takes strided rows; `@` would transpose x to fold the batch.
-        return torch.bmm(weight.expand(len(x_BNHF), -1, -1), x_BNHF.flatten(2)).unflatten(2, x_BNHF.shape[2:])
-    return (weight @ x_BNHF.transpose(1, 2)).transpose(1, 2)
+    if weight.dim() == 3:
+        return (weight @ x_BNHF.transpose(1, 2)).transpose(1, 2)
+    x_BNC = x_BNHF.flatten(2)
+    if torch.is_grad_enabled():  # the batch is folded into one product: copies, but one gradient matrix for all images
+        y_BMC = weight @ x_BNC
+    else:  # a product per image reads strided rows as they are
+        y_BMC = torch.bmm(weight.expand(len(x_BNC), -1, -1), x_BNC)
+    return y_BMC.unflatten(2, x_BNHF.shape[2:])

@@ -18,6 +18,7 @@ trials that are finished, and trials that can be resumed.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -39,6 +40,7 @@ from nas.files import write_atomically, write_text
 if TYPE_CHECKING:
     from nas.genome import Genome
 
+STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE}  # the disk's, not ours
 COLUMNS = [
     *("trial", "state", "epochs", "accuracy", "macs", "params", "throughput", "seed", "hash"),
     *("seconds", "reason"),
@@ -148,6 +150,10 @@ class Ledger:
             self._read()
             try:
                 yield
+            except OSError as error:
+                if error.errno not in STORAGE:
+                    raise
+                raise RunError(f"the run directory cannot be written: {error}", file=self.directory) from error
             finally:
                 if {path.name for path in self.directory.iterdir()} == {".lock", "trials"} and not self._trials:
                     shutil.rmtree(self.directory)

@@ -73,7 +73,7 @@ def run(source: Source, ledger: Ledger, *, work: Work, pool: Pool, on_event: OnE
         tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-        ledger.write_table()
+        driver.guarded(ledger.write_table)
     if driver.error is not None:
         raise driver.error
 
@@ -160,10 +160,8 @@ class _Driver:
         """Tune logs and swallows what its hooks raise: keep it, hand out no more jobs, and let `run` raise it."""
         try:
             return call(*arguments)
-        except OSError as error:
-            self.error = RunError(f"the run directory cannot be written: {error}", file=self.ledger.directory)
         except Exception as error:
-            self.error = error
+            self.error = self.error or error
         return Signal.DONE
 
 

@@ -12,7 +12,6 @@ worker is up in a second, and pays for what its work imports.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import gc
 import os
@@ -25,13 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from nas.engine.job import Job, Outcome
+from nas.engine.ledger import STORAGE
 from nas.files import write_text
 
 Report = Callable[[dict[str, Any]], None]
 Work = Callable[[Job, Report], dict[str, Any]]
 """What to do with a job: returns `accuracy`, `epochs` and `seconds`, calls the report after each epoch. Picklable."""
-
-_STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE}
 
 
 class StorageError(RuntimeError):
@@ -68,10 +66,10 @@ def run_job(job: Job, work: Work, report: Report) -> Outcome:
 
 
 def _is_storage(error: Exception) -> bool:
-    """Whether an error is the disk's. torch and safetensors say so in words alone."""
+    """Whether an error is the disk's. torch (inline_container writes its archives) and safetensors say so in words."""
     text = str(error)
-    by_words = "PytorchStreamWriter failed" in text or "No space left on device" in text
-    return by_words or (isinstance(error, OSError) and error.errno in _STORAGE)
+    by_words = "inline_container" in text or "No space left on device" in text
+    return by_words or (isinstance(error, OSError) and error.errno in STORAGE)
 
 
 def _reason(error: Exception) -> str:

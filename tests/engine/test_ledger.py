@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -105,6 +106,22 @@ def test_what_a_kill_left_half_made_is_cleared_away(tmp_path: Path, genome: Geno
     ledger = Ledger(tmp_path)
     with ledger.locked():
         assert [path.name for path in ledger.folder.iterdir()] == [job.id]
+
+
+def test_a_disk_that_fills_up_is_the_users_problem_and_other_errors_are_not(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"cannot be written.*No space"), Ledger(tmp_path / "run").locked():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(FileNotFoundError), Ledger(tmp_path / "run").locked():
+        (tmp_path / "missing").read_text()
+    assert not (tmp_path / "run").exists(), "nothing was added to it"
+
+
+def test_a_driver_sees_what_the_one_before_it_did(tmp_path: Path, genome: Genome) -> None:
+    early = Ledger(tmp_path)
+    job = add(Ledger(tmp_path), genome)
+    with early.locked():
+        assert early.unfinished == [job]
+        assert add(early, genome).number == 1
 
 
 def test_a_run_directory_that_cannot_be_made_is_the_users_problem(tmp_path: Path) -> None:

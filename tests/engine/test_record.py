@@ -58,12 +58,12 @@ def test_what_may_change_may_change(tmp_path: Path) -> None:
 
 def test_a_run_of_another_kind_is_left_alone(tmp_path: Path) -> None:
     write_record(tmp_path, kind="ablation", seed=4, spec=SPEC)
-    with pytest.raises(SpecError, match="another kind of run in it .ablation."):
+    with pytest.raises(SpecError, match=r"another kind of run in it .ablation."):
         check(tmp_path, SPEC)
 
 
 @pytest.mark.parametrize("text", ["", "- 1", "spec: 3", "spec: {a: [1}"])
 def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.yaml").write_text(text)
-    with pytest.raises(SpecError, match="run.yaml"):
+    with pytest.raises(SpecError, match=r"run\.yaml"):
         read_record(tmp_path)

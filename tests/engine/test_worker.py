@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 from nas.engine import Job, Ledger, Outcome
 from nas.engine.training import TrainJob
-from nas.engine.worker import StorageError, run_job
+from nas.engine.worker import Report, StorageError, run_job
 from nas.genome import load_genome
 from nas.train import Training
 from tests.engine import works
@@ -47,10 +50,22 @@ def test_whatever_a_training_raises_is_an_outcome(tmp_path: Path, behaviour: str
     assert not (job.directory / "checkpoint.pt").exists()
 
 
-def test_a_full_disk_is_nobodys_outcome(tmp_path: Path) -> None:
-    job = job_in(tmp_path, "disk")
-    with pytest.raises(StorageError, match="No space left"):
-        run_job(job, works.behave, silent)
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 128 vs 0"),  # torch.save, disk full
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_nobodys_outcome(tmp_path: Path, error: Exception) -> None:
+    def fail(job: Job, report: Report) -> dict[str, Any]:
+        raise error
+
+    job = job_in(tmp_path)
+    with pytest.raises(StorageError):
+        run_job(job, fail, silent)
     assert Outcome.read(job.directory) is None
 
 

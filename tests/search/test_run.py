@@ -39,61 +39,6 @@ def _number(text: str) -> float:
     return float(text or "nan")
 
 
-def test_a_search_leaves_all_that_its_readers_need_and_goes_on_when_asked(tmp_path: Path, pool: Pool) -> None:
-    run = tmp_path / "run"
-    events: list[Event] = []
-    timed = {"objectives": {"accuracy": "max", "macs": "min", "throughput": "max"}, "budget": {"throughput": 1.0}}
-    result = search(space(**timed), run, on_event=events.append)
-
-    assert result.trials["state"].tolist() == ["complete"] * 3
-    assert (result.trials["throughput"] > 0).all()
-    names = {".lock", "run.yaml", "trials", "trials.csv", "front.csv", "winners", "latency.json"}
-    assert {path.name for path in run.iterdir()} == names
-    assert [event.kind for event in events].count("epoch") == 6
-
-    record = read_yaml(run / "run.yaml")
-    assert (record["kind"], record["name"], record["seed"]) == ("search", "run", 0)
-    assert record["spec"]["training"]["epochs"] == 2
-    assert record["spec"]["sampler"] == {"name": "tpe", "startup": 10, "population": 8, "lag": 2 * pool.slots}
-    assert {"torch", "ray", "optuna"} <= set(record["versions"])
-
-    front = frame(run / "front.csv")
-    images = load("digits", limit=200)
-    for row in front.to_dict("records"):
-        model = build(run / "winners" / f"{row['winner']}.yaml", weights=True)
-        assert evaluate(model, images.validation) == row["accuracy"]
-        assert evaluate(model, images.test) == row["accuracy_test"]
-        assert row["throughput_measured"] > 0
-
-    again = search(space(trials=4, **timed), run)
-    pd.testing.assert_frame_equal(again.trials[:3], result.trials, check_dtype=False)
-    assert len(again.trials) == 4
-    with pytest.raises(
-        RunError, match=r"spec.training.epochs: the run was begun with 2, now it is 3; choose another RUN"
-    ):
-        search(space(training={"epochs": 3, "limit": 200}, **timed), run)
-
-
-@pytest.mark.parametrize(
-    ("keys", "kind", "message"),
-    [
-        ({"budget": {"macs": 1000}}, BudgetError, "macs 878,720 is over the budget of 1,000"),
-        (
-            {"budget": {"throughput": 1e12}, "parameters": {"stages.0.split": {"int": [2, 3]}}},
-            BudgetError,
-            "throughput",
-        ),
-        ({"data": "parquet:/nowhere"}, DataError, "/nowhere"),
-        ({"image_size": 7}, SpaceError.__base__, "stages.0.patch: patch 2 does not divide"),
-        ({"parameters": {"stages.0.splt": {"int": [1, 2]}}}, SpaceError, "did you mean split"),
-    ],
-)
-def test_what_cannot_work_ends_before_anything_is_written(tmp_path: Path, keys: dict, kind: type, message: str) -> None:
-    with pytest.raises(kind, match=message):
-        search(space(**keys), tmp_path / "run")
-    assert list(tmp_path.iterdir()) == []
-
-
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -122,33 +67,80 @@ def states(run: Path) -> dict[str, str]:
     }
 
 
-def test_what_a_killed_driver_leaves_behind_is_finished(tmp_path: Path, pool: Pool) -> None:
-    wanted = space(sampler="random", trials=5, training={"epochs": 12, "limit": 600})
-    (tmp_path / "space.yaml").write_text(wanted.model_dump_json())
-    (tmp_path / "script.py").write_text(SCRIPT)
+def start(folder: Path, wanted: Space) -> subprocess.Popen[str]:
+    """The search in a process of its own, with a Ray of its own."""
+    (folder / "space.yaml").write_text(wanted.model_dump_json())
+    (folder / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(folder / "script.py"), str(folder / "space.yaml"), str(folder / "run")]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
+
+
+def test_a_search_is_killed_and_resumed_and_goes_further(tmp_path: Path, pool: Pool) -> None:
+    """From the first trial to the winners, with a kill -9 of the driver in between."""
+    timed = {"objectives": {"accuracy": "max", "macs": "min", "throughput": "max"}, "budget": {"throughput": 1.0}}
+    wanted = space(sampler={"name": "random", "lag": 2}, training={"epochs": 12, "limit": 200}, **timed)
     run = tmp_path / "run"
 
-    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "space.yaml"), str(run)]
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
+    driver = start(tmp_path, wanted)
     wait_for(lambda: "ended" in states(run).values() and "begun" in states(run).values(), driver)
     driver.kill()
     driver.wait()
     results = [run / "trials" / name / "result.json" for name, state in states(run).items() if state == "ended"]
-    kept = {path: path.read_text() for path in results}
-    begun = [name for name, state in states(run).items() if state == "begun"]
+    kept = {path: path.read_text() for path in [*results, run / "latency.json", run / "run.yaml"]}
 
-    result = search(wanted, run)
-    assert result.trials["state"].tolist() == ["complete"] * 5
-    for path, text in kept.items():
-        assert path.read_text() == text, "a finished trial is not run again"
-    for name in begun:
-        assert len(pd.read_csv(run / "trials" / name / "metrics.csv")) == 12
+    events: list[Event] = []
+    result = search(wanted, run, on_event=events.append)
+    assert result.trials["state"].tolist() == ["complete"] * 3
+    assert {path: path.read_text() for path in kept} == kept, "what has ended is not done again"
+    assert {event.trial for event in events if event.kind == "started"}.isdisjoint(p.parent.name for p in results)
+    for trial in result.trials["trial"]:
+        assert len(pd.read_csv(run / "trials" / trial / "metrics.csv")) == 12
+    names = {".lock", "run.yaml", "trials", "trials.csv", "front.csv", "winners", "latency.json"}
+    assert {path.name for path in run.iterdir()} == names
 
-    domain, _, _ = resolve(wanted)
+    record = read_yaml(run / "run.yaml")
+    assert (record["kind"], record["name"], record["seed"]) == ("search", "run", 0)
+    assert record["spec"]["training"]["epochs"] == 12
+    assert record["spec"]["sampler"] == {"name": "random", "startup": 10, "population": 8, "lag": 2}
+    assert {"torch", "ray", "optuna"} <= set(record["versions"])
+
+    front, images = frame(run / "front.csv"), load("digits", limit=200)
+    for row in front.to_dict("records"):
+        model = build(run / "winners" / f"{row['winner']}.yaml", weights=True)
+        assert evaluate(model, images.validation) == row["accuracy"]
+        assert evaluate(model, images.test) == row["accuracy_test"]
+        assert row["throughput_measured"] > 0
+
+    again = search(wanted.with_settings(["trials=4"]), run)
+    pd.testing.assert_frame_equal(again.trials[:3], result.trials, check_dtype=False)
+    domain, *_ = resolve(wanted)
     drawn = [domain.genome(domain.draw(Random(derive(0, "suggest", draw)))).hash for draw in range(20)]
     fresh = list(dict.fromkeys([domain.base.hash, *drawn]))
-    assert result.trials["hash"].tolist() == fresh[:5], "the sequence that the seed determines"
+    assert again.trials["hash"].tolist() == fresh[:4], "the sequence that the seed determines"
+
+    with pytest.raises(RunError, match=r"spec.training.epochs: the run was begun with 12, now it is 3; choose another"):
+        search(wanted.with_settings(["training.epochs=3"]), run)
+
+
+@pytest.mark.parametrize(
+    ("keys", "kind", "message"),
+    [
+        ({"budget": {"macs": 1000}}, BudgetError, "macs 878,720 is over the budget of 1,000"),
+        (
+            {"budget": {"throughput": 1e12}, "parameters": {"stages.0.split": {"int": [2, 3]}}},
+            BudgetError,
+            "throughput",
+        ),
+        ({"data": "parquet:/nowhere"}, DataError, "/nowhere"),
+        ({"image_size": 7}, SpaceError.__base__, "stages.0.patch: patch 2 does not divide"),
+        ({"parameters": {"stages.0.splt": {"int": [1, 2]}}}, SpaceError, "did you mean split"),
+    ],
+)
+def test_what_cannot_work_ends_before_anything_is_written(tmp_path: Path, keys: dict, kind: type, message: str) -> None:
+    with pytest.raises(kind, match=message):
+        search(space(**keys), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_drivers_do_not_share_a_run(tmp_path: Path) -> None:
