@@ -14,7 +14,7 @@ NAS := $(BIN)/nas
 
 # The knobs reach the shell as environment variables, so that no character in a value is special.
 SPACE ?= lavit_split
-export SPACE DATA TRIALS RUN SET TABLE
+export SPACE DATA TRIALS RUN SET TABLE ONLY
 ifneq ($(strip $(RAY_ADDRESS)),)
 export RAY_ADDRESS
 else
@@ -24,6 +24,7 @@ endif
 define HELP
 make search SPACE=lavit_split   search a space of search_spaces/ (or a path to a YAML file); again with the same RUN: resumes
 make ablate TABLE=lavit_parts    an ablation of ablations/ (or a path): arms × seeds, one table in four formats
+make bench                      speed of the blocks against what they reproduce; ONLY=blocks_less for a group
 make report RUN=name            tables, figures and report.html of results/name from its files
 make test                       the tests (ARGS="-k genome" is passed to pytest)
 make lint                       ruff and mypy          make format  rewrites the code as ruff has it
@@ -44,7 +45,7 @@ Any target: PYTHON=python3.12   the interpreter that .venv is made with (3.11 or
 endef
 
 .DELETE_ON_ERROR:
-.PHONY: help install search ablate report test lint format clean
+.PHONY: help install search ablate bench report test lint format clean
 
 help:
 	$(info $(HELP))
@@ -56,6 +57,9 @@ search: $(VENV)/.installed
 
 ablate: require-TABLE $(VENV)/.installed
 	@$(NAS) ablate "$$TABLE" $(if $(DATA),--data "$$DATA") $(if $(RUN),--run "$$RUN") $(if $(SET),--set "$$SET")
+
+bench: $(VENV)/.installed
+	@$(BIN)/python -m benchmarks $(if $(ONLY),--only "$$ONLY")
 
 report: require-RUN $(VENV)/.installed
 	@$(NAS) report "$$RUN"

@@ -194,14 +194,13 @@ def cost(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
 ) -> None:
     """MACs and parameters of the deployed model, per layer, by formula."""
-    from dataclasses import asdict
-
     from nas.cost import cost
 
     chosen = _edited(genome, parsed(set_ or []))
     total = cost(chosen)
     if as_json:
-        print(json.dumps({"name": chosen.name, "hash": chosen.hash, **asdict(total)}, indent=1))
+        found = {"name": chosen.name, "hash": chosen.hash, "macs": total.macs, "params": total.params}
+        print(json.dumps(found | {"layers": [layer._asdict() for layer in total.layers]}, indent=1))
         return
     from nas.report.genomes import cost_table
 

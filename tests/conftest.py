@@ -1,16 +1,19 @@
-"""What all tests share: hypothesis without deadlines (machines differ), and one Ray session for the whole run."""
+"""What all tests share: hypothesis without deadlines (machines differ), one thread for models of this size (more of
+them mostly wait for each other, above all on a busy machine), and one Ray session for the whole run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+import torch
 from hypothesis import settings
 
 from nas.engine import Pool, Workers, session
 
 settings.register_profile("nas", deadline=None, max_examples=50)
 settings.load_profile("nas")
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

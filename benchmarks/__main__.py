@@ -1,0 +1,57 @@
+"""`make bench`, or `python -m benchmarks --only blocks`: measure, keep the figures, write the table.
+
+Each group writes its JSON file when it is done, so that a run that was cut off goes on with `--only` what is missing,
+and the table always shows the latest of every group. With `--device cuda --dtype bfloat16 --compile` the same rows are
+measured on a GPU and get a section of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks import blocks_castling, blocks_less, cost, models, table
+from benchmarks.machine import Setting, described
+
+GROUPS = {"cost": cost, "blocks_less": blocks_less, "blocks_castling": blocks_castling, "models": models}
+FOLDER = Path(__file__).parent / "results"
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="", help=f"a group or the beginning of its name: {', '.join(GROUPS)}")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--compile", action="store_true", help="every contender through torch.compile")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=Setting.seconds, help="of each contest")
+    given = parser.parse_args(arguments)
+    names = [name for name in GROUPS if name.startswith(given.only)]
+    if not names:
+        parser.error(f"no group begins with {given.only!r}; there are {', '.join(GROUPS)}")
+    dtype = getattr(torch, given.dtype)
+    setting = Setting(given.device, dtype, given.threads, given.compile, given.seconds)
+
+    torch.set_num_threads(setting.threads)
+    for name in names:
+        started = time.perf_counter()
+        file = {"group": name, "setting": setting.label, "machine": described(setting)}
+        file["results"] = GROUPS[name].run(setting)
+        FOLDER.mkdir(exist_ok=True)
+        path = FOLDER / f"{setting.label}-{name}.json"
+        path.write_text(json.dumps(file, indent=1, ensure_ascii=False) + "\n")
+        print(f"{name}: {time.perf_counter() - started:.0f} s, {path.name}", flush=True)
+    table.write(FOLDER, PAGE)
+    print(f"written: {PAGE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

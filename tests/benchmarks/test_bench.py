@@ -1,0 +1,66 @@
+"""The benchmarks measure what they say: references equal our blocks, rows are complete, pages render. No timings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import blocks_castling, blocks_less, cost, table
+from benchmarks.contest import Contest, met, run_contest
+from benchmarks.layers import Released, attentions, random_tokens
+from benchmarks.machine import Setting, described
+from benchmarks.measure import peak_bytes, ratio
+from nas.model.layer import Carry
+
+TINY = Setting(threads=1, seconds=0.01, least=3)
+
+
+def test_the_released_form_is_our_layer() -> None:
+    layer = attentions(16, 32, 2, [{"core": "linear_angular", "local": "depthwise"}])[0].eval()
+    x_BNC = random_tokens(2, 16, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(Released(32, 2).load(layer)(x_BNC), layer(x_BNC, Carry())[0], rtol=1e-4, atol=1e-5)
+
+
+def eager(contest: Contest) -> Contest:
+    """Without the compiled contenders, which take a minute each to build."""
+    kept = {name: build for name, build in contest.contenders.items() if "compiled" not in name}
+    return Contest(contest.at, kept, contest.claims, contest.train, contest.training, contest.seconds)
+
+
+def test_every_claim_becomes_a_row() -> None:
+    contests = blocks_less.contests(
+        [blocks_less.Size(2, 16, 32, 2, 1.5)],
+        [blocks_less.Size(2, 9, 32, 2, None)],
+        [blocks_less.Size(2, 16, 32, 2, 0.9)],
+    )
+    contests.append(eager(blocks_castling.contest(blocks_castling.Size(2, 16, 32, 2, 1.4, None, 1.8))))
+    for contest in contests:
+        result = run_contest(contest, TINY)
+        assert [row["what"] for row in result["rows"]] == [claim.what for claim in contest.claims]
+        assert all(row["ratio"]["value"] > 0 for row in result["rows"])
+
+
+@pytest.mark.parametrize(
+    ("value", "bar", "upper", "expected"),
+    [(1.5, 1.4, False, True), (1.3, 1.4, False, False), (1.9, 1.8, True, False), (1.0, None, False, None)],
+)
+def test_bars_are_held_to_the_median(value: float, bar: float | None, upper: bool, expected: bool | None) -> None:
+    assert met(value, bar, upper) is expected
+
+
+def test_ratio_and_memory() -> None:
+    found = ratio([2.0, 2.2, 2.1], [1.0, 1.1, 1.05])
+    assert found.value == pytest.approx(2.0)
+    assert found.low <= found.value <= found.high
+    assert peak_bytes(lambda: torch.empty(250_000), device="cpu") >= 1_000_000
+
+
+def test_the_page_is_made_of_the_files(tmp_path: Path) -> None:
+    file = {"group": "cost", "setting": TINY.label, "machine": described(TINY), "results": cost.run(TINY, count=20)}
+    (tmp_path / "cpu-float32-cost.json").write_text(json.dumps(file))
+    table.write(tmp_path, tmp_path / "page.md")
+    assert "genomes per second" in (tmp_path / "page.md").read_text()
