@@ -24,7 +24,8 @@ endif
 define HELP
 make search SPACE=lavit_split   search a space of search_spaces/ (or a path to a YAML file); again with the same RUN: resumes
 make ablate TABLE=lavit_parts    an ablation of ablations/ (or a path): arms × seeds, one table in four formats
-make bench                      speed of the blocks against what they reproduce; ONLY=blocks_less for a group
+make bench                      speed of the blocks against what they reproduce; ONLY=blocks_less for a group,
+                                ARGS="--device cuda --dtype bfloat16 --compile" on a GPU
 make report RUN=name            tables, figures and report.html of results/name from its files
 make test                       the tests (ARGS="-k genome" is passed to pytest)
 make lint                       ruff and mypy          make format  rewrites the code as ruff has it
@@ -59,7 +60,7 @@ ablate: require-TABLE $(VENV)/.installed
 	@$(NAS) ablate "$$TABLE" $(if $(DATA),--data "$$DATA") $(if $(RUN),--run "$$RUN") $(if $(SET),--set "$$SET")
 
 bench: $(VENV)/.installed
-	@$(BIN)/python -m benchmarks $(if $(ONLY),--only "$$ONLY")
+	@$(BIN)/python -m benchmarks $(if $(ONLY),--only "$$ONLY") $(ARGS)
 
 report: require-RUN $(VENV)/.installed
 	@$(NAS) report "$$RUN"

@@ -4,3 +4,7 @@ Both sides of a row run in one process, call by call in turn; results/*.json kee
 setting, and docs/benchmarks.md is written from those files. To add a group, add a module with `run(setting)` and its
 name to `GROUPS` in `__main__`.
 """
+
+import os
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # before torch is imported: its profiler reports every start and stop

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -50,7 +50,6 @@ class Contest:
     claims: list[Claim]
     train: bool = False  # the bars are about forward + backward
     training: bool = True  # measure forward + backward at all
-    seconds: float = field(default=1.0)  # factor on the setting's
 
 
 def run_contest(contest: Contest, setting: Setting) -> dict[str, Any]:
@@ -68,7 +67,7 @@ def run_contest(contest: Contest, setting: Setting) -> dict[str, Any]:
     forwards = {name: _forward(graphs[name], works[name]) for name in works if name not in dropped}
     steps = {name: _step(graphs[name], works[name]) for name in works if name not in compiled and contest.training}
 
-    measure = {"device": setting.device, "least": setting.least, "seconds": setting.seconds * contest.seconds}
+    measure = {"device": setting.device, "least": setting.least, "seconds": setting.seconds}
     times = interleaved(forwards, **measure)  # type: ignore[arg-type]
     step_times = interleaved(steps, **measure | {"least": 3}) if steps else {}  # type: ignore[arg-type]
     peaks = {name: peak_bytes(forwards[name], device=setting.device) for name in forwards if name not in compiled}

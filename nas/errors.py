@@ -82,8 +82,8 @@ def _owner(model: object, location: tuple[int | str, ...]) -> list[str]:
         field = getattr(model, "model_fields", {}).get(part)
         if field is not None:
             model = field.annotation
-        while not hasattr(model, "model_fields"):  # step through list[X], X | None, Annotated[X, ...]
-            inner = [a for a in getattr(model, "__args__", ()) if a not in (type(None), ...)]
+        while not hasattr(model, "model_fields"):  # step through list[X], dict[str, X], X | None
+            inner = [a for a in getattr(model, "__args__", ()) if a not in (type(None), ..., str)]
             if len(inner) != 1:
                 return []
             model = inner[0]

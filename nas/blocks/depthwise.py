@@ -8,6 +8,8 @@ any other.
 Both run as a channels-last convolution over (B, N, C) memory, behind one copy of the values, which come as a slice of
 the qkv projection (convolutions on such a slice are several times slower than the copy). The 1-D form is a 1×9 filter
 over (B, C, 1, N) with each head's filter repeated: a 9×1 filter over (B, C, N, 1) is the same and takes a slow path.
+Under torch.compile the 1-D form is a sum of shifted slices instead: inductor fuses it with the norm before and the sum
+after it, where a convolution would stand alone and, on the CPU, answer in an order that has to be transposed back.
 MACs N·C·k and N·C·k²; weights H·k and C·k².
 """
 
@@ -45,6 +47,8 @@ class Depthwise(Local):
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # what nn.Conv2d does
 
     def forward(self, v_BNHD: Tensor) -> Tensor:
+        if self.dimensions == 1 and torch.compiler.is_dynamo_compiling():
+            return self._shifted(v_BNHD)
         v_BNC = v_BNHD.flatten(2).contiguous()
         half = self.weight.shape[2] // 2
         if self.dimensions == 1:
@@ -56,6 +60,15 @@ class Depthwise(Local):
         y_BChw = F.conv2d(v_BChw, self.weight, padding=half, groups=len(self.weight))
         y_BNC = F.pad(y_BChw.permute(0, 2, 3, 1).flatten(1, 2), (0, 0, self.prefix, 0))
         return y_BNC.unflatten(2, v_BNHD.shape[2:])
+
+    def _shifted(self, v_BNHD: Tensor) -> Tensor:
+        b, n, h, d = v_BNHD.shape
+        edge_BhHD = v_BNHD.new_zeros(b, self.weight.shape[2] // 2, h, d)
+        padded_BNHD = torch.cat((edge_BhHD, v_BNHD, edge_BhHD), 1)
+        y_BNHD = torch.zeros_like(v_BNHD)
+        for tap in range(self.weight.shape[2]):
+            y_BNHD = y_BNHD + padded_BNHD[:, tap : tap + n] * self.weight[:, 0, tap]
+        return y_BNHD
 
     @classmethod
     def check(cls, config: Config, site: Site) -> None:

@@ -28,7 +28,7 @@ def test_the_released_form_is_our_layer() -> None:
 def eager(contest: Contest) -> Contest:
     """Without the compiled contenders, which take a minute each to build."""
     kept = {name: build for name, build in contest.contenders.items() if "compiled" not in name}
-    return Contest(contest.at, kept, contest.claims, contest.train, contest.training, contest.seconds)
+    return Contest(contest.at, kept, contest.claims, contest.train, contest.training)
 
 
 def test_every_claim_becomes_a_row() -> None:

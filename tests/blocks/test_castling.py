@@ -116,6 +116,13 @@ def test_depthwise_1d_runs_over_the_token_order_with_one_filter_a_head() -> None
     torch.testing.assert_close(module(v), expected, atol=1e-12, rtol=1e-12)
 
 
+def test_depthwise_1d_compiled_is_the_same_sum() -> None:
+    _, _, v = qkv()
+    module = Depthwise(Depthwise.Config(), SITE).double()
+    compiled = torch.compile(module, backend="eager")  # traced as for any backend, and run as it is
+    torch.testing.assert_close(compiled(v), module(v), atol=1e-12, rtol=1e-12)
+
+
 def test_depthwise_2d_stays_on_the_grid() -> None:
     _, _, v = qkv()
     module = Depthwise(Depthwise.Config(dimensions=2), SITE).double()
