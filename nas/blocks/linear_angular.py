@@ -14,8 +14,8 @@ Where the release and the mathematics part, both are here; the defaults are the 
 Zero vectors stay zero (the release gives NaN); norms are taken in float32, which keeps float16 and bf16 finite.
 
 What makes it faster than the equations written down: q, k and v are each copied once to heads-first memory, where norms
-and batched products run at full speed (on strided views both do hidden copies); ½v rides on the second product; and
-the output's norm is a scale that writes (B, N, C) memory, so that heads merge without a copy.
+and batched products run at full speed (on strided views both do hidden copies); without gradients the copies are
+overwritten; ½v rides on the second product; and the output's norm is a scale that writes (B, N, C) memory, so that heads merge without a copy.
 """
 
 from __future__ import annotations
@@ -45,15 +45,17 @@ class LinearAngular(Core):
     def forward(self, inputs: Inputs) -> tuple[Tensor, Scores]:
         assert inputs.q_BNHD is not None and inputs.k_BNHD is not None and inputs.v_BNHD is not None
         q_BHND, k_BHND, v_BHND = (t.transpose(1, 2) for t in (inputs.q_BNHD, inputs.k_BNHD, inputs.v_BNHD))
+        copies = (t.clone(memory_format=torch.contiguous_format) for t in (q_BHND, k_BHND, v_BHND))
         mix = self._exact if self.config.kernel == "exact" else self._linear
-        y_BHND = mix(unit(q_BHND.contiguous()), unit(k_BHND.contiguous()), v_BHND.contiguous())
-        return y_BHND.transpose(1, 2), Scores(q_BHND, k_BHND, self.scale)
+        return mix(*copies).transpose(1, 2), Scores(q_BHND, k_BHND, self.scale)
 
     def _linear(self, q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
+        q_BHND, k_BHND = _unit_of_copy(q_BHND), _unit_of_copy(k_BHND)
         kv_BHDD = k_BHND.transpose(-2, -1) @ v_BHND / math.pi
         if self.config.constant == "own":
-            factors = (t.flatten(0, 1) for t in (v_BHND, q_BHND, kv_BHDD))
-            return torch.baddbmm(*factors, beta=0.5).view_as(q_BHND)
+            v_GND, q_GND, kv_GDD = (t.flatten(0, 1) for t in (v_BHND, q_BHND, kv_BHDD))
+            over = None if torch.is_grad_enabled() else v_GND
+            return torch.baddbmm(v_GND, q_GND, kv_GDD, beta=0.5, out=over).view_as(q_BHND)
         y_BHND = q_BHND @ kv_BHDD
         if self.config.constant == "sum":
             y_BHND = y_BHND + 0.5 * v_BHND.sum(-2, keepdim=True)
@@ -65,7 +67,7 @@ class LinearAngular(Core):
         return y_BHND
 
     def _exact(self, q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
-        cosine_BHNN = (q_BHND @ k_BHND.transpose(-2, -1)).clamp(-1 + 1e-6, 1 - 1e-6)
+        cosine_BHNN = (unit(q_BHND) @ unit(k_BHND).transpose(-2, -1)).clamp(-1 + 1e-6, 1 - 1e-6)
         sim_BHNN = 1 - torch.acos(cosine_BHNN) / math.pi
         y_BHND = sim_BHNN @ v_BHND
         return y_BHND / sim_BHNN.sum(-1, keepdim=True) if self.config.normaliser == "row" else y_BHND
@@ -94,3 +96,11 @@ class LinearAngular(Core):
             return Cost(2 * site.tokens**2 * site.width, 0)
         row = site.tokens * site.width if config.normaliser == "row" else 0
         return Cost(2 * site.tokens * site.width * site.head_dim + row, 0)
+
+
+def _unit_of_copy(x: Tensor) -> Tensor:
+    """`unit` of a tensor that nobody else reads: written over it where no gradient needs the values."""
+    if torch.is_grad_enabled():
+        return unit(x)
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
+    return x.div_(norm.clamp_min(1e-6))
