@@ -15,7 +15,7 @@ Zero vectors stay zero (the release gives NaN); norms are taken in float32, whic
 
 What makes it faster than the equations written down: q, k and v are each copied once to heads-first memory, where norms
 and batched products run at full speed (on strided views both do hidden copies); without gradients the copies are
-overwritten; ½v rides on the second product; and the output's norm is a scale that writes (B, N, C) memory, so that heads merge without a copy.
+overwritten; ½v rides on the second product.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ if __name__ == "__main__":
 """
 
 
-def wait_for(ready: object, process: subprocess.Popen[str], timeout: float = 120) -> None:
+def wait_for(ready: object, process: subprocess.Popen[str], timeout: float = 240) -> None:
     end = time.monotonic() + timeout
     while not ready():  # type: ignore[operator]
         assert process.poll() is None, process.communicate()[1]
@@ -76,6 +76,7 @@ def start(folder: Path, wanted: Space) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
 
 
+@pytest.mark.timeout(600)
 def test_a_search_is_killed_and_resumed_and_goes_further(tmp_path: Path, pool: Pool) -> None:
     """From the first trial to the winners, with a kill -9 of the driver in between."""
     timed = {"objectives": {"accuracy": "max", "macs": "min", "throughput": "max"}, "budget": {"throughput": 1.0}}
