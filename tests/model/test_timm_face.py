@@ -185,7 +185,7 @@ def test_layer_wise_learning_rates() -> None:
     def of(name: str) -> dict[str, Any]:
         return groups[id(model.get_parameter(name))]
 
-    names = ["stages.0.embed.proj.weight", "stages.0.layers.0.norm1.weight", "stages.0.layers.3.norm1.weight",
+    names = ["stages.0.embed.proj.weight", "stages.0.layers.0.norm1.weight", "stages.0.layers.2.norm1.weight",
              "stages.1.embed.proj.weight", "stages.1.layers.3.norm1.weight", "head.weight"]  # fmt: skip
     scales = [of(name)["lr_scale"] for name in names]
     assert scales == sorted(scales) and scales[0] < scales[1] < scales[2] < scales[4] <= scales[5] == 1.0
