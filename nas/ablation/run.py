@@ -42,6 +42,9 @@ class Cells:
         self.key, self.ledger = key, ledger
         self.elsewhere = _finished_elsewhere(ledger.directory)
 
+    def unfinished(self) -> list[Job]:
+        return self.ledger.unfinished
+
     def next(self) -> Job | Signal:
         while self.todo:
             arm, seed = self.todo.pop(0)

@@ -15,10 +15,11 @@ class Event:
     refused     data: the outcome (infeasible) as a dict    no worker was asked
     started     data: parameters, macs, params              training begins, or goes on after an interruption
     epoch       data: the row of metrics.csv
+    paused      data: the outcome as a dict                 training may go on later
     ended       data: the outcome as a dict                 complete, pruned or failed
     """
 
-    kind: Literal["message", "refused", "started", "epoch", "ended"]
+    kind: Literal["message", "refused", "started", "epoch", "paused", "ended"]
     trial: str = ""
     data: dict[str, Any] = field(default_factory=dict)
 

@@ -2,6 +2,7 @@
 
 A trial directory is the durable truth about one trial (nas/engine/ledger.py lists its files):
     trial.json    `Job`, written by the driver before anything runs
+    rungs.json    epochs -> `Outcome` (paused) of a training that stops on the way (nas/search/halving.py), if any
     result.json   `Outcome`, written last; a directory without it is a trial that is running, or was when all was lost
 Workers read the job from its directory, so that what is trained is what is written down.
 """
@@ -20,7 +21,7 @@ from nas.files import write_json
 if TYPE_CHECKING:
     from nas.genome import Genome
 
-State = Literal["complete", "pruned", "infeasible", "failed"]
+State = Literal["complete", "paused", "pruned", "infeasible", "failed"]
 
 
 def now() -> str:
@@ -34,6 +35,7 @@ class Job:
 
     macs, params, throughput: what is known before training (None: not asked for, or no such model can be built).
     note: what the client (a search, an ablation) wants to find again when it reads the ledger.
+    until: stop after this epoch, in the state `paused`; None: go to the end. An order of the moment, not written down.
     """
 
     number: int
@@ -46,6 +48,7 @@ class Job:
     note: dict[str, Any] = field(default_factory=dict)
     created: str = field(default_factory=now)
     directory: Path = Path()
+    until: int | None = None
 
     @property
     def id(self) -> str:
@@ -64,13 +67,16 @@ class Job:
 
     def write(self, directory: Path) -> None:
         content = asdict(self)
-        del content["directory"]
+        del content["directory"], content["until"]
         write_json(directory / "trial.json", content)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended. `accuracy` is a fraction on the validation split; `reason` says why it is not complete."""
+    """How a trial ended, or where it paused. `accuracy` is a fraction on the validation split.
+
+    `reason` says why it is not complete. `paused` is never the state of result.json: such a trial has not ended.
+    """
 
     state: State
     accuracy: float | None = None
@@ -94,7 +100,18 @@ class Outcome:
         return cls(**_read(path)) if path.exists() else None
 
     def write(self, directory: Path) -> None:
-        write_json(directory / "result.json", asdict(self))
+        """To result.json; a pause is added to rungs.json."""
+        if self.state != "paused":
+            write_json(directory / "result.json", asdict(self))
+            return
+        pauses = {str(epochs): asdict(pause) for epochs, pause in read_rungs(directory).items()}
+        write_json(directory / "rungs.json", pauses | {str(self.epochs): asdict(self)})
+
+
+def read_rungs(directory: Path) -> dict[int, Outcome]:
+    """Where a trial has paused, by epochs. Raises RunError if rungs.json is damaged."""
+    path = directory / "rungs.json"
+    return {int(epochs): Outcome(**pause) for epochs, pause in _read(path).items()} if path.exists() else {}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@
             trial.json      Job: number, seed, hash, parameters, cost
             genome.yaml     the genome (absent if the parameters make none)
             metrics.csv     a row an epoch            (training)
+            rungs.json      where it paused           (worker, in a search with halving)
             checkpoint.pt   while unfinished          (training)
             weights.safetensors                       (training)
             failure.txt     traceback, if it failed   (worker)
@@ -27,20 +28,22 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
 
-from nas.engine.job import Job, Outcome
+from nas.engine.job import Job, Outcome, read_rungs
 from nas.errors import RunError
 from nas.files import write_atomically, write_text
 
 if TYPE_CHECKING:
+    from nas.engine.storage import Storage
     from nas.genome import Genome
 
 STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE}  # the disk's, not ours
+MINUTE = 60
 COLUMNS = [
     *("trial", "state", "epochs", "accuracy", "macs", "params", "throughput", "seed", "hash"),
     *("seconds", "reason"),
@@ -49,21 +52,23 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Trial:
-    """A job and, once it has ended, its outcome."""
+    """A job, where it paused (by epochs) and, once it has ended, its outcome."""
 
     job: Job
     outcome: Outcome | None = None
+    rungs: dict[int, Outcome] = field(default_factory=dict)
 
 
 class Ledger:
-    """All trials of one run directory.
+    """All trials of one run directory, and of its storage if it has one (nas/engine/storage.py).
 
     >>> ledger = Ledger(Path("results/my_run"))
     >>> ledger.table()[["trial", "state", "accuracy"]]
     """
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, storage: Storage | None = None):
         self.directory = Path(directory).resolve()
+        self.storage = storage
         self.folder = self.directory / "trials"
         self._next_table = 0.0
         self._read()
@@ -72,13 +77,16 @@ class Ledger:
         self._trials: dict[int, Trial] = {}
         for path in self.folder.glob("[0-9]*"):
             job = Job.read(path)
-            self._trials[job.number] = Trial(job, Outcome.read(path))
+            self._trials[job.number] = Trial(job, Outcome.read(path), read_rungs(path))
         self.next_number = max(self._trials, default=-1) + 1
 
     @property
     def trials(self) -> list[Trial]:
         """In the order of their numbers."""
         return [self._trials[number] for number in sorted(self._trials)]
+
+    def trial(self, number: int) -> Trial:
+        return self._trials[number]
 
     @property
     def unfinished(self) -> list[Job]:
@@ -95,6 +103,7 @@ class Ledger:
         draft.chmod(0o755)
         made = replace(made, directory=self.folder / made.id)
         os.replace(draft, made.directory)
+        self._bring(made)
         self._trials[made.number] = Trial(made)
         self.next_number += 1
         return made
@@ -104,7 +113,17 @@ class Ledger:
         written = Outcome.read(job.directory)
         if written is None:
             outcome.write(job.directory)
-        self._trials[job.number] = Trial(job, written or outcome)
+            self._bring(job)
+        self._trials[job.number] = replace(self._trials[job.number], outcome=written or outcome)
+
+    def fetch(self, job: Job) -> None:
+        """What the trial's worker has brought to the storage; without one, it is here."""
+        if self.storage is not None:
+            self.storage.pull(f"trials/{job.id}", job.directory, without="checkpoint.pt")
+
+    def _bring(self, job: Job) -> None:
+        if self.storage is not None:
+            self.storage.push(job.directory, f"trials/{job.id}")
 
     def table(self) -> pd.DataFrame:
         """One row per trial with the columns of trials.csv: `COLUMNS`, then one per parameter."""
@@ -131,6 +150,14 @@ class Ledger:
         end = time.monotonic()
         self._next_table = end + patience * (end - begin)
 
+    def _clear(self) -> None:
+        """Remove what a kill in the middle of a write left behind (in a trial directory, its next worker does so)."""
+        for draft in self.folder.glob(".new-*"):
+            shutil.rmtree(draft)
+        for temporary in self.directory.glob(".*.tmp"):
+            if time.time() - temporary.stat().st_mtime > MINUTE:  # not a report's that is being written
+                temporary.unlink(missing_ok=True)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Be the one driver of this run. Raises RunError if another process is, or if the directory is not writable.
@@ -145,8 +172,9 @@ class Ledger:
             raise RunError(f"the run directory is not writable: {error}", file=self.directory) from None
         with file:
             _lock(file, self.directory)
-            for draft in self.folder.glob(".new-*"):  # what a kill in the middle of `add` left behind
-                shutil.rmtree(draft)
+            self._clear()
+            if self.storage is not None:
+                self.storage.synchronise(self.folder)
             self._read()
             try:
                 yield

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,11 +29,21 @@ class Workers(BaseModel):
 
 @dataclass(frozen=True)
 class Pool:
-    """Workers as the machines at hand allow: `slots` at once, each with `cpu` cores and `gpu` GPUs."""
+    """Workers as the machines at hand allow: `slots` at once, each with `cpu` cores and `gpu` GPUs.
+
+    count: the user's limit, if any. Machines come and go: `slots` is what there was at the start.
+    """
 
     slots: int
     cpu: int
     gpu: float
+    count: int | None = field(default=None, compare=False)
+
+    def slots_now(self) -> int:
+        """As many workers as fit on the machines that are up at this moment."""
+        import ray
+
+        return _slots(self.cpu, self.gpu, self.count, [node["Resources"] for node in ray.nodes() if node["Alive"]])
 
     @property
     def device(self) -> str:
@@ -65,15 +75,20 @@ def _pool(workers: Workers, nodes: list[dict[str, Any]]) -> Pool:
     machines = [node["Resources"] for node in nodes if node["Alive"]]
     any_gpu = any(machine.get("GPU") for machine in machines)
     gpu = (1.0 if any_gpu else 0.0) if workers.gpu is None else workers.gpu
-    slots = 0
-    for machine in machines:
-        fit = int(machine.get("CPU", 0) // workers.cpu)
-        slots += min(fit, int(machine.get("GPU", 0) / gpu + 1e-6)) if gpu else fit
+    slots = _slots(workers.cpu, gpu, workers.count, machines)
     if not slots:
         found = "; ".join(f"{machine.get('CPU', 0):g} CPU, {machine.get('GPU', 0):g} GPU" for machine in machines)
         message = f"no machine holds a worker of {workers.cpu} CPU and {gpu:g} GPU: there is {found}"
         raise RunError(message, path="workers")
-    return Pool(min(slots, workers.count or slots), workers.cpu, gpu)
+    return Pool(slots, workers.cpu, gpu, workers.count)
+
+
+def _slots(cpu: int, gpu: float, count: int | None, machines: list[dict[str, float]]) -> int:
+    slots = 0
+    for machine in machines:
+        fit = int(machine.get("CPU", 0) // cpu)
+        slots += min(fit, int(machine.get("GPU", 0) / gpu + 1e-6)) if gpu else fit
+    return min(slots, count or slots)
 
 
 def _quieten() -> None:

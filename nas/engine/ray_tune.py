@@ -1,11 +1,13 @@
 """Jobs through Ray Tune: a client (`Source`) hands them out one by one and hears what came of each.
 
 Tune starts worker processes where there is room, keeps them for the next job (`reuse_actors`: 30 ms a trial instead of
-seconds), notices when one dies, and starts its trial once more elsewhere. What Tune would also do is left out:
+seconds), notices when one dies, and starts its trial once more elsewhere. A trial that ran out of memory on a GPU that
+it shared is run once more, alone: when the source has nothing to hand out, for want of outcomes or for good, and the
+last worker has ended. So the others do not stop for it before they must. What Tune would also do is left out:
 - Its searchers and schedulers do not decide. A job is handed out by the source, and no scheduler can stop one and have
-  it told as complete; a source that wants to train in steps hands out the same directory again.
-- Its state is not used. Every run starts a new Tuner in `<run>/.ray` (deleted afterwards); trials that have no result
-  yet are handed out first, and their training resumes from the checkpoint in their directory.
+  it told as complete; a source that trains in steps hands out the same directory again, with a later `until`.
+- Its state is not used. Every run starts a new Tuner in `<run>/.ray` (deleted afterwards); what an earlier session left
+  unfinished is handed out first, and its training resumes from the checkpoint in its directory.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
@@ -28,6 +31,7 @@ from nas.engine.job import Job, Outcome
 from nas.engine.ledger import Ledger
 from nas.engine.pool import Pool
 from nas.engine.source import Signal, Source
+from nas.engine.storage import Storage
 from nas.engine.worker import Work
 from nas.errors import RunError
 from nas.files import write_text
@@ -47,8 +51,10 @@ def run(source: Source, ledger: Ledger, *, work: Work, pool: Pool, on_event: OnE
     """
     scratch = ledger.directory / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)
-    driver = _Driver(source, ledger, pool.slots, on_event)
-    trainable = tune.with_parameters(_trainable(), folder=ledger.folder, work=work)
+    driver = _Driver(source, ledger, _Recent(pool.slots_now), on_event)
+    trainable = tune.with_parameters(
+        _trainable(), folder=ledger.folder, storage=ledger.storage, work=work, shared=0 < pool.gpu < 1
+    )
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": pool.cpu, "gpu": pool.gpu}),
         tune_config=tune.TuneConfig(
@@ -56,7 +62,7 @@ def run(source: Source, ledger: Ledger, *, work: Work, pool: Pool, on_event: OnE
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.config["trial"],
-            trial_dirname_creator=lambda trial: trial.config["trial"],
+            trial_dirname_creator=lambda trial: "-".join(map(str, trial.config.values())),
         ),
         run_config=tune.RunConfig(
             name="tune",
@@ -85,15 +91,27 @@ def _trainable() -> Callable[..., None]:
     slower than a trial, Tune would give each next trial to the one worker that is up, and never get to the others.
     """
 
-    def train(config: dict[str, Any], *, folder: Path, work: Work) -> None:
-        from nas.engine.job import Job
-        from nas.engine.worker import StorageError, run_job
+    def train(config: dict[str, Any], *, folder: Path, storage: Storage | None, work: Work, shared: bool) -> None:
+        from dataclasses import replace
 
-        job = Job.read(folder / config["trial"])
+        from nas.engine.job import Job
+        from nas.engine.worker import CrowdedError, StorageError, run_job, workplace
+
+        neighbours = shared and not config["alone"]
         try:
-            outcome = run_job(job, work, report=lambda row: tune.report({"row": row}))
+            with workplace(folder, storage, config["trial"]) as (directory, keep):
+
+                def report(row: dict[str, Any]) -> None:
+                    keep(False)
+                    tune.report({"row": row})
+
+                job = replace(Job.read(directory), until=config["until"])
+                outcome = run_job(job, work, report, neighbours=neighbours)
+                keep(True)
         except StorageError as error:
             tune.report({"storage": str(error)})
+        except CrowdedError as error:
+            tune.report({"crowded": str(error)})
         else:
             tune.report({"outcome": asdict(outcome)})
 
@@ -103,10 +121,13 @@ def _trainable() -> Callable[..., None]:
 class _Driver:
     """The driver's side of all trials: which are out, what the source hears, what stops the run."""
 
-    def __init__(self, source: Source, ledger: Ledger, slots: int, on_event: OnEvent):
+    def __init__(self, source: Source, ledger: Ledger, slots: Callable[[], int], on_event: OnEvent):
         self.source, self.ledger, self.slots, self.on_event = source, ledger, slots, on_event
-        self.resumed = deque(ledger.unfinished)
+        self.resumed = deque(source.unfinished())
         self.live: dict[str, Job] = {}  # by id
+        self.crowded: deque[Job] = deque()  # to be run alone
+        self.alone: str | None = None  # the one among the live that is
+        self.done = False
         self.error: Exception | None = None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
@@ -116,12 +137,25 @@ class _Driver:
     def next(self) -> Job | Signal:
         if self.error is not None:
             return Signal.DONE
-        if len(self.live) >= self.slots:
+        if len(self.live) >= self.slots() or self.alone is not None:
             return Signal.WAIT
-        job = self.resumed.popleft() if self.resumed else self.source.next()
-        if isinstance(job, Job):
-            self.live[job.id] = job
-        return job
+        answer = self._asked()
+        if not isinstance(answer, Job):
+            if self.live:  # one of which may have to be run again
+                return Signal.WAIT
+            if self.crowded:
+                answer = self.crowded.popleft()
+                self.alone = answer.id
+        if isinstance(answer, Job):
+            self.live[answer.id] = answer
+        return answer
+
+    def _asked(self) -> Job | Signal:
+        if self.resumed:
+            return self.resumed.popleft()
+        answer = Signal.DONE if self.done else self.source.next()
+        self.done = answer is Signal.DONE
+        return answer
 
     def started(self, trial: str) -> None:
         job = self.live[trial]
@@ -131,16 +165,22 @@ class _Driver:
         if "row" in result:
             self.on_event(Event("epoch", trial, result["row"]))
         elif "outcome" in result:
+            self.ledger.fetch(self.live[trial])
             self.ended(trial, Outcome(**result["outcome"]))
+        elif "crowded" in result:
+            self.crowded.append(self.live.pop(trial))
+            text = f"trial {trial} is run again later, alone on its GPU: {result['crowded']}"
+            self.on_event(Event("message", trial, {"text": text}))
         elif "storage" in result:
             self.live.pop(trial)
-            raise RunError(f"the run directory cannot be written: {result['storage']}", file=self.ledger.directory)
+            raise RunError(result["storage"], file=self.ledger.directory)
 
     def died(self, trial: str, details: str) -> None:
         """The worker process died, and died again when the trial was retried."""
         job = self.live.get(trial)
         if job is None:  # it had reported its outcome before
             return
+        self.ledger.fetch(job)
         outcome = Outcome.read(job.directory)
         if outcome is None:
             times = f"{RETRIES + 1} times (killed, out of memory, or crashed)"
@@ -151,10 +191,12 @@ class _Driver:
 
     def ended(self, trial: str, outcome: Outcome) -> None:
         job = self.live.pop(trial)
-        self.ledger.finish(job, outcome)
+        self.alone = None
+        if outcome.state != "paused":
+            self.ledger.finish(job, outcome)
         self.source.tell(job, outcome)
         self.ledger.write_table(patience=20)
-        self.on_event(Event("ended", trial, asdict(outcome)))
+        self.on_event(Event("paused" if outcome.state == "paused" else "ended", trial, asdict(outcome)))
 
     def guarded(self, call: Any, *arguments: Any) -> Any:
         """Tune logs and swallows what its hooks raise: keep it, hand out no more jobs, and let `run` raise it."""
@@ -175,7 +217,7 @@ class _Jobs(Searcher):
     def suggest(self, trial_id: str) -> Any:
         job = self._driver.guarded(self._driver.next)
         if isinstance(job, Job):
-            return {"trial": job.id}
+            return {"trial": job.id, "until": job.until, "alone": job.id == self._driver.alone}
         return Searcher.FINISHED if job is Signal.DONE else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -198,6 +240,19 @@ class _Watch(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
         self._driver.guarded(self._driver.died, trial.config["trial"], str(trial.get_error() or "no message"))
+
+
+class _Recent:
+    """A number that is asked for often and changes seldom, such as the workers that fit on the machines now up."""
+
+    def __init__(self, ask: Callable[[], int], seconds: float = 2.0):
+        self._ask, self._seconds = ask, seconds
+        self._until, self._known = 0.0, 0
+
+    def __call__(self) -> int:
+        if time.monotonic() >= self._until:
+            self._known, self._until = self._ask(), time.monotonic() + self._seconds
+        return self._known
 
 
 def _last(details: str) -> str:

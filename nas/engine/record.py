@@ -13,7 +13,7 @@ import sys
 from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nas
 from nas.engine.job import now
@@ -57,12 +57,25 @@ def check_same(record: dict[str, Any], kind: str, spec: dict[str, Any], *, free:
     """
     if record.get("kind") != kind:
         raise RunError(f"there is another kind of run in it ({record.get('kind')}); choose another RUN", file=directory)
-    old, new = _flat(record["spec"], free), _flat(spec, free)
-    for key in old | new:
-        if old.get(key) != new.get(key):
-            change = f"the run was begun with {old.get(key)!r}, now it is {new.get(key)!r}"
-            message = f"{change}; choose another RUN, or set it back"
-            raise RunError(message, file=directory / "run.yaml", path=f"spec.{key}")
+    change = difference(record["spec"], spec, free)
+    if change is not None:
+        what = f"the run was begun with {change.old!r}, now it is {change.new!r}"
+        message = f"{what}; choose another RUN, or set it back"
+        raise RunError(message, file=directory / "run.yaml", path=f"spec.{change.path}")
+
+
+class Difference(NamedTuple):
+    """A key that two specs do not have alike, by its dotted path."""
+
+    path: str
+    old: Any
+    new: Any
+
+
+def difference(old: dict[str, Any], new: dict[str, Any], free: Collection[str] = ()) -> Difference | None:
+    """The first key that differs, other than the top-level ones in `free`."""
+    then, now = _flat(old, free), _flat(new, free)
+    return next((Difference(k, then.get(k), now.get(k)) for k in then | now if then.get(k) != now.get(k)), None)
 
 
 def versions() -> dict[str, str]:

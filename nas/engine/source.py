@@ -18,9 +18,12 @@ class Signal(Enum):
 class Source(Protocol):
     """Hands out jobs (trial directories made by `Ledger.add`) and hears what came of each.
 
-    Both methods are called in the driver, one at a time. Jobs that the ledger already has and that have not ended are
-    run first, without `next` being asked for them; `tell` hears of them all the same.
+    All methods are called in the driver, one at a time. `unfinished`, asked once at the start, lists the jobs that an
+    earlier session handed out and of which nothing came; they are run first, and `tell` hears of them all the same.
+    A job with `until` may come back `paused`, and be handed out again.
     """
+
+    def unfinished(self) -> list[Job]: ...
 
     def next(self) -> Job | Signal: ...
 

@@ -1,6 +1,8 @@
 """The `Work` of searches and ablations: train a job's genome, on data that the worker process keeps.
 
-Data is loaded once a process and not once a trial; a process serves many trials of one run.
+Data is loaded once a process and not once a trial; a process serves many trials of one run. What is loaded is mapped
+from decoded files (nas/data/cache.py), which a client's own `load` has made before the first worker starts: a machine
+decodes once, and holds one copy.
 """
 
 from __future__ import annotations
@@ -42,8 +44,10 @@ class TrainJob:
             device=self.device,
             threads=self.threads,
             report=report,
+            until=job.until,
         )
-        return {"accuracy": result.accuracy, "epochs": result.epochs, "seconds": result.seconds}
+        state = "complete" if result.epochs == training.epochs else "paused"
+        return {"state": state, "accuracy": result.accuracy, "epochs": result.epochs, "seconds": result.seconds}
 
 
 @lru_cache(maxsize=2)

@@ -75,6 +75,8 @@ class Progress:
             self.running.setdefault(event.trial, (0, None))
         elif event.kind == "epoch":
             self.running[event.trial] = (int(event.data["epoch"]), event.data["accuracy"])
+        elif event.kind == "paused":
+            self.running.pop(event.trial, None)
         else:
             self._ended(event.trial, event.data)
 

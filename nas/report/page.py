@@ -45,23 +45,22 @@ class Drawing:
 
 def drawings(run: Run) -> list[Drawing]:
     """The figures of a run; throughput only where it was estimated or measured."""
-    from nas.search.front import hypervolume_curve
-
     made: list[Drawing] = []
     budget = run.facts["spec"].get("budget") or {}
     if len(run.front):
-        figure = plots.accuracy_against("macs", run.trials, run.front, limit=budget.get("macs"))
+        figure = plots.accuracy_against("macs", run.trials, run.front, limit=budget.get("macs"), base=run.base)
         caption = "Accuracy against MACs. Numbers are trials; the line is the best accuracy that each cost can buy."
         made.append(Drawing("accuracy_macs", figure, caption))
     if run.front["throughput"].notna().any():
         limit = budget.get("throughput")
-        figure = plots.accuracy_against("throughput", run.trials, run.front, better="more", limit=limit)
+        figure = plots.accuracy_against(
+            "throughput", run.trials, run.front, better="more", limit=limit, base=run.base
+        )
         caption = "Accuracy against throughput as predicted before training; faster is to the right."
         made.append(Drawing("accuracy_throughput", figure, caption))
-    volumes = hypervolume_curve(run.trials, list(run.objectives)).tolist()
-    if len(volumes) > 1:
-        caption = "Hypervolume of the front after each complete trial, as a share of what the run has reached by now."
-        made.append(Drawing("hypervolume", plots.hypervolume_over_trials(volumes), caption))
+    if len(run.anytime) > 1:
+        caption = "Hypervolume of the front after each trial, as a share of what all trials have reached by now."
+        made.append(Drawing("hypervolume", plots.anytime_curves(run.anytime), caption))
     if run.curves:
         named = plots.spread([int(trial) for trial in run.front.sort_values("macs")["trial"]])
         caption = "Learning curves; trials of the front (seven at most, cheap to costly) in colour, the others in grey."

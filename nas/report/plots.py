@@ -27,25 +27,32 @@ LINES = ("-", "--", "-.", ":", "-", "--", "-.")
 
 
 def accuracy_against(
-    column: str, trials: pd.DataFrame, front: pd.DataFrame, *, better: str = "less", limit: float | None = None
+    column: str,
+    trials: pd.DataFrame,
+    front: pd.DataFrame,
+    *,
+    better: str = "less",
+    limit: float | None = None,
+    base: str | None = None,
 ) -> Figure:
     """Validation accuracy of every complete trial over `column`, with the non-dominated ones in colour.
 
     `better` says which end of the axis is wanted: the staircase joins the best accuracy that each cost can buy (of
-    these two columns alone: with more objectives a trial of the front may lie below it). `limit` draws the budget.
+    these two columns alone: with more objectives a trial of the front may lie below it). `limit` draws the budget, `base` is the hash of the base
+    genome, whose trial gets a ring.
     """
     figure, axes = _figure()
     complete = trials[trials["state"] == "complete"].dropna(subset=[column, "accuracy"])
     others = complete[~complete["trial"].isin(front["trial"])]
-    base = complete[complete["trial"] == 0]
+    of_base = complete[complete["hash"] == base] if base else complete[:0]
     steps = _staircase(front, column, better)
     if not others.empty:
         axes.plot(others[column], 100 * others["accuracy"], "o", color=GREY, alpha=0.8, label="trial")
     axes.plot(steps[column], 100 * steps["accuracy"], "-", color=BLUE, linewidth=1.5, zorder=2)
     axes.plot(front[column], 100 * front["accuracy"], "D", color=BLUE, markersize=7, zorder=3, label="Pareto front")
-    if not base.empty:
+    if not of_base.empty:
         axes.plot(
-            base[column], 100 * base["accuracy"], "o", mfc="none", mec=VERMILLION, mew=2, markersize=13, zorder=4,
+            of_base[column], 100 * of_base["accuracy"], "o", mfc="none", mec=VERMILLION, mew=2, markersize=13, zorder=4,
             label="base genome",
         )  # fmt: skip
     if limit is not None:
@@ -60,15 +67,30 @@ def accuracy_against(
     return figure
 
 
-def hypervolume_over_trials(volumes: Sequence[float]) -> Figure:
-    """The part of objective space that the front dominates after each complete trial; 1 is where it stands now."""
-    figure, axes = _figure()
-    axes.step(range(1, len(volumes) + 1), volumes, where="post", color=BLUE, linewidth=2)
-    axes.plot(len(volumes), volumes[-1], "D", color=BLUE)
-    axes.set_ylim(0, 1.05)
-    axes.set_xlabel("complete trials")
-    axes.set_ylabel("hypervolume, relative to now")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+def anytime_curves(record: pd.DataFrame) -> Figure:
+    """Hypervolume against trials and against compute, of a search and of its random baseline if there is one.
+
+    record: as of nas.search.anytime.
+    """
+    figure = Figure(figsize=(9.6, 4.0), dpi=110, layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    hours = record["worker_seconds"].max() >= 7200
+    scale, unit = (3600.0, "hours") if hours else (60.0, "minutes")
+    looks = {"search": (BLUE, "-"), "baseline": (VERMILLION, "--")}
+    for name, rows in record.groupby("run", sort=False):
+        colour, line = looks[str(name)]
+        label = "search" if name == "search" else "random baseline"
+        for axes, spent in ((left, rows["trials"]), (right, rows["worker_seconds"] / scale)):
+            axes.step(spent, rows["hypervolume"], where="post", color=colour, linestyle=line, linewidth=2, label=label)
+            axes.plot(spent.iloc[-1], rows["hypervolume"].iloc[-1], "D", color=colour)
+    for axes, label in ((left, "trials that a worker has ended"), (right, f"worker-{unit}")):
+        _tidy(axes)
+        axes.set_ylim(0, 1.05)
+        axes.set_xlabel(label)
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    left.set_ylabel("hypervolume, share of all")
+    if record["run"].nunique() > 1:
+        left.legend(loc="lower right", framealpha=0.9, edgecolor="none")
     return figure
 
 
@@ -114,10 +136,14 @@ def spread(numbers: Sequence[int], count: int = len(CURVES)) -> list[int]:
 def _figure() -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6.4, 4.2), dpi=110, layout="constrained")
     axes = figure.subplots()
+    _tidy(axes)
+    return figure, axes
+
+
+def _tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
-    return figure, axes
 
 
 def _tick(value: float) -> str:

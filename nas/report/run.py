@@ -42,6 +42,23 @@ class Run:
         return {trial: curve for trial, curve in curves.items() if len(curve)}
 
     @cached_property
+    def anytime(self) -> pd.DataFrame:
+        """The record of nas.search.anytime, of the trial directories or, where only tables were kept, as written."""
+        from nas.search.anytime import anytime
+
+        written = self.directory / "hypervolume.csv"
+        if written.exists() and not (self.directory / "trials").is_dir():
+            return pd.read_csv(written)
+        return anytime(self.directory, list(self.objectives))
+
+    @cached_property
+    def base(self) -> str:
+        """The hash of the base genome."""
+        from nas.genome import load_genome
+
+        return load_genome(self.facts["spec"]["base"]).hash
+
+    @cached_property
     def failures(self) -> list[tuple[int, str, str]]:
         """Trial, reason and traceback of each failed trial."""
         failed = self.trials[self.trials["state"] == "failed"]

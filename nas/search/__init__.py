@@ -3,16 +3,17 @@
 Optuna is imported by the samplers that need it, not before; Ray by the engine when a search runs.
 """
 
-from nas.search.front import front_of, hypervolume, hypervolume_curve, non_dominated
+from nas.search.anytime import anytime
+from nas.search.front import front_of, hypervolume, non_dominated
 from nas.search.run import SearchResult, search
 from nas.search.space import Space, list_spaces, load_space
 
 __all__ = [
     "SearchResult",
     "Space",
+    "anytime",
     "front_of",
     "hypervolume",
-    "hypervolume_curve",
     "list_spaces",
     "load_space",
     "non_dominated",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from nas.search.space import DIRECTIONS
+DIRECTIONS = {"accuracy": "max", "macs": "min", "params": "min", "throughput": "max"}
 
 
 def costs(table: pd.DataFrame, objectives: list[str]) -> np.ndarray:
@@ -21,28 +21,53 @@ def costs(table: pd.DataFrame, objectives: list[str]) -> np.ndarray:
     return table[objectives].to_numpy(dtype=float) * signs
 
 
+def costs_of(trial: object, objectives: list[str]) -> np.ndarray:
+    """(objectives,) the same for one outcome."""
+    return np.array([(-1.0 if DIRECTIONS[name] == "max" else 1.0) * getattr(trial, name) for name in objectives])
+
+
 def non_dominated(points_NM: np.ndarray) -> np.ndarray:
     """(N,) bool: which points no other point dominates. Equal points are both kept.
 
     >>> non_dominated(np.array([[1, 2], [2, 1], [2, 2]])).tolist()
     [True, True, False]
     """
-    keep_N = np.ones(len(points_NM), dtype=bool)
-    for index, point_M in enumerate(points_NM):
-        rivals_NM = points_NM[keep_N]
-        no_worse, better = (rivals_NM <= point_M).all(1), (rivals_NM < point_M).any(1)
-        keep_N[index] = not (no_worse & better).any()
+    keep_N = np.zeros(len(points_NM), dtype=bool)
+    front_FM = np.empty_like(points_NM)  # grows from the top
+    size = 0
+    for index in np.lexsort(points_NM.T[::-1]):  # whoever dominates a point comes before it
+        point_M, rivals_FM = points_NM[index], front_FM[:size]
+        if not ((rivals_FM <= point_M).all(1) & (rivals_FM < point_M).any(1)).any():
+            keep_N[index] = True
+            front_FM[size] = point_M
+            size += 1
     return keep_N
 
 
 def front_of(table: pd.DataFrame, objectives: list[str]) -> pd.DataFrame:
     """The rows of trials.csv on the front, best in the first objective first.
 
+    A genome that was trained with several seeds stands as its first trial, with the mean of their accuracies in place
+    of its own, and two more columns: accuracy_std and repeats.
+
     >>> front_of(ledger.table(), ["accuracy", "macs"])
     """
-    complete = table[table["state"] == "complete"]
+    complete = _by_genome(table[table["state"] == "complete"])
     front = complete[non_dominated(costs(complete, objectives))]
     return front.iloc[np.lexsort(costs(front, objectives).T[::-1])].reset_index(drop=True)
+
+
+def _by_genome(complete: pd.DataFrame) -> pd.DataFrame:
+    if "hash" not in complete or not complete["hash"].duplicated().any():
+        return complete
+    accuracies = complete.groupby("hash")["accuracy"].agg(["mean", "std", "count"])
+    first = complete.drop_duplicates("hash")
+    of_each = accuracies.loc[first["hash"]]
+    return first.assign(
+        accuracy=of_each["mean"].to_numpy(),
+        accuracy_std=of_each["std"].to_numpy(),
+        repeats=of_each["count"].to_numpy(),
+    )
 
 
 def reference_of(points_NM: np.ndarray) -> np.ndarray:
@@ -75,22 +100,3 @@ def _volume(points_NM: np.ndarray, reference_M: np.ndarray) -> float:
             slice_NM = points_NM[order[:count], :-1]
             volume += thickness * _volume(slice_NM[non_dominated(slice_NM)], reference_M[:-1])
     return float(volume)
-
-
-def hypervolume_curve(table: pd.DataFrame, objectives: list[str]) -> pd.Series:
-    """Hypervolume after each complete trial, as a share of what all trials together reach; index: rows of `table`.
-
-    The reference is taken from all complete trials, so that curves of one run are comparable within it.
-    """
-    complete = table[table["state"] == "complete"]
-    points_NM = costs(complete, objectives)
-    if not len(points_NM):
-        return pd.Series(dtype=float)
-    reference_M = reference_of(points_NM)
-    volumes: list[float] = []
-    front_FM = points_NM[:0]
-    for point_M in points_NM:
-        front_FM = np.vstack([front_FM, point_M])
-        front_FM = front_FM[non_dominated(front_FM)]
-        volumes.append(_volume(front_FM, reference_M))
-    return pd.Series(volumes, index=complete.index) / volumes[-1]

@@ -1,6 +1,7 @@
 """A search from its space to its front: what `nas search` calls.
 
-    results/<run>/   run.yaml, trials/<id>/, trials.csv, front.csv, winners/, latency.json (if throughput matters)
+    results/<run>/   run.yaml, trials/<id>/, trials.csv, front.csv, winners/, hypervolume.csv,
+                     latency.json (if throughput matters), baseline/trials/ (with `baseline: random`)
 
 Called again with the same directory it resumes: trials that ended are kept, those that were running go on from their
 checkpoints, the sampler continues its sequence; with a larger `trials` the search goes further. Everything that a user
@@ -24,17 +25,22 @@ from nas.engine.events import ignore
 from nas.engine.record import check_same, read_record, write_record
 from nas.engine.training import TrainJob
 from nas.errors import SpecError
+from nas.files import write_atomically
 from nas.genome import Genome
+from nas.search.anytime import BASELINE, anytime
 from nas.search.budget import Estimate, check_feasible
 from nas.search.candidates import Candidates
 from nas.search.domain import Domain
+from nas.search.halving import Ladder
+from nas.search.keeping import Keeper
 from nas.search.latency import LatencyTable
 from nas.search.sampler import make_sampler
 from nas.search.space import SamplerSpec, Space
+from nas.search.warm_start import earlier_runs, take_over
 from nas.search.winners import Exam, write_front
 from nas.seeds import derive
 
-FREE = {"trials", "workers", "notes", "name"}  # what may differ when a run is continued
+FREE = {"trials", "workers", "notes", "name", "baseline"}  # what may differ when a run is continued
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ def search(space: Space, directory: Path, *, on_event: OnEvent = ignore) -> Sear
         given = {key: value for key, value in spec["sampler"].items() if value is not None}
         spec["sampler"] = record["spec"].get("sampler", {}) | given
         check_same(record, "search", spec, free=FREE, directory=directory)
+    earlier = earlier_runs(space.warm_start, spec) if record is None else []
     latency = _latency(space, domain, directory, on_event)
     estimate = _estimator(latency)
     check_feasible(domain, space.budget, estimate, seed=derive(space.seed, "probe"))
@@ -73,33 +80,82 @@ def search(space: Space, directory: Path, *, on_event: OnEvent = ignore) -> Sear
             latency.write(directory / "latency.json")
         try:
             with session(space.workers) as pool:
-                from nas.engine import run  # brings in Ray Tune
-
                 sampler_spec = _settled(SamplerSpec(**spec["sampler"]), space.trials, pool)
                 spec["sampler"] = sampler_spec.model_dump(mode="json")
+                if earlier and not ledger.trials:
+                    text = take_over(earlier, ledger, domain, space.budget, estimate)
+                    on_event(Event("message", data={"text": text}))
                 if record is None:
                     write_record(directory, kind="search", seed=space.seed, spec=spec)
-                candidates = Candidates(
-                    domain,
-                    space.budget,
-                    estimate,
-                    make_sampler(sampler_spec, domain, objectives, seed=space.seed),
-                    ledger,
-                    trials=space.trials,
-                    seed=space.seed,
-                    lag=sampler_spec.lag or 0,
-                    on_event=on_event,
-                )
                 work = TrainJob(spec["data"], space.training, space.seed, device=pool.device, threads=pool.cpu)
-                run(candidates, ledger, work=work, pool=pool, on_event=on_event)
+                party = _Party(space, domain, estimate, work, pool, on_event)
+                message = party.run(ledger, sampler_spec)
+                if space.baseline:
+                    on_event(Event("message", data={"text": f"the baseline: {space.trials} trials drawn at random"}))
+                    beside = Ledger(directory / BASELINE)
+                    with beside.locked():
+                        party.run(beside, sampler_spec.model_copy(update={"name": space.baseline}))
         except KeyboardInterrupt:
             if ledger.trials:
                 write_front(directory, ledger.table(), objectives, least=least, exam=None)
             raise
+        reached = anytime(directory, objectives)
+        write_atomically(directory / "hypervolume.csv", lambda path: reached.to_csv(path, index=False))
         on_event(Event("message", data={"text": "measuring the winners, with nothing else running"}))
         exam = Exam(directory, images.test, _device(space))
         front = write_front(directory, ledger.table(), objectives, least=least, exam=exam)
-    return SearchResult(directory, ledger.table(), front, candidates.message or _failure(ledger))
+    return SearchResult(directory, ledger.table(), front, message or _failure(ledger))
+
+
+@dataclass(frozen=True)
+class _Party:
+    """What a search and its baseline have in common."""
+
+    space: Space
+    domain: Domain
+    estimate: Callable[[Genome], Estimate]
+    work: TrainJob
+    pool: Pool
+    on_event: OnEvent
+
+    def run(self, ledger: Ledger, sampler: SamplerSpec) -> str | None:
+        """Search in a ledger's directory, to the end; why it ended early, if it did."""
+        from nas.engine import run  # brings in Ray Tune
+
+        space, objectives = self.space, list(self.space.objectives)
+        candidates = Candidates(
+            self.domain,
+            space.budget,
+            self.estimate,
+            make_sampler(sampler, self.domain, objectives, seed=space.seed),
+            ledger,
+            objectives=objectives,
+            trials=space.trials,
+            seed=space.seed,
+            lag=sampler.lag or 0,
+            on_event=self.on_event,
+            repeat=space.repeat,
+            ladder=ladder_of(space),
+        )
+        listener = self.on_event
+        if space.keep == "front":
+            listener = _both(Keeper(ledger, objectives, repeat=space.repeat), listener)
+        run(candidates, ledger, work=self.work, pool=self.pool, on_event=listener)
+        return candidates.message
+
+
+def ladder_of(space: Space) -> Ladder | None:
+    """The rungs of a space with `halving:`."""
+    halving = space.halving
+    return Ladder(halving.rungs(space.training.epochs), halving.factor) if halving else None
+
+
+def _both(first: OnEvent, second: OnEvent) -> OnEvent:
+    def on_event(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return on_event
 
 
 def resolve(space: Space) -> tuple[Domain, dict[str, Any], ImageSet]:

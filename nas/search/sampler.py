@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from nas.engine import Outcome
 from nas.search.domain import Assignment, Domain
+from nas.search.front import DIRECTIONS
 from nas.search.parameter import Parameter, Value, label
-from nas.search.space import DIRECTIONS, SamplerSpec
+from nas.search.space import SamplerSpec
 from nas.seeds import derive
 
 if TYPE_CHECKING:

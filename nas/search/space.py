@@ -27,10 +27,11 @@ from nas.files import parse_yaml, read_yaml
 from nas.genome import Genome, load_genome
 from nas.search.budget import Budget
 from nas.search.domain import Domain
+from nas.search.front import DIRECTIONS
+from nas.search.halving import Halving
 from nas.search.parameter import Parameter, ParameterSpec, expand
 from nas.train import Training
 
-DIRECTIONS = {"accuracy": "max", "macs": "min", "params": "min", "throughput": "max"}
 FOLDERS = (Path("search_spaces"), Path(__file__).parents[2] / "search_spaces")
 
 
@@ -65,7 +66,14 @@ class Space(BaseModel):
     image_size: int | None = Field(None, ge=1, description="side to which images are brought; null: as the data has it")
     training: Training = Training()
     sampler: SamplerSpec = SamplerSpec()
-    trials: int = Field(32, ge=1, description="trials that are trained; refused ones do not count")
+    trials: int = Field(32, ge=1, description="genomes that are trained; refused ones do not count")
+    repeat: int = Field(1, ge=1, description="trainings of each genome, with different seeds; the mean is what counts")
+    halving: Halving | None = Field(None, description="train most trials only a little; null: each to its end")
+    baseline: Literal["random"] | None = Field(
+        None, description="as many trials again, drawn at random, to compare with"
+    )
+    warm_start: tuple[str, ...] = Field((), description="earlier runs, by name or path, whose trials are taken over")
+    keep: Literal["front", "all"] = Field("front", description="weights that stay: of trials near the front, or of all")
     seed: int = Field(0, ge=0)
     workers: Workers = Workers()
     _file: Path | None = PrivateAttr(None)
@@ -101,6 +109,15 @@ class Space(BaseModel):
                     error.message, path=".".join(p for p in ("parameters", path, error.path) if p)
                 ) from None
         return made
+
+    @model_validator(mode="after")
+    def _once(self) -> Space:
+        if self.halving and self.repeat > 1:
+            raise SpaceError("halving trains every genome once; leave one of halving and repeat out", path="repeat")
+        if self.halving and self.halving.first >= self.training.epochs:
+            message = f"the first rung, {self.halving.first} epochs, is the whole training of {self.training.epochs}"
+            raise SpaceError(message, path="halving.first")
+        return self
 
     @property
     def timed(self) -> bool:

@@ -57,18 +57,25 @@ def write_front(
 ) -> pd.DataFrame:
     """Write front.csv and winners/ from the table of trials, and return the front.
 
-    The columns are the table's, then winner (its name), throughput_measured, accuracy_test. least: the throughput
-    budget. exam: None leaves what must be measured empty (the front of a run that was interrupted).
+    The columns are the table's, then winner (its name), throughput_measured, accuracy_test; with repeats, accuracy is
+    the mean of a genome's trainings, and accuracy_weights that of the one whose weights the winner has. least: the
+    throughput budget. exam: None leaves what must be measured empty (the front of a run that was interrupted).
     """
+    kept = [(directory / "trials" / trial / "weights.safetensors").exists() for trial in table["trial"]]
+    table = table[table["hash"].isin(table.loc[kept, "hash"])]  # nas/search/keeping.py
     missed: set[str] = set()
     measured: dict[str, float] = {}
     while True:
-        front = front_of(table[~table["trial"].isin(missed)], objectives)
+        front = front_of(table[~table["hash"].isin(missed)], objectives)
         new = [trial for trial in front["trial"] if trial not in measured]
         if exam is None or not new:
             break
         measured |= {trial: exam.throughput(trial) for trial in new}
-        missed = {trial for trial, speed in measured.items() if least is not None and speed < least}
+        slow = [trial for trial, speed in measured.items() if least is not None and speed < least]
+        missed = set(table.loc[table["trial"].isin(slow), "hash"])
+    if "repeats" in front:
+        own = table.set_index("trial")["accuracy"]
+        front["accuracy_weights"] = own[front["trial"]].to_numpy()
     front["winner"] = [f"w{rank}-{trial}" for rank, trial in enumerate(front["trial"], start=1)]
     front["throughput_measured"] = [measured.get(trial) for trial in front["trial"]]
     front["accuracy_test"] = [exam.test_accuracy(trial) if exam else None for trial in front["trial"]]
@@ -85,7 +92,7 @@ def _copy(directory: Path, front: pd.DataFrame) -> None:
         source, target = directory / "trials" / row["trial"], folder / row["winner"]
         weights = source / "weights.safetensors"
         write_atomically(target.with_suffix(".safetensors"), partial(shutil.copyfile, weights))
-        found = f"accuracy {row['accuracy']} on validation, {row['macs']} MACs"
+        found = f"accuracy {row.get('accuracy_weights', row['accuracy'])} on validation, {row['macs']} MACs"
         head = f"# Trial {row['trial']} of run {directory.name}: {found}.\n"
         write_text(target.with_suffix(".yaml"), head + (source / "genome.yaml").read_text())
     for path in folder.iterdir():

@@ -77,12 +77,14 @@ def train(
     device: str | torch.device = "cpu",
     threads: int | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
+    until: int | None = None,
 ) -> Result:
     """Train `genome` on `data` and leave metrics.csv and weights.safetensors in `directory`.
 
     Called again with the same directory, it continues after the last epoch that was checkpointed, or returns at once if
     all is done. `report` gets each epoch's row when the checkpoint is on disk; what it raises ends the training there.
-    `threads` sets torch's number of threads for the process; the seed sets torch's global generator.
+    `until` ends this call after that epoch, on the way of the whole training's schedules; weights.safetensors comes
+    with the last epoch. `threads` sets torch's number of threads for the process; the seed its global generator.
 
     Raises DataError if the images do not fit the genome, RunError if the directory belongs to another training, and
     TrainingDiverged.
@@ -136,7 +138,7 @@ def train(
         evaluated.module.load_state_dict(checkpoint["evaluated"])
         optimizer.load_state_dict(checkpoint["optimizer"])
 
-    for epoch in range(len(rows), training.epochs):
+    for epoch in range(len(rows), min(training.epochs, until or training.epochs)):
         # --------------------------------------------------------------------------------------------------------------
         # One epoch of training
         # --------------------------------------------------------------------------------------------------------------
@@ -201,7 +203,8 @@ def train(
         if report is not None:
             report(row)
 
-    files.finish(evaluated.module.state_dict())
+    if len(rows) == training.epochs:
+        files.finish(evaluated.module.state_dict())
     return Result.of(rows)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from nas.engine import Event, Job, Ledger, Outcome, Pool, Signal, run
 from nas.errors import RunError
-from nas.genome import load_genome
+from nas.genome import Genome, load_genome
 from tests.engine import works
 
 GENOME = load_genome("lavit_digits")
@@ -24,15 +24,18 @@ GENOME = load_genome("lavit_digits")
 class Listed:
     """Hands out one job per entry of `parameters`, and keeps what it is told."""
 
-    def __init__(self, ledger: Ledger, parameters: list[dict[str, Any]]):
+    def __init__(self, ledger: Ledger, parameters: list[dict[str, Any]], genome: Genome = GENOME):
         self.unpicklable = (i for i in range(3))  # as clients may be
-        self.ledger, self.left = ledger, list(parameters)
+        self.ledger, self.left, self.genome = ledger, list(parameters), genome
         self.told: dict[int, Outcome] = {}
+
+    def unfinished(self) -> list[Job]:
+        return self.ledger.unfinished
 
     def next(self) -> Job | Signal:
         if not self.left:
             return Signal.DONE
-        return self.ledger.add(GENOME, seed=0, hash=GENOME.hash, parameters=self.left.pop(0))
+        return self.ledger.add(self.genome, seed=0, hash=self.genome.hash, parameters=self.left.pop(0))
 
     def tell(self, job: Job, outcome: Outcome) -> None:
         assert Outcome.read(job.directory) == outcome

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 from nas.engine import Job
 from nas.engine.worker import Report
+from nas.files import write_text
 
 # torch is imported where it is needed, so that workers start in a second
 
@@ -41,7 +41,7 @@ def behave(job: Job, report: Report) -> dict[str, Any]:
         from nas.train import TrainingDiverged
 
         raise TrainingDiverged(2, 17)
-    if behaviour == "exhaust":
+    if behaviour == "exhaust" or (behaviour == "exhaust once" and _first_time(job)):
         import torch
 
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
@@ -49,13 +49,55 @@ def behave(job: Job, report: Report) -> dict[str, Any]:
         raise OSError(errno.ENOSPC, "No space left on device")
     if behaviour == "die":
         os._exit(9)
-    if behaviour == "die once":
-        mark = Path(job.directory / "died")
-        if not mark.exists():
-            mark.touch()
-            os._exit(9)
+    if behaviour == "die once" and _first_time(job):
+        os._exit(9)
     if behaviour == "threads":
         import torch
 
         return result(job, epochs=torch.get_num_threads(), seconds=float(os.environ["OMP_NUM_THREADS"]))
     return succeed(job, report)
+
+
+def _first_time(job: Job) -> bool:
+    mark = job.directory / "mark"
+    first = not mark.exists()
+    mark.touch()
+    return first
+
+
+EPOCHS = 3
+
+
+def step(job: Job, report: Report, pause: float = 0.02) -> dict[str, Any]:
+    """Trains nothing, in `EPOCHS` epochs, with a checkpoint after each; keeps a log of what is done, by whom, where.
+
+    The last checkpoint stays, as the weights of a training do: what is done once is not done again.
+    """
+    checkpoint = job.directory / "checkpoint.pt"
+    done = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    accuracy = int(job.hash, 16) % 1000 / 1000
+    for epoch in range(done + 1, EPOCHS + 1):
+        with (job.directory / "log").open("a") as file:
+            file.write(f"{os.getpid()} {os.environ.get('NODE', '-')} {epoch}\n")
+        time.sleep(pause)
+        write_text(checkpoint, str(epoch))
+        report({"epoch": epoch, "accuracy": accuracy})
+    return result(job, accuracy=accuracy, epochs=EPOCHS)
+
+
+def crowd(job: Job, report: Report) -> dict[str, Any]:
+    """`step`, slowly, and not before two nodes are at work; the fourth trial needs a second try."""
+    run = job.directory.parents[1]
+    (run / f"seen-{os.environ['NODE']}").touch()
+    while len(list(run.glob("seen-*"))) < 2:
+        time.sleep(0.05)
+    if job.number == 3 and _first_time(job):
+        raise RuntimeError("CUDA error: out of memory")
+    return step(job, report, pause=0.3)
+
+
+def afar(job: Job, report: Report) -> dict[str, Any]:
+    """`step`, where the run directory is not to be seen."""
+    assert job.directory.name.startswith("nas-trial-"), job.directory
+    assert job.directory.parent.name != "trials"
+    return step(job, report, pause=0.2)

@@ -39,10 +39,11 @@ def add_trial(
 ) -> Job:
     """One trial in `state`; `running` leaves it without a result, after two epochs."""
     number = len(ledger.trials)
-    genome = load_genome("lavit_digits").edit({"stages.0.split": 1 + number % 3})
+    split = 1 + (number + 1) % 3  # the base's, in trial 0
+    genome = load_genome("lavit_digits").edit({"stages.0.split": split, "drop_path": number / 1000})
     throughput = None if macs is None else 4e10 / (macs + 3e5)
     job = ledger.add(
-        genome, seed=number, hash=genome.hash, parameters={"stages.0.split": 1 + number % 3}, macs=macs,
+        genome, seed=number, hash=genome.hash, parameters={"stages.0.split": split}, macs=macs,
         params=macs and macs // 5, throughput=throughput,
     )  # fmt: skip
     epochs = {"complete": 4, "running": 2, "failed": 1}.get(state, 0)

@@ -13,6 +13,7 @@ from nas.search import Space
 from nas.search.budget import Estimate
 from nas.search.candidates import Candidates
 from nas.search.domain import Domain
+from nas.search.run import ladder_of
 from nas.search.sampler import make_sampler
 from nas.search.space import SamplerSpec
 
@@ -60,14 +61,17 @@ class Simulation:
             estimate,
             make_sampler(spec, self.domain, list(space.objectives), seed=space.seed),
             self.ledger,
+            objectives=list(space.objectives),
             trials=space.trials,
             seed=space.seed,
             lag=lag,
             on_event=self.events.append,
+            repeat=space.repeat,
+            ladder=ladder_of(space),
         )
 
     def run(self, kill_after: int | None = None) -> Ledger:
-        waiting = list(self.ledger.unfinished)
+        waiting = self.candidates.unfinished()
         live: list[Job] = []
         steps, done = 0, False
         while not done or live:
@@ -88,9 +92,13 @@ class Simulation:
     def _end(self, job: Job) -> None:
         if job.number in self.fail:
             outcome = Outcome.of(job, "failed", reason="told to")
+        elif job.until is not None:
+            outcome = Outcome.of(job, "paused", accuracy=accuracy(job) * (1 - 0.5**job.until), epochs=job.until)
+            outcome.write(job.directory)
         else:
-            outcome = Outcome.of(job, "complete", accuracy=accuracy(job), epochs=1)
-        self.ledger.finish(job, outcome)
+            outcome = Outcome.of(job, "complete", accuracy=accuracy(job), epochs=self.space.training.epochs)
+        if outcome.state != "paused":
+            self.ledger.finish(job, outcome)
         self.candidates.tell(job, outcome)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from optuna._hypervolume import compute_hypervolume
 
-from nas.search import front_of, hypervolume, hypervolume_curve, non_dominated
+from nas.search import front_of, hypervolume, non_dominated
 from nas.search.front import reference_of
 
 values = st.integers(0, 6).map(float)
@@ -58,12 +58,12 @@ def test_only_complete_trials_are_elected_and_the_best_comes_first() -> None:
 
 def test_a_run_without_a_complete_trial_has_an_empty_front() -> None:
     assert len(front_of(table()[lambda t: t["state"] == "failed"], ["accuracy", "macs"])) == 0
-    assert len(hypervolume_curve(table()[lambda t: t["state"] == "failed"], ["accuracy"])) == 0
 
 
-def test_the_curve_rises_to_one() -> None:
-    curve = hypervolume_curve(table(), ["accuracy", "macs"])
-    assert curve.index.tolist() == [0, 1, 3, 5]
-    assert (curve.diff().dropna() >= 0).all()
-    assert curve.iloc[-1] == 1.0
-    assert curve.iloc[1] == curve.iloc[2], "a dominated point adds nothing"
+def test_a_genome_with_repeats_stands_as_their_mean() -> None:
+    rows = [("0", "a", 0.9, 10), ("1", "a", 0.7, 10), ("2", "b", 0.85, 9), ("3", "b", 0.85, 9), ("4", "c", 0.82, 8)]
+    trials = pd.DataFrame(rows, columns=["trial", "hash", "accuracy", "macs"]).assign(state="complete")
+    front = front_of(trials, ["accuracy", "macs"])
+    assert front["trial"].tolist() == ["2", "4"], "0.9 was luck: the genome's mean is 0.8"
+    assert front["repeats"].tolist() == [2, 1]
+    assert front["accuracy_std"].iloc[0] == 0.0

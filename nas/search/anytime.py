@@ -1,0 +1,70 @@
+"""The anytime record: how much of the objective space a search dominates, against trials and against compute.
+
+hypervolume.csv has a row for each trial that ended, in the order in which they did: trials and worker-seconds spent so
+far (pruned and failed ones included: their compute is spent), and the hypervolume as a share of what all runs in the
+table reach together. A search and its random baseline share one reference point (a little worse than the worst trial of
+either), without which their curves could not be compared.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nas.engine import Ledger, Trial
+from nas.search.front import costs, hypervolume, non_dominated, reference_of
+
+BASELINE = "baseline"  # the folder of the random search beside a search, and its name in the table
+
+
+def anytime(directory: Path, objectives: list[str]) -> pd.DataFrame:
+    """The record of a run directory, from its trial directories. Columns: run (search or baseline), trials,
+    worker_seconds, hypervolume.
+
+    >>> anytime(Path("results/my_run"), ["accuracy", "macs"]).groupby("run").last()
+    """
+    folders = {"search": directory, BASELINE: directory / BASELINE}
+    runs = {name: _ended(Ledger(folder)) for name, folder in folders.items() if (folder / "trials").is_dir()}
+    points = {name: _points(trials, objectives) for name, trials in runs.items()}
+    known = [found[np.isfinite(found).all(1)] for found in points.values()]
+    every_NM = np.vstack([np.empty((0, len(objectives))), *known])
+    if not len(every_NM):
+        return pd.DataFrame(columns=["run", "trials", "worker_seconds", "hypervolume"])
+    reference_M = reference_of(every_NM)
+    reached = hypervolume(every_NM, reference_M)
+    tables = []
+    for name, trials in runs.items():
+        seconds = np.cumsum([trial.outcome.seconds for trial in trials if trial.outcome])
+        volumes = _growth(points[name], reference_M) / reached
+        table = {"run": name, "trials": range(1, len(trials) + 1), "worker_seconds": seconds, "hypervolume": volumes}
+        tables.append(pd.DataFrame(table))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _ended(ledger: Ledger) -> list[Trial]:
+    """Trials that a worker has ended here, in that order; what was refused, or taken over, cost nothing."""
+    trials = [t for t in ledger.trials if t.outcome and t.outcome.state != "infeasible" and "from" not in t.job.note]
+    return sorted(trials, key=lambda trial: (trial.outcome.finished, trial.job.number))  # type: ignore[union-attr]
+
+
+def _points(trials: list[Trial], objectives: list[str]) -> np.ndarray:
+    """(trials, objectives) costs; infinite for a trial that is not complete."""
+    rows = [{name: getattr(trial.outcome, name) for name in objectives} for trial in trials]
+    points_NM = costs(pd.DataFrame(rows, columns=objectives, dtype=float), objectives)
+    complete_N = np.array([trial.outcome is not None and trial.outcome.state == "complete" for trial in trials], bool)
+    return np.where(complete_N[:, None], points_NM, np.inf)
+
+
+def _growth(points_NM: np.ndarray, reference_M: np.ndarray) -> np.ndarray:
+    """(N,) hypervolume of the first n points."""
+    volumes, volume = [], 0.0
+    front_FM = points_NM[:0]
+    for point_M in points_NM:
+        if np.isfinite(point_M).all() and not (front_FM <= point_M).all(1).any():
+            front_FM = np.vstack([front_FM, point_M])
+            front_FM = front_FM[non_dominated(front_FM)]
+            volume = hypervolume(front_FM, reference_M)
+        volumes.append(volume)
+    return np.array(volumes)

@@ -1,0 +1,58 @@
+"""Which weights stay on the disk: those of genomes on the front or near it. A trial's other files all stay.
+
+A search of ten thousand trials would fill a disk with weights that nobody loads. A genome's weights are removed once it
+lies behind `LAYERS` fronts (the front, the front without it, and so on). It could only come back if all before it left,
+and a trial leaves the front alone where its measured throughput misses the budget. `keep: all` in a space keeps all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nas.engine import Event, Ledger
+from nas.search.front import costs_of, non_dominated
+
+LAYERS = 3
+
+
+class Keeper:
+    """An `on_event` that removes weights as trials end. What an earlier session has left is looked at first.
+
+    repeat: trainings that a genome needs before it is judged, by their mean; of these the first one's weights stay.
+    """
+
+    def __init__(self, ledger: Ledger, objectives: list[str], *, repeat: int):
+        self.ledger, self.objectives, self.repeat = ledger, objectives, repeat
+        self._first: dict[str, int] = {}  # complete trials by genome
+        self._costs: dict[str, list[np.ndarray]] = {}  # of each genome's trainings
+        self._near: dict[str, np.ndarray] = {}  # mean cost of the genomes that are within reach of the front
+        for trial in ledger.trials:
+            self._add(trial.job.number)
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "ended":
+            self._add(int(event.trial))
+
+    def _add(self, number: int) -> None:
+        trial = self.ledger.trial(number)
+        if trial.outcome is None or trial.outcome.state != "complete":
+            return
+        genome = trial.job.hash
+        if self._first.setdefault(genome, number) != number:
+            self._remove(number)
+        trainings = self._costs.setdefault(genome, [])
+        trainings.append(costs_of(trial.outcome, self.objectives))
+        if len(trainings) < self.repeat:
+            return
+        self._near[genome] = np.mean(self._costs.pop(genome), axis=0)
+        left = np.array(list(self._near))
+        for _ in range(LAYERS):
+            if not len(left):
+                return
+            left = left[~non_dominated(np.stack([self._near[name] for name in left]))]
+        for name in left:
+            del self._near[name]
+            self._remove(self._first[name])
+
+    def _remove(self, number: int) -> None:
+        (self.ledger.trial(number).job.directory / "weights.safetensors").unlink(missing_ok=True)

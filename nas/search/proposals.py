@@ -1,0 +1,91 @@
+"""Proposals: genomes that nobody has tried. The base first, then what the sampler suggests.
+
+No genome comes twice: a suggestion whose genome (by hash) is known is passed over. A sampler that only repeats itself
+is helped by a random walk, and the walk by going through the space in order; a space that is exhausted ends the search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from nas.engine import Job
+from nas.errors import GenomeError
+from nas.genome import Genome
+from nas.search.domain import Assignment, Domain
+from nas.search.parameter import label
+from nas.search.sampler import Sampler
+from nas.seeds import derive
+
+REPETITIONS = 10  # suggestions in a row that are known already, until a random walk takes over
+WALK = 1000  # random draws, until the space is gone through in order
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """`draw` is the number of the suggestion it came from. genome None: the schema refuses it, as `refusal` says."""
+
+    assignment: Assignment
+    draw: int
+    genome: Genome | None
+    refusal: str | None = None
+
+
+class Proposals:
+    """`next` proposes, `know` is told of every trial that there is, in their order."""
+
+    def __init__(self, domain: Domain, sampler: Sampler, *, seed: int):
+        self.domain, self.sampler, self.seed = domain, sampler, seed
+        self._hashes: set[str] = set()
+        self._assignments: set[str] = set()
+        self._draw = 0
+
+    def know(self, job: Job) -> None:
+        self._assignments.add(_key(job.parameters))
+        self._hashes.add(job.hash)
+        self._draw = max(self._draw, job.note["draw"] + 1)
+
+    def next(self) -> Candidate | None:
+        """None: there is no genome left."""
+        if self.domain.base.hash not in self._hashes:
+            return self._looked_at(self.domain.of_base() or {}, draw=-1)
+        for _ in range(REPETITIONS):
+            draw, self._draw = self._draw, self._draw + 1
+            assignment = self.sampler.ask(draw)
+            if assignment is None:
+                return None
+            candidate = self._looked_at(assignment, draw)
+            if candidate is not None:
+                return candidate
+        draw, self._draw = self._draw, self._draw + 1
+        for assignment in self._walk(draw):
+            candidate = self._looked_at(assignment, draw)
+            if candidate is not None:
+                return candidate
+        return None
+
+    def _walk(self, draw: int) -> Iterator[Assignment]:
+        rng = Random(derive(self.seed, "walk", draw))
+        for _ in range(WALK):
+            yield self.domain.draw(rng)
+        if self.domain.finite:
+            yield from self.domain.every()
+
+    def _looked_at(self, assignment: Assignment, draw: int) -> Candidate | None:
+        """A candidate that is new, or None."""
+        key = _key(assignment)
+        if key in self._assignments:
+            return None
+        try:
+            genome = self.domain.genome(assignment)
+        except GenomeError as error:
+            return Candidate(assignment, draw, None, str(error))
+        if genome.hash in self._hashes:
+            self._assignments.add(key)
+            return None
+        return Candidate(assignment, draw, genome)
+
+
+def _key(assignment: Assignment) -> str:
+    return ";".join(f"{path}={label(value)}" for path, value in sorted(assignment.items()))

@@ -1,0 +1,121 @@
+"""Successive halving: who goes on, for how long, and that kills and the order of workers change nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from nas.engine.job import read_rungs
+from nas.errors import SpaceError
+from nas.files import parse_yaml
+from nas.search import Space, front_of, non_dominated
+from nas.search.halving import Halving, Ladder, ranking
+from tests.search.simulation import LAVIT, Killed, Simulation, sequence
+
+points = arrays(float, st.tuples(st.integers(1, 12), st.integers(1, 3)), elements=st.integers(0, 5).map(float))
+
+
+def space(**keys: object) -> Space:
+    wide = {"stages.{0,1}.mlp_ratio": {"choice": [1.0, 2.0, 3.0]}}
+    data = parse_yaml(LAVIT)
+    data["parameters"] |= wide
+    return Space.parse(data | {"trials": 27, "halving": {"first": 1, "factor": 3}, "training": {"epochs": 9}} | keys)
+
+
+def test_rungs_end_with_the_whole_training() -> None:
+    assert Halving(first=1, factor=3).rungs(15) == [1, 3, 9, 15]
+    assert Halving(first=2, factor=2).rungs(8) == [2, 4, 8]
+    assert Halving(first=1, factor=3).rungs(9) == [1, 3, 9]
+
+
+@given(points)
+def test_the_ranking_takes_front_after_front(points_NM: np.ndarray) -> None:
+    order = ranking(points_NM, len(points_NM))
+    assert sorted(order) == list(range(len(points_NM)))
+    assert ranking(points_NM, 1) == order[:1]
+    left = np.ones(len(points_NM), dtype=bool)
+    while left.any():
+        front = set(np.flatnonzero(left)[non_dominated(points_NM[left])])
+        assert set(order[: len(front)]) == front
+        order = order[len(front) :]
+        left[list(front)] = False
+
+
+def test_with_one_objective_it_is_plain_asha() -> None:
+    ladder = Ladder([1, 3, 9], 3)
+    for number, cost in enumerate([5.0, 1.0]):
+        ladder.hear(number, 0, np.array([cost]))
+    assert ladder.promotion() is None, "one in three of two is nobody"
+    ladder.hear(2, 0, np.array([3.0]))
+    assert ladder.promotion() == (1, 1)
+    assert ladder.promotion() is None
+    for number, cost in ((3, 9.0), (4, 0.0), (5, 9.0)):
+        ladder.hear(number, 0, np.array([cost]))
+    assert ladder.promotion() == (4, 1), "the two best of six are 4 and 1, and 1 has gone already"
+    for number, cost in ((1, 1.0), (4, 2.0), (2, 3.0)):
+        ladder.hear(number, 1, np.array([cost]))
+    assert ladder.promotion() == (1, 2), "the highest rung goes first"
+
+
+def test_few_trials_are_trained_to_the_end_and_only_those_stand_on_the_front(tmp_path: Path) -> None:
+    table = Simulation(space(), tmp_path).run().table()
+    epochs = Counter(table["epochs"].tolist())
+    assert table["state"].isin(["complete", "pruned"]).all(), "nothing stays open"
+    assert sorted(epochs) == [1, 3, 9]
+    assert len(table) == 27
+    assert (table["state"] == "complete").tolist() == (table["epochs"] == 9).tolist()
+    assert 2 <= epochs[9] <= 4
+    assert set(front_of(table, ["accuracy", "macs"])["epochs"]) == {9}
+    pruned = table[table["state"] == "pruned"]
+    assert pruned["reason"].str.match(r"paused after \d epochs, and not among the 1 in 3 that go on").all()
+
+
+def test_a_rung_sends_on_its_front(tmp_path: Path) -> None:
+    """Both ends of accuracy against MACs reach the end, not the most accurate alone."""
+    ledger = Simulation(space(sampler="random", trials=30), tmp_path).run()
+    table = ledger.table()
+    complete = table[table["state"] == "complete"]
+    assert complete["macs"].min() <= table["macs"].quantile(0.2)
+    for trial in ledger.trials:
+        reached = list(read_rungs(trial.job.directory))
+        assert reached == [1, 3][: len(reached)], "from rung to rung, none left out"
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+def test_the_seed_alone_determines_it(tmp_path: Path, sampler: str) -> None:
+    wanted = space(sampler=sampler, budget={"macs": 1_100_000}, trials=14)
+    straight = Simulation(wanted, tmp_path / "straight", order=1, fail={3}).run()
+    reordered = Simulation(wanted, tmp_path / "reordered", order=2, workers=3, fail={3}).run()
+    assert sequence(reordered) == sequence(straight)
+
+    rng = Random(0)
+    for attempt in range(200):
+        try:
+            killed = Simulation(wanted, tmp_path / "killed", order=attempt, fail={3}).run(kill_after=rng.randrange(5))
+            break
+        except Killed:
+            continue
+    assert attempt > 2
+    assert sequence(killed) == sequence(straight)
+
+
+def test_a_longer_search_goes_on_from_there(tmp_path: Path) -> None:
+    before = Simulation(space(trials=12), tmp_path).run().table()
+    after = Simulation(space(trials=24), tmp_path).run().table()
+    assert len(after) == 24
+    assert after["state"][:12].tolist() == before["state"].tolist()
+    assert not (after["state"] == "running").any()
+
+
+def test_what_cannot_be_said_of_halving() -> None:
+    with pytest.raises(SpaceError, match="halving trains every genome once"):
+        space(repeat=2)
+    with pytest.raises(SpaceError, match="the first rung, 9 epochs, is the whole training of 9"):
+        space(halving={"first": 9})

@@ -1,0 +1,64 @@
+"""A search that begins with what earlier ones have found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nas.engine.record import write_record
+from nas.errors import RunError
+from nas.files import parse_yaml
+from nas.search import Space
+from nas.search.budget import Budget
+from nas.search.run import resolve
+from nas.search.warm_start import earlier_runs, take_over
+from tests.search.simulation import LAVIT, Simulation, estimate
+
+
+def space(**keys: object) -> Space:
+    return Space.parse(parse_yaml(LAVIT) | {"trials": 8} | keys)
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    run = tmp_path / "earlier"
+    Simulation(space(), run, fail={3}).run()
+    write_record(run, kind="search", seed=0, spec=resolve(space())[1])
+    return run
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+def test_trials_are_taken_over_and_not_trained_again(tmp_path: Path, earlier: Path, sampler: str) -> None:
+    wanted = space(sampler=sampler, trials=6)
+    new = Simulation(wanted, tmp_path / "new")
+    text = take_over(earlier_runs((str(earlier),), resolve(wanted)[1]), new.ledger, new.domain, Budget(), estimate)
+    assert text == "warm start: 7 of 7 complete trials are in this space and within its budget"
+
+    table = Simulation(wanted, tmp_path / "new").run().table()
+    assert len(table) == 7 + 6, "what is taken over does not count"
+    assert not table["hash"].duplicated().any()
+    old = Simulation(space(), earlier).ledger.table()
+    assert table["accuracy"][:7].tolist() == old["accuracy"].dropna().tolist()
+    again = Simulation(wanted, tmp_path / "new")
+    assert again.run().table().equals(table), "nothing is left to do"
+
+
+def test_what_the_space_or_the_budget_excludes_stays_behind(tmp_path: Path, earlier: Path) -> None:
+    narrow = space(parameters={"stages.0.split": {"int": [1, 3]}, "stages.1.split": {"int": [1, 4]}})
+    new = Simulation(narrow, tmp_path / "new")
+    runs = earlier_runs((str(earlier),), resolve(narrow)[1])
+    found = take_over(runs, new.ledger, new.domain, Budget(macs=950_000), estimate)
+    assert found.startswith("warm start: ")
+    assert len(new.ledger.trials) < 7
+    assert all(set(trial.job.parameters) == {"stages.0.split", "stages.1.split"} for trial in new.ledger.trials)
+    assert all((trial.job.macs or 0) <= 950_000 for trial in new.ledger.trials)
+
+
+def test_a_run_that_cannot_be_compared_is_refused(tmp_path: Path, earlier: Path) -> None:
+    with pytest.raises(
+        RunError, match=r"spec.training.epochs: its accuracies cannot be compared.*it had 15, here it is 3"
+    ):
+        earlier_runs((str(earlier),), resolve(space(training={"epochs": 3}))[1])
+    with pytest.raises(RunError, match="no search to start from"):
+        earlier_runs((str(tmp_path / "nowhere"),), resolve(space())[1])
