@@ -38,8 +38,9 @@ class Keeper:
         if trial.outcome is None or trial.outcome.state != "complete":
             return
         genome = trial.job.hash
-        if self._first.setdefault(genome, number) != number:
-            self._remove(number)
+        if genome in self._first:
+            self._remove(max(number, self._first[genome]))
+        self._first[genome] = min(number, self._first.get(genome, number))
         trainings = self._costs.setdefault(genome, [])
         trainings.append(costs_of(trial.outcome, self.objectives))
         if len(trainings) < self.repeat:

@@ -97,8 +97,8 @@ def test_the_staircase_holds_accuracy_until_it_improves():
 def test_the_budget_is_drawn_and_close_labels_give_way():
     trials = pd.DataFrame(
         {"trial": [0, 1, 2], "state": "complete", "macs": [100, 101, 200], "accuracy": [0.5, 0.5001, 0.9]}
-    )
-    axes = plots.accuracy_against("macs", trials, trials, limit=250).axes[0]
+    ).assign(hash=["a", "b", "c"])
+    axes = plots.accuracy_against("macs", trials, trials, limit=250, base="b").axes[0]
     assert [text.get_text() for text in axes.texts] == ["2", "1"]
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ["Pareto front", "base genome", "budget 250"]

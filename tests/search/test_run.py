@@ -97,7 +97,7 @@ def test_a_search_is_killed_and_resumed_and_goes_further(tmp_path: Path, pool: P
     assert {event.trial for event in events if event.kind == "started"}.isdisjoint(p.parent.name for p in results)
     for trial in result.trials["trial"]:
         assert len(pd.read_csv(run / "trials" / trial / "metrics.csv")) == 12
-    names = {".lock", "run.yaml", "trials", "trials.csv", "front.csv", "winners", "latency.json"}
+    names = {".lock", "run.yaml", "trials", "trials.csv", "front.csv", "winners", "hypervolume.csv", "latency.json"}
     assert {path.name for path in run.iterdir()} == names
 
     record = read_yaml(run / "run.yaml")
@@ -124,6 +124,38 @@ def test_a_search_is_killed_and_resumed_and_goes_further(tmp_path: Path, pool: P
         search(wanted.with_settings(["training.epochs=3"]), run)
 
 
+def test_halving_beside_a_random_baseline(tmp_path: Path, pool: Pool) -> None:
+    """Real trainings that stop on the way and go on: the ones that end are those that were never stopped."""
+    keys = {"training": {"epochs": 3, "limit": 200}, "halving": {"first": 1, "factor": 2}, "trials": 4}
+    wanted = space(**keys, sampler={"name": "random", "lag": 2}, baseline="random", keep="all")
+    result = search(wanted, tmp_path / "run")
+    trials = result.trials
+    assert sorted(trials["epochs"]) == [1, 1, 2, 3] and sorted(trials["state"]) == ["complete", *["pruned"] * 3]
+    assert len(Ledger(tmp_path / "run" / "baseline").trials) == 4
+    record = pd.read_csv(tmp_path / "run" / "hypervolume.csv")
+    assert record.groupby("run")["trials"].max().to_dict() == {"search": 4, "baseline": 4}
+
+    whole = search(space(training=keys["training"], trials=4, sampler={"name": "random", "lag": 2}), tmp_path / "whole")
+    ended = trials[trials["state"] == "complete"]["trial"]
+    assert trials["hash"].tolist() == whole.trials["hash"].tolist()
+    for trial in ended:
+        again = pd.read_csv(tmp_path / "run" / "trials" / trial / "metrics.csv")
+        straight = pd.read_csv(tmp_path / "whole" / "trials" / trial / "metrics.csv")
+        pd.testing.assert_frame_equal(again[["loss", "accuracy"]], straight[["loss", "accuracy"]])
+
+
+def test_repeats_are_trained_with_other_seeds_and_count_as_their_mean(tmp_path: Path, pool: Pool) -> None:
+    result = search(space(trials=2, repeat=2, training={"epochs": 1, "limit": 200}), tmp_path / "run")
+    assert result.trials["hash"].tolist() == [result.trials["hash"][i] for i in (0, 0, 2, 2)]
+    assert result.trials["seed"].nunique() == 4
+    for row in result.front.to_dict("records"):
+        own = result.trials[result.trials["hash"] == row["hash"]]
+        assert row["accuracy"] == pytest.approx(own["accuracy"].mean()) and row["repeats"] == 2
+        model = build(tmp_path / "run" / "winners" / f"{row['winner']}.yaml", weights=True)
+        images = load("digits", limit=200)
+        assert evaluate(model, images.validation) == row["accuracy_weights"] == own["accuracy"].iloc[0]
+
+
 @pytest.mark.parametrize(
     ("keys", "kind", "message"),
     [
@@ -134,6 +166,7 @@ def test_a_search_is_killed_and_resumed_and_goes_further(tmp_path: Path, pool: P
             "throughput",
         ),
         ({"data": "parquet:/nowhere"}, DataError, "/nowhere"),
+        ({"warm_start": ["nowhere"]}, RunError, "no search to start from"),
         ({"image_size": 7}, SpaceError.__base__, "stages.0.patch: patch 2 does not divide"),
         ({"parameters": {"stages.0.splt": {"int": [1, 2]}}}, SpaceError, "did you mean split"),
     ],
