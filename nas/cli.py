@@ -53,7 +53,9 @@ def search(
     trials: Annotated[int | None, typer.Option(help="how many trials the run has in the end")] = None,
     run: Annotated[str | None, typer.Option(help="name in results/, or a path; default <space>-<data>")] = None,
     set_: SetOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what the space holds, and train nothing")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what the space holds and how long it takes; no run is made")
+    ] = False,
 ) -> None:
     """Search a space and print its Pareto front. Again with the same run: resumes, or goes further with more trials.
 
@@ -75,9 +77,8 @@ def search(
     from nas.report.live import Progress  # after the space is known to be right
 
     print(f"searching {chosen.name} on {chosen.data}: {chosen.trials} trials, in {_shown(directory)}", flush=True)
-    progress = Progress(
-        directory, trials=chosen.trials, epochs=chosen.training.epochs, objectives=list(chosen.objectives)
-    )
+    trainings = chosen.trials * chosen.repeat * (2 if chosen.baseline else 1)
+    progress = Progress(directory, trials=trainings, epochs=chosen.training.epochs, objectives=list(chosen.objectives))
     if progress.counts:
         print(f"resuming: {progress.counts.total() - progress.counts['running']} trials have ended before", flush=True)
     try:
@@ -205,6 +206,40 @@ def cost(
     from nas.report.genomes import cost_table
 
     _console().print(cost_table(total))
+
+
+@app.command()
+def diagnose(
+    genome: Annotated[
+        str, typer.Argument(metavar="GENOME", help="genome YAML file, a run's winner for instance, or preset name")
+    ],
+    weights: Annotated[Path | None, typer.Option(help="safetensors file; default: the one beside the genome")] = None,
+    data: Annotated[str | None, typer.Option(help=f"{DATA_HELP}; default: the run's, or digits")] = None,
+    images: Annotated[int, typer.Option(min=1, help="validation images to look at")] = 256,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="write it as JSON too")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="write it as CSV too, a row per layer")] = None,
+) -> None:
+    """The attention of a trained model, layer by layer: how alike layers are, where they look, what LA layers changed.
+
+    A preset without --weights is looked at as it is before training.
+    """
+    import torch
+
+    from nas.model import build
+    from nas.report.diagnosis import diagnosis_table, images_for, write_csv, write_diagnosis
+    from nas.train.diagnosis import diagnose
+
+    split = images_for(genome, data, images)
+    trained = weights is not None or Path(genome).exists()
+    torch.manual_seed(0)
+    device = _device(device)
+    found = diagnose(build(genome, weights=weights or trained).to(device), split, device=device)
+    _console().print(diagnosis_table(found, genome if trained else f"{genome}, untrained"))
+    for file, write in ((json_, write_diagnosis), (csv, write_csv)):
+        if file is not None:
+            write(found, file)
+            print(f"written      {_shown(file)}")
 
 
 @app.command()

@@ -53,9 +53,7 @@ def drawings(run: Run) -> list[Drawing]:
         made.append(Drawing("accuracy_macs", figure, caption))
     if run.front["throughput"].notna().any():
         limit = budget.get("throughput")
-        figure = plots.accuracy_against(
-            "throughput", run.trials, run.front, better="more", limit=limit, base=run.base
-        )
+        figure = plots.accuracy_against("throughput", run.trials, run.front, better="more", limit=limit, base=run.base)
         caption = "Accuracy against throughput as predicted before training; faster is to the right."
         made.append(Drawing("accuracy_throughput", figure, caption))
     if len(run.anytime) > 1:

@@ -38,8 +38,8 @@ def accuracy_against(
     """Validation accuracy of every complete trial over `column`, with the non-dominated ones in colour.
 
     `better` says which end of the axis is wanted: the staircase joins the best accuracy that each cost can buy (of
-    these two columns alone: with more objectives a trial of the front may lie below it). `limit` draws the budget, `base` is the hash of the base
-    genome, whose trial gets a ring.
+    these two columns alone: with more objectives a trial of the front may lie below it). `limit` draws the budget,
+    `base` is the hash of the base genome, whose trial gets a ring.
     """
     figure, axes = _figure()
     complete = trials[trials["state"] == "complete"].dropna(subset=[column, "accuracy"])

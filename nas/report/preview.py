@@ -1,72 +1,184 @@
-"""What a search space holds, in seconds and without training: its size, what the budget leaves, and sample genomes."""
+"""What a search would be, without making a run: the space's size, what the budget leaves, sample genomes, the time.
+
+Sizes, shares and costs are worked out. For the time some of the samples are trained for a few steps
+(nas/search/forecast.py). A throughput budget needs models to be timed as well, which is done here only if it is quick.
+"""
 
 from __future__ import annotations
 
-from itertools import islice
+import math
+import time
+from collections.abc import Sequence
+from itertools import zip_longest
 from random import Random
 
+import torch
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from nas.cost import cost
 from nas.errors import GenomeError
 from nas.genome import Genome
+from nas.model import build
 from nas.report.describe import describe
 from nas.report.tables import magnitude
 from nas.search import Space
-from nas.search.budget import Estimate
-from nas.search.domain import Domain
+from nas.search.budget import Estimate, check_feasible
+from nas.search.domain import Assignment, Domain
+from nas.search.forecast import WINNERS, Forecast, device_of, forecast
+from nas.search.latency import BATCH, LatencyTable, covering
+from nas.search.parameter import Parameter
 from nas.search.run import resolve
 from nas.seeds import derive
 
-COUNTED = 100_000  # larger spaces are not counted to the end
 DRAWS = 500
 SAMPLES = 10
+PATIENCE = 6.0  # seconds that timing models for a throughput budget may take
+SECONDS, CALLS = 1.5, 14  # that it takes for one model: these seconds, or so many batches if they are slower
 
 
 def preview(space: Space) -> RenderableType:
-    """The base genome and random ones with their cost, and the shares that are valid and within the budget.
+    """The shares of genomes that are valid and within the budget, the time of a search, and sample genomes.
 
-    A throughput budget is left out: it would have to be timed. Raises what `nas.search.search` raises for a bad space.
+    Takes some seconds. Raises what `nas.search.search` raises for a bad space, or a budget that nothing can meet.
     """
-    domain, *_ = resolve(space)
-    by_formula = space.budget.model_copy(update={"throughput": None})
-    rng = Random(derive(space.seed, "preview"))
-    valid: list[Genome] = []
+    begin = time.perf_counter()
+    domain, _, images = resolve(space)
+    loading = time.perf_counter() - begin
+    latency, untimed = _latency(space, domain)
+    budget = space.budget.model_copy(update={"throughput": None}) if untimed else space.budget
+
+    def estimate(genome: Genome) -> Estimate:
+        found = cost(genome)
+        return Estimate(found.macs, found.params, latency.images_per_second(genome) if latency else None)
+
+    check_feasible(domain, budget, estimate, seed=derive(space.seed, "probe"))
+    valid = _drawn(domain, derive(space.seed, "preview"))
+    within = [genome for genome in valid if budget.refusal(estimate(genome)) is None]
+    genomes = [domain.base, *within[:SAMPLES]]
+    times = forecast(space, genomes[1:] or genomes, images, loading=loading)
+    names = ["base", *["random"] * (len(genomes) - 1)]
+    seconds = [*([None] if len(genomes) > 1 else []), *times.trials]
+    return Group(
+        f"{space.name} on {space.data}: {size(domain)}, {len(domain.parameters)} parameters, {space.trials} trials",
+        f"of {DRAWS} random ones, {100 * len(valid) / DRAWS:.0f} % make a genome"
+        f" and {100 * len(within) / DRAWS:.0f} % are within the budget ({_budget(space)})",
+        *([untimed] if untimed else []),
+        *_time(times),
+        "",
+        _table(names, genomes, [estimate(genome) for genome in genomes], seconds),
+    )
+
+
+def size(domain: Domain) -> str:
+    """How many combinations of values there are, conditions taken into account."""
+    ranges = sum(parameter.values is None for parameter in domain.parameters)
+    count = math.prod(_count(group, {}) for group in _independent(domain.parameters))
+    text = f"{count:,} combinations" if count < 1e12 else f"{count:.2e} combinations"
+    return f"{text}, and {ranges} continuous range{'s' if ranges > 1 else ''} on top" if ranges else text
+
+
+def _count(parameters: Sequence[Parameter], chosen: Assignment) -> int:
+    """Combinations of the values of `parameters`, given those of the ones before; a continuous one counts as one."""
+    if not parameters:
+        return 1
+    first, rest = parameters[0], parameters[1:]
+    if not first.active(chosen):
+        return _count(rest, chosen)
+    values = first.values if first.values is not None else (first.low,)
+    if not any(path == first.path for parameter in rest for path, _ in parameter.conditions):
+        return len(values) * _count(rest, chosen)
+    return sum(_count(rest, chosen | {first.path: value}) for value in values)
+
+
+def _independent(parameters: Sequence[Parameter]) -> list[list[Parameter]]:
+    """Groups of parameters between which there are no conditions; inside a group the order is kept."""
+    groups: list[list[Parameter]] = []
+    for parameter in parameters:
+        named = {path for path, _ in parameter.conditions}
+        joined = [group for group in groups if named & {other.path for other in group}]
+        groups = [group for group in groups if group not in joined]
+        groups.append([*(other for group in joined for other in group), parameter])
+    return groups
+
+
+def _drawn(domain: Domain, seed: int) -> list[Genome]:
+    rng, valid = Random(seed), []
     for _ in range(DRAWS):
         try:
             valid.append(domain.genome(domain.draw(rng)))
         except GenomeError:  # values that are right one by one and do not go together
             continue
-    within = [genome for genome in valid if by_formula.refusal(_estimate(genome)) is None]
-    size = f"{_size(domain)}, {len(domain.parameters)} parameters, {space.trials} trials"
-    shares = (
-        f"of {DRAWS} random ones, {100 * len(valid) / DRAWS:.0f} % make a genome"
-        f" and {100 * len(within) / DRAWS:.0f} % are within the budget ({_budget(space)})"
+    return valid
+
+
+def _latency(space: Space, domain: Domain) -> tuple[LatencyTable | None, str]:
+    """The table that a throughput budget is checked with, or why it is not made here."""
+    if space.budget.throughput is None:
+        return None, ""
+    device, seed = device_of(space), derive(space.seed, "latency")
+    models = sum(1 for _ in covering(domain, seed))
+    seconds = models * max(SECONDS, CALLS * _batch_seconds(domain.base, device))
+    if seconds <= PATIENCE:
+        return LatencyTable.measure(domain, seed=seed, device=device), ""
+    return None, (
+        f"whether {space.budget.throughput:,.0f} images/s can be met is known after {models} models that have all parts"
+        f" of the space between them are timed, which a search does first, in about {seconds:.0f} seconds"
     )
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "MACs", "params", "layers by stage"):
-        table.add_column(heading, justify="right" if heading in ("MACs", "params") else "left")
-    for name, genome in [("base", domain.base), *(("random", genome) for genome in within[:SAMPLES])]:
-        found = cost(genome)
-        table.add_row(name, magnitude(found.macs), magnitude(found.params), describe(genome))
-    return Group(f"{space.name} on {space.data}: {size}", shares, "", table)
 
 
-def _size(domain: Domain) -> str:
-    if not domain.finite:
-        return "infinitely many combinations (a range is continuous)"
-    count = sum(1 for _ in islice(domain.every(), COUNTED + 1))
-    return f"{count:,} combinations" if count <= COUNTED else f"more than {COUNTED:,} combinations"
+def _batch_seconds(genome: Genome, device: str) -> float:
+    model, image = build(genome).eval().to(device), genome.image
+    images_BCHW = torch.zeros(BATCH, image.channels, image.size, image.size, device=device)
+    with torch.inference_mode():
+        for _ in range(2):  # the first one warms up
+            begin = time.perf_counter()
+            model(images_BCHW).sum().item()
+    return time.perf_counter() - begin
 
 
 def _budget(space: Space) -> str:
     limits = {"macs": space.budget.macs, "params": space.budget.params}
     parts = [f"{name} at most {magnitude(limit)}" for name, limit in limits.items() if limit is not None]
-    parts += ["throughput not timed here"] if space.budget.throughput is not None else []
+    if space.budget.throughput is not None:
+        parts.append(f"throughput at least {space.budget.throughput:,.0f} images/s")
     return ", ".join(parts) or "none"
 
 
-def _estimate(genome: Genome) -> Estimate:
-    found = cost(genome)
-    return Estimate(found.macs, found.params)
+def _time(times: Forecast) -> list[str]:
+    """The time in seconds, and how it was found."""
+    if not times.trials:
+        return [f"no estimate of the time: {times.failure}"]
+    trial = " to ".join(_seconds(value) for value in sorted({min(times.trials), max(times.trials)}))
+    parts = [
+        f"{times.trainings:,} trainings of {trial} seconds, {times.slots} at a time",
+        f"{times.start:.0f} seconds to start",
+        f"{times.winners:.0f} to measure {WINNERS} winners",
+    ]
+    how = f"a few training steps of {len(times.trials)} of the genomes below, one at a time on {times.device}"
+    return [
+        f"estimated time: {times.seconds:,.0f} seconds ({', '.join(parts)})",
+        f"estimated from {how}; {times.failure or 'it moves with what else the machine does'}",
+    ]
+
+
+def _table(
+    names: Sequence[str], genomes: Sequence[Genome], found: Sequence[Estimate], seconds: Sequence[float | None]
+) -> Table:
+    """Genomes with what they cost; images/s and seconds of a whole training where they are known."""
+    table = Table(box=None, pad_edge=False)
+    headings = ["", "MACs", "params", "images/s", "seconds", "layers by stage"]
+    timed = any(estimate.throughput is not None for estimate in found)
+    if not timed:
+        headings.remove("images/s")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("", headings[-1]) else "right")
+    for name, genome, estimate, trial in zip_longest(names, genomes, found, seconds):
+        speed = [f"{estimate.throughput:,.0f}"] if timed else []
+        time_ = _seconds(trial) if trial is not None else "–"
+        table.add_row(name, magnitude(estimate.macs), magnitude(estimate.params), *speed, time_, describe(genome))
+    return table
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

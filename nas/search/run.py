@@ -1,7 +1,7 @@
 """A search from its space to its front: what `nas search` calls.
 
     results/<run>/   run.yaml, trials/<id>/, trials.csv, front.csv, winners/, hypervolume.csv,
-                     latency.json (if throughput matters), baseline/trials/ (with `baseline: random`)
+                     latency.json (if throughput matters), baseline/trials/ (with `baseline: random`), optuna.db
 
 Called again with the same directory it resumes: trials that ended are kept, those that were running go on from their
 checkpoints, the sampler continues its sequence; with a larger `trials` the search goes further. Everything that a user
@@ -31,6 +31,7 @@ from nas.search.anytime import BASELINE, anytime
 from nas.search.budget import Estimate, check_feasible
 from nas.search.candidates import Candidates
 from nas.search.domain import Domain
+from nas.search.follower import followed
 from nas.search.halving import Ladder
 from nas.search.keeping import Keeper
 from nas.search.latency import LatencyTable
@@ -40,7 +41,7 @@ from nas.search.warm_start import earlier_runs, take_over
 from nas.search.winners import Exam, write_front
 from nas.seeds import derive
 
-FREE = {"trials", "workers", "notes", "name", "baseline"}  # what may differ when a run is continued
+FREE = {"trials", "workers", "notes", "name", "baseline", "study"}  # what may differ when a run is continued
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,11 @@ class _Party:
         listener = self.on_event
         if space.keep == "front":
             listener = _both(Keeper(ledger, objectives, repeat=space.repeat), listener)
-        run(candidates, ledger, work=self.work, pool=self.pool, on_event=listener)
+        name = ledger.directory.name
+        if name == BASELINE:
+            name = f"{ledger.directory.parent.name}-{BASELINE}"
+        with followed(listener, ledger, space.study, name, self.domain, space.objectives) as told:
+            run(candidates, ledger, work=self.work, pool=self.pool, on_event=told)
         return candidates.message
 
 

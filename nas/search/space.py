@@ -29,6 +29,7 @@ from nas.search.budget import Budget
 from nas.search.domain import Domain
 from nas.search.front import DIRECTIONS
 from nas.search.halving import Halving
+from nas.search.mirror import check_url
 from nas.search.parameter import Parameter, ParameterSpec, expand
 from nas.train import Training
 
@@ -76,12 +77,20 @@ class Space(BaseModel):
     keep: Literal["front", "all"] = Field("front", description="weights that stay: of trials near the front, or of all")
     seed: int = Field(0, ge=0)
     workers: Workers = Workers()
+    study: str | None = Field(None, description="URL of the Optuna study's database; null: optuna.db in the run; off")
     _file: Path | None = PrivateAttr(None)
 
     @field_validator("sampler", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("study")
+    @classmethod
+    def _usable(cls, value: str | None) -> str | None:
+        if value not in (None, "off"):
+            check_url(value)
+        return value
 
     @field_validator("objectives")
     @classmethod

@@ -1,0 +1,113 @@
+"""A diagnosis (nas/train/diagnosis.py): the images it is made on, how it is shown in the terminal, and its files."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from nas.data import Split, check_fits, load
+from nas.data.split import View
+from nas.engine.record import read_record
+from nas.files import write_json, write_text
+from nas.genome import load_genome
+from nas.train import Training
+from nas.train.diagnosis import Diagnosis, LayerDiagnosis
+
+COLUMNS = {
+    "similarity": (
+        "similarity",
+        "cosine of the attention matrix with that of the layer before in the stage, head by head",
+    ),
+    "centred": ("centred", "the same of what the matrices have beyond uniform attention"),
+    "best_head": ("best head", "similarity with the head of the layer before that is most alike"),
+    "diagonal": ("diagonal", "attention of a token to itself; 1 is what uniform attention has there"),
+    "near": ("near", "attention to the 3×3 tokens around it on the grid; 1 is uniform"),
+    "entropy": ("entropy", "of the rows, over log N; 1 is uniform"),
+    "psi": ("Ψ − 1", "distance of a less layer's map of the queries from the identity, relative (Frobenius)"),
+    "theta": ("Θ − 1", "the same of its map of the keys"),
+    "mask": ("mask", "attention mass in the masked softmax, with the settings its schedule starts → ends with"),
+}
+INEXACT = "not what the layer computes: softmax of the q·k that it hands on, without a relative bias"
+
+
+def images_for(genome: str, data: str | None, count: int) -> Split:
+    """At most `count` validation images, evenly spaced, for a genome (preset or file) that is to be diagnosed.
+
+    A genome in a run's directory is shown images that it was not trained on: the run's own validation split. Elsewhere,
+    or with other `data`, the split is what `nas train` would make. Raises DataError, GenomeError, RunError.
+    """
+    chosen, record = load_genome(genome), _run_of(Path(genome)) or {}
+    spec = record.get("spec", {})
+    training = Training.model_validate(spec.get("training", {}))
+    source = data or spec.get("data", "digits")
+    images = load(
+        source,
+        size=chosen.image.size,
+        validation=training.validation,
+        seed=record.get("seed", 0),
+        limit=training.limit if source == spec.get("data") else None,
+    )
+    check_fits(images, size=chosen.image.size, channels=chosen.image.channels, classes=chosen.classes, file=genome)
+    view = images.validation.view
+    spread = np.linspace(0, len(view.indices) - 1, min(count, len(view.indices))).astype(np.int64)
+    some = View(view.pictures, view.indices[spread], view.size, view.channels)
+    return type(images.validation)(some, images.validation.look)
+
+
+def _run_of(genome: Path) -> dict[str, Any] | None:
+    """run.yaml of the run that a genome file belongs to: RUN/winners/NAME.yaml, RUN/trials/ID/genome.yaml."""
+    if not genome.exists():
+        return None
+    records = [read_record(folder) for folder in genome.resolve().parents[:3]]
+    return next((record for record in records if record is not None), None)
+
+
+def diagnosis_table(diagnosis: Diagnosis, title: str) -> RenderableType:
+    """Layer by layer; columns in which no layer has anything are left out, the others are explained below."""
+    table = Table(box=None, pad_edge=False)
+    shown = [name for name in COLUMNS if any(_cell(layer, name) != "–" for layer in diagnosis.layers)]
+    for heading in ("layer", "core", "tokens", "heads"):
+        table.add_column(heading, justify="left" if heading in ("layer", "core") else "right", no_wrap=True)
+    for name in shown:
+        table.add_column(COLUMNS[name][0], justify="right", no_wrap=True)
+    for layer in diagnosis.layers:
+        core = f"{layer.core} *" if layer.exact is False else layer.core
+        cells = [_cell(layer, name) for name in shown]
+        table.add_row(layer.layer, core, str(layer.tokens), str(layer.heads), *cells)
+    legend = Table(box=None, pad_edge=False, show_header=False)
+    for name in shown:
+        legend.add_row(*COLUMNS[name])
+    if any(layer.exact is False for layer in diagnosis.layers):
+        legend.add_row("*", INEXACT)
+    head = f"{title}: {100 * diagnosis.accuracy:.2f} % of {diagnosis.images} validation images right"
+    return Group(head, "", table, "", legend)
+
+
+def write_csv(diagnosis: Diagnosis, path: Path) -> None:
+    """A row per layer, full precision, empty where a figure has no meaning."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(LayerDiagnosis)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(layer) for layer in diagnosis.layers)
+    write_text(path, text.getvalue())
+
+
+def write_diagnosis(diagnosis: Diagnosis, path: Path) -> None:
+    """JSON: images, accuracy, layers; null where a figure has no meaning."""
+    write_json(path, diagnosis.as_dict())
+
+
+def _cell(layer: LayerDiagnosis, name: str) -> str:
+    if name == "mask":
+        if layer.mask_start is None or layer.mask_end is None:
+            return "–"
+        return f"{layer.mask_start:.3f} → {layer.mask_end:.3f}"
+    value = getattr(layer, name)
+    return "–" if value is None else f"{value:.3f}"

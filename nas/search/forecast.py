@@ -1,0 +1,159 @@
+"""How long a search will take: some of its genomes are trained for a few steps, and what a step costs is multiplied.
+
+Each genome goes through the real training loop on some of the real images, on the device that a worker would have and
+with its number of threads: two short epochs, the first of which warms up. From the second come seconds per training
+image and per validation image; what the call took beyond its epochs (building, files, warm-up or compilation) is paid
+once a trial. One worker is timed, alone: several share memory and caches, and a busy machine is slower.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from nas.data import ImageSet, Split
+from nas.data.split import View
+from nas.engine import Workers
+from nas.engine.record import hardware
+from nas.genome import Genome
+from nas.search.space import Space
+from nas.train import Training, train
+
+STEPS = 4  # of each of the two short epochs
+IMAGES = 256  # for the evaluation, at most
+BUDGET = 8.0  # seconds after which no further genome is timed
+LEAST = 2  # genomes that are timed whatever they take; with compilation one
+START = 12.0  # seconds until Ray is up and its workers have imported torch
+WINNERS = 8  # genomes on a front, as a guess
+STOPWATCH = 1.0  # seconds to measure a winner's throughput
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Seconds of a whole search with `slots` workers, and what they are made of.
+
+    trials: seconds of one training for each genome that was timed, in the order given; with halving, on average.
+    """
+
+    trials: list[float]
+    trainings: int
+    slots: int
+    start: float
+    winners: float
+    device: str
+    failure: str | None = None  # why timing stopped, if it did
+
+    @property
+    def seconds(self) -> float:
+        return self.start + self.trainings / self.slots * statistics.mean(self.trials) + self.winners
+
+
+def forecast(space: Space, genomes: Sequence[Genome], images: ImageSet, *, loading: float) -> Forecast:
+    """Time `genomes` for some seconds, the first of them at least. loading: seconds that reading the data takes.
+
+    >>> forecast(space, [domain.base], images, loading=0.1).seconds
+    """
+    device = device_of(space)
+    begin, failure = time.perf_counter(), None
+    timed: list[_Pace] = []
+    least = 1 if space.training.compile else LEAST
+    for genome in genomes:
+        if len(timed) >= least and time.perf_counter() - begin > BUDGET:
+            break
+        try:
+            timed.append(_Pace.of(genome, space, images, device))
+        except RuntimeError as error:  # out of memory, or a loss that is not finite at once
+            failure = str(error).partition("\n")[0]
+            break
+    epochs = epochs_of(space)
+    trials = [pace.seconds(epochs, len(images.train), len(images.validation)) for pace in timed]
+    evaluation = statistics.mean(pace.evaluation for pace in timed) if timed else 0.0  # of an image
+    return Forecast(
+        trials,
+        trainings=space.trials * space.repeat * (2 if space.baseline else 1),
+        slots=_slots(space.workers),
+        start=START + loading,
+        winners=WINNERS * (STOPWATCH + evaluation * len(images.test)),
+        device=device,
+        failure=failure,
+    )
+
+
+def device_of(space: Space) -> str:
+    """Where the workers of a search on this machine train."""
+    return "cuda" if torch.cuda.is_available() and space.workers.gpu != 0 else "cpu"
+
+
+def epochs_of(space: Space) -> float:
+    """Epochs of a training, on average: with halving, one in `factor` goes on from each rung."""
+    if space.halving is None:
+        return space.training.epochs
+    rungs = space.halving.rungs(space.training.epochs)
+    steps = zip([0, *rungs], rungs, strict=False)
+    return sum((to - since) / space.halving.factor**level for level, (since, to) in enumerate(steps))
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """Seconds per image in training and in evaluation, and once a trial."""
+
+    training: float
+    evaluation: float
+    once: float
+
+    @classmethod
+    def of(cls, genome: Genome, space: Space, images: ImageSet, device: str) -> _Pace:
+        training = space.training.model_copy(update={"epochs": 2})
+        few = replace(
+            images,
+            train=_some(images.train, STEPS * training.batch_size),
+            validation=_some(images.validation, IMAGES),
+        )
+        threads = torch.get_num_threads()
+        begin = time.perf_counter()
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                result = train(
+                    genome, few, training, directory=Path(folder), seed=space.seed, device=device,
+                    threads=space.workers.cpu,
+                )  # fmt: skip
+        finally:
+            torch.set_num_threads(threads)
+        took = time.perf_counter() - begin
+        row = result.metrics[-1]
+        shown = _shown(few.train, training)
+        learning = shown / row["images_per_second_training"]
+        return cls(
+            training=learning / shown,
+            evaluation=(row["seconds"] - learning) / len(few.validation),
+            once=max(0.0, took - 2 * row["seconds"]),
+        )
+
+    def seconds(self, epochs: float, train: int, validation: int) -> float:
+        return self.once + epochs * (self.training * train + self.evaluation * validation)
+
+
+def _some(split: Split, count: int) -> Split:
+    view = split.view
+    return type(split)(View(view.pictures, view.indices[:count], view.size, view.channels), split.look)
+
+
+def _shown(split: Split, training: Training) -> int:
+    """Images of an epoch: an incomplete last batch is left out."""
+    return min(len(split), split.batch_count(training.batch_size, drop_last=True) * training.batch_size)
+
+
+def _slots(workers: Workers) -> int:
+    """Workers that fit on this machine at once, 1 at least."""
+    found = hardware()
+    slots = found["cores"] // workers.cpu
+    gpu = (1.0 if found["gpus"] else 0.0) if workers.gpu is None else workers.gpu
+    if gpu:
+        slots = min(slots, int(len(found["gpus"]) / gpu + 1e-6))
+    return max(1, min(slots, workers.count or slots))

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.data import ImageSet, load
+from nas.files import parse_yaml
+from nas.genome import Genome, load_genome
+from nas.search import Space, forecast
+from nas.search.forecast import START, STOPWATCH, WINNERS, epochs_of
+from nas.train import Result, Training, train
+from tests.search.simulation import LAVIT
+
+
+def space(**keys: object) -> Space:
+    training = {"epochs": 9, "batch_size": 20}
+    return Space.parse(parse_yaml(LAVIT) | {"training": training, "trials": 10, "workers": {"count": 1}} | keys)
+
+
+@pytest.fixture
+def images() -> ImageSet:
+    return load("digits", limit=500)
+
+
+@pytest.fixture
+def paces(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Genome, int, int]]:
+    """A training that claims 1 s for 100 training images and for 1000 validation images; what it was called with."""
+    calls: list[tuple[Genome, int, int]] = []
+
+    def claimed(genome: Genome, few: ImageSet, training: Training, **others: Any) -> Result:
+        calls.append((genome, len(few.train), len(few.validation)))
+        seconds = len(few.train) / 100 + len(few.validation) / 1000
+        row = {"epoch": 1, "accuracy": 0.5, "images_per_second_training": 100.0, "seconds": seconds}
+        return Result.of([row, row | {"epoch": 2}])
+
+    monkeypatch.setattr("nas.search.forecast.train", claimed)
+    return calls
+
+
+def test_what_a_search_takes_is_multiplied_from_what_a_step_takes(images: ImageSet, paces: list[Any]) -> None:
+    genomes = [load_genome("lavit_digits").edit({"stages.0.split": split}) for split in (1, 2, 3)]
+    found = forecast.forecast(space(), genomes, images, loading=0.25)
+    assert [call[1:] for call in paces] == [(80, 100)] * 3
+    assert found.trials == pytest.approx([9 * (400 / 100 + 100 / 1000)] * 3, abs=1e-3)
+    assert (found.start, found.slots, found.trainings) == (START + 0.25, 1, 10)
+    assert found.winners == pytest.approx(WINNERS * (STOPWATCH + len(images.test) / 1000), abs=1e-3)
+    assert found.seconds == pytest.approx(found.start + 10 * found.trials[0] + found.winners, abs=0.1)
+
+    twice = forecast.forecast(space(repeat=3, baseline="random"), genomes, images, loading=0.25)
+    assert twice.trainings == 60
+
+
+def test_halving_spares_epochs(images: ImageSet, paces: list[Any]) -> None:
+    halved = space(halving={"first": 1, "factor": 3})
+    assert epochs_of(halved) == 1 + 2 / 3 + 6 / 9
+    found = forecast.forecast(halved, [load_genome("lavit_digits")], images, loading=0)
+    assert found.trials == pytest.approx([epochs_of(halved) * 4.1], abs=1e-3)
+
+
+def test_timing_ends_in_time(images: ImageSet, paces: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "BUDGET", 0.0)
+    genomes = [load_genome("lavit_digits")] * 5
+    assert len(forecast.forecast(space(), genomes, images, loading=0).trials) == 2
+    compiled = space(training={"epochs": 9, "compile": True})
+    assert len(forecast.forecast(compiled, genomes, images, loading=0).trials) == 1
+
+
+def test_a_genome_that_does_not_fit_in_memory(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*arguments: Any, **others: Any) -> Result:
+        raise RuntimeError("CUDA out of memory.\nTried to allocate 20 GiB")
+
+    monkeypatch.setattr("nas.search.forecast.train", exhausted)
+    found = forecast.forecast(space(), [load_genome("lavit_digits")], images, loading=0)
+    assert (found.trials, found.failure) == ([], "CUDA out of memory.")
+
+
+def test_it_is_near_to_what_a_training_takes(images: ImageSet, tmp_path: Path) -> None:
+    """Within a factor of five, however busy the machine is: orders of magnitude are what could go wrong."""
+    genome = load_genome("lavit_digits")
+    found = forecast.forecast(space(), [genome], images, loading=0)
+    begin = time.perf_counter()
+    train(genome, images, space().training, directory=tmp_path, seed=0, threads=1)
+    took = time.perf_counter() - begin
+    assert took / 5 < found.trials[0] < took * 5
