@@ -51,7 +51,10 @@ asking = st.fixed_dictionaries(
     {"core": st.one_of(st.just("softmax"), angular)}, optional={"auxiliary": masked, "local": local, **repeat}
 )
 reusing = st.fixed_dictionaries({"core": less}, optional={"local": local, **repeat})
-runs = st.tuples(asking, st.lists(st.one_of(asking, reusing), max_size=3)).map(lambda pair: [pair[0], *pair[1]])
+baselines = st.fixed_dictionaries(  # those that take any grid, with a class token or without
+    {"core": st.sampled_from(["relu_linear", "focused_linear", "hydra"])}, optional={"local": local, **repeat}
+)
+runs = st.tuples(asking, st.lists(st.one_of(asking, reusing, baselines), max_size=3)).map(lambda pair: [pair[0], *pair[1]])
 
 
 @st.composite

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from nas.blocks import Scores
 from nas.genome.schema import Diagonal
@@ -66,3 +68,30 @@ def test_printed_rewards_what_the_name_forbids() -> None:
 def test_only_reused_scores_count() -> None:
     q, k = factors()
     assert diagonal_loss({"a": Scores(q, k, SCALE)}, Diagonal(variant="hinge")).item() == 0
+
+
+@pytest.mark.parametrize("matrix", ["scores", "weights"])
+def test_3136_tokens_train_without_their_matrix(matrix: str) -> None:
+    """At 56×56 tokens a matrix of scores has 9.8 M elements a head; nothing that the chunks hold comes near all heads."""
+    generator = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(1, 4, 3136, 8, generator=generator).requires_grad_() for _ in "qk")
+    largest = Largest()
+    with largest:
+        loss = diagonal_loss({"a": Scores(q, k, SCALE, reused=True)}, Diagonal(variant="hinge", matrix=matrix))  # type: ignore[arg-type]
+        loss.backward()
+    assert q.grad is not None and k.grad is not None and q.grad.abs().sum() > 0
+    assert q.grad.isfinite().all() and k.grad.isfinite().all()
+    assert largest.elements <= diagonal._CHUNK < 4 * 3136**2
+
+
+class Largest(TorchDispatchMode):
+    """Elements of the largest tensor that any operator makes, forward and backward."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return made
