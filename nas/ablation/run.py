@@ -25,12 +25,13 @@ from nas.data import ImageSet, load
 from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Signal, session
 from nas.engine.events import ignore
 from nas.engine.record import check_same, read_record, write_record
+from nas.engine.storage import Storage
 from nas.engine.training import TrainJob
 from nas.files import write_json
 from nas.model import build
 from nas.train import evaluate
 
-FREE = {"workers", "name", "claim", "seeds", "baseline"}  # what may differ when a run is continued
+FREE = {"workers", "name", "claim", "seeds", "baseline", "storage"}  # what may differ when a run is continued
 
 
 class Cells:
@@ -79,6 +80,9 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     Raises SpecError for what the user can mend, before anything is written.
     """
     directory = Path(directory).resolve()
+    storage = Storage.of(ablation.storage, directory)
+    if storage is not None:
+        storage.restore_files(directory)
     base, training = ablation.genome(), ablation.training
     kind, colon, path = ablation.data.partition(":")
     source = f"{kind}:{Path(path).resolve()}" if colon else ablation.data
@@ -93,12 +97,14 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     if record is not None:
         check_same(record, "ablation", spec, free=FREE, directory=directory)
 
-    ledger = Ledger(directory)
+    ledger = Ledger(directory, storage)
     with ledger.locked(), session(ablation.workers) as pool:
         from nas.engine import run  # brings in Ray Tune
 
         if record is None:
             write_record(directory, kind="ablation", seed=0, spec=spec)
+        if storage is not None:
+            storage.save_files(directory)
         key = json.dumps([training.model_dump(mode="json"), source], sort_keys=True)
         work = TrainJob(source, training, 0, device=pool.device, threads=pool.cpu)
         run(Cells(ablation, arms, key, ledger), ledger, work=work, pool=pool, on_event=on_event)
@@ -120,9 +126,11 @@ def _examine(ledger: Ledger, images: ImageSet, device: str) -> None:
             model = build(job.directory / "genome.yaml", weights=True).to(device)
             accuracy = evaluate(model, images.test, device=device)
             write_json(job.directory / "test.json", {"accuracy": accuracy, "test_images": len(images.test)})
+            ledger.bring(job)
         if job.hash not in timed and not (job.directory / "speed.json").exists():
             speed = throughput(build(job.directory / "genome.yaml"), device=device)
             write_json(job.directory / "speed.json", speed.as_dict())
+            ledger.bring(job)
         timed.add(job.hash)
 
 

@@ -65,6 +65,7 @@ class Ablation(BaseModel):
     data: str = "digits"
     training: Training = Training()
     workers: Workers = Workers()
+    storage: str | None = Field(None, description="where the run is kept as well: a path, s3://bucket/folder, ...")
 
     @model_validator(mode="after")
     def _has_arms(self) -> Ablation:

@@ -2,9 +2,9 @@
 
 Legend: N images of the split, M of them asked for, C channels, S side of the image.
 
-PIL decodes: torchvision's own decoder is faster on small images, and to be removed from torchvision. If half of a split
-or more is asked for, all of it is decoded, once per machine (cache.py); a smaller part, as `limit` makes it, is decoded
-alone.
+PIL decodes: torchvision's own decoder is faster on small images, and to be removed from torchvision. What is asked for
+is decoded once per machine (cache.py). If that is half of a split or more, all of it is, so that train and validation
+share it; a smaller part, as `limit` makes it, is decoded and kept alone.
 """
 
 from __future__ import annotations
@@ -75,8 +75,11 @@ class Encoded(Pictures):
         """The image's name for messages, such as its file."""
 
     @abstractmethod
-    def state(self) -> list[Any]:
-        """What the images depend on, such as each file with its size and time of change; JSON can hold it."""
+    def state(self, indices: np.ndarray | None = None) -> list[Any]:
+        """What the images depend on, such as each file with its size and time of change; JSON can hold it.
+
+        indices: of the images that matter; None: all.
+        """
 
     def survey(self) -> tuple[int, set[tuple[int, int]]]:
         grey, sizes = True, set()
@@ -98,15 +101,16 @@ class Encoded(Pictures):
             raise error.within(self.where(index)) from None
 
     def resident(self, indices_M: np.ndarray, size: int, channels: int) -> tuple[Tensor, np.ndarray]:
-        if WORTH_A_LOOK * len(indices_M) < len(self):
-            return self._stack(indices_M, size, channels), np.arange(len(indices_M))
-        path = cache_file([VERSION, size, channels, self.state()], ".npy")
-        if path not in self._decoded and 2 * len(indices_M) >= len(self):
-            self._decoded[path] = keep(path, lambda: self._stack(np.arange(len(self)), size, channels))
-        whole = self._decoded.get(path, stored(path))
-        if whole is not None:
-            return whole, indices_M
-        return self._stack(indices_M, size, channels), np.arange(len(indices_M))
+        form = [VERSION, size, channels]
+        if WORTH_A_LOOK * len(indices_M) >= len(self):
+            path = cache_file([*form, self.state()], ".npy")
+            if path not in self._decoded and 2 * len(indices_M) >= len(self):
+                self._decoded[path] = keep(path, lambda: self._stack(np.arange(len(self)), size, channels))
+            whole = self._decoded.get(path, stored(path))
+            if whole is not None:
+                return whole, indices_M
+        part = cache_file([*form, self.state(indices_M), indices_M.tolist()], ".npy")
+        return keep(part, lambda: self._stack(indices_M, size, channels)), np.arange(len(indices_M))
 
     def _stack(self, indices_M: np.ndarray, size: int, channels: int) -> Tensor:
         """The asked images, decoded and fitted: uint8 (M, C, S, S)."""
@@ -142,5 +146,5 @@ class Files(Encoded):
     def where(self, index: int) -> str:
         return str(self.paths[index])
 
-    def state(self) -> list[Any]:
-        return [file_state(path) for path in self.paths]
+    def state(self, indices: np.ndarray | None = None) -> list[Any]:
+        return [file_state(self.paths[i]) for i in (range(len(self)) if indices is None else indices)]

@@ -103,7 +103,7 @@ class Ledger:
         draft.chmod(0o755)
         made = replace(made, directory=self.folder / made.id)
         os.replace(draft, made.directory)
-        self._bring(made)
+        self.bring(made)
         self._trials[made.number] = Trial(made)
         self.next_number += 1
         return made
@@ -113,7 +113,7 @@ class Ledger:
         written = Outcome.read(job.directory)
         if written is None:
             outcome.write(job.directory)
-            self._bring(job)
+            self.bring(job)
         self._trials[job.number] = replace(self._trials[job.number], outcome=written or outcome)
 
     def fetch(self, job: Job) -> None:
@@ -121,7 +121,14 @@ class Ledger:
         if self.storage is not None:
             self.storage.pull(f"trials/{job.id}", job.directory, without="checkpoint.pt")
 
-    def _bring(self, job: Job) -> None:
+    def remove(self, job: Job, name: str) -> None:
+        """Remove a file of a trial, here and in the storage; it may be gone already."""
+        (job.directory / name).unlink(missing_ok=True)
+        if self.storage is not None:
+            self.storage.remove(f"trials/{job.id}", name)
+
+    def bring(self, job: Job) -> None:
+        """Copy a trial's files to the storage, if there is one; to be called where they change in the driver."""
         if self.storage is not None:
             self.storage.push(job.directory, f"trials/{job.id}")
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import socket
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,6 +52,19 @@ class Pool:
         return "cuda" if self.gpu else "cpu"
 
 
+class Recent:
+    """A number that is asked for often and changes seldom, such as the workers that fit on the machines now up."""
+
+    def __init__(self, ask: Callable[[], int], seconds: float = 2.0):
+        self._ask, self._seconds = ask, seconds
+        self._until, self._known = 0.0, 0
+
+    def __call__(self) -> int:
+        if time.monotonic() >= self._until:
+            self._known, self._until = self._ask(), time.monotonic() + self._seconds
+        return self._known
+
+
 @contextmanager
 def session(workers: Workers) -> Iterator[Pool]:
     """Ray, up and quiet. Raises RunError if RAY_ADDRESS cannot be reached, or no machine can hold even one worker."""
@@ -59,6 +74,7 @@ def session(workers: Workers) -> Iterator[Pool]:
     mine = not ray.is_initialized()
     if mine:
         address = os.environ.get("RAY_ADDRESS") or "local"  # never a cluster that happens to run on this machine
+        _knock(address)
         try:
             ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except ConnectionError as error:
@@ -69,6 +85,18 @@ def session(workers: Workers) -> Iterator[Pool]:
     finally:
         if mine:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise RunError if nothing listens at host:port, which Ray would find out after minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        message = f"no Ray cluster answers there ({error}); start its head with `ray start --head`, or leave it out"
+        raise RunError(message, path=f"RAY_ADDRESS={address}") from None
 
 
 def _pool(workers: Workers, nodes: list[dict[str, Any]]) -> Pool:

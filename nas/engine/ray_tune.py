@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
@@ -29,7 +28,7 @@ from ray.tune.search import Searcher
 from nas.engine.events import Event, OnEvent, ignore
 from nas.engine.job import Job, Outcome
 from nas.engine.ledger import Ledger
-from nas.engine.pool import Pool
+from nas.engine.pool import Pool, Recent
 from nas.engine.source import Signal, Source
 from nas.engine.storage import Storage
 from nas.engine.worker import Work
@@ -51,7 +50,7 @@ def run(source: Source, ledger: Ledger, *, work: Work, pool: Pool, on_event: OnE
     """
     scratch = ledger.directory / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)
-    driver = _Driver(source, ledger, _Recent(pool.slots_now), on_event)
+    driver = _Driver(source, ledger, Recent(pool.slots_now), on_event)
     trainable = tune.with_parameters(
         _trainable(), folder=ledger.folder, storage=ledger.storage, work=work, shared=0 < pool.gpu < 1
     )
@@ -240,19 +239,6 @@ class _Watch(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
         self._driver.guarded(self._driver.died, trial.config["trial"], str(trial.get_error() or "no message"))
-
-
-class _Recent:
-    """A number that is asked for often and changes seldom, such as the workers that fit on the machines now up."""
-
-    def __init__(self, ask: Callable[[], int], seconds: float = 2.0):
-        self._ask, self._seconds = ask, seconds
-        self._until, self._known = 0.0, 0
-
-    def __call__(self) -> int:
-        if time.monotonic() >= self._until:
-            self._known, self._until = self._ask(), time.monotonic() + self._seconds
-        return self._known
 
 
 def _last(details: str) -> str:

@@ -185,8 +185,8 @@ class Candidates:
             last = self._came[job.number, self._level[job.number]]
             reason = f"paused after {last.epochs} epochs, and not among the 1 in {self.ladder.factor} that go on"  # type: ignore[union-attr]
             outcome = replace(last, state="pruned", reason=reason)
-            (job.directory / "checkpoint.pt").unlink(missing_ok=True)
             self.ledger.finish(job, outcome)
+            self.ledger.remove(job, "checkpoint.pt")
             if not self._known.get(job.number, True):
                 self._tell(job.number, outcome)
             self.on_event(Event("ended", job.id, asdict(outcome)))

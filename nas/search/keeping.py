@@ -56,4 +56,4 @@ class Keeper:
             self._remove(self._first[name])
 
     def _remove(self, number: int) -> None:
-        (self.ledger.trial(number).job.directory / "weights.safetensors").unlink(missing_ok=True)
+        self.ledger.remove(self.ledger.trial(number).job, "weights.safetensors")

@@ -23,6 +23,7 @@ from nas.data import ImageSet, load
 from nas.engine import Event, Ledger, OnEvent, Pool, session
 from nas.engine.events import ignore
 from nas.engine.record import check_same, read_record, write_record
+from nas.engine.storage import Storage
 from nas.engine.training import TrainJob
 from nas.errors import SpecError
 from nas.files import write_atomically
@@ -41,7 +42,7 @@ from nas.search.warm_start import earlier_runs, take_over
 from nas.search.winners import Exam, write_front
 from nas.seeds import derive
 
-FREE = {"trials", "workers", "notes", "name", "baseline", "study"}  # what may differ when a run is continued
+FREE = {"trials", "workers", "notes", "name", "baseline", "study", "storage"}  # what may differ when a run is continued
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,9 @@ def search(space: Space, directory: Path, *, on_event: OnEvent = ignore) -> Sear
     >>> search(load_space("lavit_split").with_settings(["trials=4"]), Path("results/try")).front
     """
     directory = Path(directory).resolve()
+    storage = Storage.of(space.storage, directory)
+    if storage is not None:
+        storage.restore_files(directory)
     record = read_record(directory)
     domain, spec, images = resolve(space)
     if record is not None:
@@ -75,7 +79,7 @@ def search(space: Space, directory: Path, *, on_event: OnEvent = ignore) -> Sear
     check_feasible(domain, space.budget, estimate, seed=derive(space.seed, "probe"))
 
     objectives, least = list(space.objectives), space.budget.throughput
-    ledger = Ledger(directory)
+    ledger = Ledger(directory, storage)
     with ledger.locked():
         if latency is not None:
             latency.write(directory / "latency.json")
@@ -88,12 +92,14 @@ def search(space: Space, directory: Path, *, on_event: OnEvent = ignore) -> Sear
                     on_event(Event("message", data={"text": text}))
                 if record is None:
                     write_record(directory, kind="search", seed=space.seed, spec=spec)
+                if storage is not None:
+                    storage.save_files(directory)
                 work = TrainJob(spec["data"], space.training, space.seed, device=pool.device, threads=pool.cpu)
                 party = _Party(space, domain, estimate, work, pool, on_event)
                 message = party.run(ledger, sampler_spec)
                 if space.baseline:
                     on_event(Event("message", data={"text": f"the baseline: {space.trials} trials drawn at random"}))
-                    beside = Ledger(directory / BASELINE)
+                    beside = Ledger(directory / BASELINE, storage.within(BASELINE) if storage else None)
                     with beside.locked():
                         party.run(beside, sampler_spec.model_copy(update={"name": space.baseline}))
         except KeyboardInterrupt:
@@ -105,6 +111,8 @@ def search(space: Space, directory: Path, *, on_event: OnEvent = ignore) -> Sear
         on_event(Event("message", data={"text": "measuring the winners, with nothing else running"}))
         exam = Exam(directory, images.test, _device(space))
         front = write_front(directory, ledger.table(), objectives, least=least, exam=exam)
+        if storage is not None:
+            storage.save_files(directory)
     return SearchResult(directory, ledger.table(), front, message or _failure(ledger))
 
 

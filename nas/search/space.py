@@ -77,6 +77,7 @@ class Space(BaseModel):
     keep: Literal["front", "all"] = Field("front", description="weights that stay: of trials near the front, or of all")
     seed: int = Field(0, ge=0)
     workers: Workers = Workers()
+    storage: str | None = Field(None, description="where the run is kept as well: a path, s3://bucket/folder, ...")
     study: str | None = Field(None, description="URL of the Optuna study's database; null: optuna.db in the run; off")
     _file: Path | None = PrivateAttr(None)
 

@@ -103,9 +103,13 @@ def test_what_a_kill_left_half_made_is_cleared_away(tmp_path: Path, genome: Geno
     ledger = Ledger(tmp_path)
     job = add(ledger, genome)
     (ledger.folder / ".new-abc").mkdir()
+    old, new = tmp_path / ".trials.csv.x3f.tmp", tmp_path / ".report.html.x3f.tmp"
+    old.touch(), new.touch()
+    os.utime(old, (0, 0))
     ledger = Ledger(tmp_path)
     with ledger.locked():
         assert [path.name for path in ledger.folder.iterdir()] == [job.id]
+    assert not old.exists() and new.exists(), "another process may be writing it"
 
 
 def test_a_disk_that_fills_up_is_the_users_problem_and_other_errors_are_not(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
 
 from nas.engine import Pool, Workers
-from nas.engine.pool import _pool
+from nas.engine.pool import _knock, _pool
 from nas.errors import RunError
 
 
@@ -40,3 +41,17 @@ def test_the_device_follows_the_gpus() -> None:
 def test_a_worker_that_fits_nowhere_is_refused(workers: dict[str, Any]) -> None:
     with pytest.raises(RunError, match=r"workers: no machine holds .* there is 2 CPU, 0 GPU; 2 CPU, 0 GPU"):
         _pool(Workers(**workers), [node(2), node(2)])
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "no-such-host.invalid:6379", "127.0.0.1:99999999"])
+def test_a_cluster_that_is_not_there_is_missed_at_once(address: str) -> None:
+    with pytest.raises(RunError, match=r"^RAY_ADDRESS=.*: no Ray cluster answers there \(.*; start its head"):
+        _knock(address)
+
+
+def test_a_port_that_is_open_and_addresses_of_other_forms_are_left_to_ray() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        for address in (f"127.0.0.1:{server.getsockname()[1]}", "local", "auto", "ray://127.0.0.1:1"):
+            _knock(address)

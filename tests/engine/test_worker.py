@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors import SafetensorError
 
-from nas.engine import Job, Ledger, Outcome
+from nas.engine import Job, Ledger, Outcome, worker
 from nas.engine.training import TrainJob
-from nas.engine.worker import Report, StorageError, run_job
+from nas.engine.worker import CrowdedError, Report, StorageError, run_job
 from nas.genome import load_genome
 from nas.train import Training
 from tests.engine import works
@@ -64,9 +66,56 @@ def test_a_full_disk_is_nobodys_outcome(tmp_path: Path, error: Exception) -> Non
         raise error
 
     job = job_in(tmp_path)
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError, match=r"cannot be written: "):
         run_job(job, fail, silent)
     assert Outcome.read(job.directory) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_out_of_memory_beside_neighbours_is_not_an_outcome_yet(tmp_path: Path, error: Exception) -> None:
+    def fail(job: Job, report: Report) -> dict[str, Any]:
+        raise error
+
+    job = job_in(tmp_path)
+    (job.directory / "checkpoint.pt").touch()
+    with pytest.raises(CrowdedError, match=r"^out of memory: CUDA"):
+        run_job(job, fail, silent, neighbours=True)
+    assert {path.name for path in job.directory.iterdir()} == {"trial.json", "genome.yaml", "checkpoint.pt"}
+    assert str(run_job(job, fail, silent).reason).startswith("out of memory: ")
+
+
+def test_other_failures_beside_neighbours_are(tmp_path: Path) -> None:
+    assert run_job(job_in(tmp_path, "raise"), works.behave, silent, neighbours=True).state == "failed"
+
+
+def test_a_trial_that_another_process_holds_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_in(tmp_path)
+    with (job.directory / "trial.json").open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        threading.Timer(0.3, file.close).start()
+        assert run_job(job, works.succeed, silent).state == "complete"
+
+    other = job_in(tmp_path)
+    monkeypatch.setattr(worker, "PATIENCE", 0.3)
+    with (other.directory / "trial.json").open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(StorageError, match=r"0001 is still held by a worker .*; end it \(lsof .*trial.json\)"):
+            run_job(other, works.succeed, silent)
+    assert Outcome.read(other.directory) is None
+
+
+def test_what_a_kill_in_the_middle_of_a_write_left_is_removed(tmp_path: Path) -> None:
+    job = job_in(tmp_path)
+    (job.directory / ".result.json.x3f.tmp").touch()
+    run_job(job, works.succeed, silent)
+    assert list(job.directory.glob(".*")) == []
 
 
 def test_a_job_that_has_ended_is_not_done_again(tmp_path: Path) -> None:

@@ -54,7 +54,9 @@ reusing = st.fixed_dictionaries({"core": less}, optional={"local": local, **repe
 baselines = st.fixed_dictionaries(  # those that take any grid, with a class token or without
     {"core": st.sampled_from(["relu_linear", "focused_linear", "hydra"])}, optional={"local": local, **repeat}
 )
-runs = st.tuples(asking, st.lists(st.one_of(asking, reusing, baselines), max_size=3)).map(lambda pair: [pair[0], *pair[1]])
+runs = st.tuples(asking, st.lists(st.one_of(asking, reusing, baselines), max_size=3)).map(
+    lambda pair: [pair[0], *pair[1]]
+)
 
 
 @st.composite

@@ -72,7 +72,7 @@ def test_only_reused_scores_count() -> None:
 
 @pytest.mark.parametrize("matrix", ["scores", "weights"])
 def test_3136_tokens_train_without_their_matrix(matrix: str) -> None:
-    """At 56×56 tokens a matrix of scores has 9.8 M elements a head; nothing that the chunks hold comes near all heads."""
+    """At 56×56 tokens the scores of a head are 9.8 M elements; nothing that is made comes near those of all heads."""
     generator = torch.Generator().manual_seed(0)
     q, k = (torch.randn(1, 4, 3136, 8, generator=generator).requires_grad_() for _ in "qk")
     largest = Largest()

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nas.data.cache import cache_file, file_state
+from nas.data.cache import alone, cache_file, file_state
 from nas.data.encoded import Encoded
 from nas.data.registry import Raw, source
 from nas.errors import DataError
@@ -77,7 +77,7 @@ class ParquetImages(Encoded):
             index -= rows
         raise IndexError(index)
 
-    def state(self) -> list[Any]:
+    def state(self, indices: np.ndarray | None = None) -> list[Any]:
         return [self.image, *(file_state(file) for file in self.files)]
 
     @cached_property
@@ -85,13 +85,14 @@ class ParquetImages(Encoded):
         if sum(_unpacked_bytes(file, self.image) for file in self.files) <= IN_MEMORY_BYTES:
             return pa.chunked_array(list(self._arrays()), pa.binary())
         path = cache_file(self.state(), ".arrow")
-        if not path.exists():
-            log.warning("unpacking %s to %s, once: it is too large for memory", self.files[0].parent, path)
-            try:
-                write_atomically(path, self._unpack)
-            except OSError as error:
-                message = f"cannot unpack {self.files[0].parent} to {path.parent}: {error}; set XDG_CACHE_HOME"
-                raise DataError(message) from None
+        with alone(path):
+            if not path.exists():
+                log.warning("unpacking %s to %s, once: it is too large for memory", self.files[0].parent, path)
+                try:
+                    write_atomically(path, self._unpack)
+                except OSError as error:
+                    message = f"cannot unpack {self.files[0].parent} to {path.parent}: {error}; set XDG_CACHE_HOME"
+                    raise DataError(message) from None
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all().column(0)
 
     def _arrays(self) -> Iterator[pa.Array]:

@@ -7,6 +7,7 @@ they are absent. A new set of the two shapes below is one line in SETS; torchvis
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nas.data.cache import cache_file, keep
 from nas.data.encoded import Files
 from nas.data.pictures import Arrays, Pictures
 from nas.data.registry import Raw, source
@@ -106,7 +108,12 @@ def _arrays(dataset: Any) -> Pictures:
     elif images.shape[-1] in (1, 3):
         images = images.permute(0, 3, 1, 2)
     labels = dataset.targets if hasattr(dataset, "targets") else dataset.labels
-    return Arrays(images.contiguous(), np.asarray(labels, dtype=np.int64))
+    images = images.contiguous()
+    digest = hashlib.blake2b(images.numpy().data).hexdigest()
+    mapped = keep(
+        cache_file(["arrays", digest, list(images.shape)], ".npy"), lambda: images
+    )  # one copy for all workers
+    return Arrays(mapped, np.asarray(labels, dtype=np.int64))
 
 
 def _files(dataset: Any) -> Pictures:

@@ -1,0 +1,196 @@
+"""`storage:` keeps a run on any file system that pyarrow knows: a path, file://, s3://, gs://, abfs://, hdfs://.
+
+    URI/<run>/trials/<id>/...    each trial directory: when it appears, after each epoch and pause, and when it ends
+    URI/<run>/...                run.yaml from the start; trials.csv, front.csv, winners/ at the end
+
+The run directory stays on the driver's machine, where it can be locked, and remains the truth of that machine; a worker
+does not see it. It fetches its trial from the storage, trains in a scratch directory and brings back what is new, with
+result.json last; the driver fetches that. A run directory that is gone, or older than the storage, is filled from there
+before the ledger is read. So machines need no common file system, and the driver's may be lost.
+
+A file appears whole: object stores know no half objects, and elsewhere it is uploaded beside its place and moved. Only
+the driver's machine has a lock: drive a run from one machine at a time. A worker that outlives its driver may bring
+back an epoch that its successor has done as well; both have computed the same.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+from pyarrow import fs
+
+from nas.errors import RunError
+from nas.files import write_atomically
+
+Seen = dict[str, tuple[int, int]]  # file -> its size and time of change when it was last copied
+ATOMIC = ("s3", "gcs", "abfs")  # pyarrow's names of object stores
+CHUNK = 2**20
+KINDS = "a path, file://, s3://bucket/folder, gs://, abfs://, hdfs://"
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The folder of one run below `uri`. Picklable: credentials come from where each machine has them.
+
+    All methods raise RunError where the storage cannot be used.
+
+    >>> storage = Storage.of("s3://bucket/nas?region=eu-west-1", Path("results/my_run"))
+    >>> ledger = Ledger(Path("results/my_run"), storage)
+    """
+
+    uri: str
+    run: str
+
+    @classmethod
+    def of(cls, place: str | None, run: Path) -> Storage | None:
+        """The storage of run directory `run` below `place`, tried out; None for None."""
+        if place is None:
+            return None
+        storage = cls(place if "://" in place else str(Path(place).expanduser().resolve()), run.name)
+        with storage._usable():
+            storage._put(io.BytesIO(), ".try")
+            storage._files.delete_file(storage._at(".try"))
+        return storage
+
+    def within(self, name: str) -> Storage:
+        """The storage of a run that lies in a folder of this one's directory."""
+        return Storage(self.uri, f"{self.run}/{name}")
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return Storage, (self.uri, self.run)
+
+    def restore_files(self, directory: Path) -> None:
+        """Fetch run.yaml and its neighbours into a run directory that has no run.yaml, if the storage has one."""
+        if not (directory / "run.yaml").exists() and "run.yaml" in self._names(""):
+            self.pull("", directory)
+
+    def save_files(self, directory: Path) -> None:
+        """Bring back the files of the run directory itself, and its winners."""
+        self.push(directory, "")
+        if (directory / "winners").exists():
+            self.push(directory / "winners", "winners", prune=True)
+
+    def synchronise(self, folder: Path) -> None:
+        """Make `folder` (trials/ of the run directory) and the storage's know the same trials and results."""
+        folder.mkdir(parents=True, exist_ok=True)
+        theirs: dict[str, set[str]] = {}
+        with self._usable():
+            for info in self._list("trials", recursive=True):
+                if info.type == fs.FileType.File:
+                    _, trial, name = info.path.rsplit("/", 2)
+                    theirs.setdefault(trial, set()).add(name)
+        ours = {path.name: {file.name for file in path.iterdir()} for path in folder.glob("[0-9]*")}
+        for trial in sorted(theirs.keys() | ours.keys()):
+            here, there = ours.get(trial, set()), theirs.get(trial, set())
+            if "trial.json" in there and not here:
+                draft = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
+                self.pull(f"trials/{trial}", draft)
+                draft.chmod(0o755)
+                os.replace(draft, folder / trial)
+            elif "trial.json" in there and "result.json" not in here:
+                self.pull(f"trials/{trial}", folder / trial)
+            elif here and ("trial.json" not in there or "result.json" not in there):
+                self.push(folder / trial, f"trials/{trial}")
+
+    def pull(self, folder: str, directory: Path, *, without: str = "") -> Seen:
+        """Fetch the files of a folder (not those below it) but the one called `without`; result.json comes last."""
+        directory.mkdir(parents=True, exist_ok=True)
+        with self._usable():
+            for name in _in_order(self._names(folder) - {without}):
+                write_atomically(directory / name, partial(self._get, self._at(folder, name)))
+        return _stamps(directory)
+
+    def push(self, directory: Path, folder: str, seen: Seen | None = None, *, prune: bool = False) -> None:
+        """Bring the files of a directory (not those below it) that differ from `seen`, and bring `seen` up to date.
+
+        prune: remove what the directory has not (such as the checkpoint of a training that is done).
+        """
+        stamps, seen = _stamps(directory), {} if seen is None else seen
+        with self._usable():
+            for name in _in_order(set(stamps)):
+                if seen.get(name) != stamps[name]:
+                    with (directory / name).open("rb") as file:
+                        self._put(file, folder, name)
+                    seen[name] = stamps[name]
+            for name in (self._names(folder) - stamps.keys()) if prune else ():
+                self._files.delete_file(self._at(folder, name))
+
+    def remove(self, folder: str, name: str) -> None:
+        """Remove a file, if it is there."""
+        with self._usable():
+            if name in self._names(folder):
+                self._files.delete_file(self._at(folder, name))
+
+    def _put(self, file: IO[bytes], *parts: str) -> None:
+        path = self._at(*parts)
+        folder = path.rpartition("/")[0]
+        if self._files.type_name in ATOMIC:
+            with self._files.open_output_stream(path) as stream:
+                shutil.copyfileobj(file, stream, CHUNK)
+            return
+        temporary = f"{folder}/.{uuid.uuid4().hex}.tmp"
+        self._files.create_dir(folder, recursive=True)
+        with self._files.open_output_stream(temporary) as stream:
+            shutil.copyfileobj(file, stream, CHUNK)
+        self._files.move(temporary, path)
+
+    def _get(self, path: str, target: Path) -> None:
+        with self._files.open_input_stream(path) as stream, target.open("wb") as file:
+            shutil.copyfileobj(stream, file, CHUNK)
+
+    def _names(self, folder: str) -> set[str]:
+        files = {info.base_name for info in self._list(folder) if info.type == fs.FileType.File}
+        return {name for name in files if not name.startswith(".")}
+
+    def _list(self, folder: str, *, recursive: bool = False) -> list[fs.FileInfo]:
+        selector = fs.FileSelector(self._at(folder), allow_not_found=True, recursive=recursive)
+        return self._files.get_file_info(selector)
+
+    @cached_property
+    def _opened(self) -> tuple[fs.FileSystem, str]:
+        files, path = fs.FileSystem.from_uri(self.uri)
+        return files, f"{path.rstrip('/')}/{self.run}"
+
+    @property
+    def _files(self) -> fs.FileSystem:
+        return self._opened[0]
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except pa.ArrowInvalid as error:
+            message = f"{self.uri!r} is no storage ({_first(error)}); allowed: {KINDS}"
+            raise RunError(message, path="storage") from None
+        except (OSError, pa.ArrowException) as error:
+            message = f"{self.uri!r} cannot be used ({_first(error)}); name another place, or mend its credentials"
+            raise RunError(message, path="storage") from None
+
+    def _at(self, *parts: str) -> str:
+        return "/".join([self._opened[1], *(part for part in parts if part)])
+
+
+def _stamps(directory: Path) -> Seen:
+    files = [path for path in directory.iterdir() if path.is_file() and not path.name.startswith(".")]
+    return {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
+def _in_order(names: set[str]) -> list[str]:
+    """Files by name, those that say that the others are there at the end."""
+    last = {"run.yaml": 1, "trial.json": 1, "result.json": 2}
+    return sorted(names, key=lambda name: (last.get(name, 0), name))
+
+
+def _first(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,106 @@
+"""The benchmarks of searches: the table is whole, the replay is judged rightly, rows are complete. No timings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import overhead, replay, samplers, scale, table
+from benchmarks.machine import Setting, described
+from nas.engine import Job, Ledger, Outcome
+
+TINY = Setting(threads=1)
+
+
+@pytest.fixture(scope="module")
+def kept() -> replay.Replay:
+    return replay.Replay()
+
+
+def test_the_table_holds_the_whole_space(kept: replay.Replay) -> None:
+    assert {kept.domain.genome(assignment).hash for assignment in kept.domain.every()} == set(kept.hashes)
+    assert replay.TABLE.stat().st_size < 100_000
+
+
+def test_its_genomes_differ_more_than_its_seeds_do(kept: replay.Replay) -> None:
+    assert kept.spread["genomes"] > kept.spread["seeds"]
+
+
+def test_who_tried_everything_regrets_nothing(kept: replay.Replay) -> None:
+    assert kept.regret(kept.hashes) == 0.0
+    assert kept.share(kept.hashes) == pytest.approx(1.0)
+    assert kept.regret(kept.hashes[:1]) >= 0.0
+    assert 0.0 < kept.share(kept.hashes[:1]) < 1.0
+
+
+def test_a_search_gets_better_until_it_has_all(kept: replay.Replay) -> None:
+    everything = len(kept.hashes)
+    shares = samplers.searched("hypervolume", "random", (10, 30, everything), 0)
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(1.0)
+    assert samplers.searched("regret", "random", (5, everything), 0)[-1] == 0.0
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "qmc"])
+def test_every_sampler_can_be_replayed(sampler: str) -> None:
+    regrets = samplers.searched("regret", sampler, (4, 14), 0)
+    assert regrets == sorted(regrets, reverse=True) and regrets[-1] >= 0.0
+
+
+def test_a_search_is_decided_by_its_seed() -> None:
+    first, again, other = (samplers.searched("hypervolume", "random", (8, 16), seed) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_claims_are_met_by_intervals() -> None:
+    above = samplers.interval(np.array([1.0, 1.2, 0.9, 1.1]))
+    assert above["value"] == pytest.approx(1.05)
+    assert above["low"] < above["value"] < above["high"]
+    assert samplers._row("tpe", False, above, 40)["met"] and not samplers._row("tpe", True, above, 40)["met"]
+
+
+def test_runs_are_joined_by_genome(tmp_path: Path) -> None:
+    for seed, order in enumerate((["a", "b"], ["b", "a"], ["a", "b"])):
+        ledger = Ledger(tmp_path / f"seed{seed}")
+        for name in order:
+            job = ledger.add(None, seed=0, hash=name, parameters={"x": name}, macs=1, params=2)
+            ledger.finish(job, Outcome.of(job, "complete", accuracy=0.1 * seed + 0.01 * ord(name)))
+    runs = [tmp_path / f"seed{seed}" for seed in range(3)]
+    replay.join(runs, tmp_path / "joined.csv")
+    lines = (tmp_path / "joined.csv").read_text().splitlines()
+    assert lines[0] == "hash,parameters,macs,params,accuracy_0,accuracy_1,accuracy_2"
+    assert lines[2] == 'b,"{""x"": ""b""}",1,2,0.980000,1.080000,1.180000'
+    Outcome("failed").write(runs[0] / "trials" / "0000")
+    with pytest.raises(ValueError, match="seed1"):
+        replay.join(runs, tmp_path / "joined.csv")
+
+
+def test_slopes() -> None:
+    quadratic = [{"trials": n, "seconds": 1e-3 * n**2} for n in (10, 100, 1000)]
+    assert scale.slope(quadratic) == pytest.approx(2.0)
+
+
+def test_starting_up_does_not_count() -> None:
+    assert overhead.per_trial([104.0, 102.0, 103.0]) == pytest.approx(1.0)
+
+
+def test_pages_show_curves(tmp_path: Path) -> None:
+    points = scale.searched("nsga2", 12)
+    assert [point["trials"] for point in points] == [12] and points[0]["seconds"] > points[0]["suggestion"] > 0
+    results = [
+        scale.result({"random": [{"trials": n, "seconds": n, "suggestion": 1, "bytes": n} for n in (100, 1000)]})
+    ]
+    assert results[0]["rows"][0]["ratio"]["value"] == pytest.approx(1.0) and results[0]["rows"][0]["met"]
+    file = {"group": "search_scale", "setting": TINY.label, "machine": described(TINY), "results": results}
+    (tmp_path / "cpu-float32-search_scale.json").write_text(json.dumps(file))
+    table.write(tmp_path, tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text()
+    assert "| random, ms a suggestion |" in page and "| 100 trials |" in page
+
+
+def test_a_job_of_the_replay_finds_what_was_found(kept: replay.Replay) -> None:
+    job = Job(number=0, seed=5, hash=kept.hashes[0], parameters={})
+    row = replay.TABLE.read_text().splitlines()[1].split(",")
+    assert f"{kept.outcome(job).accuracy:.6f}" in row[-3:]

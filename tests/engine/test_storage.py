@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import pickle
+import shutil
+import time
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+from pyarrow.fs import FileSystem, FileType, LocalFileSystem, SubTreeFileSystem, _MockFileSystem
+
+from nas.engine import Job, Ledger, Outcome
+from nas.engine.storage import Storage
+from nas.engine.worker import StorageError, run_job, workplace
+from nas.errors import RunError
+from nas.genome import load_genome
+from tests.engine import works
+from tests.engine.cluster import PATIENCE
+from tests.engine.drivers import check_exact, drive, go_alone, log
+
+GENOME = load_genome("lavit_digits")
+TRIALS = 8
+
+
+@pytest.fixture(params=["mock", "subtree", "path", "uri"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """One in memory, which stands for those that are not a directory, and three that are."""
+    place = tmp_path / "far away"
+    if request.param == "path":
+        return Storage.of(str(place), Path("results/run"))  # type: ignore[return-value]
+    if request.param == "uri":
+        return Storage.of(f"file://{tmp_path}/far", Path("results/run"))  # type: ignore[return-value]
+    place.mkdir()
+    files: FileSystem = (
+        _MockFileSystem() if request.param == "mock" else SubTreeFileSystem(str(place), LocalFileSystem())
+    )
+    made = Storage("given", "run")
+    made.__dict__["_opened"] = (files, "base/run")
+    return made
+
+
+def add(ledger: Ledger) -> Job:
+    return ledger.add(GENOME, seed=1, hash=GENOME.hash, parameters={}, macs=7, params=8)
+
+
+def test_a_folder_goes_there_and_comes_back(tmp_path: Path, storage: Storage) -> None:
+    here, back = tmp_path / "here", tmp_path / "back"
+    here.mkdir()
+    (here / "a.bin").write_bytes(b"\0\n" * 3_000_000)
+    (here / "result.json").write_text("{}")
+    (here / ".hidden").touch()
+    seen = {"result.json": (2, (here / "result.json").stat().st_mtime_ns)}
+    storage.push(here, "trials/0001", seen)
+    assert set(storage.pull("trials/0001", back)) == {"a.bin"}, "what was seen already stays here"
+    assert (back / "a.bin").read_bytes() == (here / "a.bin").read_bytes()
+
+    (here / "result.json").write_text('{"more": 1}')
+    (here / "a.bin").unlink()
+    storage.push(here, "trials/0001", seen, prune=True)
+    assert set(storage.pull("trials/0001", tmp_path / "again")) == {"result.json"}
+    assert storage.pull("trials/0002", tmp_path / "none") == {}
+    names = [info.base_name for info in storage._list("", recursive=True) if info.type == FileType.File]
+    assert names == ["result.json"], "no temporary files"
+
+
+def test_a_ledger_is_rebuilt_from_its_storage(tmp_path: Path, storage: Storage) -> None:
+    run = tmp_path / "results" / "run"
+    ledger = Ledger(run, storage)
+    with ledger.locked():
+        (run / "run.yaml").write_text("spec: {}")
+        (run / "winners").mkdir()
+        (run / "winners" / "w1-0000.yaml").write_text("")
+        jobs = [add(ledger) for _ in range(3)]
+        ledger.finish(jobs[0], Outcome.of(jobs[0], "infeasible", reason="macs"))
+        storage.save_files(run)
+    shutil.rmtree(run)
+
+    storage.restore_files(run)
+    assert (run / "run.yaml").read_text() == "spec: {}"
+    again = Ledger(run, storage)
+    assert again.trials == []
+    with again.locked():
+        assert [trial.outcome and trial.outcome.state for trial in again.trials] == ["infeasible", None, None]
+        assert again.trials[1].job == jobs[1]
+        assert again.trials[1].job.genome == GENOME
+
+
+def test_both_sides_learn_what_the_other_one_knows(tmp_path: Path, storage: Storage) -> None:
+    """A driver that was killed between its own file and the copy, or before it fetched what a worker had brought."""
+    alone = Ledger(tmp_path / "run")
+    with alone.locked():
+        jobs = [add(alone) for _ in range(3)]
+        alone.finish(jobs[2], Outcome.of(jobs[2], "failed", reason="died"))
+    with Ledger(tmp_path / "run", storage).locked():
+        pass
+    with workplace(tmp_path, storage, "0001") as (scratch, keep):
+        run_job(Job.read(scratch), works.succeed, lambda row: keep(False))
+        keep(True)
+    assert not scratch.exists()
+    for folder in (tmp_path / "run", tmp_path / "elsewhere"):
+        ledger = Ledger(folder, storage)
+        with ledger.locked():
+            states = [trial.outcome and trial.outcome.state for trial in ledger.trials]
+            assert states == [None, "complete", "failed"]
+
+
+def test_epochs_are_kept_as_they_come_and_the_checkpoint_until_it_is_over(tmp_path: Path, storage: Storage) -> None:
+    ledger = Ledger(tmp_path / "run", storage)
+    job = add(ledger)
+    for ended in (False, True):
+        with workplace(ledger.folder, storage, job.id) as (scratch, keep):
+            assert (scratch / "checkpoint.pt").exists() == ended
+            (scratch / "checkpoint.pt").write_text("1")
+            (scratch / "metrics.csv").write_text("epoch\n1\n")
+            keep(False)
+            ledger.fetch(job)
+            assert (job.directory / "metrics.csv").exists()
+            assert not (job.directory / "checkpoint.pt").exists(), "which is the workers' alone"
+            if ended:
+                (scratch / "checkpoint.pt").unlink()
+                keep(True)
+    assert "checkpoint.pt" not in storage._names("trials/0000")
+
+
+def test_a_file_is_removed_on_both_sides(tmp_path: Path, storage: Storage) -> None:
+    beside = storage.within("baseline")
+    beside.__dict__["_opened"] = (storage._files, storage._at("baseline"))
+    for ledger in (Ledger(tmp_path / "run", storage), Ledger(tmp_path / "run" / "baseline", beside)):
+        job = add(ledger)
+        (job.directory / "weights.safetensors").touch()
+        ledger.finish(job, Outcome.of(job, "complete", accuracy=0.5))
+        for _ in range(2):
+            ledger.remove(job, "weights.safetensors")
+            assert not (job.directory / "weights.safetensors").exists()
+    for folder in ("trials/0000", "baseline/trials/0000"):
+        assert storage._names(folder) == {"genome.yaml", "trial.json", "result.json"}
+
+
+def test_what_is_no_storage_is_refused_with_what_is(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        RunError, match=r"^storage: 'what://x' is no storage \(.*what.*\); allowed: a path, file://, s3"
+    ):
+        Storage.of("what://x", tmp_path)
+    with pytest.raises(RunError, match=r"^storage: '.*file' cannot be used \(.*\); name another place"):
+        Storage.of(str(tmp_path / "file"), tmp_path)
+    assert Storage.of(None, tmp_path) is None
+
+
+def test_a_storage_that_fails_stops_the_run_and_is_nobodys_outcome(tmp_path: Path) -> None:
+    storage = Storage.of(str(tmp_path / "far"), tmp_path / "run")
+    assert storage is not None
+    assert pickle.loads(pickle.dumps(storage)) == storage
+    ledger = Ledger(tmp_path / "run", storage)
+    job = add(ledger)
+    with workplace(ledger.folder, storage, job.id) as (scratch, keep):
+        shutil.rmtree(tmp_path / "far")
+        (tmp_path / "far").touch()
+        with pytest.raises(StorageError, match=r"storage: .* cannot be used"):
+            run_job(Job.read(scratch), works.step, lambda row: keep(False))
+        assert Outcome.read(scratch) is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_search_whose_driver_and_directory_are_lost_goes_on(tmp_path: Path, drivers: ForkServerContext) -> None:
+    """Real drivers, each with a Ray of its own, whose workers do not see the run directory."""
+    place, run, whole = tmp_path / "far", tmp_path / "run", tmp_path / "whole"
+    arguments = (run, {"RAY_ADDRESS": ""}, TRIALS, works.afar, {"count": 2}, str(place))
+    driver = drivers.Process(target=drive, args=arguments)
+    driver.start()
+    end = time.monotonic() + PATIENCE
+    while sum(lines[-1][2] == works.EPOCHS for lines in log(place / "run").values()) < 2:
+        assert driver.is_alive() and time.monotonic() < end
+        time.sleep(0.05)
+    driver.kill()
+    driver.join()
+    time.sleep(4)  # until its Ray has ended its workers
+    begun = log(place / "run")
+    shutil.rmtree(run)
+
+    driver = drivers.Process(target=drive, args=arguments)
+    driver.start()
+    driver.join(PATIENCE)
+    assert driver.exitcode == 0
+    after = log(run)
+    assert all(after[trial][: len(lines)] == lines for trial, lines in begun.items()), "what was begun went on"
+    go_alone(whole, TRIALS)
+    check_exact(run, whole)
+    assert log(place / "run") == after

@@ -1,0 +1,79 @@
+"""Data on its way to workers: real Ray, a real (small) training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.data import load
+from nas.engine import Job, Ledger, Pool, run
+from nas.engine.training import TrainJob
+from nas.engine.worker import Report
+from nas.genome import load_genome
+from nas.train import Training
+from tests.data.conftest import write_folder  # noqa: F401  (a fixture)
+from tests.engine.test_ray_tune import Listed
+
+TRAINING = Training(epochs=1, batch_size=8)
+
+
+@dataclass(frozen=True)
+class Counting(TrainJob):
+    """Notes in `folder` every image that a process decodes, and every process that trains."""
+
+    folder: Path = Path()
+
+    def __call__(self, job: Job, report: Report) -> dict[str, Any]:
+        os.environ["XDG_CACHE_HOME"] = str(self.folder / "cache")
+        note(self.folder)
+        (self.folder / f"process-{os.getpid()}").touch()
+        return super().__call__(job, report)
+
+
+def note(folder: Path) -> None:
+    from nas.data import encoded
+
+    original = encoded.decode
+
+    def counted(blob: bytes, channels: int) -> Any:
+        with (folder / "decoded").open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return original(blob, channels)
+
+    if original.__name__ != "counted":
+        encoded.decode = counted  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("limit", [40])
+def test_a_machine_decodes_once_for_all_workers_and_trials(
+    tmp_path: Path,
+    pool: Pool,
+    monkeypatch: pytest.MonkeyPatch,
+    write_folder: Callable[..., Path],  # noqa: F811
+    limit: int | None,
+) -> None:
+    from nas.data import encoded
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(encoded, "decode", encoded.decode)  # restored at the end
+    write_folder(tmp_path / "images" / "train", {"a": 50, "b": 50}, channels=1)
+    source = f"imagefolder:{tmp_path / 'images'}"
+    training = TRAINING.model_copy(update={"limit": limit})
+    note(tmp_path)
+    images = load(source, size=8, validation=training.validation, seed=0, limit=limit)  # as searches do, first of all
+    here = (tmp_path / "decoded").read_text().split()
+    assert len(here) == (limit or 100)
+
+    genome = load_genome("lavit_digits").edit({"classes": len(images.classes)})
+    ledger = Ledger(tmp_path / "run")
+    source_of_jobs = Listed(ledger, [{}] * 4, genome)
+    with ledger.locked():
+        run(source_of_jobs, ledger, work=Counting(source, training, 0, folder=tmp_path), pool=pool)
+    assert [outcome.state for outcome in source_of_jobs.told.values()] == ["complete"] * 4, source_of_jobs.told
+    assert len(list(tmp_path.glob("process-*"))) == 2
+    assert (tmp_path / "decoded").read_text().split() == here, "a worker decoded again"
