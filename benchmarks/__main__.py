@@ -2,7 +2,7 @@
 
 Each group writes its JSON file when it is done, so that a run that was cut off goes on with `--only` what is missing,
 and the table always shows the latest of every group. With `--device cuda --dtype bfloat16 --compile` the same rows are
-measured on a GPU and get a section of their own.
+measured on a GPU and get a section of their own; the groups about searches train nothing and are left out there.
 """
 
 from __future__ import annotations
@@ -16,10 +16,18 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import blocks_castling, blocks_less, cost, models, table
+from benchmarks import blocks_castling, blocks_less, cost, models, overhead, samplers, scale, table
 from benchmarks.machine import Setting, described
 
-GROUPS = {"cost": cost, "blocks_less": blocks_less, "blocks_castling": blocks_castling, "models": models}
+GROUPS = {
+    "cost": cost,
+    "blocks_less": blocks_less,
+    "blocks_castling": blocks_castling,
+    "models": models,
+    "search_overhead": overhead,
+    "search_samplers": samplers,
+    "search_scale": scale,
+}
 FOLDER = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
@@ -38,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no group begins with {given.only!r}; there are {', '.join(GROUPS)}")
     dtype = getattr(torch, given.dtype)
     setting = Setting(given.device, dtype, given.threads, given.compile, given.seconds)
+    if setting.label != Setting().label:
+        names = [name for name in names if not name.startswith("search")]
 
     torch.set_num_threads(setting.threads)
     for name in names:

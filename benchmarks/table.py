@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,13 @@ projections, deployed, on random tokens. A ratio says how many times as fast the
 rows with "at most" say how many times as long it takes. Forward + backward and memory have no bar unless the row says
 so, and compare the eager graphs; memory is what a call holds at most beside its input and weights. "castling layer"
 without "eager" is the better of the eager and the compiled graph, and timm's side of that row has the same choice.
+
+The groups `search_…` train nothing. What they run and how their intervals are made is said at the head of
+benchmarks/overhead.py, samplers.py and scale.py; the table that samplers.py replays is made by
+`python -m benchmarks.samplers --make FOLDER`.
 """
 _COLUMNS = ("what", "against", "at", "ratio", "bar", "met", "forward + backward", "peak MB", "peak MB, training")
+_FEWER = ("what", "against", "at", "figure", "bar", "met")  # of groups without models
 
 
 def write(results: Path, page: Path) -> None:
@@ -42,17 +48,47 @@ def _section(name: str, groups: list[dict[str, Any]]) -> str:
             f"### {group['group']}\n\n{where}; {machine['dtype']}; torch {machine['torch']}, timm {machine['timm']}, "
             f"Python {machine['python']}; load before the run {machine['load']}; {machine['date']}.\n"
         )
-        lines.append("| " + " | ".join(_COLUMNS) + " |\n|" + "---|" * len(_COLUMNS))
         rows = [row for result in group["results"] for row in result["rows"]]
-        lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
+        columns = _FEWER if group["group"].startswith("search") else _COLUMNS
+        lines += _table(columns, [_cells(row)[: len(columns)] for row in rows])
         lines += _notes(group, rows)
+        for result in group["results"]:
+            lines += _curves(result) if "curves" in result else []
     return "\n".join(lines) + "\n"
+
+
+def _table(columns: Sequence[str], rows: list[list[str]]) -> list[str]:
+    head = "| " + " | ".join(columns) + " |\n|" + "---|" * len(columns)
+    return [head, *("| " + " | ".join(row) + " |" for row in rows)]
+
+
+def _curves(result: dict[str, Any]) -> list[str]:
+    """A table with a line per curve and a column per mark (count of trials)."""
+    columns = [result["at"], *(f"{mark:,} trials" for mark in result["marks"])]
+    rows = []
+    for curve in result["curves"]:
+        gains = curve["differences"] or [None] * len(curve["values"])
+        cells = [_level(value, gain) for value, gain in zip(curve["values"], gains, strict=True)]
+        rows.append([f"{curve['what']} ({curve['note']})" if curve["note"] else curve["what"], *cells])
+    return [*_table(columns, rows), ""]
+
+
+def _level(value: dict[str, float] | None, gain: dict[str, float] | None) -> str:
+    """`96.2 ± 0.4 (+1.3 ± 0.5)`; what is in brackets is the difference to the curve that all are compared with."""
+    if value is None:
+        return "—"
+    if value["low"] is None:
+        return f"{value['value']:,.1f}"
+    text = f"{value['value']:.2f} ± {value['high'] - value['value']:.2f}"
+    return text if gain is None else f"{text} ({gain['value']:+.2f} ± {gain['high'] - gain['value']:.2f})"
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     rate = row["about"] == "rate"
     bar = "—" if row["bar"] is None else f"at {'most' if row['upper'] else 'least'} {row['bar']:,g}"
     answer = {True: "yes", False: "**no**", None: "—"}[row["met"]]
+    if row["about"] == "difference":
+        bar = f"interval {'below' if row['upper'] else 'above'} 0"
     figure = row["ratio"]
     training = row.get("training") if row["about"] == "inference" else None
     return [

@@ -1,0 +1,161 @@
+"""A search's own cost at 10,000 trials: seconds a suggestion, seconds in all, and memory, against the count of trials.
+
+The product's search without Ray and without training (simulated.py): sampler, `Candidates`, the ledger with its
+directory per trial (in memory where the system has such a place), trials.csv rewritten as often as the engine does it.
+The accuracy is a formula. The space has 7 layers with a core each and a continuous rate, so that genomes do not run
+out. Each sampler runs in a process of its own, one after the other. Seconds are CPU seconds of that process, which
+computes on one core and waits for nothing: what else the machine does is not in them. Memory is the process's peak
+(VmHWM of Linux) beyond what it was before the search.
+
+The slope is that of log seconds in all over log trials, from a tenth of the trials on: 1 is linear, 2 is quadratic.
+TPE looks at all trials to make a suggestion: it is run to fewer, without a bar, to say what it costs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import multiprocessing
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from random import Random
+from statistics import linear_regression
+from typing import Any
+
+from benchmarks.contest import met
+from benchmarks.machine import Setting
+from benchmarks.simulated import candidates, finished, scratch
+from nas.cost import cost
+from nas.engine import Job, Ledger, Outcome, Signal, Source
+from nas.files import parse_yaml
+from nas.genome import Genome
+from nas.search import Space
+from nas.search.budget import Estimate
+from nas.search.space import SamplerSpec
+
+TRIALS = {"random": 10_000, "nsga2": 10_000, "tpe": 2_000}
+_BAR = {"random": 1.1, "nsga2": 1.1}
+_MARKS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+_SHOWN = (100, 1_000, 2_000, 10_000)
+_FIGURES = [("ms a suggestion", "suggestion", 1e3), ("seconds in all", "seconds", 1.0), ("MB", "bytes", 1e-6)]
+_STATUS = Path("/proc/self/status")
+_SPACE = """
+base: mixed_digits
+parameters:
+  stages.{0,1}.layers.0.core: {choice: [softmax, linear_angular]}
+  stages.0.layers.{1,2}.core: {choice: [softmax, less, linear_angular]}
+  stages.1.layers.{1..3}.core: {choice: [softmax, less, linear_angular]}
+  drop_path: {float: [0.0, 0.3]}
+"""
+
+
+def run(setting: Setting) -> list[dict[str, Any]]:
+    """One result with the figures of every sampler, and a row about the slope of each."""
+    measured = {}
+    for sampler, count in TRIALS.items():
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            measured[sampler] = process.submit(searched, sampler, count).result()
+    return [result(measured)]
+
+
+def result(measured: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """The figures of `searched` per sampler as a curve for each figure and a row for each slope."""
+    last = max(points[-1]["trials"] for points in measured.values())
+    marks = [mark for mark in _SHOWN if mark <= last]
+    curves = [
+        _curve(f"{sampler}, {what}", key, scale, points, marks)
+        for (sampler, points), (what, key, scale) in itertools.product(measured.items(), _FIGURES)
+    ]
+    rows = [_row(sampler, points) for sampler, points in measured.items()]
+    return {"at": "a search without training", "marks": marks, "figures": measured, "curves": curves, "rows": rows}
+
+
+def searched(sampler: str, trials: int) -> list[dict[str, float]]:
+    """One search; after so many trials: seconds in all, seconds a suggestion since the last mark, bytes of memory."""
+    space = _space(sampler, trials)
+    domain = space.domain(space.genome())
+    marks = [mark for mark in _MARKS if mark < trials] + [trials]
+    found: list[dict[str, float]] = []
+    with scratch() as folder:
+        ledger = Ledger(folder)
+        before = _peak_bytes()
+        source = _Timed(candidates(space, domain, ledger, _estimate))
+        begin, spent, since = time.process_time(), 0.0, 0
+        for count, _ in enumerate(finished(source, ledger, _outcome), start=1):
+            ledger.write_table(patience=20)
+            if count == marks[len(found)]:
+                suggestion = (source.seconds - spent) / (count - since)
+                seconds, memory = time.process_time() - begin, _peak_bytes() - before
+                found.append({"trials": count, "seconds": seconds, "suggestion": suggestion, "bytes": memory})
+                spent, since = source.seconds, count
+    return found
+
+
+def slope(points: Sequence[dict[str, float]]) -> float:
+    """Of log seconds over log trials, from a tenth of the trials on."""
+    late = [point for point in points if point["trials"] >= points[-1]["trials"] / 10]
+    return linear_regression([math.log(p["trials"]) for p in late], [math.log(p["seconds"]) for p in late]).slope
+
+
+class _Timed:
+    """A source, and the seconds that went into asking it for jobs."""
+
+    def __init__(self, source: Source):
+        self.source, self.seconds = source, 0.0
+
+    def next(self) -> Job | Signal:
+        begin = time.process_time()
+        answer = self.source.next()
+        self.seconds += time.process_time() - begin
+        return answer
+
+    def unfinished(self) -> list[Job]:
+        return self.source.unfinished()
+
+    def tell(self, job: Job, outcome: Outcome) -> None:
+        self.source.tell(job, outcome)
+
+
+def _space(sampler: str, trials: int) -> Space:
+    space = Space.parse(parse_yaml(_SPACE))
+    return space.model_copy(update={"sampler": SamplerSpec(name=sampler), "trials": trials})
+
+
+def _estimate(genome: Genome) -> Estimate:
+    found = cost(genome)
+    return Estimate(found.macs, found.params)
+
+
+def _outcome(job: Job) -> Outcome:
+    """More attention is better, a drop rate of 0.1 is best, seeds differ a little."""
+    softmax = sum(core == "softmax" for core in job.parameters.values())
+    accuracy = 0.8 + 0.02 * softmax - abs(job.parameters["drop_path"] - 0.1) + Random(job.seed).random() / 100
+    return Outcome.of(job, "complete", accuracy=accuracy, epochs=1)
+
+
+def _peak_bytes() -> int:
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+    return 1024 * int(line.split()[1])
+
+
+def _row(sampler: str, points: list[dict[str, float]]) -> dict[str, Any]:
+    bar, value, last = _BAR.get(sampler), slope(points), round(points[-1]["trials"])
+    return {
+        "what": f"{sampler}, log-log slope of seconds in all over trials",
+        "against": "—",
+        "at": f"{last // 10:,}…{last:,} trials",
+        "about": "slope",
+        "bar": bar,
+        "upper": True,
+        "ratio": {"value": value, "low": None, "high": None},
+        "met": met(value, bar, True),
+        "limit": "",
+    }
+
+
+def _curve(what: str, key: str, scale: float, points: list[dict[str, float]], marks: Sequence[int]) -> dict[str, Any]:
+    by_trials = {point["trials"]: scale * point[key] for point in points}
+    values = [{"value": by_trials[m], "low": None, "high": None} if m in by_trials else None for m in marks]
+    return {"what": what, "note": "", "values": values, "differences": None}

@@ -1,0 +1,68 @@
+"""A search without Ray and without training: what the benchmarks of samplers and of scale run.
+
+Everything else is the product's: the sampler and its settings, `Candidates`, the ledger on disk. Two workers are
+pretended, which finish in the order in which they began; the order does not matter to what is suggested.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nas.engine import Job, Ledger, Outcome, Pool, Signal, Source
+from nas.engine.events import ignore
+from nas.genome import Genome
+from nas.search import Space
+from nas.search.budget import Estimate
+from nas.search.candidates import Candidates
+from nas.search.domain import Domain
+from nas.search.run import _settled
+from nas.search.sampler import make_sampler
+
+WORKERS = 2
+_MEMORY = Path("/dev/shm")
+
+
+def candidates(space: Space, domain: Domain, ledger: Ledger, estimate: Callable[[Genome], Estimate]) -> Candidates:
+    """The source of jobs as `nas search` would make it of this space; `domain` is the space's."""
+    objectives = list(space.objectives)
+    spec = _settled(space.sampler, space.trials, Pool(slots=WORKERS, cpu=1, gpu=0.0))
+    return Candidates(
+        domain,
+        space.budget,
+        estimate,
+        make_sampler(spec, domain, objectives, seed=space.seed),
+        ledger,
+        objectives=objectives,
+        trials=space.trials,
+        seed=space.seed,
+        lag=spec.lag or 0,
+        on_event=ignore,
+    )
+
+
+def finished(source: Source, ledger: Ledger, end: Callable[[Job], Outcome]) -> Iterator[Job]:
+    """Run the source to its end; yields each job once its outcome is told."""
+    live: deque[Job] = deque()
+    while True:
+        answer = source.next() if len(live) < WORKERS else Signal.WAIT
+        if isinstance(answer, Job):
+            live.append(answer)
+            continue
+        if not live:
+            return
+        job = live.popleft()
+        outcome = end(job)
+        ledger.finish(job, outcome)
+        source.tell(job, outcome)
+        yield job
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for one run, in memory where the system has such a place."""
+    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+        yield Path(folder) / "run"
