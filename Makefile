@@ -24,6 +24,7 @@ endif
 define HELP
 make search SPACE=lavit_split   search a space of search_spaces/ (or a path to a YAML file); again with the same RUN: resumes
 make ablate TABLE=lavit_parts    an ablation of ablations/ (or a path): arms × seeds, one table in four formats
+make retrain RUN=name            the winners of a search again, on training and validation images, 3 seeds, tested once
 make bench                      speed of the blocks against what they reproduce; ONLY=blocks_less for a group,
                                 ARGS="--device cuda --dtype bfloat16 --compile" on a GPU
 make report RUN=name            tables, figures and report.html of results/name from its files
@@ -46,7 +47,7 @@ Any target: PYTHON=python3.12   the interpreter that .venv is made with (3.11 or
 endef
 
 .DELETE_ON_ERROR:
-.PHONY: help install search ablate bench report test lint format clean
+.PHONY: help install search ablate retrain bench report test lint format clean
 
 help:
 	$(info $(HELP))
@@ -58,6 +59,9 @@ search: $(VENV)/.installed
 
 ablate: require-TABLE $(VENV)/.installed
 	@$(NAS) ablate "$$TABLE" $(if $(DATA),--data "$$DATA") $(if $(RUN),--run "$$RUN") $(if $(SET),--set "$$SET")
+
+retrain: require-RUN $(VENV)/.installed
+	@$(NAS) retrain "$$RUN" $(if $(SET),--set "$$SET")
 
 bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only "$$ONLY") $(ARGS)

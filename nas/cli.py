@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from torch.export import ExportedProgram
 
+    from nas.ablation import Ablation
     from nas.genome import Genome
 
 app = typer.Typer(
@@ -112,23 +113,27 @@ def ablate(
 
     --set changes any key of the ablation: --set "training.epochs=30 seeds=5".
     """
-    from nas.ablation import ablate, load_ablation
-    from nas.report.ablation import write_table
-    from nas.report.live import Progress
+    from nas.ablation import load_ablation
 
     chosen = load_ablation(table).with_settings(parsed(set_ or []) | ({"data": data} if data else {}))
-    directory = _run_directory(run or _run_name(chosen.name, chosen.data))
-    cells = len(chosen.arms_of(chosen.genome())) * len(chosen.seed_list)
-    print(f"ablation {chosen.name} on {chosen.data}: {cells} cells, in {_shown(directory)}", flush=True)
-    try:
-        with Progress(directory, trials=cells, epochs=chosen.training.epochs, objectives=["accuracy"]) as progress:
-            ablate(chosen, directory, on_event=progress)
-    except KeyboardInterrupt:
-        print("\ninterrupted")
-        _leave_resumable()
-    files = write_table(directory)
-    print(f"\n{(directory / 'table.md').read_text()}")
-    print("written      " + ", ".join(_shown(file) for file in files))
+    _ablate(chosen, _run_directory(run or _run_name(chosen.name, chosen.data)))
+
+
+@app.command()
+def retrain(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="name in results/ of a search, or a path")],
+    set_: SetOption = None,
+) -> None:
+    """Train a search's winners from scratch on training and validation images, with several seeds, and test them once.
+
+    A table in results/<run>-retrained, of the base genome and every winner. Again: resumes. --set changes any key of
+    that ablation: --set "training.epochs=100 seeds=5".
+    """
+    from nas.ablation import retraining
+
+    directory = _run_directory(run)
+    chosen = retraining(directory).with_settings(parsed(set_ or []))
+    _ablate(chosen, directory.with_name(chosen.name))
 
 
 @app.command()
@@ -172,7 +177,8 @@ def train(
     def show(row: dict[str, Any]) -> None:
         print(
             f"epoch {row['epoch']:>3}/{training.epochs}  loss {row['loss']:.4f}"
-            f"  accuracy {100 * row['accuracy']:6.2f} %  {row['seconds']:.1f} s",
+            + (f"  accuracy {100 * row['accuracy']:6.2f} %" if "accuracy" in row else "")
+            + f"  {row['seconds']:.1f} s",
             flush=True,
         )
 
@@ -184,7 +190,8 @@ def train(
     except TrainingDiverged as error:
         print(f"nas: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
-    print(f"validation accuracy {100 * result.accuracy:.2f} % after {result.epochs} epochs, {result.seconds:.0f} s")
+    found = f"validation accuracy {100 * result.accuracy:.2f} %" if result.accuracy is not None else "trained"
+    print(f"{found} after {result.epochs} epochs, {result.seconds:.0f} s")
     _how_to_load(file)
 
 
@@ -312,6 +319,24 @@ def main() -> None:
     except SpecError as error:
         print(f"nas: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _ablate(chosen: Ablation, directory: Path) -> None:
+    from nas.ablation import ablate
+    from nas.report.ablation import write_table
+    from nas.report.live import Progress
+
+    cells = len(chosen.arms_of(chosen.genome())) * len(chosen.seed_list)
+    print(f"ablation {chosen.name} on {chosen.data}: {cells} cells, in {_shown(directory)}", flush=True)
+    try:
+        with Progress(directory, trials=cells, epochs=chosen.training.epochs, objectives=["accuracy"]) as progress:
+            ablate(chosen, directory, on_event=progress)
+    except KeyboardInterrupt:
+        print("\ninterrupted")
+        _leave_resumable()
+    files = write_table(directory)
+    print(f"\n{(directory / 'table.md').read_text()}")
+    print("written      " + ", ".join(_shown(file) for file in files))
 
 
 def _edited(genome: str, edits: dict[str, Any]) -> Genome:

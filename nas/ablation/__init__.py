@@ -1,6 +1,7 @@
 """Arms, seeds and statistics: a table that says what each part of a model is worth."""
 
+from nas.ablation.retrain import retraining
 from nas.ablation.run import ablate, cells_of
 from nas.ablation.spec import Ablation, load_ablation, parse_ablation
 
-__all__ = ["Ablation", "ablate", "cells_of", "load_ablation", "parse_ablation"]
+__all__ = ["Ablation", "ablate", "cells_of", "load_ablation", "parse_ablation", "retraining"]

@@ -86,7 +86,9 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     base, training = ablation.genome(), ablation.training
     kind, colon, path = ablation.data.partition(":")
     source = f"{kind}:{Path(path).resolve()}" if colon else ablation.data
-    images = load(source, size=None, validation=training.validation, seed=0, limit=training.limit)
+    images = load(
+        source, size=ablation.image_size, validation=training.validation, seed=ablation.split_seed, limit=training.limit
+    )
     base = base.edit({"image.size": images.size, "image.channels": images.channels, "classes": len(images.classes)})
     arms = ablation.arms_of(base)
     spec = ablation.model_dump(mode="json") | {
@@ -102,11 +104,11 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
         from nas.engine import run  # brings in Ray Tune
 
         if record is None:
-            write_record(directory, kind="ablation", seed=0, spec=spec)
+            write_record(directory, kind="ablation", seed=ablation.split_seed, spec=spec)
         if storage is not None:
             storage.save_files(directory)
-        key = json.dumps([training.model_dump(mode="json"), source], sort_keys=True)
-        work = TrainJob(source, training, 0, device=pool.device, threads=pool.cpu)
+        key = json.dumps([training.model_dump(mode="json"), source, ablation.split_seed], sort_keys=True)
+        work = TrainJob(source, training, ablation.split_seed, device=pool.device, threads=pool.cpu)
         run(Cells(ablation, arms, key, ledger), ledger, work=work, pool=pool, on_event=on_event)
     ledger.write_table()
     on_event(Event("message", data={"text": "reading the test split and the stopwatch, with nothing else running"}))

@@ -62,7 +62,9 @@ class Ablation(BaseModel):
     arms: dict[str, Edits] = {}
     baseline: str | None = None
     seeds: int | tuple[int, ...] = Field(3, description="how many (derived from 0, 1, ...), or which")
+    split_seed: int = Field(0, ge=0, description="of the validation split, and of the draw of `training.limit`")
     data: str = "digits"
+    image_size: int | None = Field(None, ge=1, description="side to which images are brought; null: as the data has it")
     training: Training = Training()
     workers: Workers = Workers()
     storage: str | None = Field(None, description="where the run is kept as well: a path, s3://bucket/folder, ...")

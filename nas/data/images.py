@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 
-from nas.data.pictures import Joined
 from nas.data.split import Look, Resident, Split, View
 from nas.data.streaming import Streaming
 
@@ -20,7 +18,8 @@ class ImageSet:
     """Square images of `size`, with `channels` channels and labels that index `classes`.
 
     `mean` and `std` (per channel, of pixels in 0..1) are the training split's, and normalise all three. `flip` says
-    whether a mirrored image keeps its class. Selection looks at `validation`; `test` is for the winners.
+    whether a mirrored image keeps its class. Selection looks at `validation`, which may be
+    empty where nothing is selected; `test` is for the winners.
     """
 
     name: str
@@ -33,17 +32,6 @@ class ImageSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     flip: bool
-
-    @cached_property
-    def train_and_validation(self) -> Split:
-        """Both as one split, for training a winner again before its one look at the test split."""
-        train, validation = self.train.view, self.validation.view
-        if train.pictures is validation.pictures:
-            pictures, indices_N = train.pictures, np.union1d(train.indices, validation.indices)
-        else:
-            pictures = Joined(train.pictures, validation.pictures)
-            indices_N = np.concatenate([train.indices, validation.indices + len(train.pictures)])
-        return type(self.train)(View(pictures, indices_N, self.size, self.channels), self.train.look)
 
 
 def make_split(view: View, look: Look, resident_bytes: int) -> Split:

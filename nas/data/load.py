@@ -7,11 +7,13 @@ Rules, in this order:
 2. `limit` images are drawn from what is left, stratified, with the run's seed.
 3. Validation. The dataset's own, if it has a test split as well (under a limit, that share of the limit); else the
    share `validation` of what is left after 1 and 2, stratified, with the run's seed. Every class keeps at least one
-   image in training.
+   image in training. With `validation` 0 there is none: all images but the test split's train, for winners that are
+   trained again once everything is decided.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ import numpy as np
 from nas.data import registry
 from nas.data.images import ImageSet, make_split, measure
 from nas.data.partition import stratified, without
+from nas.data.pictures import Joined
 from nas.data.registry import Raw
 from nas.data.split import View
 from nas.errors import DataError
@@ -43,7 +46,8 @@ def load(
 
     source: "digits", a torchvision name such as "cifar10", "imagefolder:PATH" or "parquet:PATH".
     size: side in pixels to which images are brought; None keeps their own, if they are square and all alike.
-    validation: share of the training images to select on. seed: the run's seed, for validation and limit.
+    validation: share of the training images to select on; 0: none, an official validation split trains too.
+    seed: the run's seed, for validation and limit.
     limit: use at most this many training images, train and validation together; None uses all.
     base: where a relative PATH starts; None: the working directory.
     resident_bytes: a split up to this decoded size lives on the device, a larger one is decoded while it trains.
@@ -55,10 +59,12 @@ def load(
     >>> len(images.train), len(images.validation), len(images.test)
     (400, 100, 359)
     """
-    if not 0 < validation < 1:
-        raise DataError(f"validation is {validation}; expected a share between 0 and 1")
+    if not 0 <= validation < 1:
+        raise DataError(f"validation is {validation}; expected a share of at least 0 and below 1")
     raw = registry.read(source, base)
     _check_labels(raw)
+    if validation == 0 and raw.validation is not None and raw.test is not None:
+        raw = replace(raw, train=Joined(raw.train, raw.validation), validation=None)
     channels, size = _form(raw, size)
 
     pool = np.arange(len(raw.train))
@@ -83,12 +89,12 @@ def load(
         held, held_indices = raw.train, pool[stratified(labels, count, derive(seed, "validation"), leave=1)]
         pool = without(pool, held_indices)
     for name, indices in (("validation", held_indices), ("test", test_view.indices)):
-        if not len(indices):
+        if not len(indices) and (name == "test" or validation > 0):
             raise DataError(f"{raw.name}: the {name} split is empty: too few images per class to share between splits")
 
     view, held_view = View(raw.train, pool, size, channels), View(held, held_indices, size, channels)
     look = measure(view, resident_bytes, raw.flip)
-    if held_view.nbytes <= resident_bytes:
+    if 0 < held_view.nbytes <= resident_bytes:
         held_view.resident  # noqa: B018  decoded now, as train is: a damaged image is found before anything is trained
     return ImageSet(
         name=raw.name,

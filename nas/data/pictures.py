@@ -70,7 +70,7 @@ class Arrays(Pictures):
 
 
 class Joined(Pictures):
-    """Two splits seen as one: what official train and validation images become when a winner is retrained on both."""
+    """Two splits seen as one: official train and validation images where nothing is held back for validation."""
 
     def __init__(self, first: Pictures, second: Pictures):
         self.first, self.second = first, second

@@ -100,6 +100,7 @@ def caption_of(cells: pd.DataFrame, ablation: Ablation, record: dict[str, Any]) 
         f"{ablation.claim.rstrip('.')}." if ablation.claim else "",
         f"{ablation.data}, {ablation.training.epochs} epochs"
         + (f", {ablation.training.limit} training images" if ablation.training.limit else "")
+        + (", validation images among them" if ablation.training.validation == 0 else "")
         + f", {len(ablation.seed_list)} seeds; top-1 on the test split, mean ± std; "
         f"Δ to {ablation.baseline_name} in points over shared seeds, 95 % t-interval, p Holm-corrected.",
         "MACs and params of the deployed graph, per image.",

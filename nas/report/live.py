@@ -74,7 +74,7 @@ class Progress:
             self.first = self.first or time.monotonic()
             self.running.setdefault(event.trial, (0, None))
         elif event.kind == "epoch":
-            self.running[event.trial] = (int(event.data["epoch"]), event.data["accuracy"])
+            self.running[event.trial] = (int(event.data["epoch"]), event.data.get("accuracy"))
         elif event.kind == "paused":
             self.running.pop(event.trial, None)
         else:
@@ -84,7 +84,7 @@ class Progress:
         state = outcome["state"]
         self.running.pop(trial, None)
         self.counts[state] += 1
-        if state == "complete":
+        if state == "complete" and outcome["accuracy"] is not None:
             self.best = max(outcome["accuracy"], self.best) if self.best == self.best else outcome["accuracy"]
             row = pd.DataFrame([{name: outcome[name] for name in ("state", *self.objectives)}])
             self.front = front_of(pd.concat([self.front, row]) if len(self.front) else row, self.objectives)
@@ -106,7 +106,7 @@ class Progress:
         left = (now - self.first) / done * (self.trials - self.before - done) if done > 0 else None
         parts = [
             f"{self.trained}/{self.trials}",
-            f"best {cell('accuracy', self.best)} %",
+            f"best {cell('accuracy', self.best)} %" if self.best == self.best else "",
             f"front {len(self.front)}",
             *[f"{word} {self.counts[state]}" for state, word in _COUNTED if self.counts[state]],
             _clock(now - self.begin),

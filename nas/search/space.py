@@ -121,6 +121,14 @@ class Space(BaseModel):
         return made
 
     @model_validator(mode="after")
+    def _selects(self) -> Space:
+        if self.training.validation == 0:
+            raise SpaceError(
+                "a search selects by validation accuracy: expected more than 0", path="training.validation"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _once(self) -> Space:
         if self.halving and self.repeat > 1:
             raise SpaceError("halving trains every genome once; leave one of halving and repeat out", path="repeat")

@@ -52,19 +52,20 @@ class TrainingDiverged(RuntimeError):  # noqa: N818  (an outcome of a trial, not
 
 @dataclass(frozen=True)
 class Result:
-    """A finished training. `accuracy` is validation top-1 (a fraction) of what weights.safetensors holds.
+    """A finished training. `accuracy` is validation top-1 (a fraction) of what weights.safetensors holds, None without
+    validation images.
 
     `metrics` are the rows of metrics.csv, one an epoch; `seconds` sums their wall time, over all resumptions.
     """
 
-    accuracy: float
+    accuracy: float | None
     epochs: int
     seconds: float
     metrics: list[dict[str, Any]]
 
     @classmethod
     def of(cls, metrics: list[dict[str, Any]]) -> Result:
-        return cls(metrics[-1]["accuracy"], len(metrics), sum(row["seconds"] for row in metrics), metrics)
+        return cls(metrics[-1].get("accuracy"), len(metrics), sum(row["seconds"] for row in metrics), metrics)
 
 
 def train(
@@ -181,8 +182,10 @@ def train(
         # --------------------------------------------------------------------------------------------------------------
         if not training.ema:
             evaluated.set(model)
-        row = {"epoch": epoch + 1, **means, "accuracy": evaluate(evaluated.module, data.validation, device=device)}
-        if model.has_auxiliaries:
+        row: dict[str, Any] = {"epoch": epoch + 1, **means}
+        if len(data.validation):
+            row["accuracy"] = evaluate(evaluated.module, data.validation, device=device)
+        if len(data.validation) and model.has_auxiliaries:
             evaluated.module.set_progress((epoch + 1) / training.epochs)
             with auxiliaries_on(evaluated.module):
                 row["accuracy_with_auxiliary"] = evaluate(evaluated.module, data.validation, device=device)

@@ -48,7 +48,9 @@ class Training(BaseModel):
     compile: bool = Field(False, description="torch.compile the training step's forward pass")
     channels_last: bool = Field(False, description="memory format of the model and the images in training")
 
-    validation: float = Field(0.2, gt=0, lt=1, description="share of the training images kept for validation")
+    validation: float = Field(
+        0.2, ge=0, lt=1, description="share of the training images kept for validation; 0: all of them train"
+    )
     limit: int | None = Field(None, ge=1, description="use at most so many training images")
 
     @model_validator(mode="after")

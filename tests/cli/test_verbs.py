@@ -111,6 +111,15 @@ def test_search_from_the_command_to_the_loaded_winner(nas, tmp_path, pool):
     assert " complete: " not in resumed.out
     assert front["hash"].equals(pd.read_csv(run / "front.csv")["hash"])
 
+    again = nas("retrain", "tiny", "--set", "seeds=1")
+    assert again.code == 0, again.err
+    assert "300 training images, validation images among them" in again.out
+    table = pd.read_csv(tmp_path / "results" / "tiny-retrained" / "table.csv")
+    others = front.loc[front["trial"] != 0, "winner"]  # trial 0 is the base genome
+    assert list(table["arm"]) == ["base", *sorted(others)]
+    assert table["accuracy"].notna().all() and table["accuracy_validation"].isna().all()
+    assert set(table["test_images"]) == {len(load("digits").test)}
+
 
 def test_ctrl_c_shows_the_front_so_far_and_how_to_resume(nas, tmp_path, monkeypatch):
     def interrupted(space: object, directory: Path, **others: object) -> None:

@@ -51,14 +51,15 @@ def test_limit_bounds_train_and_validation_together() -> None:
     images = load("digits", limit=101, validation=0.25)
     assert len(images.train) + len(images.validation) == 101
     assert len(images.train.labels_N.unique()) == 10
-    assert len(images.train_and_validation) == 101
     assert len(load("digits", limit=10**6).train) == len(load("digits").train)
 
 
-def test_train_and_validation_is_their_union() -> None:
-    images = load("digits", limit=50)
-    both, parts = images.train_and_validation, [images.train.view.indices, images.validation.view.indices]
-    assert np.array_equal(both.view.indices, np.sort(np.concatenate(parts)))
+def test_without_validation_its_images_train() -> None:
+    images, all_train = load("digits", limit=50), load("digits", limit=50, validation=0)
+    parts = [images.train.view.indices, images.validation.view.indices]
+    assert np.array_equal(all_train.train.view.indices, np.sort(np.concatenate(parts)))
+    assert np.array_equal(all_train.test.view.indices, images.test.view.indices)
+    assert len(all_train.validation) == 0
 
 
 def test_mean_and_std_are_those_of_the_training_split() -> None:
@@ -97,7 +98,7 @@ def test_every_source_is_found() -> None:
         ("parquet:/no/such/place", {}, "no such directory: /no/such/place"),
         ("digits", {"limit": 9}, "limit leaves 9 images; digits has 10 classes"),
         ("digits", {"limit": 10}, "the validation split is empty"),
-        ("digits", {"validation": 1.0}, "validation is 1.0; expected a share between 0 and 1"),
+        ("digits", {"validation": 1.0}, "validation is 1.0; expected a share of at least 0 and below 1"),
         ("digits", {"size": 0}, "size is 0"),
     ],
 )

@@ -21,7 +21,7 @@ def test_class_folders_alone(tmp_path: Path, write_folder: Write) -> None:
     images = load(f"imagefolder:{tmp_path}")
     assert (images.classes, images.channels, images.size, images.flip) == (("cat", "dog"), 3, 8, True)
     assert np.bincount(images.test.labels_N).tolist() == [2, 4]
-    assert np.bincount(images.train_and_validation.labels_N).tolist() == [8, 16]
+    assert np.bincount(load(f"imagefolder:{tmp_path}", validation=0).train.labels_N).tolist() == [8, 16]
 
 
 def test_split_folders(tmp_path: Path, write_folder: Write) -> None:

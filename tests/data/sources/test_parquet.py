@@ -106,7 +106,9 @@ def test_official_validation(tmp_path: Path, noise: Callable[..., np.ndarray], w
     assert (len(images.train), len(images.validation), len(images.test)) == (20, 6, 8)
     limited = load(f"parquet:{tmp_path}", limit=10)
     assert (len(limited.train), len(limited.validation), len(limited.test)) == (8, 2, 8)
-    joined, labels = next(images.train_and_validation.batches(26))
+    images = load(f"parquet:{tmp_path}", validation=0)
+    assert (len(images.train), len(images.validation), len(images.test)) == (26, 0, 8)
+    joined, labels = next(images.train.batches(26))
     expected = np.concatenate([noise(20), noise(6, seed=1)])
     assert np.array_equal(bytes_of(joined, images.mean, images.std), expected)
     assert labels.tolist() == [0, 1] * 13
