@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import blocks_castling, blocks_less, cost, models, overhead, samplers, scale, table
+from benchmarks import blocks_castling, blocks_less, cost, latency, models, overhead, samplers, scale, table
 from benchmarks.machine import Setting, described
 
 GROUPS = {
@@ -24,6 +24,7 @@ GROUPS = {
     "blocks_less": blocks_less,
     "blocks_castling": blocks_castling,
     "models": models,
+    "search_latency": latency,
     "search_overhead": overhead,
     "search_samplers": samplers,
     "search_scale": scale,

@@ -2,13 +2,13 @@
 
 Columns: check-marks or levels of the factors, params, GMACs (deployed graph), images/s, top-1 mean ± std (n), Δ to the
 baseline over the shared seeds with its 95 % interval, Holm-corrected p. A top-1 is bold if its Δ is positive, its
-interval excludes zero and its corrected p is below 0.05: with one seed nothing is bold. LaTeX is booktabs and siunitx.
+interval excludes zero and its corrected p is below 0.05: with one seed nothing is bold. If an arm has a mask: the mass
+left in it in the last epoch, and the accuracy that the switch to the deployed graph costs (validation, points).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from nas.ablation.statistics import Paired, binomial_floor, holm, paired
 from nas.engine.record import read_record
 from nas.errors import RunError
 from nas.files import write_atomically, write_text
+from nas.report.grid import Column, Grid, html, latex, markdown
+from nas.report.mask import write_mask
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Row:
     count: int
     difference: Paired | None  # None for the baseline
     p: float
+    mask: tuple[float, float] | None  # mass left in it, points of accuracy that leaving it out gains
 
     @property
     def bold(self) -> bool:
@@ -53,9 +56,11 @@ def write_table(directory: Path) -> list[Path]:
     rows = rows_of(cells, ablation)
     factors, caption = list(ablation.factors), caption_of(cells, ablation, record)
     write_atomically(directory / "table.csv", lambda path: cells.to_csv(path, index=False))
+    grid = grid_of(rows, factors, caption)
     for ending, render in (("md", markdown), ("tex", latex), ("html", html)):
-        write_text(directory / f"table.{ending}", render(rows, factors, caption))
-    return [directory / f"table.{ending}" for ending in ("csv", "md", "tex", "html")]
+        write_text(directory / f"table.{ending}", render(grid))
+    written = [directory / f"table.{ending}" for ending in ("csv", "md", "tex", "html")]
+    return written + (write_mask(directory, cells) if "mask_mass" in cells else [])
 
 
 def rows_of(cells: pd.DataFrame, ablation: Ablation) -> list[Row]:
@@ -86,6 +91,7 @@ def rows_of(cells: pd.DataFrame, ablation: Ablation) -> list[Row]:
                 count=len(series),
                 difference=differences.get(str(arm)),
                 p=corrected.get(str(arm), float("nan")),
+                mask=_mask(done[done["arm"] == arm]),
             )
         )
     return rows
@@ -98,7 +104,7 @@ def caption_of(cells: pd.DataFrame, ablation: Ablation, record: dict[str, Any]) 
     missing = int((cells["state"] != "complete").sum()) if len(cells) else 0
     parts = [
         f"{ablation.claim.rstrip('.')}." if ablation.claim else "",
-        f"{ablation.data}, {ablation.training.epochs} epochs"
+        f"{_dataset(ablation.data)}, {ablation.training.epochs} epochs"
         + (f", {ablation.training.limit} training images" if ablation.training.limit else "")
         + (", validation images among them" if ablation.training.validation == 0 else "")
         + f", {len(ablation.seed_list)} seeds; top-1 on the test split, mean ± std; "
@@ -108,93 +114,56 @@ def caption_of(cells: pd.DataFrame, ablation: Ablation, record: dict[str, Any]) 
     if "images_per_second" in cells:
         timed = cells[cells["images_per_second"].notna()].iloc[0]
         conditions = f"{timed['device']}, {timed['dtype']}, batch {timed['batch_size']:.0f}"
-        parts.append(f"Images/s: {conditions}, {timed['threads']:.0f} threads.")
+        parts.append(f"Images/s: {conditions}, {timed['threads']:.0f} thread{'s' * (timed['threads'] != 1)}.")
     if "accuracy" in cells and cells["accuracy"].notna().any():
         images = int(cells["test_images"].dropna().iloc[0])
         floor = 100 * binomial_floor(float(cells["accuracy"].mean()), images)
         parts.append(f"Binomial standard error of the {images}-image test split: {floor:.2f} points.")
     hours = float(pd.to_numeric(cells["seconds"]).sum()) / 3600 if len(cells) else 0.0
     parts.append(f"Trained on {machine}, {hours:.2f} worker-hours in all, commit {record.get('commit') or 'unknown'}.")
+    if "mask_mass" in cells:
+        parts.append(
+            "Mass in the mask: mean share of a row, last epoch. Switch: points gained by leaving the mask out."
+        )
     if missing:
         parts.append(f"{missing} cells are not complete.")
     return " ".join(part for part in parts if part)
 
 
-def markdown(rows: list[Row], factors: list[str], caption: str) -> str:
-    head = ["arm", *factors, "params (M)", "GMACs", "images/s", "top-1 (%)", "Δ [95 % CI]", "p"]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for row in rows:
-        top = _top(row)
-        cells = [row.name, *row.levels, _significant(row.params), _significant(row.gmacs), _speed(row)]
-        cells += [f"**{top}**" if row.bold else top, _difference(row), _p(row.p)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", caption, ""])
-
-
-def html(rows: list[Row], factors: list[str], caption: str) -> str:
-    head = ["arm", *factors, "params (M)", "GMACs", "images/s", "top-1 (%)", "Δ [95 % CI]", "p"]
-    body = []
-    for row in rows:
-        cells = [row.name, *row.levels, _significant(row.params), _significant(row.gmacs), _speed(row)]
-        top = f"<b>{_top(row)}</b>" if row.bold else _top(row)
-        marked = [*(escape(cell) for cell in cells), top, escape(_difference(row)), _p(row.p)]
-        body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in marked) + "</tr>")
-    style = (
-        "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#222}"
-        "table{border-collapse:collapse;border-top:2px solid;border-bottom:2px solid}th{border-bottom:1px solid}"
-        "th,td{padding:.3rem .8rem;text-align:left;font-variant-numeric:tabular-nums}"
-        "caption{caption-side:bottom;text-align:left;padding-top:.8rem;color:#555;font-size:.9rem}"
-    )
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Ablation</title><style>{style}</style>\n'
-        f"<table><caption>{escape(caption)}</caption>\n<tr>{''.join(f'<th>{escape(h)}</th>' for h in head)}</tr>\n"
-        + "\n".join(body)
-        + "\n</table></html>\n"
-    )
-
-
-def latex(rows: list[Row], factors: list[str], caption: str) -> str:
-    """A whole `table` environment. Needs booktabs, siunitx and amssymb."""
-    columns = "l" + "c" * len(factors) + "SSrrrr"
-    head = [
-        "Arm",
-        *map(_tex, factors),
-        "{Params (M)}",
-        "{GMACs}",
-        "Images/s",
-        "Top-1 (\\%)",
-        "$\\Delta$ [95\\,\\% CI]",
-        "$p$",
+def grid_of(rows: list[Row], factors: list[str], caption: str) -> Grid:
+    """The table as text, column by column. Columns about the mask are there if an arm has one."""
+    columns = [Column("arm", [row.name for row in rows])]
+    columns += [Column(name, [row.levels[i] for row in rows]) for i, name in enumerate(factors)]
+    columns += [
+        Column("params (M)", [_significant(row.params) for row in rows], numeric=True),
+        Column("GMACs", [_significant(row.gmacs) for row in rows], numeric=True),
+        Column("images/s", [_speed(row) for row in rows], numeric=True),
+        Column("top-1 (%)", [_top(row) for row in rows], bold=[row.bold for row in rows]),
+        Column("Δ [95 % CI]", [_difference(row) for row in rows]),
+        Column("p", [_p(row.p) for row in rows]),
     ]
-    lines = [
-        "% \\usepackage{booktabs,siunitx,amssymb}",
-        "\\begin{table}",
-        "\\centering",
-        f"\\begin{{tabular}}{{{columns}}}",
-        "\\toprule",
-        " & ".join(head) + " \\\\",
-        "\\midrule",
-    ]
-    for row in rows:
-        top = _top(row).replace("±", "$\\pm$")
-        levels = [level.replace("✓", "\\checkmark") if level == "✓" else _tex(level) for level in row.levels]
-        cells = [
-            _tex(row.name),
-            *levels,
-            _significant(row.params),
-            _significant(row.gmacs),
-            _speed(row).replace(",", "\\,"),
-        ]
-        cells += [f"\\textbf{{{top}}}" if row.bold else top, _tex(_difference(row)).replace("−", "$-$"), _p(row.p)]
-        lines.append(" & ".join(cells) + " \\\\")
-    caption = _tex(caption).replace("±", "$\\pm$").replace("Δ", "$\\Delta$")
-    lines += ["\\bottomrule", "\\end{tabular}", f"\\caption{{{caption}}}", "\\end{table}", ""]
-    return "\n".join(lines)
+    if any(row.mask for row in rows):
+        columns.append(Column("mass in the mask", [f"{row.mask[0]:.4f}" if row.mask else "" for row in rows]))
+        columns.append(Column("switch", [f"{row.mask[1]:+.2f}".replace("-", "−") if row.mask else "" for row in rows]))
+    return Grid(columns, caption)
+
+
+def _dataset(source: str) -> str:
+    """`parquet:/data/cifar10` as `parquet:cifar10`: where it lies is nobody's business; run.yaml knows it."""
+    kind, colon, path = source.partition(":")
+    return f"{kind}:{Path(path).name}" if colon else source
 
 
 def _mark(level: Any) -> str:
     text = "" if not isinstance(level, str) else level
     return {"yes": "✓", "no": ""}.get(text, text)
+
+
+def _mask(cells: pd.DataFrame) -> tuple[float, float] | None:
+    if "accuracy_before_switch" not in cells or cells["mask_mass"].isna().all():
+        return None
+    gained = cells["accuracy_after_switch"] - cells["accuracy_before_switch"]
+    return cells["mask_mass"].mean(), 100 * gained.mean()
 
 
 def _top(row: Row) -> str:
@@ -221,9 +190,3 @@ def _p(p: float) -> str:
 
 def _speed(row: Row) -> str:
     return "" if row.speed is None or np.isnan(row.speed) else f"{row.speed:,.0f}"
-
-
-def _tex(text: str) -> str:
-    for character in "&%_#$":
-        text = text.replace(character, f"\\{character}")
-    return text.replace("ε", "$\\varepsilon$").replace("½", "$\\frac12$").replace("×", "$\\times$")

@@ -102,18 +102,24 @@ class Adaptive:
     def __init__(self, spec: SamplerSpec, domain: Domain, objectives: list[str], *, seed: int):
         import optuna
 
+        from nas.search.generations import Memory
+
         self.spec, self.domain, self.objectives, self.seed = spec, domain, objectives, seed
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        unconditional = [parameter for parameter in domain.parameters if not parameter.conditions]
+        found = {parameter.path: _distribution(parameter) for parameter in sorted(unconditional, key=lambda p: p.path)}
+        self._memory = Memory({path: distribution for path, distribution in found.items() if not distribution.single()})
         self.study = optuna.create_study(
             directions=["maximize" if DIRECTIONS[name] == "max" else "minimize" for name in objectives],
             sampler=self._sampler(0),
         )
-        unconditional = [parameter for parameter in domain.parameters if not parameter.conditions]
-        found = {parameter.path: _distribution(parameter) for parameter in sorted(unconditional, key=lambda p: p.path)}
-        self._common = {path: distribution for path, distribution in found.items() if not distribution.single()}
         self._asked: optuna.Trial | None = None
         self._trials: dict[int, optuna.Trial] = {}
         self._sums, self._complete = dict.fromkeys(objectives, 0.0), 0
+
+    @property
+    def _genetic(self) -> bool:
+        return self.spec.name in ("nsga2", "nsga3")
 
     def ask(self, draw: int) -> Assignment:
         self._forget()
@@ -143,7 +149,9 @@ class Adaptive:
                 self._sums[name] += value
         means = [self._sums[name] / max(1, self._complete) for name in self.objectives]
         told = [mean if value is None else value for mean, value in zip(means, values, strict=True)]
-        self.study.tell(trial, told)
+        ended = self.study.tell(trial, told)
+        if self._genetic:
+            self._memory.add(ended)
 
     def _adopt(self, assignment: Assignment, draw: int) -> None:
         """Put an assignment into the study that did not come from `ask`, or came in an earlier process."""
@@ -151,10 +159,9 @@ class Adaptive:
 
         self._forget()
         self.study.enqueue_trial(_seen_all(self.domain, assignment))
-        genetic = self.spec.name in ("nsga2", "nsga3")
-        self.study.sampler = self._sampler(draw) if genetic else optuna.samplers.RandomSampler(seed=0)
+        self.study.sampler = self._sampler(draw) if self._genetic else optuna.samplers.RandomSampler(seed=0)
         self._asked = asked = self.study.ask()
-        if genetic:
+        if self._genetic:
             _ = asked.relative_params  # computed on first sight, and with it the trial's generation
         self.domain.assign(lambda parameter: _suggest(asked, parameter))
 
@@ -169,18 +176,16 @@ class Adaptive:
     def _sampler(self, draw: int) -> optuna.samplers.BaseSampler:
         from optuna import samplers
 
+        from nas.search.generations import genetic
+
         seed, spec = derive(self.seed, "suggest", draw), self.spec
         if spec.name == "tpe":
             return samplers.TPESampler(seed=seed, n_startup_trials=spec.startup)
         if spec.name == "gp":
             return samplers.GPSampler(seed=seed, n_startup_trials=spec.startup, warn_independent_sampling=False)
-        genetic = {"nsga2": samplers.NSGAIISampler, "nsga3": samplers.NSGAIIISampler}[spec.name]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NSGA-III calls itself experimental
-            made = genetic(seed=seed, population_size=spec.population or 50)
-        # What all trials have in common is known; a new sampler would go through all of them to find it out.
-        made.infer_relative_search_space = lambda study, trial: self._common
-        return made
+            return genetic(spec.name, self._memory, population=spec.population or 50, seed=seed)
 
 
 def _distribution(parameter: Parameter) -> Any:

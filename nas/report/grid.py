@@ -1,0 +1,105 @@
+"""A table of text with a caption, as Markdown, HTML and LaTeX (booktabs, siunitx)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from html import escape
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#222}"
+    "table{border-collapse:collapse;border-top:2px solid;border-bottom:2px solid}th{border-bottom:1px solid}"
+    "th,td{padding:.3rem .8rem;text-align:left;font-variant-numeric:tabular-nums}td.n,th.n{text-align:right}"
+    "caption{caption-side:bottom;text-align:left;padding-top:.8rem;color:#555;font-size:.9rem}"
+)
+_TEX = {character: f"\\{character}" for character in "&%_#${}"} | {
+    "±": "$\\pm$", "Δ": "$\\Delta$", "−": "$-$", "×": "$\\times$", "½": "$\\frac12$", "ε": "$\\varepsilon$",
+    "Σ": "$\\Sigma$", "→": "$\\to$", "✓": "\\checkmark{}",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """numeric: aligned by the decimal point where the format can. bold: which cells are."""
+
+    head: str
+    cells: list[str]
+    numeric: bool = False
+    bold: list[bool] = field(default_factory=list)
+
+    def is_bold(self, row: int) -> bool:
+        return bool(self.bold) and self.bold[row]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Columns of equal length.
+
+    >>> print(markdown(Grid([Column("arm", ["a"]), Column("top-1", ["40.5"], bold=[True])], "What it says.")))
+    """
+
+    columns: list[Column]
+    caption: str
+
+    @property
+    def height(self) -> int:
+        return len(self.columns[0].cells)
+
+
+def markdown(grid: Grid) -> str:
+    lines = ["| " + " | ".join(column.head for column in grid.columns) + " |", "|" + " --- |" * len(grid.columns)]
+    for row in range(grid.height):
+        cells = [f"**{c.cells[row]}**" if c.is_bold(row) else c.cells[row] for c in grid.columns]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join([*lines, "", grid.caption, ""])
+
+
+def html(grid: Grid) -> str:
+    """A page of its own."""
+
+    def cell(tag: str, column: Column, text: str) -> str:
+        return f'<{tag} class="n">{text}</{tag}>' if column.numeric else f"<{tag}>{text}</{tag}>"
+
+    lines = ["<tr>" + "".join(cell("th", column, escape(column.head)) for column in grid.columns) + "</tr>"]
+    for row in range(grid.height):
+        texts = [(column, escape(column.cells[row]), column.is_bold(row)) for column in grid.columns]
+        lines.append(
+            "<tr>" + "".join(cell("td", column, f"<b>{t}</b>" if bold else t) for column, t, bold in texts) + "</tr>"
+        )
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Ablation</title><style>{_STYLE}</style>\n'
+        f"<table><caption>{escape(grid.caption)}</caption>\n" + "\n".join(lines) + "\n</table></html>\n"
+    )
+
+
+def latex(grid: Grid) -> str:
+    """A whole `table` environment. Its first line names the packages."""
+    kinds = ["S[table-format=" + _format(c.cells) + "]" if c.numeric else "l" for c in grid.columns]
+    lines = [
+        "% \\usepackage{booktabs,siunitx,amssymb}",
+        "\\begin{table}",
+        "\\centering",
+        f"\\begin{{tabular}}{{{''.join(kinds)}}}",
+        "\\toprule",
+        " & ".join(f"{{{_tex(column.head)}}}" if column.numeric else _tex(column.head) for column in grid.columns)
+        + " \\\\",
+        "\\midrule",
+    ]
+    for row in range(grid.height):
+        cells = []
+        for column in grid.columns:
+            text = column.cells[row].replace(",", "") if column.numeric else _tex(column.cells[row])
+            cells.append(f"\\textbf{{{text}}}" if column.is_bold(row) else text)
+        lines.append(" & ".join(cells) + " \\\\")
+    lines += ["\\bottomrule", "\\end{tabular}", f"\\caption{{{_tex(grid.caption)}}}", "\\end{table}", ""]
+    return "\n".join(lines)
+
+
+def _format(cells: list[str]) -> str:
+    """siunitx's table-format: digits before and after the point, as many as the widest number has."""
+    parts = [cell.replace(",", "").partition(".") for cell in cells if cell] or [("1", "", "")]
+    whole, rest = max(len(a) for a, _, _ in parts), max(len(b) for _, _, b in parts)
+    return f"{whole}.{rest}" if rest else f"{whole}"
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(character, character) for character in text)

@@ -1,0 +1,55 @@
+"""How a mask empties: the mass left in it by epoch, and accuracy with it and without, for every arm that has one.
+
+    mask.csv             a row per arm, seed and epoch, at full precision, from the trials' metrics.csv
+    figures/mask.png     both by epoch, means over seeds
+Mass: the mean over rows of what masked softmax keeps (nas/blocks/masked_softmax.py). Accuracies are on validation.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from nas.files import write_atomically
+from nas.report.plots import CURVES, LINES
+
+COLUMNS = ["epoch", "mask_mass", "accuracy_with_auxiliary", "accuracy"]
+
+
+def write_mask(directory: Path, cells: pd.DataFrame) -> list[Path]:
+    """Write mask.csv and figures/mask.png into an ablation's run directory. cells: as of `nas.ablation.cells_of`."""
+    parts = []
+    for cell in cells[cells["mask_mass"].notna()].to_dict("records"):
+        metrics = pd.read_csv(directory / "trials" / cell["trial"] / "metrics.csv")[COLUMNS]
+        metrics.insert(0, "seed", cell["seed"])
+        metrics.insert(0, "arm", cell["arm"])
+        parts.append(metrics)
+    epochs = pd.concat(parts)
+    table, figure = directory / "mask.csv", directory / "figures" / "mask.png"
+    figure.parent.mkdir(exist_ok=True)
+    write_atomically(table, lambda path: epochs.to_csv(path, index=False))
+    write_atomically(figure, lambda path: mask_curves(epochs).savefig(path, format="png"))
+    return [table, figure]
+
+
+def mask_curves(epochs: pd.DataFrame) -> Figure:
+    """Left: mass in the mask. Right: points of validation accuracy that leaving the mask out would gain."""
+    figure = Figure(figsize=(9.6, 4.0), dpi=110, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    gained = epochs.assign(gained=100 * (epochs["accuracy"] - epochs["accuracy_with_auxiliary"]))
+    for number, (arm, rows) in enumerate(gained.groupby("arm", sort=False)):
+        means = rows.groupby("epoch")[["mask_mass", "gained"]].mean()
+        look = {"color": CURVES[number % len(CURVES)], "linestyle": LINES[number % len(LINES)], "label": str(arm)}
+        left.plot(means.index, means["mask_mass"], marker="o", markersize=3, **look)
+        right.plot(means.index, means["gained"], marker="o", markersize=3, **look)
+    left.set_ylabel("mass in the mask")
+    right.set_ylabel("accuracy without the mask − with it (points)")
+    right.axhline(0, color="#9a9a9a", linewidth=0.8)
+    for axes in (left, right):
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.legend(frameon=False, fontsize="small")
+    return figure

@@ -1,0 +1,50 @@
+"""The three forms of a table; LaTeX is compiled where there is a compiler."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nas.report.grid import Column, Grid, html, latex, markdown
+
+GRID = Grid(
+    [
+        Column("arm_1 & co", ["½v_i, ε → 0", "a < b | c {d}"]),
+        Column("on", ["✓", ""]),
+        Column("images/s", ["1,234.5", "98"], numeric=True),
+        Column("top-1 (%)", ["40.5 ± 0.9 (3)", "baseline"], bold=[True, False]),
+    ],
+    "Σ of 100 %, 3×3; Δ −0.1 #1 at $5",
+)
+DOCUMENT = "\\documentclass{article}\\usepackage{booktabs,siunitx,amssymb}\\begin{document}%s\\end{document}"
+
+
+def test_markdown_keeps_its_columns() -> None:
+    lines = markdown(GRID).splitlines()
+    assert lines[0] == "| arm_1 & co | on | images/s | top-1 (%) |"
+    assert lines[2] == "| ½v_i, ε → 0 | ✓ | 1,234.5 | **40.5 ± 0.9 (3)** |"
+    assert lines[3].startswith("| a < b \\| c {d} |") and lines[-1] == GRID.caption
+
+
+def test_html_escapes_text() -> None:
+    page = html(GRID)
+    assert "a &lt; b | c {d}" in page and "arm_1 &amp; co" in page and "<b>40.5 ± 0.9 (3)</b>" in page
+    assert page.count("<tr>") == 3
+
+
+def test_latex_has_numbers_by_their_point() -> None:
+    text = latex(GRID)
+    assert "lS[table-format=4.1]" in text.replace("ll", "l") and "1234.5" in text
+    assert "arm\\_1 \\& co" in text and "\\textbf{40.5 $\\pm$ 0.9 (3)}" in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
+def test_latex_compiles(tmp_path: Path) -> None:
+    (tmp_path / "table.tex").write_text(DOCUMENT % latex(GRID))
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "table.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "table.pdf").stat().st_size > 1000
