@@ -114,7 +114,8 @@ def caption_of(cells: pd.DataFrame, ablation: Ablation, record: dict[str, Any]) 
     if "images_per_second" in cells:
         timed = cells[cells["images_per_second"].notna()].iloc[0]
         conditions = f"{timed['device']}, {timed['dtype']}, batch {timed['batch_size']:.0f}"
-        parts.append(f"Images/s: {conditions}, {timed['threads']:.0f} thread{'s' * (timed['threads'] != 1)}.")
+        threads = "1 thread" if timed["threads"] == 1 else f"{timed['threads']:.0f} threads"
+        parts.append(f"Images/s: {conditions}, {threads}.")
     if "accuracy" in cells and cells["accuracy"].notna().any():
         images = int(cells["test_images"].dropna().iloc[0])
         floor = 100 * binomial_floor(float(cells["accuracy"].mean()), images)
