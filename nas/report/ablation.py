@@ -126,9 +126,32 @@ def caption_of(cells: pd.DataFrame, ablation: Ablation, record: dict[str, Any]) 
         parts.append(
             "Mass in the mask: mean share of a row, last epoch. Switch: points gained by leaving the mask out."
         )
+    if effects := effects_of(cells, ablation):
+        parts.append(f"Main effects, the other factors averaged out: {'; '.join(effects)}.")
     if missing:
         parts.append(f"{missing} cells are not complete.")
     return " ".join(part for part in parts if part)
+
+
+def effects_of(cells: pd.DataFrame, ablation: Ablation) -> list[str]:
+    """`local 1-D − none: +3.10 [+1.20, +5.00]`: of a factorial design, each level against its factor's first.
+
+    Differences of the means over all combinations of the other factors, paired over seeds. Only seeds of which every
+    cell is complete count.
+    """
+    if ablation.design != "factorial" or len(ablation.factors) < 2 or "accuracy" not in cells:
+        return []
+    designed = cells[(cells[list(ablation.factors)] != "").all(axis=1)]
+    whole = designed.groupby("seed")["accuracy"].apply(lambda column: column.notna().all())
+    designed = designed[designed["seed"].isin(whole.index[whole])]
+    effects = []
+    for factor, levels in ablation.factors.items():
+        means = designed.pivot_table(index="seed", columns=factor, values="accuracy") * 100
+        first, *others = [level for level in levels if level in means]
+        for level in others:
+            found = paired(list(means[level]), list(means[first]))
+            effects.append(f"{factor} {level} − {first}: {_interval(found)}")
+    return effects
 
 
 def grid_of(rows: list[Row], factors: list[str], caption: str) -> Grid:
@@ -174,9 +197,13 @@ def _top(row: Row) -> str:
 def _difference(row: Row) -> str:
     if row.difference is None:
         return "baseline"
-    text = f"{row.difference.delta:+.2f}"
-    if not np.isnan(row.difference.low):
-        text += f" [{row.difference.low:+.2f}, {row.difference.high:+.2f}]"
+    return _interval(row.difference)
+
+
+def _interval(difference: Paired) -> str:
+    text = f"{difference.delta:+.2f}"
+    if not np.isnan(difference.low):
+        text += f" [{difference.low:+.2f}, {difference.high:+.2f}]"
     return text.replace("-", "−")
 
 
