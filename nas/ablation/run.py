@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,14 @@ from nas.cost import cost, throughput
 from nas.data import ImageSet, load
 from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Signal, session
 from nas.engine.events import ignore
-from nas.engine.record import check_same, read_record, write_record
+from nas.engine.record import check_same, read_record, update_record, write_record
 from nas.engine.storage import Storage
 from nas.engine.training import TrainJob
 from nas.files import write_json
 from nas.model import build
 from nas.train import evaluate
 
+TAKEN = ("metrics.csv", "weights.safetensors", "test.json")  # of a finished cell of another table
 TURNS = 3  # of the stopwatch
 FREE = {"workers", "name", "claim", "seeds", "baseline", "storage"}  # what may differ when a run is continued
 
@@ -52,8 +52,11 @@ class Cells:
             arm, seed = self.todo.pop(0)
             found = cost(arm.genome)
             cell = hashlib.sha256(f"{arm.genome.hash}/{self.key}/{seed}".encode()).hexdigest()[:16]
+            twin = self.elsewhere.get(cell)
             job = self.ledger.add(
                 arm.genome,
+                outcome=Outcome.read(twin) if twin else None,
+                files=[twin / name for name in TAKEN if (twin / name).exists()] if twin else [],
                 seed=seed,
                 hash=arm.genome.hash,
                 parameters={"arm": arm.name} | arm.levels,
@@ -61,14 +64,8 @@ class Cells:
                 params=found.params,
                 note={"arm": arm.name, "cell": cell},
             )
-            if cell not in self.elsewhere:
+            if twin is None:
                 return job
-            for name in ("metrics.csv", "weights.safetensors", "test.json"):
-                if (self.elsewhere[cell] / name).exists():
-                    shutil.copyfile(self.elsewhere[cell] / name, job.directory / name)
-            outcome = Outcome.read(self.elsewhere[cell])
-            assert outcome is not None
-            self.ledger.finish(job, outcome)
         return Signal.DONE
 
     def tell(self, job: Job, outcome: Outcome) -> None:
@@ -106,6 +103,8 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
 
         if record is None:
             write_record(directory, kind="ablation", seed=ablation.split_seed, spec=spec)
+        else:
+            update_record(directory, spec, free=FREE)
         if storage is not None:
             storage.save_files(directory)
         key = json.dumps([training.model_dump(mode="json"), source, ablation.split_seed], sort_keys=True)
@@ -183,9 +182,12 @@ def _finished_elsewhere(directory: Path) -> dict[str, Path]:
     """Complete cells of the ablations beside this one, by their key."""
 
     def found() -> Iterator[tuple[str, Path]]:
-        for file in directory.parent.glob("*/trials/*/trial.json"):
-            cell = json.loads(file.read_text()).get("note", {}).get("cell")
-            outcome = Outcome.read(file.parent) if cell and file.parents[2] != directory else None
+        for file in directory.parent.glob("*/trials/[0-9]*/trial.json"):
+            try:
+                cell = json.loads(file.read_text()).get("note", {}).get("cell")
+                outcome = Outcome.read(file.parent) if cell and file.parents[2] != directory else None
+            except (OSError, ValueError):  # another run's affair
+                continue
             if cell and outcome is not None and outcome.state == "complete":
                 yield cell, file.parent
 

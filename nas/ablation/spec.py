@@ -83,6 +83,8 @@ class Ablation(BaseModel):
             raise SpaceError(f"no arm is called {self.baseline!r}; {nearest(self.baseline, names)}", path="baseline")
         if not self.seed_list:
             raise SpaceError("at least one seed is needed", path="seeds")
+        if len(set(self.seed_list)) < len(self.seed_list):
+            raise SpaceError(f"a seed is listed twice, which repeats nothing: {list(self.seed_list)}", path="seeds")
         return self
 
     @property

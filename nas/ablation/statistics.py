@@ -5,8 +5,9 @@
 
 The same seed gives both arms the same split, the same batches and the same initial numbers, which takes that noise out
 of Δ. The t-test is used because a rank test cannot fall below p = 0.25 with three seeds; with one seed there is no
-interval, and none is made up. Differences within the binomial floor √(a(1−a)/N) of a test set of N images are small
-whatever the seeds say, since all arms share that set.
+interval, and none is made up. Nor is there one where all seeds agree to the last digit: accuracies are counts over N
+images, so with two seeds that is a matter of luck and says nothing about the spread. Differences within the binomial
+floor √(a(1−a)/N) of a test set of N images are small whatever the seeds say, since all arms share that set.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def paired(arm: Sequence[float], baseline: Sequence[float]) -> Paired:
         return Paired(mean, float("nan"), float("nan"), float("nan"))
     spread = float(stats.sem(differences))
     half = float(stats.t.ppf(0.975, len(differences) - 1)) * spread
-    if spread == 0:  # every seed agrees to the last digit: the test statistic is 0/0 or infinite
-        return Paired(mean, mean, mean, 1.0 if mean == 0 else 0.0)
+    if spread <= 1e-9 * max(1.0, float(np.abs([arm, baseline]).max())):
+        return Paired(mean, float("nan"), float("nan"), float("nan"))
     return Paired(mean, mean - half, mean + half, float(stats.ttest_1samp(differences, 0.0).pvalue))
 
 

@@ -26,7 +26,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -92,19 +92,28 @@ class Ledger:
     def unfinished(self) -> list[Job]:
         return [trial.job for trial in self.trials if trial.outcome is None]
 
-    def add(self, genome: Genome | None, **job: Any) -> Job:
-        """A new trial directory for `Job(next_number, **job)`."""
+    def add(
+        self, genome: Genome | None, *, outcome: Outcome | None = None, files: Iterable[Path] = (), **job: Any
+    ) -> Job:
+        """A new trial directory for `Job(next_number, **job)`; it appears at once with all that is given.
+
+        outcome: of a trial that has ended before it began, refused or taken over from another run; files: copied.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
         made = Job(number=self.next_number, **job)
         made.write(draft)
         if genome is not None:
             write_text(draft / "genome.yaml", genome.to_yaml())
+        for file in files:
+            shutil.copyfile(file, draft / file.name)
+        if outcome is not None:
+            outcome.write(draft)
         draft.chmod(0o755)
         made = replace(made, directory=self.folder / made.id)
         os.replace(draft, made.directory)
         self.bring(made)
-        self._trials[made.number] = Trial(made)
+        self._trials[made.number] = Trial(made, outcome)
         self.next_number += 1
         return made
 

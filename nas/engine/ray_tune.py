@@ -35,6 +35,7 @@ from nas.engine.worker import Work
 from nas.errors import RunError
 from nas.files import write_text
 
+SHARED = "Machines need a common file system, or a `storage:` (docs/cluster.md)"
 RETRIES = 1  # of a trial whose worker process died
 
 
@@ -91,6 +92,7 @@ def _trainable() -> Callable[..., None]:
     """
 
     def train(config: dict[str, Any], *, folder: Path, storage: Storage | None, work: Work, shared: bool) -> None:
+        import socket
         from dataclasses import replace
 
         from nas.engine.job import Job
@@ -104,7 +106,10 @@ def _trainable() -> Callable[..., None]:
                     keep(False)
                     tune.report({"row": row})
 
-                job = replace(Job.read(directory), until=config["until"])
+                try:
+                    job = replace(Job.read(directory), until=config["until"])
+                except RunError as error:
+                    raise StorageError(f"{socket.gethostname()} cannot read {directory}: {error}. {SHARED}") from error
                 outcome = run_job(job, work, report, neighbours=neighbours)
                 keep(True)
         except StorageError as error:
@@ -157,12 +162,16 @@ class _Driver:
         return answer
 
     def started(self, trial: str) -> None:
-        job = self.live[trial]
+        job = self.live.get(trial)
+        if job is None:  # Tune starts a worker again that died after its outcome was heard
+            return
         self.on_event(Event("started", trial, {"parameters": job.parameters, "macs": job.macs, "params": job.params}))
 
     def reported(self, trial: str, result: dict[str, Any]) -> None:
         if "row" in result:
             self.on_event(Event("epoch", trial, result["row"]))
+        elif trial not in self.live:  # heard before its worker died, and was started again
+            return
         elif "outcome" in result:
             self.ledger.fetch(self.live[trial])
             self.ended(trial, Outcome(**result["outcome"]))

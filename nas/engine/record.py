@@ -39,6 +39,15 @@ def write_record(directory: Path, *, kind: str, seed: int, spec: dict[str, Any])
     write_text(directory / "run.yaml", dump_yaml(record))
 
 
+def update_record(directory: Path, spec: dict[str, Any], *, free: set[str]) -> None:
+    """Bring the keys of a run's spec that may change (`free`) up to what it is continued with."""
+    record = read_record(directory)
+    assert record is not None
+    changed = {key: spec[key] for key in free if key in spec and record["spec"].get(key) != spec[key]}
+    if changed:
+        write_text(directory / "run.yaml", dump_yaml(record | {"spec": record["spec"] | changed}))
+
+
 def read_record(directory: Path) -> dict[str, Any] | None:
     """The content of run.yaml, or None where no run has begun. Raises RunError for a damaged one."""
     path = directory / "run.yaml"

@@ -161,7 +161,11 @@ def _recover() -> None:
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     """Hold the trial directory. Raises StorageError if another process does not let go of it."""
-    with open(directory / "trial.json", "r+") as file:
+    try:
+        file = open(directory / "trial.json", "r+")  # noqa: SIM115  (closed below)
+    except OSError as error:
+        raise StorageError.of(error) from error
+    with file:
         end = time.monotonic() + PATIENCE
         while not _locked(file):
             if time.monotonic() > end:

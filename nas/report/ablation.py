@@ -8,6 +8,7 @@ left in it in the last epoch, and the accuracy that the switch to the deployed g
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ class Row:
     mean: float
     std: float
     count: int
-    difference: Paired | None  # None for the baseline
+    baseline: bool
+    difference: Paired | None  # None for the baseline, and where it shares no complete seed
     p: float
     mask: tuple[float, float] | None  # mass left in it, points of accuracy that leaving it out gains
 
@@ -60,7 +62,7 @@ def write_table(directory: Path) -> list[Path]:
     for ending, render in (("md", markdown), ("tex", latex), ("html", html)):
         write_text(directory / f"table.{ending}", render(grid))
     written = [directory / f"table.{ending}" for ending in ("csv", "md", "tex", "html")]
-    return written + (write_mask(directory, cells) if "mask_mass" in cells else [])
+    return written + (write_mask(directory, cells) if "accuracy_before_switch" in cells else [])
 
 
 def rows_of(cells: pd.DataFrame, ablation: Ablation) -> list[Row]:
@@ -89,6 +91,7 @@ def rows_of(cells: pd.DataFrame, ablation: Ablation) -> list[Row]:
                 mean=series.mean() * 100,
                 std=series.std(ddof=1) * 100 if len(series) > 1 else float("nan"),
                 count=len(series),
+                baseline=arm == ablation.baseline_name,
                 difference=differences.get(str(arm)),
                 p=corrected.get(str(arm), float("nan")),
                 mask=_mask(done[done["arm"] == arm]),
@@ -142,12 +145,15 @@ def effects_of(cells: pd.DataFrame, ablation: Ablation) -> list[str]:
     if ablation.design != "factorial" or len(ablation.factors) < 2 or "accuracy" not in cells:
         return []
     designed = cells[(cells[list(ablation.factors)] != "").all(axis=1)]
-    whole = designed.groupby("seed")["accuracy"].apply(lambda column: column.notna().all())
-    designed = designed[designed["seed"].isin(whole.index[whole])]
+    complete = designed.groupby("seed")["accuracy"].count()
+    whole = complete.index[complete == math.prod(len(levels) for levels in ablation.factors.values())]
+    if not len(whole):
+        return []
+    designed = designed[designed["seed"].isin(whole)]
     effects = []
     for factor, levels in ablation.factors.items():
         means = designed.pivot_table(index="seed", columns=factor, values="accuracy") * 100
-        first, *others = [level for level in levels if level in means]
+        first, *others = levels
         for level in others:
             found = paired(list(means[level]), list(means[first]))
             effects.append(f"{factor} {level} − {first}: {_interval(found)}")
@@ -196,7 +202,7 @@ def _top(row: Row) -> str:
 
 def _difference(row: Row) -> str:
     if row.difference is None:
-        return "baseline"
+        return "baseline" if row.baseline else "–"
     return _interval(row.difference)
 
 

@@ -14,6 +14,7 @@ _STYLE = (
 _TEX = {character: f"\\{character}" for character in "&%_#${}"} | {
     "±": "$\\pm$", "Δ": "$\\Delta$", "−": "$-$", "×": "$\\times$", "½": "$\\frac12$", "ε": "$\\varepsilon$",
     "Σ": "$\\Sigma$", "→": "$\\to$", "✓": "\\checkmark{}",
+    "\\": "\\textbackslash{}", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}",
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ COLUMNS = ["epoch", "mask_mass", "accuracy_with_auxiliary", "accuracy"]
 def write_mask(directory: Path, cells: pd.DataFrame) -> list[Path]:
     """Write mask.csv and figures/mask.png into an ablation's run directory. cells: as of `nas.ablation.cells_of`."""
     parts = []
-    for cell in cells[cells["mask_mass"].notna()].to_dict("records"):
+    for cell in cells[cells["accuracy_before_switch"].notna()].to_dict("records"):
         metrics = pd.read_csv(directory / "trials" / cell["trial"] / "metrics.csv")[COLUMNS]
         metrics.insert(0, "seed", cell["seed"])
         metrics.insert(0, "arm", cell["arm"])

@@ -81,14 +81,14 @@ class Candidates:
     def next(self) -> Job | Signal:
         refused = 0
         while refused < REFUSALS:
-            if self.ladder is None and self._begun >= self.trials and not self._due():
+            if self.ladder is None and self._begun >= self.trials and self._due() is None:
                 return Signal.DONE
             if not self._catch_up():
                 return Signal.WAIT
             promotion = self.ladder.promotion() if self.ladder else None
             if promotion is not None:
                 job = self._issue(self._jobs[promotion[0]], promotion[1])
-            elif self._due() or self._begun < self.trials:
+            elif self._due() is not None or self._begun < self.trials:
                 begun = self._begun
                 job = self._begin()
                 refused += job is None and self._begun == begun
@@ -129,18 +129,16 @@ class Candidates:
             self.trials = self._begun
             self.message = f"every genome of the space is tried: the search ends after {self._begun} trials"
             return None
-        job, refusal = self._directory(candidate)
-        if refusal is None:
+        job, outcome = self._directory(candidate)
+        if outcome is None:
             self._enter(job)
             return self._issue(job, 0)
-        outcome = Outcome.of(job, "infeasible", reason=refusal)
         self._enter_ended(job, outcome)
-        self.ledger.finish(job, outcome)
         self.on_event(Event("refused", job.id, asdict(outcome)))
         return None
 
-    def _directory(self, candidate: Candidate) -> tuple[Job, str | None]:
-        """A trial directory for a candidate, and why it may not be trained, if so."""
+    def _directory(self, candidate: Candidate) -> tuple[Job, Outcome | None]:
+        """A trial directory for a candidate, which has ended already if it may not be trained."""
         genome, found, refusal = candidate.genome, None, candidate.refusal
         if genome is not None:
             found = self.estimate(genome)
@@ -154,12 +152,14 @@ class Candidates:
             note={"draw": candidate.draw, "margin": margin},
             **(asdict(found) if found else {}),
         )
-        return self._add(genome, draft), refusal
+        outcome = Outcome.of(draft, "infeasible", reason=refusal) if refusal is not None else None
+        return self._add(genome, draft, outcome), outcome
 
-    def _add(self, genome: Genome | None, draft: Job) -> Job:
+    def _add(self, genome: Genome | None, draft: Job, outcome: Outcome | None = None) -> Job:
         """A trial directory like the draft, with a number and a seed of its own."""
         kept = {name: getattr(draft, name) for name in ("hash", "parameters", "macs", "params", "throughput", "note")}
-        return self.ledger.add(genome, seed=derive(self.seed, "trial", self.ledger.next_number), **kept)
+        seed = derive(self.seed, "trial", self.ledger.next_number)
+        return self.ledger.add(genome, seed=seed, outcome=outcome, **kept)
 
     def _issue(self, job: Job, level: int) -> Job | None:
         """Hand out a trial up to a rung. None if an earlier session has brought it there already."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from nas.search.front import non_dominated
+from nas.search.ranks import Ranks
 
 
 class Halving(BaseModel):
@@ -44,18 +44,19 @@ class Ladder:
 
     def __init__(self, rungs: list[int], factor: int):
         self.rungs, self.factor = rungs, factor
-        self._points: list[dict[int, np.ndarray]] = [{} for _ in rungs]
+        self._numbers: list[list[int]] = [[] for _ in rungs]  # in the order in which they came
+        self._ranks: list[Ranks | None] = [None for _ in rungs]
         self._promoted: list[set[int]] = [set() for _ in rungs]
         self._out: set[int] = set()
         self._order: list[list[int]] = [[] for _ in rungs]  # those who go on, best first
 
     def hear(self, number: int, level: int, point_M: np.ndarray) -> None:
         """A trial has come to the rung `level` (0 is the first)."""
-        points = self._points[level]
-        points[number] = point_M
-        numbers, count = list(points), len(points) // self.factor
-        best = ranking(np.stack(list(points.values())), count)
-        self._order[level] = [numbers[index] for index in best]
+        ranks = self._ranks[level] = self._ranks[level] or Ranks(len(point_M))
+        ranks.add(point_M)
+        numbers = self._numbers[level]
+        numbers.append(number)
+        self._order[level] = [numbers[index] for index in ranks.best(len(numbers) // self.factor)]
 
     def give_up(self, number: int) -> None:
         """A trial that will never be promoted again; what it reached still counts."""
@@ -73,33 +74,3 @@ class Ladder:
                     self._promoted[level].add(number)
                     return number, level + 1
         return None
-
-
-def ranking(points_NM: np.ndarray, count: int) -> list[int]:
-    """Indices of the `count` best, best first: by non-dominated rank, then by crowding distance, then by age.
-
-    >>> ranking(np.array([[1.0, 1.0], [0.0, 2.0], [2.0, 2.0], [2.0, 0.0]]), 3)
-    [1, 3, 0]
-    """
-    order: list[int] = []
-    left_N = np.arange(len(points_NM))
-    while len(order) < count:
-        front_N = non_dominated(points_NM[left_N])
-        members_F = left_N[front_N]
-        distance_F = _crowding(points_NM[members_F])
-        order += members_F[np.argsort(-distance_F, kind="stable")].tolist()
-        left_N = left_N[~front_N]
-    return order[:count]
-
-
-def _crowding(points_FM: np.ndarray) -> np.ndarray:
-    """Deb et al., 2002: the extremes of each objective are infinitely far from anybody."""
-    distance_F = np.zeros(len(points_FM))
-    for column_F in points_FM.T:
-        order_F = np.argsort(column_F, kind="stable")
-        sorted_F = column_F[order_F]
-        span = sorted_F[-1] - sorted_F[0]
-        distance_F[order_F[[0, -1]]] = np.inf
-        if span > 0:
-            distance_F[order_F[1:-1]] += (sorted_F[2:] - sorted_F[:-2]) / span
-    return distance_F

@@ -15,6 +15,15 @@ from nas.search.front import costs_of, non_dominated
 LAYERS = 3
 
 
+def near_front(points_NM: np.ndarray) -> np.ndarray:
+    """(N,) bool: which points lie on one of the first `LAYERS` fronts."""
+    near_N = np.zeros(len(points_NM), dtype=bool)
+    for _ in range(LAYERS):
+        left_N = np.flatnonzero(~near_N)
+        near_N[left_N[non_dominated(points_NM[left_N])]] = True
+    return near_N
+
+
 class Keeper:
     """An `on_event` that removes weights as trials end. What an earlier session has left is looked at first.
 
@@ -46,12 +55,8 @@ class Keeper:
         if len(trainings) < self.repeat:
             return
         self._near[genome] = np.mean(self._costs.pop(genome), axis=0)
-        left = np.array(list(self._near))
-        for _ in range(LAYERS):
-            if not len(left):
-                return
-            left = left[~non_dominated(np.stack([self._near[name] for name in left]))]
-        for name in left:
+        near_N = near_front(np.stack(list(self._near.values())))
+        for name in [name for name, near in zip(self._near, near_N, strict=True) if not near]:
             del self._near[name]
             self._remove(self._first[name])
 

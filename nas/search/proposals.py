@@ -2,12 +2,14 @@
 
 No genome comes twice: a suggestion whose genome (by hash) is known is passed over. A sampler that only repeats itself
 is helped by a random walk, and the walk by going through the space in order; a space that is exhausted ends the search.
+A grid is asked on until its end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from random import Random
 
 from nas.engine import Job
@@ -50,7 +52,7 @@ class Proposals:
         """None: there is no genome left."""
         if self.domain.base.hash not in self._hashes:
             return self._looked_at(self.domain.of_base() or {}, draw=-1)
-        for _ in range(REPETITIONS):
+        for _ in count() if self.sampler.ends else range(REPETITIONS):
             draw, self._draw = self._draw, self._draw + 1
             assignment = self.sampler.ask(draw)
             if assignment is None:

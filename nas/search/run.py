@@ -22,7 +22,7 @@ from nas.cost import cost
 from nas.data import ImageSet, load
 from nas.engine import Event, Ledger, OnEvent, Pool, session
 from nas.engine.events import ignore
-from nas.engine.record import check_same, read_record, write_record
+from nas.engine.record import check_same, read_record, update_record, write_record
 from nas.engine.storage import Storage
 from nas.engine.training import TrainJob
 from nas.errors import SpecError
@@ -87,11 +87,13 @@ def search(space: Space, directory: Path, *, on_event: OnEvent = ignore) -> Sear
             with session(space.workers) as pool:
                 sampler_spec = _settled(SamplerSpec(**spec["sampler"]), space.trials, pool)
                 spec["sampler"] = sampler_spec.model_dump(mode="json")
-                if earlier and not ledger.trials:
-                    text = take_over(earlier, ledger, domain, space.budget, estimate)
+                if earlier:
+                    text = take_over(earlier, ledger, domain, space, estimate)
                     on_event(Event("message", data={"text": text}))
                 if record is None:
                     write_record(directory, kind="search", seed=space.seed, spec=spec)
+                else:
+                    update_record(directory, spec, free=FREE)
                 if storage is not None:
                     storage.save_files(directory)
                 work = TrainJob(spec["data"], space.training, space.seed, device=pool.device, threads=pool.cpu)

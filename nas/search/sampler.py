@@ -40,6 +40,7 @@ class Sampler(Protocol):
     """
 
     adaptive: bool
+    ends: bool  # whether `ask` goes through the space and answers None at the end
 
     def ask(self, draw: int) -> Assignment | None: ...
 
@@ -66,6 +67,7 @@ class Plan:
 
     def __init__(self, name: str, domain: Domain, *, seed: int):
         self.name, self.domain, self.seed = name, domain, seed
+        self.ends = name == "grid"
         self._grid: Iterator[Assignment] = domain.every()
         self._position = 0  # of the grid's iterator, or of the Sobol engine
         if name == "qmc":
@@ -98,6 +100,7 @@ class Adaptive:
     """Optuna's samplers. Suggestions depend on what was told, and on nothing else but the seed."""
 
     adaptive = True
+    ends = False
 
     def __init__(self, spec: SamplerSpec, domain: Domain, objectives: list[str], *, seed: int):
         import optuna

@@ -4,22 +4,31 @@ A trial is comparable if it was trained by the same recipe on the same data; a r
 that differs. Of a comparable run, those trials are taken that the new space can express (its parameters give the very
 same genome) and that are within its budget. They do not count towards `trials`, are not trained again, stand on the
 front, and the sampler knows them from the beginning. Throughput is that of the new run's own latency table.
+
+An earlier run has kept weights only of trials near its own front (nas/search/keeping.py). With other objectives or
+budgets, trials without weights may now be near the front: these are left out, so that they can be trained again.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nas.engine import Ledger, Trial
+import numpy as np
+
+from nas.engine import Ledger, Outcome, Trial
 from nas.engine.record import difference, read_record
 from nas.errors import GenomeError, RunError
 from nas.genome import Genome
 from nas.search.budget import Budget, Estimate
 from nas.search.domain import Domain
+from nas.search.front import costs_of
+from nas.search.keeping import near_front
+
+if TYPE_CHECKING:
+    from nas.search.space import Space
 
 FILES = ("metrics.csv", "weights.safetensors")
 COMPARED = ("data", "image_size", "training")
@@ -30,11 +39,30 @@ def earlier_runs(sources: tuple[str, ...], spec: dict[str, Any]) -> list[Path]:
     return [_comparable(source, spec) for source in sources]
 
 
+@dataclass(frozen=True)
+class _Taken:
+    """An earlier trial that fits, and what it costs here."""
+
+    trial: Trial
+    origin: str
+    genome: Genome
+    cost: Estimate
+
+    @property
+    def outcome(self) -> Outcome:
+        assert self.trial.outcome is not None
+        return replace(self.trial.outcome, throughput=self.cost.throughput)
+
+    @property
+    def files(self) -> list[Path]:
+        return [path for name in FILES if (path := self.trial.job.directory / name).exists()]
+
+
 def take_over(
-    runs: list[Path], ledger: Ledger, domain: Domain, budget: Budget, estimate: Callable[[Genome], Estimate]
+    runs: list[Path], ledger: Ledger, domain: Domain, space: Space, estimate: Callable[[Genome], Estimate]
 ) -> str:
-    """Copy what fits into the ledger; returns a sentence about it."""
-    seen: set[str] = set()
+    """Copy what fits into the ledger, but for what is there already; returns a sentence about it."""
+    fitting: dict[str, _Taken] = {}
     found = 0
     for run in runs:
         for trial in Ledger(run).trials:
@@ -42,10 +70,33 @@ def take_over(
                 continue
             found += 1
             genome = _expressed(domain, trial)
-            if genome is not None and genome.hash not in seen and budget.refusal(estimate(genome)) is None:
-                seen.add(genome.hash)
-                _copy(trial, f"{run.name}/{trial.job.id}", genome, ledger, budget, estimate(genome))
-    return f"warm start: {len(seen)} of {found} complete trials are in this space and within its budget"
+            if genome is None or genome.hash in fitting:
+                continue
+            cost = estimate(genome)
+            if space.budget.refusal(cost) is None:
+                fitting[genome.hash] = _Taken(trial, f"{run.name}/{trial.job.id}", genome, cost)
+    taken = _with_weights_near_the_front(list(fitting.values()), list(space.objectives))
+    known = {trial.job.note.get("from") for trial in ledger.trials}  # a kill came between
+    for one in taken:
+        if one.origin not in known:
+            _copy(one, ledger, space.budget)
+    text = f"warm start: {len(taken)} of {found} complete trials are in this space and within its budget"
+    left = len(fitting) - len(taken)
+    return f"{text}; {left} more would be near the front, but their weights are gone" if left else text
+
+
+def _with_weights_near_the_front(taken: list[_Taken], objectives: list[str]) -> list[_Taken]:
+    """Without those near the front (of the ones that are left) that have no weights."""
+    while taken:
+        costs_NM = np.stack([costs_of(one.outcome, objectives) for one in taken])
+        near_N = near_front(costs_NM)
+        kept = [
+            one for one, near in zip(taken, near_N, strict=True) if not near or FILES[-1] in {f.name for f in one.files}
+        ]
+        if len(kept) == len(taken):
+            break
+        taken = kept
+    return taken
 
 
 def _comparable(source: str, spec: dict[str, Any]) -> Path:
@@ -74,18 +125,14 @@ def _expressed(domain: Domain, trial: Trial) -> Genome | None:
     return genome if genome.hash == trial.job.hash else None
 
 
-def _copy(trial: Trial, origin: str, genome: Genome, ledger: Ledger, budget: Budget, found: Estimate) -> None:
-    margin = max(budget.violations(found).values(), default=-1.0)
-    job = ledger.add(
-        genome,
-        seed=trial.job.seed,
-        hash=genome.hash,
-        parameters=trial.job.parameters,
-        note={"draw": -1, "margin": margin, "from": origin},
-        **asdict(found),
+def _copy(one: _Taken, ledger: Ledger, budget: Budget) -> None:
+    ledger.add(
+        one.genome,
+        outcome=one.outcome,
+        files=one.files,
+        seed=one.trial.job.seed,
+        hash=one.genome.hash,
+        parameters=one.trial.job.parameters,
+        note={"draw": -1, "margin": max(budget.violations(one.cost).values(), default=-1.0), "from": one.origin},
+        **asdict(one.cost),
     )
-    for name in FILES:
-        if (trial.job.directory / name).exists():
-            shutil.copyfile(trial.job.directory / name, job.directory / name)
-    assert trial.outcome is not None
-    ledger.finish(job, replace(trial.outcome, throughput=found.throughput))

@@ -54,6 +54,7 @@ def test_shipped_ablations_build(file: Path) -> None:
         ({"seedz": 3}, "did you mean seeds"),
         ({"arms": {"bad": {"stages.0.split": 9}}}, "arm bad.stages.0.split"),
         ({"training": {"epochs": 0}}, "training.epochs"),
+        ({"seeds": [1, 1, 2]}, "seeds: a seed is listed twice"),
     ],
 )
 def test_mistakes_name_where(spec: dict[str, Any], hint: str) -> None:

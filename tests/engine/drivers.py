@@ -22,7 +22,7 @@ Entries = dict[str, list[tuple[str, str, int]]]
 
 
 def search_in(folder: Path, trials: int) -> Simulation:
-    return Simulation(Space.parse(parse_yaml(LAVIT) | {"trials": trials}), folder)
+    return Simulation(Space.parse(parse_yaml(LAVIT) | {"trials": trials, "budget": {"macs": 960_000}}), folder)
 
 
 def drive(

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nas.engine import Event, Job, Ledger, Outcome, Pool, Signal, run
+from nas.engine.ray_tune import _Driver
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
 from tests.engine import works
@@ -68,6 +70,24 @@ def test_each_trial_ends_as_what_it_is_and_the_others_go_on(tmp_path: Path, pool
     told = [(event.kind, event.trial) for event in events]
     assert {("started", "0000"), ("epoch", "0000"), ("ended", "0000")} <= set(told)
     assert told.index(("started", "0000")) < told.index(("epoch", "0000")) < told.index(("ended", "0000"))
+
+
+def test_a_worker_that_dies_after_its_outcome_was_heard_is_no_news(tmp_path: Path) -> None:
+    """Tune starts its trial once more, and tells of that."""
+    ledger, events = Ledger(tmp_path), []
+    source = Listed(ledger, [{}])
+    driver = _Driver(source, ledger, lambda: 1, events.append)
+    job = driver.next()
+    outcome = Outcome.of(job, "complete", accuracy=0.5)
+    outcome.write(job.directory)
+    news = {"outcome": asdict(outcome)}
+    driver.started(job.id)
+    driver.reported(job.id, news)
+    heard = len(events)
+    driver.started(job.id)
+    driver.reported(job.id, news)
+    driver.died(job.id, "SIGKILL")
+    assert len(events) == heard and source.told == {0: outcome} and driver.next() is Signal.DONE
 
 
 def test_unfinished_trials_are_run_first_and_finished_ones_never_again(tmp_path: Path, pool: Pool) -> None:

@@ -17,7 +17,7 @@ GRID = Grid(
         Column("images/s", ["1,234.5", "98"], numeric=True),
         Column("top-1 (%)", ["40.5 ± 0.9 (3)", "baseline"], bold=[True, False]),
     ],
-    "Σ of 100 %, 3×3; Δ −0.1 #1 at $5",
+    "Σ of 100 %, 3×3; Δ −0.1 #1 at $5, a^2 ~ \\b",
 )
 DOCUMENT = "\\documentclass{article}\\usepackage{booktabs,siunitx,amssymb}\\begin{document}%s\\end{document}"
 

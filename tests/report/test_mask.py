@@ -14,7 +14,12 @@ def test_every_epoch_of_every_arm_with_a_mask(tmp_path: Path) -> None:
         rows = {"epoch": [1, 2], "mask_mass": masses, "accuracy_with_auxiliary": [0.2, 0.5], "accuracy": [0.1, 0.5]}
         pd.DataFrame(rows | {"loss": [1.0, 0.5]}).to_csv(folder / "metrics.csv", index=False)
     cells = pd.DataFrame(
-        {"arm": ["fixed", "step", "none"], "seed": 5, "trial": ["0000", "0001", "0002"], "mask_mass": [0.1, 0.2, None]}
+        {
+            "arm": ["fixed", "step", "none"],
+            "seed": 5,
+            "trial": ["0000", "0001", "0002"],
+            "accuracy_before_switch": [0.5, 0.5, None],
+        }
     )
     table, figure = write_mask(tmp_path, cells)
     epochs = pd.read_csv(table)

@@ -101,6 +101,25 @@ def test_what_the_schema_refuses_is_recorded_too(tmp_path: Path) -> None:
     assert (table["state"] == "complete").sum() == 3
 
 
+def test_a_grid_is_gone_through_to_its_end(tmp_path: Path) -> None:
+    """Though many of its points in a row are one genome: a weight means nothing where the loss is off."""
+    weights = [round(0.01 * step, 2) for step in range(1, 12)]
+    parameters = {
+        "stages.0.split": {"int": [1, 3]},
+        "loss.diagonal.variant": {"choice": ["off", "hinge"]},
+        "loss.diagonal.weight": {"choice": weights},
+    }
+    simulation = Simulation(space(parameters=parameters, sampler="grid", trials=100), tmp_path)
+    every = {simulation.domain.genome(assignment).hash for assignment in simulation.domain.every()}
+    tried = {trial.job.hash for trial in simulation.run().trials}
+    assert every <= tried and len(every) == 3 * 12
+
+
+def test_the_first_genome_is_repeated_too(tmp_path: Path) -> None:
+    ledger = Simulation(space(trials=1, repeat=3), tmp_path).run()
+    assert [trial.job.note.get("repeat", 0) for trial in ledger.trials] == [0, 1, 2]
+
+
 def test_more_trials_continue_a_search(tmp_path: Path) -> None:
     Simulation(space(trials=5), tmp_path / "a").run()
     longer = Simulation(space(trials=12), tmp_path / "a").run()

@@ -8,18 +8,13 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from nas.engine.job import read_rungs
 from nas.errors import SpaceError
 from nas.files import parse_yaml
-from nas.search import Space, front_of, non_dominated
-from nas.search.halving import Halving, Ladder, ranking
+from nas.search import Space, front_of
+from nas.search.halving import Halving, Ladder
 from tests.search.simulation import LAVIT, Killed, Simulation, sequence
-
-points = arrays(float, st.tuples(st.integers(1, 12), st.integers(1, 3)), elements=st.integers(0, 5).map(float))
 
 
 def space(**keys: object) -> Space:
@@ -33,19 +28,6 @@ def test_rungs_end_with_the_whole_training() -> None:
     assert Halving(first=1, factor=3).rungs(15) == [1, 3, 9, 15]
     assert Halving(first=2, factor=2).rungs(8) == [2, 4, 8]
     assert Halving(first=1, factor=3).rungs(9) == [1, 3, 9]
-
-
-@given(points)
-def test_the_ranking_takes_front_after_front(points_NM: np.ndarray) -> None:
-    order = ranking(points_NM, len(points_NM))
-    assert sorted(order) == list(range(len(points_NM)))
-    assert ranking(points_NM, 1) == order[:1]
-    left = np.ones(len(points_NM), dtype=bool)
-    while left.any():
-        front = set(np.flatnonzero(left)[non_dominated(points_NM[left])])
-        assert set(order[: len(front)]) == front
-        order = order[len(front) :]
-        left[list(front)] = False
 
 
 def test_with_one_objective_it_is_plain_asha() -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nas.engine import Ledger
 from nas.engine.record import write_record
 from nas.errors import RunError
 from nas.files import parse_yaml
 from nas.search import Space
-from nas.search.budget import Budget
 from nas.search.run import resolve
 from nas.search.warm_start import earlier_runs, take_over
-from tests.search.simulation import LAVIT, Simulation, estimate
+from tests.search.simulation import LAVIT, Killed, Simulation, estimate, sequence
 
 
 def space(**keys: object) -> Space:
@@ -23,7 +24,8 @@ def space(**keys: object) -> Space:
 @pytest.fixture
 def earlier(tmp_path: Path) -> Path:
     run = tmp_path / "earlier"
-    Simulation(space(), run, fail={3}).run()
+    for trial in Simulation(space(), run, fail={3}).run().trials:
+        (trial.job.directory / "weights.safetensors").touch()
     write_record(run, kind="search", seed=0, spec=resolve(space())[1])
     return run
 
@@ -32,7 +34,7 @@ def earlier(tmp_path: Path) -> Path:
 def test_trials_are_taken_over_and_not_trained_again(tmp_path: Path, earlier: Path, sampler: str) -> None:
     wanted = space(sampler=sampler, trials=6)
     new = Simulation(wanted, tmp_path / "new")
-    text = take_over(earlier_runs((str(earlier),), resolve(wanted)[1]), new.ledger, new.domain, Budget(), estimate)
+    text = take_over(earlier_runs((str(earlier),), resolve(wanted)[1]), new.ledger, new.domain, wanted, estimate)
     assert text == "warm start: 7 of 7 complete trials are in this space and within its budget"
 
     table = Simulation(wanted, tmp_path / "new").run().table()
@@ -45,14 +47,50 @@ def test_trials_are_taken_over_and_not_trained_again(tmp_path: Path, earlier: Pa
 
 
 def test_what_the_space_or_the_budget_excludes_stays_behind(tmp_path: Path, earlier: Path) -> None:
-    narrow = space(parameters={"stages.0.split": {"int": [1, 3]}, "stages.1.split": {"int": [1, 4]}})
+    splits = {"stages.0.split": {"int": [1, 3]}, "stages.1.split": {"int": [1, 4]}}
+    narrow = space(parameters=splits, budget={"macs": 950_000})
     new = Simulation(narrow, tmp_path / "new")
     runs = earlier_runs((str(earlier),), resolve(narrow)[1])
-    found = take_over(runs, new.ledger, new.domain, Budget(macs=950_000), estimate)
+    found = take_over(runs, new.ledger, new.domain, narrow, estimate)
     assert found.startswith("warm start: ")
     assert len(new.ledger.trials) < 7
     assert all(set(trial.job.parameters) == {"stages.0.split", "stages.1.split"} for trial in new.ledger.trials)
     assert all((trial.job.macs or 0) <= 950_000 for trial in new.ledger.trials)
+
+
+def test_what_would_be_near_the_front_without_weights_is_left_to_be_trained(tmp_path: Path, earlier: Path) -> None:
+    trials = [trial for trial in Simulation(space(), earlier).ledger.trials if trial.outcome.state == "complete"]
+    best = max(trials, key=lambda trial: trial.outcome.accuracy)
+    (best.job.directory / "weights.safetensors").unlink()
+    new = Simulation(space(), tmp_path / "new")
+    text = take_over(earlier_runs((str(earlier),), resolve(space())[1]), new.ledger, new.domain, space(), estimate)
+    assert text.startswith("warm start: 6 of 7") and text.endswith(
+        "1 more would be near the front, but their weights are gone"
+    )
+    assert best.job.hash not in {trial.job.hash for trial in new.ledger.trials}
+    assert all((trial.job.directory / "weights.safetensors").exists() for trial in new.ledger.trials)
+
+
+def test_a_kill_on_the_way_costs_nothing(tmp_path: Path, earlier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, left, add = earlier_runs((str(earlier),), resolve(space())[1]), [4], Ledger.add
+
+    def deadly(*arguments: Any, **keys: Any) -> Any:
+        left[0] -= 1
+        if not left[0]:
+            raise Killed
+        return add(*arguments, **keys)
+
+    monkeypatch.setattr(Ledger, "add", deadly)
+    first = Simulation(space(), tmp_path / "new")
+    with pytest.raises(Killed):
+        take_over(runs, first.ledger, first.domain, space(), estimate)
+    monkeypatch.undo()
+    again = Simulation(space(), tmp_path / "new")
+    assert len(again.ledger.trials) == 3
+    take_over(runs, again.ledger, again.domain, space(), estimate)
+    whole = Simulation(space(), tmp_path / "whole")
+    take_over(runs, whole.ledger, whole.domain, space(), estimate)
+    assert sequence(again.ledger) == sequence(whole.ledger) and len(again.ledger.trials) == 7
 
 
 def test_a_run_that_cannot_be_compared_is_refused(tmp_path: Path, earlier: Path) -> None:

@@ -1,4 +1,4 @@
-"""Main effects of a factorial design, from cells whose effects are known."""
+"""A table's rows and main effects, from cells whose effects are known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from nas.ablation import Ablation, parse_ablation
-from nas.report.ablation import effects_of
+from nas.report.ablation import caption_of, effects_of, grid_of, rows_of
 
 SPEC: dict[str, Any] = {
     "base": "castling_digits",
@@ -40,7 +40,7 @@ def cells(noise: float) -> pd.DataFrame:
 def test_each_level_against_the_first_of_its_factor(ablation: Ablation) -> None:
     local, mask = effects_of(cells(noise=0.01), ablation)
     assert local == "local 1-D − none: +4.50 [−1.85, +10.85]"  # t(0.975, 1) = 12.71, standard error 0.5
-    assert mask.startswith("mask yes − no: +1.00 [")
+    assert mask == "mask yes − no: +1.00"  # both seeds agree: no interval
 
 
 def test_a_seed_with_a_missing_cell_does_not_count(ablation: Ablation) -> None:
@@ -51,3 +51,32 @@ def test_a_seed_with_a_missing_cell_does_not_count(ablation: Ablation) -> None:
 
 def test_other_designs_have_none(ablation: Ablation) -> None:
     assert effects_of(cells(0), parse_ablation(SPEC | {"design": "one_at_a_time"})) == []
+
+
+def table_of(accuracies: dict[str, float | None], **columns: float) -> pd.DataFrame:
+    rows = [{"arm": arm, "seed": 1, "accuracy": value} for arm, value in accuracies.items()]
+    known = {
+        "macs": 1e6,
+        "params": 1e5,
+        "seconds": 1.0,
+        "test_images": 100,
+        "state": "complete",
+        "local": "",
+        "mask": "",
+    }
+    return pd.DataFrame(rows).assign(**known, **columns)
+
+
+def test_without_the_baseline_there_is_no_difference(ablation: Ablation) -> None:
+    rows = rows_of(table_of({"none": None, "softmax": 0.5}), ablation)
+    columns = {column.head: column.cells for column in grid_of(rows, [], "").columns}
+    assert columns["arm"] == ["softmax"] and columns["Δ [95 % CI]"] == ["–"]
+
+
+def test_a_mask_without_validation_has_no_columns(ablation: Ablation) -> None:
+    """As in a retraining on all images: its mass is known, what the switch costs is not."""
+    cells = table_of({"none": 0.4, "softmax": 0.5}, mask_mass=0.1)
+    rows = rows_of(cells, ablation)
+    assert "switch" not in {column.head for column in grid_of(rows, [], "").columns}
+    record = {"hardware": {"gpus": ["a GPU"]}, "commit": "abc"}
+    assert "Switch" not in caption_of(cells, ablation, record)
