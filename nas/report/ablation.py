@@ -125,7 +125,7 @@ def caption_of(cells: pd.DataFrame, ablation: Ablation, record: dict[str, Any]) 
         parts.append(f"Binomial standard error of the {images}-image test split: {floor:.2f} points.")
     hours = float(pd.to_numeric(cells["seconds"]).sum()) / 3600 if len(cells) else 0.0
     parts.append(f"Trained on {machine}, {hours:.2f} worker-hours in all, commit {record.get('commit') or 'unknown'}.")
-    if "mask_mass" in cells:
+    if {"accuracy_before_switch", "accuracy"} <= set(cells):
         parts.append(
             "Mass in the mask: mean share of a row, last epoch. Switch: points gained by leaving the mask out."
         )
