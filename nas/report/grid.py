@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from html import escape
 
 _STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#222}"
+    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:max-content;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse;border-top:2px solid;border-bottom:2px solid}th{border-bottom:1px solid}"
-    "th,td{padding:.3rem .8rem;text-align:left;font-variant-numeric:tabular-nums}td.n,th.n{text-align:right}"
-    "caption{caption-side:bottom;text-align:left;padding-top:.8rem;color:#555;font-size:.9rem}"
+    "th,td{padding:.3rem .8rem;text-align:left;font-variant-numeric:tabular-nums}"
+    "td{white-space:nowrap}td.n,th.n{text-align:right}"
+    "caption{caption-side:bottom;max-width:70rem;text-align:left;padding-top:.8rem;color:#555;font-size:.9rem}"
 )
 _TEX = {character: f"\\{character}" for character in "&%_#${}"} | {
     "±": "$\\pm$", "Δ": "$\\Delta$", "−": "$-$", "×": "$\\times$", "½": "$\\frac12$", "ε": "$\\varepsilon$",
