@@ -36,7 +36,7 @@ def write_mask(directory: Path, cells: pd.DataFrame) -> list[Path]:
 
 def mask_curves(epochs: pd.DataFrame) -> Figure:
     """Left: mass in the mask. Right: points of validation accuracy that leaving the mask out would gain."""
-    figure = Figure(figsize=(9.6, 4.0), dpi=110, layout="constrained")
+    figure = Figure(figsize=(9.6, 4.4), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2)
     gained = epochs.assign(gained=100 * (epochs["accuracy"] - epochs["accuracy_with_auxiliary"]))
     for number, (arm, rows) in enumerate(gained.groupby("arm", sort=False)):
@@ -51,5 +51,5 @@ def mask_curves(epochs: pd.DataFrame) -> Figure:
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
-    left.legend(frameon=False, fontsize="small")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
