@@ -2,7 +2,8 @@
 them mostly wait for each other, above all on a busy machine), and one Ray session for the whole run.
 
 Two processes share the tests (`ARGS="-n0"` for one, to debug): whatever starts Ray is one group in one of them, and
-waits more than it computes.
+waits more than it computes. What tests decode and time goes to a cache of their own: a device that is busy with tests
+should not be remembered by the timings that it gives then.
 """
 
 from __future__ import annotations
@@ -26,8 +27,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("ray"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
-def pool() -> Iterator[Pool]:
+def pool(_own_cache: None) -> Iterator[Pool]:
     """Two worker slots in a Ray session that starts with the first test that asks for it."""
     with session(Workers(count=2)) as pool:
         yield pool

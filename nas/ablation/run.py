@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from nas.ablation.spec import Ablation, Arm
-from nas.cost import cost, throughput
+from nas.cost import cost, throughputs
 from nas.data import ImageSet, load
 from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Signal, session
 from nas.engine.events import ignore
@@ -31,7 +31,7 @@ from nas.model import build
 from nas.train import evaluate
 
 TAKEN = ("metrics.csv", "weights.safetensors", "test.json")  # of a finished cell of another table
-TURNS = 3  # of the stopwatch
+SECONDS = 1.5  # of the stopwatch, for each arm
 FREE = {"workers", "name", "claim", "seeds", "baseline", "storage"}  # what may differ when a run is continued
 
 
@@ -120,7 +120,7 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
 def _examine(ledger: Ledger, images: ImageSet, device: str) -> None:
     """Test accuracy of every complete cell, throughput of every arm's first; what is on disk already stays.
 
-    Arms are timed in turns, as a machine's clock drifts over the minutes that all of them take; the median turn counts.
+    Arms are timed in turns, as a machine's clock drifts over the minutes that all of them take.
     """
     complete = [trial.job for trial in ledger.trials if trial.outcome and trial.outcome.state == "complete"]
     for job in complete:
@@ -132,10 +132,8 @@ def _examine(ledger: Ledger, images: ImageSet, device: str) -> None:
     first = {job.hash: job for job in reversed(complete)}
     untimed = [job for job in first.values() if not (job.directory / "speed.json").exists()]
     models = [build(job.directory / "genome.yaml") for job in untimed]
-    turns = [[throughput(model, device=device) for model in models] for _ in range(TURNS)]
-    for job, found in zip(untimed, zip(*turns, strict=True), strict=True):
-        middle = sorted(found, key=lambda speed: speed.images_per_second)[TURNS // 2]
-        write_json(job.directory / "speed.json", middle.as_dict())
+    for job, speed in zip(untimed, throughputs(models, device=device, seconds=SECONDS), strict=True):
+        write_json(job.directory / "speed.json", speed.as_dict())
         ledger.bring(job)
 
 

@@ -8,9 +8,9 @@ from types import ModuleType
 from typing import Any
 
 from nas.cost.formula import GenomeCost, LayerCost, cost
-from nas.cost.stopwatch import Throughput, throughput
+from nas.cost.stopwatch import Throughput, throughput, throughputs
 
-__all__ = ["GenomeCost", "LayerCost", "Throughput", "cost", "throughput"]
+__all__ = ["GenomeCost", "LayerCost", "Throughput", "cost", "throughput", "throughputs"]
 
 
 class _CallablePackage(ModuleType):

@@ -1,35 +1,24 @@
 """Decoded images on disk, mapped into memory: decoded once a machine, one copy in memory for all workers.
 
 Processes that want the same images at the same time wait for the first of them, and map what it has made.
-The files lie in `$XDG_CACHE_HOME/nas` (`~/.cache/nas`), named by a hash of what they were made from (source files with
-size and time of change, and the form of the images). Deleting the folder is always safe. Where it cannot be written,
-everything works from memory.
+The files lie in the cache (nas/cache.py), by what they were made from: source files with size and time of change, and
+the form of the images.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import logging
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nas.cache import alone
 from nas.files import write_atomically
 
 log = logging.getLogger(__name__)
-
-
-def cache_file(key: object, suffix: str) -> Path:
-    """Where the artefact made from `key` (anything that JSON can hold) lies or would lie."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas"
-    return folder / (hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32] + suffix)
 
 
 def file_state(path: Path) -> tuple[str, int, int]:
@@ -64,22 +53,6 @@ def keep(path: Path, make: Callable[[], Tensor]) -> Tensor:
             log.warning("decoded images are not kept in %s: %s", path.parent, error)
             return images
     return found if (found := stored(path)) is not None else images
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Be the one process of this machine that makes a cache file; without a lock where none can be had."""
-    lock = path.with_name(f".{path.name}.lock")
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("w")
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:
-        yield
-        return
-    with file:
-        yield
-        lock.unlink(missing_ok=True)
 
 
 def _save(path: Path, array: np.ndarray) -> None:

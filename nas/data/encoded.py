@@ -22,7 +22,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from nas.data.cache import cache_file, file_state, keep, stored
+from nas.cache import cache_file
+from nas.data.cache import file_state, keep, stored
 from nas.data.pictures import Pictures, fit
 from nas.errors import DataError
 

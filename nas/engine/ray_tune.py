@@ -1,9 +1,11 @@
 """Jobs through Ray Tune: a client (`Source`) hands them out one by one and hears what came of each.
 
 Tune starts worker processes where there is room, keeps them for the next job (`reuse_actors`: 30 ms a trial instead of
-seconds), notices when one dies, and starts its trial once more elsewhere. A trial that ran out of memory on a GPU that
-it shared is run once more, alone: when the source has nothing to hand out, for want of outcomes or for good, and the
-last worker has ended. So the others do not stop for it before they must. What Tune would also do is left out:
+seconds), notices when one dies, and starts its trial once more elsewhere. A trial that got further before its worker
+died again is handed out anew: machines that are lost, however many, are not its fault, and a crash that is will come
+again at the same epoch. A trial that ran out of memory on a GPU that it shared is run once more, alone: when the source
+has nothing to hand out, for want of outcomes or for good, and the last worker has ended. So the others do not stop for
+it before they must. What Tune would also do is left out:
 - Its searchers and schedulers do not decide. A job is handed out by the source, and no scheduler can stop one and have
   it told as complete; a source that trains in steps hands out the same directory again, with a later `until`.
 - Its state is not used. Every run starts a new Tuner in `<run>/.ray` (deleted afterwards); what an earlier session left
@@ -36,7 +38,7 @@ from nas.errors import RunError
 from nas.files import write_text
 
 SHARED = "Machines need a common file system, or a `storage:` (docs/cluster.md)"
-RETRIES = 1  # of a trial whose worker process died
+RETRIES = 1  # of a trial whose worker process died, between two epochs
 
 
 def run(source: Source, ledger: Ledger, *, work: Work, pool: Pool, on_event: OnEvent = ignore) -> None:
@@ -129,6 +131,7 @@ class _Driver:
         self.source, self.ledger, self.slots, self.on_event = source, ledger, slots, on_event
         self.resumed = deque(source.unfinished())
         self.live: dict[str, Job] = {}  # by id
+        self.advanced: set[str] = set()  # have finished an epoch since they were handed out
         self.crowded: deque[Job] = deque()  # to be run alone
         self.alone: str | None = None  # the one among the live that is
         self.done = False
@@ -169,6 +172,7 @@ class _Driver:
 
     def reported(self, trial: str, result: dict[str, Any]) -> None:
         if "row" in result:
+            self.advanced.add(trial)
             self.on_event(Event("epoch", trial, result["row"]))
         elif trial not in self.live:  # heard before its worker died, and was started again
             return
@@ -188,10 +192,15 @@ class _Driver:
         job = self.live.get(trial)
         if job is None:  # it had reported its outcome before
             return
+        if trial in self.advanced:
+            self.advanced.discard(trial)
+            (self.crowded if self.alone == trial else self.resumed).append(self.live.pop(trial))
+            self.alone = None  # the only one that was live, if any was
+            return
         self.ledger.fetch(job)
         outcome = Outcome.read(job.directory)
         if outcome is None:
-            times = f"{RETRIES + 1} times (killed, out of memory, or crashed)"
+            times = f"{RETRIES + 1} times without an epoch in between (killed, out of memory, or crashed)"
             reason = f"the worker process died {times}: {_last(details)}"
             outcome = Outcome.of(job, "failed", reason=reason)
             write_text(job.directory / "failure.txt", details)

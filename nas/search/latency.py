@@ -1,40 +1,46 @@
-"""Throughput of genomes that nobody has built: seconds per part, measured once and alone, then added up.
+"""Throughput of genomes that nobody has built: time per part, taken once per device and alone, then added up.
 
 While a search runs, its workers keep the machine busy and a stopwatch would measure them as well. So before they
-start, a few genomes that have all parts of the space between them are run on the quiet device, with a clock at the
-borders of their parts: each layer, what a stage does around its layers (embedding, position), what the model does
-around its stages (norm, head). A part's key is what its time can depend on: blocks and their options, grid, width,
-heads, the form of incoming scores. A prediction is the sum over the parts, times the ratio by which such sums miss the
-uninterrupted stopwatch on the genomes that were run. Winners are measured alone in the end (nas/search/winners.py).
+start, a few genomes that have all parts of the space between them are run on the quiet device (nas/cost/parts.py).
+A prediction is the sum over a genome's parts. Winners are measured alone in the end (nas/search/winners.py).
+
+The device's file (`~/.cache/nas`, as nas/cache.py says) keeps the parts' times in multiples of the time of one model,
+the anchor: the base of the first space that was timed. Multiples last, where seconds move with a machine's clock and
+its neighbours. Each run takes the anchor's seconds anew, and keeps the table that it went by in its latency.json. The
+file is another one for another device, number of threads, torch, or source of the blocks. Delete it to time afresh.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import inspect
 import json
 import statistics
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import torch
-from pydantic import BaseModel
-from torch import nn
 
+import nas.blocks
+import nas.model
+from nas.blocks.base import Slot, registered
+from nas.cache import alone, cache_file
 from nas.cost import throughput
-from nas.cost.stopwatch import timed
+from nas.cost.parts import part_times, parts
+from nas.engine.record import hardware
 from nas.errors import GenomeError
 from nas.files import write_json
 from nas.genome import Genome
-from nas.model import Model, build, deploy
+from nas.model import build
 from nas.search.domain import Domain
 
 BATCH = 64
 PATIENCE = 200  # genomes drawn in a row without a part that is new, until the space counts as covered
-TRAINING_ONLY = {"name", "layers", "auxiliary", "drop_path"}  # fields of a plan that the deployed graph's time ignores
 
 
 @dataclass(frozen=True)
@@ -45,14 +51,13 @@ class LatencyTable:
     """
 
     seconds: dict[str, float]
-    scale: float
     device: str
     threads: int
     batch_size: int = BATCH
 
     def images_per_second(self, genome: Genome) -> float:
         """The prediction. A part that was not met counts as the slowest of its kind."""
-        return self.batch_size / (self.scale * sum(self._of(key) for key in parts(genome).values()))
+        return self.batch_size / sum(self._of(key) for key in parts(genome).values())
 
     def _of(self, key: str) -> float:
         if key in self.seconds:
@@ -62,19 +67,26 @@ class LatencyTable:
 
     @classmethod
     def measure(cls, domain: Domain, *, seed: int, device: str = "cpu") -> LatencyTable:
-        """Run genomes that cover the domain. Nothing else may run on the machine meanwhile."""
-        samples: dict[str, list[float]] = defaultdict(list)
-        runs: list[tuple[Genome, float]] = []
-        for genome in covering(domain, seed):
-            model = build(genome)
-            found = throughput(model, batch_size=BATCH, device=device)
-            runs.append((genome, found.median_seconds))
-            clocked = clock(deploy(model).to(device), device)
-            for name, key in parts(genome).items():
-                samples[key].append(clocked[name])
-        seconds = {key: statistics.median(values) for key, values in samples.items()}
-        ratios = [measured / sum(seconds[key] for key in parts(genome).values()) for genome, measured in runs]
-        return cls(seconds, statistics.median(ratios), found.device, found.threads)
+        """The table of a domain; what the device's file does not know is timed. Nothing else may run meanwhile."""
+        with alone(device_file(device)):
+            known = Timings.read(device)
+            anchor = known.anchor or domain.base
+            samples: dict[str, list[float]] = defaultdict(list)
+            paces = []
+            for genome in missing(domain, seed, known):
+                times, pace = part_times(genome, anchor, batch_size=BATCH, device=device)
+                paces.append(pace)
+                for name, key in parts(genome).items():
+                    samples[key].append(times[name])
+            if not paces:
+                paces = [throughput(build(anchor), batch_size=BATCH, device=device).median_seconds]
+            new = {key: statistics.median(values) for key, values in samples.items()}
+            known = Timings(anchor, new | known.multiples)
+            known.write(device)
+        pace = statistics.median(paces)
+        wanted = {key for genome in covering(domain, seed) for key in parts(genome).values()}
+        seconds = {key: pace * known.multiples[key] for key in sorted(wanted)}
+        return cls(seconds, _name(device), torch.get_num_threads())
 
     def write(self, path: Path) -> None:
         write_json(path, asdict(self))
@@ -84,15 +96,31 @@ class LatencyTable:
         return cls(**json.loads(path.read_text()))
 
 
-def parts(genome: Genome) -> dict[str, str]:
-    """Module name of every part and its key; `""` is the model around its stages."""
-    found = {}
-    for stage in genome.layout:
-        found[stage.name] = f"stage {_text(stage._asdict())} {genome.position}"
-        for layer in stage.layers:
-            found[layer.name] = f"layer {_text(layer._asdict())} {genome.qkv_bias}"
-    last = genome.layout[-1]
-    return found | {"": f"head {last.width} {last.tokens} {genome.classes} {genome.pool}"}
+@dataclass(frozen=True)
+class Timings:
+    """What the device's file holds: times of parts in multiples of the anchor's; no anchor where nothing was timed."""
+
+    anchor: Genome | None = None
+    multiples: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, device: str) -> Timings:
+        try:
+            content = json.loads(device_file(device).read_text())
+        except (OSError, ValueError):
+            return cls()
+        return cls(Genome.from_yaml(content["anchor"]), content["multiples"])
+
+    def write(self, device: str) -> None:
+        assert self.anchor is not None
+        content = {"anchor": self.anchor.to_yaml(), "multiples": self.multiples}
+        with contextlib.suppress(OSError):  # the next run times them again
+            write_json(device_file(device), _conditions(device) | content)
+
+
+def device_file(device: str) -> Path:
+    """Where the timings of a device are kept, for this number of threads, torch and source."""
+    return cache_file(_conditions(device), ".latency.json")
 
 
 def covering(domain: Domain, seed: int) -> Iterator[Genome]:
@@ -113,53 +141,24 @@ def covering(domain: Domain, seed: int) -> Iterator[Genome]:
             yield genome
 
 
-def clock(model: Model, device: str) -> dict[str, float]:
-    """Median seconds of each part of a deployed model, by module name; a stage's are without its layers."""
-    image = model.genome.image
-    images_BCHW = torch.randn(BATCH, image.channels, image.size, image.size, device=device)
-    names = list(parts(model.genome))
-    stamps: dict[str, list[tuple[Any, Any]]] = {name: [] for name in names}
-    stamp, elapsed = _stamps(device)
-
-    def before(name: str) -> Callable[..., None]:
-        return lambda *_: stamps[name].append((stamp(), None))
-
-    def after(name: str) -> Callable[..., None]:
-        return lambda *_: stamps[name].append((stamps[name].pop()[0], stamp()))
-
-    for name in names:
-        module: nn.Module = model.get_submodule(name)
-        module.register_forward_pre_hook(before(name))
-        module.register_forward_hook(after(name))
-    with torch.inference_mode():
-        rounds = len(timed(lambda: model(images_BCHW), device=device))
-    total = {
-        name: statistics.median(elapsed(begin, end) for begin, end in times[-rounds:]) for name, times in stamps.items()
-    }
-    inner: dict[str, float] = defaultdict(float)
-    for name in names:
-        if name:
-            inner[name.rpartition(".layers.")[0]] += total[name]
-    return {name: max(total[name] - inner[name], 1e-9) for name in names}
+def missing(domain: Domain, seed: int, known: Timings) -> list[Genome]:
+    """Those of the covering genomes that have a part whose time is not known."""
+    return [genome for genome in covering(domain, seed) if not set(parts(genome).values()) <= set(known.multiples)]
 
 
-def _stamps(device: str) -> tuple[Callable[[], Any], Callable[[Any, Any], float]]:
-    """How to take the time on a device without waiting for it, and the seconds between two takings (after a wait)."""
-    if torch.device(device).type != "cuda":
-        return time.perf_counter, lambda begin, end: end - begin
-
-    def record() -> torch.cuda.Event:
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
-
-    return record, lambda begin, end: begin.elapsed_time(end) / 1000
+def _conditions(device: str) -> dict[str, Any]:
+    """All that a part's time depends on beside its key."""
+    shared = {"batch_size": BATCH, "threads": torch.get_num_threads(), "torch": torch.__version__, "source": _source()}
+    return {"latency": _name(device), "cores": hardware()["cores"]} | shared
 
 
-def _text(plan: dict[str, Any]) -> str:
-    return json.dumps({key: value for key, value in plan.items() if key not in TRAINING_ONLY}, default=_plain)
+def _name(device: str) -> str:
+    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else hardware()["cpu"]
 
 
-def _plain(value: Any) -> Any:
-    assert isinstance(value, BaseModel)
-    return value.model_dump(mode="json")
+def _source() -> str:
+    """A hash of the code of the models and of all registered blocks."""
+    classes = [cls for slot in get_args(Slot) for cls in registered(slot).values()]
+    files = {Path(inspect.getfile(cls)) for cls in classes}
+    files |= {file for package in (nas.blocks, nas.model) for file in Path(package.__path__[0]).glob("*.py")}
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()[:16]

@@ -35,7 +35,7 @@ from nas.search.domain import Domain
 from nas.search.follower import followed
 from nas.search.halving import Ladder
 from nas.search.keeping import Keeper
-from nas.search.latency import LatencyTable
+from nas.search.latency import LatencyTable, Timings, device_file, missing
 from nas.search.sampler import make_sampler
 from nas.search.space import SamplerSpec, Space
 from nas.search.warm_start import earlier_runs, take_over
@@ -214,8 +214,11 @@ def _latency(space: Space, domain: Domain, directory: Path, on_event: OnEvent) -
         return None
     if (directory / "latency.json").exists():
         return LatencyTable.read(directory / "latency.json")
-    on_event(Event("message", data={"text": "timing the parts of the space's models, with nothing else running"}))
-    return LatencyTable.measure(domain, seed=derive(space.seed, "latency"), device=_device(space))
+    device, seed = _device(space), derive(space.seed, "latency")
+    models = len(missing(domain, seed, Timings.read(device)))
+    text = f"timing {models} models for their parts, with nothing else running" if models else "timing the device"
+    on_event(Event("message", data={"text": f"{text}; the parts' times are kept in {device_file(device)}"}))
+    return LatencyTable.measure(domain, seed=seed, device=device)
 
 
 def _estimator(latency: LatencyTable | None) -> Callable[[Genome], Estimate]:

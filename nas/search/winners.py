@@ -2,9 +2,9 @@
 
     winners/w1-0012.yaml + w1-0012.safetensors        best in the first objective first; 0012 is the trial
 
-All this happens when no worker is running. A winner's throughput is the stopwatch's, and a throughput budget is hard: a
-winner that misses it by the stopwatch leaves the front, and whoever it dominated may enter. The test split is read here
-and nowhere else, once for each winner, and nothing is chosen by it.
+All this happens when no worker is running. The winners' throughput is the stopwatch's, at which they take turns, and a
+throughput budget is hard: a winner that misses it by the stopwatch leaves the front, and whoever it dominated may
+enter. The test split is read here and nowhere else, once for each winner, and nothing is chosen by it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from nas.cost import throughput
+from nas.cost import throughputs
 from nas.data import Split
 from nas.files import write_atomically, write_text
 from nas.model import Model, build
@@ -29,7 +29,7 @@ from nas.train import evaluate
 class Examiner(Protocol):
     """What is measured of a trial's trained model, by the trial's id."""
 
-    def throughput(self, trial: str) -> float: ...
+    def throughputs(self, trials: list[str]) -> list[float]: ...  # at which they take turns
 
     def test_accuracy(self, trial: str) -> float: ...
 
@@ -42,8 +42,9 @@ class Exam:
     test: Split
     device: str
 
-    def throughput(self, trial: str) -> float:
-        return throughput(self._model(trial), batch_size=BATCH, device=self.device).images_per_second
+    def throughputs(self, trials: list[str]) -> list[float]:
+        found = throughputs([self._model(trial) for trial in trials], batch_size=BATCH, device=self.device)
+        return [each.images_per_second for each in found]
 
     def test_accuracy(self, trial: str) -> float:
         return evaluate(self._model(trial).to(self.device), self.test, device=self.device)
@@ -70,7 +71,7 @@ def write_front(
         new = [trial for trial in front["trial"] if trial not in measured]
         if exam is None or not new:
             break
-        measured |= {trial: exam.throughput(trial) for trial in new}
+        measured |= dict(zip(new, exam.throughputs(new), strict=True))
         slow = [trial for trial, speed in measured.items() if least is not None and speed < least]
         missed = set(table.loc[table["trial"].isin(slow), "hash"])
     if "repeats" in front:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from torch.utils.flop_counter import FlopCounterMode
 
 import nas
+from nas.cost import throughputs
 from tests.genome.test_genome import genomes
 
 
@@ -64,3 +65,11 @@ def test_throughput_states_its_conditions() -> None:
     assert (measured.device, measured.dtype, measured.threads, measured.batch_size) == ("cpu", "float32", 1, 16)
     assert measured.batches >= 5
     assert measured.images_per_second == pytest.approx(16 / measured.median_seconds)
+
+
+def test_models_that_are_compared_take_turns() -> None:
+    models = [nas.build("lavit_digits"), nas.build("mixed_digits")]
+    found = throughputs(models, batch_size=4, seconds=0.05)
+    assert len({measured.batches for measured in found}) == 1
+    assert [measured.images_per_second for measured in found] == pytest.approx([4 / f.median_seconds for f in found])
+    assert throughputs([]) == []

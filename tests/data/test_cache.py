@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.data.cache import cache_file, keep
+from nas.cache import cache_file
+from nas.data.cache import keep
 
 
 def make(folder: Path) -> torch.Tensor:

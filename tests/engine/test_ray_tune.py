@@ -53,12 +53,13 @@ def drive(path: Path, pool: Pool, behaviours: list[str], work: Callable = works.
 
 
 def test_each_trial_ends_as_what_it_is_and_the_others_go_on(tmp_path: Path, pool: Pool) -> None:
-    behaviours = ["", "raise", "diverge", "die", "exhaust", "die once", "threads", ""]
+    behaviours = ["", "raise", "diverge", "die", "exhaust", "die once", "threads", "stumble", ""]
     source, events = drive(tmp_path, pool, behaviours)
 
-    states = [source.told[number].state for number in range(8)]
-    assert states == ["complete", "failed", "failed", "failed", "failed", "complete", "complete", "complete"]
-    assert "worker process died" in str(source.told[3].reason)
+    states = [source.told[number].state for number in range(9)]
+    assert states == ["complete", *["failed"] * 4, *["complete"] * 4]
+    assert "worker process died 2 times without an epoch in between" in str(source.told[3].reason)
+    assert [line.split()[2] for line in (tmp_path / "trials/0007/log").read_text().splitlines()] == ["1", "2", "3"]
     assert (tmp_path / "trials" / "0003" / "failure.txt").exists()
     assert (source.told[6].epochs, source.told[6].seconds) == (pool.cpu, pool.cpu), "threads of torch and OpenMP"
 
@@ -88,6 +89,19 @@ def test_a_worker_that_dies_after_its_outcome_was_heard_is_no_news(tmp_path: Pat
     driver.reported(job.id, news)
     driver.died(job.id, "SIGKILL")
     assert len(events) == heard and source.told == {0: outcome} and driver.next() is Signal.DONE
+
+
+def test_a_trial_goes_on_while_it_gets_further_between_deaths(tmp_path: Path) -> None:
+    ledger, events = Ledger(tmp_path), []
+    source = Listed(ledger, [{}])
+    driver = _Driver(source, ledger, lambda: 1, events.append)
+    job = driver.next()
+    for _ in range(3):
+        driver.reported(job.id, {"row": {"epoch": 1}})
+        driver.died(job.id, "the machine is gone")
+        assert driver.next() == job
+    driver.died(job.id, "the machine is gone")
+    assert source.told[0].state == "failed" and driver.next() is Signal.DONE
 
 
 def test_unfinished_trials_are_run_first_and_finished_ones_never_again(tmp_path: Path, pool: Pool) -> None:

@@ -51,11 +51,24 @@ def behave(job: Job, report: Report) -> dict[str, Any]:
         os._exit(9)
     if behaviour == "die once" and _first_time(job):
         os._exit(9)
+    if behaviour == "stumble":
+        return step(job, stumbling(report))
     if behaviour == "threads":
         import torch
 
         return result(job, epochs=torch.get_num_threads(), seconds=float(os.environ["OMP_NUM_THREADS"]))
     return succeed(job, report)
+
+
+def stumbling(report: Report) -> Report:
+    """The worker dies after each epoch but the last."""
+
+    def and_die(row: dict[str, Any]) -> None:
+        report(row)
+        if row["epoch"] < EPOCHS:
+            os._exit(9)
+
+    return and_die
 
 
 def _first_time(job: Job) -> bool:

@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nas.data.cache import alone, cache_file, file_state
+from nas.cache import alone, cache_file
+from nas.data.cache import file_state
 from nas.data.encoded import Encoded
 from nas.data.registry import Raw, source
 from nas.errors import DataError

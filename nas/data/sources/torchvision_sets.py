@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas.data.cache import cache_file, keep
+from nas.cache import cache_file
+from nas.data.cache import keep
 from nas.data.encoded import Files
 from nas.data.pictures import Arrays, Pictures
 from nas.data.registry import Raw, source

@@ -1,0 +1,118 @@
+"""A model's time by its parts: each layer, what a stage does around its layers, what the model does around its stages.
+
+A part's key is what its time can depend on: blocks and their options, grid, width, heads, the form of incoming scores;
+for a stage its embedding and position, for the model its norm and head. Equal parts of different genomes have one key.
+Parts are timed by a clock at their borders in a model that runs as a whole, so that a layer finds the caches as it
+would in use; the clock itself costs time, so what it reads is scaled to the sum that the same model takes without it.
+Times are stated in multiples of another model's, the anchor's, which takes turns with it: readings of different days
+can then stand in one table (nas/search/latency.py).
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+
+from nas.cost.stopwatch import timed
+from nas.genome import Genome
+from nas.model import Model, build, deploy
+
+TRAINING_ONLY = {"name", "layers", "auxiliary", "drop_path"}  # fields of a plan that the deployed graph's time ignores
+
+
+def parts(genome: Genome) -> dict[str, str]:
+    """Module name of every part and its key; `""` is the model around its stages."""
+    found = {}
+    for stage in genome.layout:
+        found[stage.name] = f"stage {_text(stage._asdict())} {genome.position}"
+        for layer in stage.layers:
+            found[layer.name] = f"layer {_text(layer._asdict())} {genome.qkv_bias}"
+    last = genome.layout[-1]
+    return found | {"": f"head {last.width} {last.tokens} {genome.classes} {genome.pool}"}
+
+
+def part_times(genome: Genome, anchor: Genome, *, batch_size: int, device: str) -> tuple[dict[str, float], float]:
+    """Time of every part (by module name) in multiples of the anchor's whole time, and the anchor's seconds now.
+
+    The times are those of a batch, in inference and float32; they add up to the genome's. Nothing else may run.
+    """
+    model, clocked = deploy(build(genome)).to(device), deploy(build(genome)).to(device)
+    other = deploy(build(anchor)).to(device)
+    read = _clock(clocked, device)
+    images_BCHW, others_BCHW = (_images(each, batch_size, device) for each in (genome, anchor))
+    calls = (lambda: other(others_BCHW), lambda: model(images_BCHW), lambda: clocked(images_BCHW))
+    with torch.inference_mode():
+        base, whole, _ = timed(*calls, device=device)
+    seconds = read(len(base))
+    pace = statistics.median(base)
+    scale = statistics.median(whole) / pace / sum(seconds.values())
+    return {name: scale * value for name, value in seconds.items()}, pace
+
+
+def _clock(model: Model, device: str) -> Callable[[int], dict[str, float]]:
+    """Put a clock at the borders of a deployed model's parts.
+
+    What is returned reads it: median seconds of each part over the last so many calls, a stage's without its layers.
+    """
+    names = list(parts(model.genome))
+    stamps: dict[str, list[tuple[Any, Any]]] = {name: [] for name in names}
+    stamp, elapsed = _stamps(device)
+
+    def before(name: str) -> Callable[..., None]:
+        return lambda *_: stamps[name].append((stamp(), None))
+
+    def after(name: str) -> Callable[..., None]:
+        return lambda *_: stamps[name].append((stamps[name].pop()[0], stamp()))
+
+    for name in names:
+        module = model.get_submodule(name)
+        module.register_forward_pre_hook(before(name))
+        module.register_forward_hook(after(name))
+
+    def read(calls: int) -> dict[str, float]:
+        total = {
+            name: statistics.median(elapsed(begin, end) for begin, end in times[-calls:])
+            for name, times in stamps.items()
+        }
+        inner: dict[str, float] = defaultdict(float)
+        for name in names:
+            if name:
+                inner[name.rpartition(".layers.")[0]] += total[name]
+        return {name: max(total[name] - inner[name], 1e-9) for name in names}
+
+    return read
+
+
+def _stamps(device: str) -> tuple[Callable[[], Any], Callable[[Any, Any], float]]:
+    """How to take the time on a device without waiting for it, and the seconds between two takings (after a wait)."""
+    if torch.device(device).type != "cuda":
+        return time.perf_counter, lambda begin, end: end - begin
+
+    def record() -> torch.cuda.Event:
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    return record, lambda begin, end: begin.elapsed_time(end) / 1000
+
+
+def _images(genome: Genome, batch_size: int, device: str) -> Tensor:
+    image = genome.image
+    return torch.randn(batch_size, image.channels, image.size, image.size, device=device)
+
+
+def _text(plan: dict[str, Any]) -> str:
+    return json.dumps({key: value for key, value in plan.items() if key not in TRAINING_ONLY}, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    assert isinstance(value, BaseModel)
+    return value.model_dump(mode="json")

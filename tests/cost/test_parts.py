@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from nas.cost.parts import part_times, parts
+from nas.genome import load_genome
+from nas.model import build
+
+
+def test_equal_layers_share_a_key_and_training_aids_do_not_matter() -> None:
+    castling = load_genome("castling_digits")
+    found = parts(castling)
+    assert set(found) == {name for name, _ in build(castling).named_modules() if name in found}
+    assert found["stages.1.layers.1"] == found["stages.1.layers.2"] != found["stages.0.layers.1"]
+    assert parts(castling.edit({"stages.*.auxiliary": None})) == found
+    assert parts(castling.edit({"stages.0.local": None}))["stages.0.layers.0"] != found["stages.0.layers.0"]
+
+
+def test_the_parts_times_add_up_to_the_genomes() -> None:
+    genome = load_genome("mixed_digits")
+    deep = genome.edit({"stages.0.layers": [{}] * 30})
+    times, pace = part_times(deep, genome, batch_size=8, device="cpu")
+    assert set(times) == set(parts(deep)) and all(value > 0 for value in times.values())
+    assert sum(times.values()) > 1.5, "a model of thrice the layers takes longer than its anchor"
+    first = [value for name, value in times.items() if name.startswith("stages.0.layers.")]
+    assert sum(first) > 0.5 * sum(times.values()), "most of the time is in most of the layers"
+    assert pace > 0
