@@ -51,16 +51,16 @@ def part_times(genome: Genome, anchor: Genome, *, batch_size: int, device: str) 
     calls = (lambda: other(others_BCHW), lambda: model(images_BCHW), lambda: clocked(images_BCHW))
     with torch.inference_mode():
         base, whole, _ = timed(*calls, device=device)
-    seconds = read(len(base))
+    seconds = read()
     pace = statistics.median(base)
     scale = statistics.median(whole) / pace / sum(seconds.values())
     return {name: scale * value for name, value in seconds.items()}, pace
 
 
-def _clock(model: Model, device: str) -> Callable[[int], dict[str, float]]:
+def _clock(model: Model, device: str) -> Callable[[], dict[str, float]]:
     """Put a clock at the borders of a deployed model's parts.
 
-    What is returned reads it: median seconds of each part over the last so many calls, a stage's without its layers.
+    What is returned reads it: median seconds of each part, a stage's without its layers.
     """
     names = list(parts(model.genome))
     stamps: dict[str, list[tuple[Any, Any]]] = {name: [] for name in names}
@@ -77,11 +77,8 @@ def _clock(model: Model, device: str) -> Callable[[int], dict[str, float]]:
         module.register_forward_pre_hook(before(name))
         module.register_forward_hook(after(name))
 
-    def read(calls: int) -> dict[str, float]:
-        total = {
-            name: statistics.median(elapsed(begin, end) for begin, end in times[-calls:])
-            for name, times in stamps.items()
-        }
+    def read() -> dict[str, float]:
+        total = {name: statistics.median(elapsed(begin, end) for begin, end in times) for name, times in stamps.items()}
         inner: dict[str, float] = defaultdict(float)
         for name in names:
             if name:

@@ -4,8 +4,8 @@ Disputes about throughput come from a missing warm-up, autograd left on, or a de
 inference mode, warm-up until the clock settles, the device synchronised around every batch, the median over batches
 (one slow batch is the machine's, not the model's), and the conditions returned with the number.
 Measure where nothing else runs; a fraction of a GPU is never alone. Even then a processor's clock moves with heat and,
-where it is shared, with its neighbours, by tens of percent within minutes: models that are to be compared take turns,
-batch by batch (`throughputs`), so that a slow minute slows all of them.
+where it is shared, with its neighbours, by tens of percent within minutes: models that are to be compared take turns
+(`throughputs`), so that a slow minute slows all of them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import torch
 from torch import nn
 
 from nas.model import Model, deploy
+
+TURNS = 5  # of calls that are compared, and so the batches that are timed at least
 
 
 @dataclass(frozen=True)
@@ -55,43 +57,48 @@ def throughput(
 
     >>> throughput(build("deit_tiny"), batch_size=8).images_per_second
     """
-    conditions = {"batch_size": batch_size, "device": device, "dtype": dtype, "threads": threads, "compile": compile}
-    return throughputs([model], seconds=seconds, **conditions)[0]  # type: ignore[arg-type]
-
-
-def throughputs(
-    models: Sequence[Model],
-    *,
-    batch_size: int = 64,
-    device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    threads: int | None = None,
-    compile: bool = False,
-    seconds: float = 0.5,
-) -> list[Throughput]:
-    """`throughput` of models that take turns, batch by batch. All are on the device at once.
-
-    >>> throughputs([build("deit_tiny"), build("castling_deit_tiny")], batch_size=8)
-    """
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
-        calls = [_call(model, batch_size, device, dtype, compile) for model in models]
+        call = _served(model, batch_size, device, dtype, compile)
         with torch.inference_mode():
-            times = timed(*calls, device=device, seconds=seconds)
+            (times,) = timed(call, device=device, seconds=seconds)
         used = torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
-    name = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else device
-    shared = (name, str(dtype).removeprefix("torch."), used, compile)
-    medians = [statistics.median(found) for found in times]
+    median = statistics.median(times)
+    kind = str(dtype).removeprefix("torch.")
+    return Throughput(batch_size / median, median, batch_size, len(times), _name(device), kind, used, compile)
+
+
+def throughputs(
+    models: Sequence[Model], *, batch_size: int = 64, device: str = "cpu", seconds: float = 0.5
+) -> list[Throughput]:
+    """`throughput` of models that are to be compared: each takes turns with the first of them.
+
+    What is stated is the ratio to the first one's time in the same turns, at the first one's median pace over all of
+    them. No more than two are deployed at a time: a model is slower among the memory of many.
+
+    >>> throughputs([build("deit_tiny"), build("castling_deit_tiny")], batch_size=8)
+    """
+    if not models:
+        return []
+    first = _served(models[0], batch_size, device)
+    with torch.inference_mode():
+        pairs = [timed(first, _served(model, batch_size, device), device=device, seconds=seconds) for model in models]
+    pace = statistics.median(statistics.median(base) for base, _ in pairs)
+    medians = [pace * statistics.median(own) / statistics.median(base) for base, own in pairs]
+    shared = (_name(device), "float32", torch.get_num_threads(), False)
     return [
-        Throughput(batch_size / median, median, batch_size, len(found), *shared)
-        for median, found in zip(medians, times, strict=True)
+        Throughput(batch_size / median, median, batch_size, len(own), *shared)
+        for median, (_, own) in zip(medians, pairs, strict=True)
     ]
 
 
-def _call(model: Model, batch_size: int, device: str, dtype: torch.dtype, compile: bool) -> Callable[[], object]:
+def _served(
+    model: Model, batch_size: int, device: str, dtype: torch.dtype = torch.float32, compile: bool = False
+) -> Callable[[], object]:
+    """One batch of random images through the deployed model."""
     served: nn.Module = deploy(model).to(device=device, dtype=dtype)
     if compile:
         served = torch.compile(served)  # type: ignore[assignment]
@@ -100,10 +107,15 @@ def _call(model: Model, batch_size: int, device: str, dtype: torch.dtype, compil
     return lambda: served(images_BCHW)
 
 
-def timed(*calls: Callable[[], object], device: str = "cpu", seconds: float = 0.5, least: int = 5) -> list[list[float]]:
-    """Wall-clock seconds of each call, which take turns over about `seconds` for each of them, `least` rounds at least.
+def _name(device: str) -> str:
+    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else device
 
-    Before, each warms up for a fifth of that, two calls at least.
+
+def timed(*calls: Callable[[], object], device: str = "cpu", seconds: float = 0.5) -> list[list[float]]:
+    """Wall-clock seconds of each call, over about `seconds` and at least `TURNS` times; the calls take turns.
+
+    Each warms up for a fifth of that, two calls at least. The first call of a turn is not counted: it finds the caches
+    as another model left them.
     """
 
     def once(call: Callable[[], object]) -> float:
@@ -119,7 +131,10 @@ def timed(*calls: Callable[[], object], device: str = "cpu", seconds: float = 0.
             warm += once(call)
             if turn >= 1 and warm > seconds / 5:
                 break
-    rounds: list[list[float]] = []
-    while len(rounds) < least or sum(map(sum, rounds)) < seconds * len(calls):
-        rounds.append([once(call) for call in calls])
-    return [list(times) for times in zip(*rounds, strict=True)]
+    times: list[list[float]] = [[] for _ in calls]
+    for turn in range(1, TURNS + 1):
+        for call, found in zip(calls, times, strict=True):
+            once(call)
+            while len(found) < turn or sum(found) < seconds * turn / TURNS:
+                found.append(once(call))
+    return times
