@@ -2,7 +2,7 @@
 
 As a search does it (nas/search/latency.py): genomes that have all parts of the space between them are timed, in
 multiples of the base's time; others of the space, drawn at random, are predicted by adding up their parts, and run for
-real, all in turns with the base. Three figures a space, each a median over the held-out genomes:
+real, each in turns with the base. Three figures a space, each a median over the held-out genomes:
 
 - predicted / measured − 1 in multiples of the base, which is what a search ranks its genomes by;
 - the same in images per second, with the seconds that the base took when the table was made, minutes ago;

@@ -131,7 +131,7 @@ def _examine(ledger: Ledger, images: ImageSet, device: str) -> None:
             ledger.bring(job)
     first = {job.hash: job for job in reversed(complete)}
     untimed = [job for job in first.values() if not (job.directory / "speed.json").exists()]
-    models = [build(job.directory / "genome.yaml") for job in untimed]
+    models = (build(job.directory / "genome.yaml") for job in untimed)
     for job, speed in zip(untimed, throughputs(models, device=device, seconds=SECONDS), strict=True):
         write_json(job.directory / "speed.json", speed.as_dict())
         ledger.bring(job)

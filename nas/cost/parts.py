@@ -1,7 +1,8 @@
 """A model's time by its parts: each layer, what a stage does around its layers, what the model does around its stages.
 
-A part's key is what its time can depend on: blocks and their options, grid, width, heads, the form of incoming scores;
-for a stage its embedding and position, for the model its norm and head. Equal parts of different genomes have one key.
+A part's key is what its time can depend on: blocks and their options, grid, width, heads, the form of incoming scores,
+the kind of MLP; for a stage its embedding; for all, what a genome says about the whole model (position, norms, biases).
+Equal parts of different genomes have one key.
 Parts are timed by a clock at their borders in a model that runs as a whole, so that a layer finds the caches as it
 would in use; the clock itself costs time, so what it reads is scaled to the sum that the same model takes without it.
 Times are stated in multiples of another model's, the anchor's, which takes turns with it: readings of different days
@@ -26,21 +27,23 @@ from nas.genome import Genome
 from nas.model import Model, build, deploy
 
 TRAINING_ONLY = {"name", "layers", "auxiliary", "drop_path"}  # fields of a plan that the deployed graph's time ignores
+ELSEWHERE = {"name", "notes", "image", "classes", "stages", "drop_path", "loss"}  # fields of a genome that are, too
 
 
 def parts(genome: Genome) -> dict[str, str]:
     """Module name of every part and its key; `""` is the model around its stages."""
+    whole, last = genome.model_dump(exclude=ELSEWHERE), genome.layout[-1]
     found = {}
     for stage in genome.layout:
-        found[stage.name] = f"stage {_text(stage._asdict())} {genome.position}"
+        found[stage.name] = f"stage {_text(stage._asdict() | whole)}"
         for layer in stage.layers:
-            found[layer.name] = f"layer {_text(layer._asdict())} {genome.qkv_bias}"
-    last = genome.layout[-1]
-    return found | {"": f"head {last.width} {last.tokens} {genome.classes} {genome.pool}"}
+            found[layer.name] = f"layer {_text(layer._asdict() | {'mlp': stage.mlp} | whole)}"
+    head = {"width": last.width, "tokens": last.tokens, "classes": genome.classes}
+    return found | {"": f"head {_text(head | whole)}"}
 
 
-def part_times(genome: Genome, anchor: Genome, *, batch_size: int, device: str) -> tuple[dict[str, float], float]:
-    """Time of every part (by module name) in multiples of the anchor's whole time, and the anchor's seconds now.
+def part_times(genome: Genome, anchor: Genome, *, batch_size: int, device: str) -> dict[str, float]:
+    """Time of every part (by module name) in multiples of the anchor's whole time.
 
     The times are those of a batch, in inference and float32; they add up to the genome's. Nothing else may run.
     """
@@ -52,15 +55,15 @@ def part_times(genome: Genome, anchor: Genome, *, batch_size: int, device: str) 
     with torch.inference_mode():
         base, whole, _ = timed(*calls, device=device)
     seconds = read()
-    pace = statistics.median(base)
-    scale = statistics.median(whole) / pace / sum(seconds.values())
-    return {name: scale * value for name, value in seconds.items()}, pace
+    scale = statistics.median(whole) / statistics.median(base) / sum(seconds.values())
+    return {name: scale * value for name, value in seconds.items()}
 
 
 def _clock(model: Model, device: str) -> Callable[[], dict[str, float]]:
     """Put a clock at the borders of a deployed model's parts.
 
-    What is returned reads it: median seconds of each part, a stage's without its layers.
+    What is returned reads it: median seconds of each part, a stage's without its layers, over the faster half of the
+    calls; the slower half has warm-up in it, and what found the caches as another model left them.
     """
     names = list(parts(model.genome))
     stamps: dict[str, list[tuple[Any, Any]]] = {name: [] for name in names}
@@ -78,7 +81,10 @@ def _clock(model: Model, device: str) -> Callable[[], dict[str, float]]:
         module.register_forward_hook(after(name))
 
     def read() -> dict[str, float]:
-        total = {name: statistics.median(elapsed(begin, end) for begin, end in times) for name, times in stamps.items()}
+        spent = {name: [elapsed(begin, end) for begin, end in times] for name, times in stamps.items()}
+        usual = statistics.median(spent[""])
+        fast = [call for call, seconds in enumerate(spent[""]) if seconds <= usual]
+        total = {name: statistics.median(seconds[call] for call in fast) for name, seconds in spent.items()}
         inner: dict[str, float] = defaultdict(float)
         for name in names:
             if name:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ class Throughput:
     """Images per second with the conditions it was measured under."""
 
     images_per_second: float
-    median_seconds: float  # of one batch
+    median_seconds: float  # of one batch; of models that are compared, at the pace that `throughputs` says
     batch_size: int
     batches: int
     device: str
@@ -72,27 +72,29 @@ def throughput(
 
 
 def throughputs(
-    models: Sequence[Model], *, batch_size: int = 64, device: str = "cpu", seconds: float = 0.5
+    models: Iterable[Model], *, batch_size: int = 64, device: str = "cpu", seconds: float = 0.5
 ) -> list[Throughput]:
     """`throughput` of models that are to be compared: each takes turns with the first of them.
 
     What is stated is the ratio to the first one's time in the same turns, at the first one's median pace over all of
-    them. No more than two are deployed at a time: a model is slower among the memory of many.
+    them. No more than two are deployed at a time: a model is slower among the memory of many; so `models` may as well
+    be made one by one. seconds: of each model, and of the first one beside each.
 
     >>> throughputs([build("deit_tiny"), build("castling_deit_tiny")], batch_size=8)
     """
-    if not models:
+    rest = iter(models)
+    head = next(rest, None)
+    if head is None:
         return []
-    first = _served(models[0], batch_size, device)
     with torch.inference_mode():
-        pairs = [timed(first, _served(model, batch_size, device), device=device, seconds=seconds) for model in models]
-    pace = statistics.median(statistics.median(base) for base, _ in pairs)
-    medians = [pace * statistics.median(own) / statistics.median(base) for base, own in pairs]
+        first = _served(head, batch_size, device)
+        pairs = [timed(first, _served(model, batch_size, device), device=device, seconds=seconds) for model in rest]
+        bases = [base for base, _ in pairs] or timed(first, device=device, seconds=seconds)
+    pace = statistics.median(map(statistics.median, bases))
+    found = [(pace, len(bases[0]))]
+    found += [(pace * statistics.median(own) / statistics.median(base), len(own)) for base, own in pairs]
     shared = (_name(device), "float32", torch.get_num_threads(), False)
-    return [
-        Throughput(batch_size / median, median, batch_size, len(own), *shared)
-        for median, (_, own) in zip(medians, pairs, strict=True)
-    ]
+    return [Throughput(batch_size / median, median, batch_size, batches, *shared) for median, batches in found]
 
 
 def _served(
@@ -114,8 +116,8 @@ def _name(device: str) -> str:
 def timed(*calls: Callable[[], object], device: str = "cpu", seconds: float = 0.5) -> list[list[float]]:
     """Wall-clock seconds of each call, over about `seconds` and at least `TURNS` times; the calls take turns.
 
-    Each warms up for a fifth of that, two calls at least. The first call of a turn is not counted: it finds the caches
-    as another model left them.
+    Each warms up for a fifth of that, two calls at least. Of several, the first call of a turn is not counted: it finds
+    the caches as another model left them.
     """
 
     def once(call: Callable[[], object]) -> float:
@@ -134,7 +136,8 @@ def timed(*calls: Callable[[], object], device: str = "cpu", seconds: float = 0.
     times: list[list[float]] = [[] for _ in calls]
     for turn in range(1, TURNS + 1):
         for call, found in zip(calls, times, strict=True):
-            once(call)
+            if len(calls) > 1:
+                once(call)
             while len(found) < turn or sum(found) < seconds * turn / TURNS:
                 found.append(once(call))
     return times

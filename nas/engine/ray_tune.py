@@ -131,7 +131,7 @@ class _Driver:
         self.source, self.ledger, self.slots, self.on_event = source, ledger, slots, on_event
         self.resumed = deque(source.unfinished())
         self.live: dict[str, Job] = {}  # by id
-        self.advanced: set[str] = set()  # have finished an epoch since they were handed out
+        self.advanced: set[str] = set()  # have finished an epoch since their worker was started
         self.crowded: deque[Job] = deque()  # to be run alone
         self.alone: str | None = None  # the one among the live that is
         self.done = False
@@ -155,6 +155,7 @@ class _Driver:
                 self.alone = answer.id
         if isinstance(answer, Job):
             self.live[answer.id] = answer
+            self.advanced.discard(answer.id)
         return answer
 
     def _asked(self) -> Job | Signal:
@@ -193,7 +194,6 @@ class _Driver:
         if job is None:  # it had reported its outcome before
             return
         if trial in self.advanced:
-            self.advanced.discard(trial)
             (self.crowded if self.alone == trial else self.resumed).append(self.live.pop(trial))
             self.alone = None  # the only one that was live, if any was
             return
@@ -254,6 +254,10 @@ class _Watch(tune.Callback):
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict[str, Any], **info: Any
     ) -> None:
         self._driver.guarded(self._driver.reported, trial.config["trial"], result)
+
+    def on_trial_recover(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        """A worker died, and the trial is started once more."""
+        self._driver.advanced.discard(trial.config["trial"])
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
         self._driver.guarded(self._driver.died, trial.config["trial"], str(trial.get_error() or "no message"))

@@ -26,7 +26,7 @@ from nas.search import Space
 from nas.search.budget import Estimate, check_feasible
 from nas.search.domain import Assignment, Domain
 from nas.search.forecast import WINNERS, Forecast, device_of, forecast
-from nas.search.latency import BATCH, LatencyTable, Timings, missing
+from nas.search.latency import BATCH, LatencyTable, known_parts, missing
 from nas.search.parameter import Parameter
 from nas.search.run import resolve
 from nas.seeds import derive
@@ -34,7 +34,7 @@ from nas.seeds import derive
 DRAWS = 500
 SAMPLES = 10
 PATIENCE = 6.0  # seconds that timing models for a throughput budget may take
-SECONDS, CALLS = 2.0, 21  # that it takes for one model: these seconds, or so many batches if they are slower
+SECONDS, CALLS = 3.0, 36  # that it takes for one model: these seconds, or so many batches if they are slower
 
 
 def preview(space: Space) -> RenderableType:
@@ -117,10 +117,10 @@ def _latency(space: Space, domain: Domain) -> tuple[LatencyTable | None, str]:
     if space.budget.throughput is None:
         return None, ""
     device, seed = device_of(space), derive(space.seed, "latency")
-    models = len(missing(domain, seed, Timings.read(device)))
+    models = len(missing(domain, seed, known_parts(domain.base, device)))
     seconds = models * max(SECONDS, CALLS * _batch_seconds(domain.base, device))
     if seconds <= PATIENCE:
-        return LatencyTable.measure(domain, seed=seed, device=device), ""
+        return LatencyTable.measure(domain, seed=seed, device=device, keep=False), ""
     return None, (
         f"whether {space.budget.throughput:,.0f} images/s can be met is known after {models} models that have all parts"
         f" of the space between them are timed, which a search does first, in about {seconds:.0f} seconds"

@@ -4,42 +4,44 @@ While a search runs, its workers keep the machine busy and a stopwatch would mea
 start, a few genomes that have all parts of the space between them are run on the quiet device (nas/cost/parts.py).
 A prediction is the sum over a genome's parts. Winners are measured alone in the end (nas/search/winners.py).
 
-The device's file (`~/.cache/nas`, as nas/cache.py says) keeps the parts' times in multiples of the time of one model,
-the anchor: the base of the first space that was timed. Multiples last, where seconds move with a machine's clock and
-its neighbours. Each run takes the anchor's seconds anew, and keeps the table that it went by in its latency.json. The
-file is another one for another device, number of threads, torch, or source of the blocks. Delete it to time afresh.
+What a device has shown is kept in a file (`~/.cache/nas`, as nas/cache.py says): the parts' times in multiples of the
+base genome's time. Multiples last, where seconds move with a machine's clock and its neighbours: each run takes the
+base's seconds anew, and keeps the table that it went by in its latency.json. The file is another one for another base,
+device, number of threads, torch, or source of the models, and is not written while the machine is busy. Delete it to
+time afresh.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import inspect
 import json
+import os
 import statistics
+import sys
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
+from pydantic import ConfigDict, TypeAdapter
 
-import nas.blocks
-import nas.model
 from nas.blocks.base import Slot, registered
 from nas.cache import alone, cache_file
 from nas.cost import throughput
 from nas.cost.parts import part_times, parts
 from nas.engine.record import hardware
-from nas.errors import GenomeError
+from nas.errors import GenomeError, RunError
 from nas.files import write_json
 from nas.genome import Genome
 from nas.model import build
 from nas.search.domain import Domain
 
 BATCH = 64
+SOURCE = ("blocks", "cost", "genome", "model")  # packages whose code decides what runs, and how it is timed
 PATIENCE = 200  # genomes drawn in a row without a part that is new, until the space counts as covered
 
 
@@ -49,6 +51,8 @@ class LatencyTable:
 
     >>> LatencyTable.measure(domain, seed=0).images_per_second(load_genome("lavit_digits"))
     """
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
     seconds: dict[str, float]
     device: str
@@ -66,61 +70,56 @@ class LatencyTable:
         return max(value for other, value in self.seconds.items() if other.startswith(kind))
 
     @classmethod
-    def measure(cls, domain: Domain, *, seed: int, device: str = "cpu") -> LatencyTable:
-        """The table of a domain; what the device's file does not know is timed. Nothing else may run meanwhile."""
-        with alone(device_file(device)):
-            known = Timings.read(device)
-            anchor = known.anchor or domain.base
+    def measure(cls, domain: Domain, *, seed: int, device: str = "cpu", keep: bool = True) -> LatencyTable:
+        """The table of a domain; what the device's file does not know is timed. Nothing else may run meanwhile.
+
+        keep: write what was timed to that file.
+        """
+        file = device_file(domain.base, device)
+        quiet = os.getloadavg()[0] < hardware()["cores"] / 2
+        with alone(file):
+            known = known_parts(domain.base, device)
             samples: dict[str, list[float]] = defaultdict(list)
-            paces = []
             for genome in missing(domain, seed, known):
-                times, pace = part_times(genome, anchor, batch_size=BATCH, device=device)
-                paces.append(pace)
+                times = part_times(genome, domain.base, batch_size=BATCH, device=device)
                 for name, key in parts(genome).items():
                     samples[key].append(times[name])
-            if not paces:
-                paces = [throughput(build(anchor), batch_size=BATCH, device=device).median_seconds]
-            new = {key: statistics.median(values) for key, values in samples.items()}
-            known = Timings(anchor, new | known.multiples)
-            known.write(device)
-        pace = statistics.median(paces)
+            known = {key: statistics.median(values) for key, values in samples.items()} | known
+            if samples and keep and quiet:
+                with contextlib.suppress(OSError):  # the next run times them again
+                    write_json(file, _conditions(domain.base, device) | {"multiples": known})
+        pace = throughput(build(domain.base), batch_size=BATCH, device=device)
         wanted = {key for genome in covering(domain, seed) for key in parts(genome).values()}
-        seconds = {key: pace * known.multiples[key] for key in sorted(wanted)}
-        return cls(seconds, _name(device), torch.get_num_threads())
+        seconds = {key: pace.median_seconds * known[key] for key in sorted(wanted)}
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # the workers have the device now
+        return cls(seconds, _name(device), pace.threads)
 
     def write(self, path: Path) -> None:
         write_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> LatencyTable:
-        return cls(**json.loads(path.read_text()))
-
-
-@dataclass(frozen=True)
-class Timings:
-    """What the device's file holds: times of parts in multiples of the anchor's; no anchor where nothing was timed."""
-
-    anchor: Genome | None = None
-    multiples: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, device: str) -> Timings:
+        """Raises RunError if the file is damaged."""
         try:
-            content = json.loads(device_file(device).read_text())
-        except (OSError, ValueError):
-            return cls()
-        return cls(Genome.from_yaml(content["anchor"]), content["multiples"])
-
-    def write(self, device: str) -> None:
-        assert self.anchor is not None
-        content = {"anchor": self.anchor.to_yaml(), "multiples": self.multiples}
-        with contextlib.suppress(OSError):  # the next run times them again
-            write_json(device_file(device), _conditions(device) | content)
+            return TypeAdapter(cls).validate_json(path.read_text())
+        except (OSError, ValueError) as error:
+            what = " ".join(str(error).split())
+            raise RunError(f"not a table of timings: {what}; delete it to have it measured anew", file=path) from None
 
 
-def device_file(device: str) -> Path:
-    """Where the timings of a device are kept, for this number of threads, torch and source."""
-    return cache_file(_conditions(device), ".latency.json")
+def device_file(base: Genome, device: str) -> Path:
+    """Where the times of a device are kept, in multiples of the time of `base`, for this torch and so on."""
+    return cache_file(_conditions(base, device), ".latency.json")
+
+
+def known_parts(base: Genome, device: str) -> dict[str, float]:
+    """Time of each part in the device's file; nothing where there is none that can be read."""
+    try:
+        content = json.loads(device_file(base, device).read_text())
+        return TypeAdapter(dict[str, float]).validate_python(content["multiples"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def covering(domain: Domain, seed: int) -> Iterator[Genome]:
@@ -141,15 +140,16 @@ def covering(domain: Domain, seed: int) -> Iterator[Genome]:
             yield genome
 
 
-def missing(domain: Domain, seed: int, known: Timings) -> list[Genome]:
+def missing(domain: Domain, seed: int, known: Collection[str]) -> list[Genome]:
     """Those of the covering genomes that have a part whose time is not known."""
-    return [genome for genome in covering(domain, seed) if not set(parts(genome).values()) <= set(known.multiples)]
+    return [genome for genome in covering(domain, seed) if not set(parts(genome).values()) <= set(known)]
 
 
-def _conditions(device: str) -> dict[str, Any]:
+def _conditions(base: Genome, device: str) -> dict[str, Any]:
     """All that a part's time depends on beside its key."""
-    shared = {"batch_size": BATCH, "threads": torch.get_num_threads(), "torch": torch.__version__, "source": _source()}
-    return {"latency": _name(device), "cores": hardware()["cores"]} | shared
+    torch_ = [torch.__version__, torch.get_num_threads(), torch.get_float32_matmul_precision()]
+    machine = {"device": _name(device), "cores": hardware()["cores"], "batch_size": BATCH, "torch": torch_}
+    return machine | {"base": base.hash, "image": base.image.model_dump(), "source": _source()}
 
 
 def _name(device: str) -> str:
@@ -157,8 +157,8 @@ def _name(device: str) -> str:
 
 
 def _source() -> str:
-    """A hash of the code of the models and of all registered blocks."""
-    classes = [cls for slot in get_args(Slot) for cls in registered(slot).values()]
-    files = {Path(inspect.getfile(cls)) for cls in classes}
-    files |= {file for package in (nas.blocks, nas.model) for file in Path(package.__path__[0]).glob("*.py")}
+    """A hash of that code, and of that of blocks which are defined elsewhere."""
+    files = {file for name in SOURCE for file in (Path(__file__).parents[1] / name).glob("*.py")}
+    modules = (sys.modules[cls.__module__] for slot in get_args(Slot) for cls in registered(slot).values())
+    files |= {Path(name) for module in modules if (name := getattr(module, "__file__", None))}
     return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()[:16]

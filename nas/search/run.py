@@ -35,7 +35,7 @@ from nas.search.domain import Domain
 from nas.search.follower import followed
 from nas.search.halving import Ladder
 from nas.search.keeping import Keeper
-from nas.search.latency import LatencyTable, Timings, device_file, missing
+from nas.search.latency import LatencyTable, device_file, known_parts, missing
 from nas.search.sampler import make_sampler
 from nas.search.space import SamplerSpec, Space
 from nas.search.warm_start import earlier_runs, take_over
@@ -215,9 +215,10 @@ def _latency(space: Space, domain: Domain, directory: Path, on_event: OnEvent) -
     if (directory / "latency.json").exists():
         return LatencyTable.read(directory / "latency.json")
     device, seed = _device(space), derive(space.seed, "latency")
-    models = len(missing(domain, seed, Timings.read(device)))
-    text = f"timing {models} models for their parts, with nothing else running" if models else "timing the device"
-    on_event(Event("message", data={"text": f"{text}; the parts' times are kept in {device_file(device)}"}))
+    models = len(missing(domain, seed, known_parts(domain.base, device)))
+    text = f"timing the parts of {models} models, with nothing else running"
+    known = f"timing the base; the parts' times are those in {device_file(domain.base, device)}"
+    on_event(Event("message", data={"text": text if models else known}))
     return LatencyTable.measure(domain, seed=seed, device=device)
 
 

@@ -43,7 +43,8 @@ class Exam:
     device: str
 
     def throughputs(self, trials: list[str]) -> list[float]:
-        found = throughputs([self._model(trial) for trial in trials], batch_size=BATCH, device=self.device)
+        models = (self._model(trial) for trial in trials)
+        found = throughputs(models, batch_size=BATCH, device=self.device)
         return [each.images_per_second for each in found]
 
     def test_accuracy(self, trial: str) -> float:

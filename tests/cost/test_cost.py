@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from torch.utils.flop_counter import FlopCounterMode
 
 import nas
-from nas.cost import throughputs
+from nas.cost import stopwatch, throughputs
+from nas.cost.stopwatch import TURNS, timed
 from tests.genome.test_genome import genomes
 
 
@@ -67,9 +68,23 @@ def test_throughput_states_its_conditions() -> None:
     assert measured.images_per_second == pytest.approx(16 / measured.median_seconds)
 
 
-def test_models_that_are_compared_take_turns() -> None:
-    models = [nas.build("lavit_digits"), nas.build("mixed_digits")]
-    found = throughputs(models, batch_size=4, seconds=0.05)
-    assert all(measured.batches >= 5 for measured in found)
-    assert [measured.images_per_second for measured in found] == pytest.approx([4 / f.median_seconds for f in found])
+def test_calls_that_are_compared_take_turns_and_the_first_of_a_turn_does_not_count() -> None:
+    ran: list[str] = []
+    found = timed(lambda: ran.append("a"), lambda: ran.append("b"), seconds=0.0)
+    assert "".join(ran) == "aabb" + "aabb" * TURNS
+    assert [len(times) for times in found] == [TURNS, TURNS]
+    ran.clear()
+    timed(lambda: ran.append("a"), seconds=0.0)
+    assert len(ran) == 2 + TURNS
+
+
+def test_a_machine_that_slows_down_does_not_change_a_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same model three times, on a clock that runs slower with every reading."""
+    clock = iter(1.01**reading for reading in range(10_000))
+    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: next(clock))
+    model = nas.build("mixed_digits")
+    speeds = [found.images_per_second for found in throughputs([model] * 3, batch_size=1, seconds=0.0)]
+    assert max(speeds) / min(speeds) < 1.1
+    alone = [nas.throughput(model, batch_size=1, seconds=0.0).images_per_second for _ in range(3)]
+    assert max(alone) / min(alone) > 1.2
     assert throughputs([]) == []

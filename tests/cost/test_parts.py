@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from nas.cost.parts import part_times, parts
 from nas.genome import load_genome
 from nas.model import build
@@ -14,12 +18,29 @@ def test_equal_layers_share_a_key_and_training_aids_do_not_matter() -> None:
     assert parts(castling.edit({"stages.0.local": None}))["stages.0.layers.0"] != found["stages.0.layers.0"]
 
 
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"stem": "conv"}, "stages.0"),
+        ({"embed_norm": True}, "stages.0"),
+        ({"stage_norm": True}, "stages.0"),
+        ({"stages.*.mlp": "depthwise"}, "stages.0.layers.0"),
+        ({"layer_scale": 1e-5}, "stages.0.layers.0"),
+        ({"qkv_bias": False}, "stages.0.layers.0"),
+        ({"classes": 11}, ""),
+        ({"pool": "token"}, ""),
+    ],
+)
+def test_what_a_parts_time_depends_on_is_in_its_key(change: dict[str, Any], where: str) -> None:
+    genome = load_genome("mixed_digits")
+    assert parts(genome)[where] != parts(genome.edit(change))[where]
+
+
 def test_the_parts_times_add_up_to_the_genomes() -> None:
     genome = load_genome("mixed_digits")
     deep = genome.edit({"stages.0.layers": [{}] * 30})
-    times, pace = part_times(deep, genome, batch_size=8, device="cpu")
+    times = part_times(deep, genome, batch_size=8, device="cpu")
     assert set(times) == set(parts(deep)) and all(value > 0 for value in times.values())
     assert sum(times.values()) > 1.5, "a model of thrice the layers takes longer than its anchor"
     first = [value for name, value in times.items() if name.startswith("stages.0.layers.")]
     assert sum(first) > 0.5 * sum(times.values()), "most of the time is in most of the layers"
-    assert pace > 0

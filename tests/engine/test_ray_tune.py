@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from nas.engine import Event, Job, Ledger, Outcome, Pool, Signal, run
-from nas.engine.ray_tune import _Driver
+from nas.engine.ray_tune import _Driver, _Watch
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
 from tests.engine import works
@@ -95,12 +96,21 @@ def test_a_trial_goes_on_while_it_gets_further_between_deaths(tmp_path: Path) ->
     ledger, events = Ledger(tmp_path), []
     source = Listed(ledger, [{}])
     driver = _Driver(source, ledger, lambda: 1, events.append)
-    job = driver.next()
-    for _ in range(3):
+    job, watch = driver.next(), _Watch(driver)
+    trial = SimpleNamespace(config={"trial": job.id})
+
+    def advance_and_die_twice(*, between: bool) -> None:
         driver.reported(job.id, {"row": {"epoch": 1}})
+        watch.on_trial_recover(0, [], trial)
+        if between:
+            driver.reported(job.id, {"row": {"epoch": 2}})
         driver.died(job.id, "the machine is gone")
-        assert driver.next() == job
-    driver.died(job.id, "the machine is gone")
+
+    advance_and_die_twice(between=True)
+    assert driver.next() == job
+    advance_and_die_twice(between=True)
+    assert driver.next() == job and not source.told
+    advance_and_die_twice(between=False)
     assert source.told[0].state == "failed" and driver.next() is Signal.DONE
 
 

@@ -54,7 +54,8 @@ def test_a_budget_that_nothing_meets_is_refused_as_a_search_refuses_it():
         preview(lavit(budget__macs=1000))
 
 
-def test_a_throughput_budget_is_timed_if_that_is_quick(monkeypatch):
+def test_a_throughput_budget_is_timed_if_that_is_quick(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(module, "PATIENCE", 0.0)
     slow = shown(lavit(budget__throughput=100))
     assert slow[2].startswith("whether 100 images/s can be met is known after")

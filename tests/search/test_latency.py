@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from nas import cost
+from nas.cost import Throughput
 from nas.cost.parts import parts
+from nas.errors import RunError
 from nas.genome import Genome, load_genome
+from nas.model import Model
 from nas.search import latency
 from nas.search.domain import Domain
-from nas.search.latency import LatencyTable, Timings, covering, device_file, missing
+from nas.search.latency import LatencyTable, covering, device_file, known_parts, missing
 from nas.search.parameter import ParameterSpec, expand
 
 MIXED = load_genome("mixed_digits")
@@ -44,71 +50,101 @@ def test_a_prediction_is_the_sum_of_the_parts(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def stopwatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Genome, Genome]]:
-    """An empty cache, and a stopwatch that gives every part 0.1 of the anchor's 2 seconds; who was timed by whom."""
+def stopwatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Genome]:
+    """An empty cache, a quiet machine, a base that takes 2 seconds, and parts that take 0.1 of that; who was timed."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(latency.os, "getloadavg", lambda: (0.1, 0.1, 0.1))
     asked = []
 
-    def part_times(genome: Genome, anchor: Genome, *, batch_size: int, device: str) -> tuple[dict[str, float], float]:
-        asked.append((genome, anchor))
-        return dict.fromkeys(parts(genome), 0.1), 2.0
+    def part_times(genome: Genome, anchor: Genome, *, batch_size: int, device: str) -> dict[str, float]:
+        assert anchor == MIXED
+        asked.append(genome)
+        return dict.fromkeys(parts(genome), 0.1)
+
+    def throughput(model: Model, *, batch_size: int, device: str) -> Throughput:
+        assert model.genome == MIXED
+        return Throughput(batch_size / 2, 2.0, batch_size, 5, device, "float32", 1, False)
 
     monkeypatch.setattr(latency, "part_times", part_times)
+    monkeypatch.setattr(latency, "throughput", throughput)
     return asked
 
 
-def test_a_device_is_asked_once_for_a_part(domain: Domain, stopwatch: list[tuple[Genome, Genome]]) -> None:
+def test_a_device_is_asked_once_for_a_part(domain: Domain, stopwatch: list[Genome]) -> None:
     small = Domain(MIXED, list(domain.parameters[:2]))
     table = LatencyTable.measure(small, seed=0)
     assert table.seconds == pytest.approx(dict.fromkeys(table.seconds, 0.2))
     assert all(set(parts(small.genome(a)).values()) <= set(table.seconds) for a in small.every())
-    assert stopwatch[0] == (MIXED, MIXED) and len(stopwatch) > 1
+    assert stopwatch[0] == MIXED and len(stopwatch) > 1
 
     stopwatch.clear()
-    known = Timings.read("cpu")
-    LatencyTable.measure(domain, seed=0)
-    new = [genome for genome, _ in stopwatch]
-    assert new and all(set(parts(genome).values()) - set(known.multiples) for genome in new)
+    known = known_parts(MIXED, "cpu")
+    assert set(known) == set(table.seconds)
+    wide = LatencyTable.measure(domain, seed=0)
+    assert stopwatch and all(set(parts(genome).values()) - set(known) for genome in stopwatch)
+    assert set(wide.seconds) == set(known_parts(MIXED, "cpu")) > set(known)
     stopwatch.clear()
-    again = LatencyTable.measure(domain, seed=1)
-    assert stopwatch == [] and missing(domain, 1, Timings.read("cpu")) == []
-    multiples = {key: value / again.seconds[key] for key, value in Timings.read("cpu").multiples.items()}
-    assert len(set(multiples.values())) == 1, "today's pace of the anchor, times what the file has"
+    again = LatencyTable.measure(small, seed=1)
+    assert stopwatch == [] == missing(domain, 1, known_parts(MIXED, "cpu"))
+    assert again == table, "a run's table holds what its space has"
 
 
-def test_another_space_is_timed_against_the_same_anchor(domain: Domain, stopwatch: list[tuple[Genome, Genome]]) -> None:
-    LatencyTable.measure(domain, seed=0)
-    castling = load_genome("castling_digits")
-    table = LatencyTable.measure(Domain(castling, []), seed=0)
-    assert stopwatch[-1] == (castling, MIXED)
-    assert set(table.seconds) == set(parts(castling).values()), "a run's table holds what its space has"
+def test_what_is_known_is_for_one_device_base_torch_and_source(
+    stopwatch: list[Genome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {device_file(MIXED, "cpu"), device_file(load_genome("castling_digits"), "cpu")}
+    for owner, name, answer in (
+        (latency, "_source", "edited"),
+        (latency, "_name", "another"),
+        (torch, "get_num_threads", 7),
+        (torch, "__version__", "0.1"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, answer if name == "__version__" else lambda *_, answer=answer: answer)
+            files.add(device_file(MIXED, "cpu"))
+    assert len(files) == 6 and device_file(MIXED, "cpu") in files
 
 
-def test_timings_are_for_one_device_and_source_and_a_damaged_file_is_none(
-    domain: Domain, stopwatch: list[tuple[Genome, Genome]], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("damaged", ["{", "[]", "null", "{}", '{"multiples": null}', '{"multiples": {"a": "b"}}'])
+def test_a_damaged_file_is_no_file(stopwatch: list[Genome], damaged: str) -> None:
+    small = Domain(MIXED, [])
+    table = LatencyTable.measure(small, seed=0)
+    device_file(MIXED, "cpu").write_text(damaged)
+    assert known_parts(MIXED, "cpu") == {}
+    assert LatencyTable.measure(small, seed=0) == table and known_parts(MIXED, "cpu")
+
+
+def test_a_busy_machine_a_preview_and_a_cache_that_cannot_be_written_leave_nothing(
+    stopwatch: list[Genome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = Domain(MIXED, [])
-    LatencyTable.measure(small, seed=0)
-    file = device_file("cpu")
+    LatencyTable.measure(small, seed=0, keep=False)
+    assert known_parts(MIXED, "cpu") == {}
     with monkeypatch.context() as patch:
-        patch.setattr(latency, "_source", lambda: "edited")
-        assert device_file("cpu") != file and Timings.read("cpu") == Timings()
-    file.write_text("{")
-    assert Timings.read("cpu") == Timings()
-
-
-def test_without_a_cache_a_search_times_for_itself(
-    stopwatch: list[tuple[Genome, Genome]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+        patch.setattr(latency.os, "getloadavg", lambda: (64.0, 0.1, 0.1))
+        LatencyTable.measure(small, seed=0)
+    assert known_parts(MIXED, "cpu") == {}
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert LatencyTable.measure(Domain(MIXED, []), seed=0).images_per_second(MIXED) > 0
-    assert Timings.read("cpu") == Timings()
+    assert LatencyTable.measure(small, seed=0).images_per_second(MIXED) > 0
+    assert known_parts(MIXED, "cpu") == {}
 
 
-def test_a_measured_table_predicts_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_measured_table_gives_the_base_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for _ in range(2):  # timed, and then read
-        table = LatencyTable.measure(Domain(MIXED, []), seed=0)
-        assert table.images_per_second(MIXED) > 0
-        assert set(table.seconds) == set(parts(MIXED).values())
+    pace = []
+
+    def throughput(model: Model, **conditions: Any) -> Throughput:
+        pace.append(cost.throughput(model, **conditions))
+        return pace[-1]
+
+    monkeypatch.setattr(latency, "throughput", throughput)
+    table = LatencyTable.measure(Domain(MIXED, []), seed=0)
+    assert table.images_per_second(MIXED) == pytest.approx(pace[0].images_per_second, rel=0.5)
+
+
+@pytest.mark.parametrize("damaged", ["{", '{"seconds": {}}', '{"seconds":{},"device":"","threads":1,"scale":0.9}'])
+def test_a_damaged_table_of_a_run_is_named(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / "latency.json").write_text(damaged)
+    with pytest.raises(RunError, match=r"latency.json: not a table of timings: .*delete it"):
+        LatencyTable.read(tmp_path / "latency.json")
