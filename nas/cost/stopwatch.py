@@ -76,9 +76,9 @@ def throughputs(
 ) -> list[Throughput]:
     """`throughput` of models that are to be compared: each takes turns with the first of them.
 
-    What is stated is the ratio to the first one's time in the same turns, at the first one's median pace over all of
-    them. No more than two are deployed at a time: a model is slower among the memory of many; so `models` may as well
-    be made one by one. seconds: of each model, and of the first one beside each.
+    What is stated is the ratio to the first one's time in the same turns, at the pace that the first one has by itself:
+    two models that take turns are slower than one, by as much. No more than two are deployed at a time, so `models` may
+    as well be made one by one. seconds: of each model, and of the first one beside each.
 
     >>> throughputs([build("deit_tiny"), build("castling_deit_tiny")], batch_size=8)
     """
@@ -89,9 +89,9 @@ def throughputs(
     with torch.inference_mode():
         first = _served(head, batch_size, device)
         pairs = [timed(first, _served(model, batch_size, device), device=device, seconds=seconds) for model in rest]
-        bases = [base for base, _ in pairs] or timed(first, device=device, seconds=seconds)
-    pace = statistics.median(map(statistics.median, bases))
-    found = [(pace, len(bases[0]))]
+        (alone,) = timed(first, device=device, seconds=seconds)
+    pace = statistics.median(alone)
+    found = [(pace, len(alone))]
     found += [(pace * statistics.median(own) / statistics.median(base), len(own)) for base, own in pairs]
     shared = (_name(device), "float32", torch.get_num_threads(), False)
     return [Throughput(batch_size / median, median, batch_size, batches, *shared) for median, batches in found]
