@@ -1,6 +1,6 @@
 """How far a search's prediction of throughput is from the stopwatch, on genomes that the prediction has not seen.
 
-As a search does it (nas/search/latency.py): genomes that have all parts of the space between them are timed, in
+As a search does it (nas/cost/latency.py): genomes that have all parts of the space between them are timed, in
 multiples of the base's time; others of the space, drawn at random, are predicted by adding up their parts, and run for
 real, each in turns with the base. Three figures a space, each a median over the held-out genomes:
 
@@ -23,11 +23,11 @@ from unittest.mock import patch
 from benchmarks.contest import met
 from benchmarks.machine import Setting
 from nas.cost import throughput, throughputs
+from nas.cost.latency import BATCH, LatencyTable, covering
 from nas.genome import Genome
 from nas.model import build
 from nas.search import load_space
-from nas.search.domain import Domain
-from nas.search.latency import BATCH, LatencyTable, covering
+from nas.search.space import SearchSpace
 
 _BAR = 0.10
 _SEED = 0
@@ -42,20 +42,20 @@ _SPACES = {
 def run(setting: Setting) -> list[dict[str, Any]]:
     """Three rows for each space. The device's own file of timings is neither read nor written."""
     with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, XDG_CACHE_HOME=folder):
-        return [_result(name, space, settings, setting) for name, (space, settings) in _SPACES.items()]
+        return [_result(name, spec, settings, setting) for name, (spec, settings) in _SPACES.items()]
 
 
 def _result(name: str, space_name: str, settings: list[str], setting: Setting) -> dict[str, Any]:
-    space = load_space(space_name).with_settings(settings)
-    domain = space.domain(space.genome())
-    held_out = _held_out(domain)
+    spec = load_space(space_name).with_settings(settings)
+    space = spec.space(spec.genome())
+    held_out = _held_out(space)
 
     def alone(genome: Genome) -> float:
         return throughput(build(genome), batch_size=BATCH, device=setting.device).images_per_second
 
-    table = LatencyTable.measure(domain, seed=_SEED, device=setting.device)
-    predicted = [table.images_per_second(genome) for genome in [domain.base, *held_out]]
-    models = [build(genome) for genome in [domain.base, *held_out]]
+    table = LatencyTable.measure(space, seed=_SEED, device=setting.device)
+    predicted = [table.images_per_second(genome) for genome in [space.base, *held_out]]
+    models = [build(genome) for genome in [space.base, *held_out]]
     found = throughputs(models, batch_size=BATCH, device=setting.device)
     measured = [each.images_per_second for each in found]
     again = [(alone(genome), alone(genome)) for genome in held_out]
@@ -89,12 +89,12 @@ def _row(what: str, at: str, errors: list[float], *, bar: float | None) -> dict[
     }
 
 
-def _held_out(domain: Domain) -> list[Genome]:
-    """Genomes of the domain, none of which gave a timing."""
-    known = {genome.hash for genome in covering(domain, _SEED)}
+def _held_out(space: SearchSpace) -> list[Genome]:
+    """Genomes of the space, none of which gave a timing."""
+    known = {genome.hash for genome in covering(space, _SEED)}
     rng, found = Random("held out"), []
     while len(found) < _HELD_OUT:
-        genome = domain.genome(domain.draw(rng))
+        genome = space.genome(space.draw(rng))
         if genome.hash not in known:
             known.add(genome.hash)
             found.append(genome)

@@ -81,12 +81,12 @@ def ours(folder: Path, trials: int) -> list[float]:
     def nothing(job: Job, report: Any) -> dict[str, Any]:  # a closure: pickled by value, workers need no import
         return {"accuracy": 0.5, "epochs": 1, "seconds": 0.0}
 
-    space = load_space("lavit_split").with_settings([f"trials={trials}"])
+    spec = load_space("lavit_split").with_settings([f"trials={trials}"])
     ledger = Ledger(folder / "run")
     with ledger.locked(), session(Workers(cpu=1, gpu=0.0, count=SLOTS)) as pool:
         from nas.engine import run as run_engine
 
-        source = candidates(space, space.domain(space.genome()), ledger, _estimate)
+        source = candidates(spec, spec.space(spec.genome()), ledger, _estimate)
         run_engine(source, ledger, work=nothing, pool=pool)
     ended = [trial.job.directory for trial in ledger.trials if trial.outcome and trial.outcome.state == "complete"]
     assert len(ended) == trials

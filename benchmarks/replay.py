@@ -23,10 +23,10 @@ import pandas as pd
 
 from nas.engine import Job, Outcome
 from nas.genome import Genome
-from nas.search import Space, hypervolume, load_space
+from nas.search import SearchSpec, hypervolume, load_space
 from nas.search.budget import Estimate
-from nas.search.domain import Domain
 from nas.search.front import reference_of
+from nas.search.space import SearchSpace
 
 SPACE = Path(__file__).with_suffix(".yaml")
 TABLE = Path(__file__).with_suffix(".csv")
@@ -43,8 +43,8 @@ class Replay:
     """
 
     def __init__(self, path: Path = TABLE):
-        self.space: Space = load_space(SPACE)
-        self.domain: Domain = self.space.domain(self.space.genome())
+        self.spec: SearchSpec = load_space(SPACE)
+        self.space: SearchSpace = self.spec.space(self.spec.genome())
         table = pd.read_csv(path, index_col="hash")
         self.hashes: list[str] = table.index.tolist()
         self._row = {name: index for index, name in enumerate(self.hashes)}
@@ -61,7 +61,7 @@ class Replay:
     def outcome(self, job: Job) -> Outcome:
         """What one of the three trainings found; which one is drawn by the trial's seed."""
         accuracy = self._accuracy[self._row[job.hash], Random(job.seed).randrange(len(SEEDS))]
-        return Outcome.of(job, "complete", accuracy=float(accuracy), epochs=self.space.training.epochs)
+        return Outcome.of(job, "complete", accuracy=float(accuracy), epochs=self.spec.training.epochs)
 
     def regret(self, tried: Collection[str]) -> float:
         """Best mean accuracy of the table, less that of the genomes that were tried."""

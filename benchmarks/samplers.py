@@ -31,7 +31,7 @@ from benchmarks.machine import Setting
 from benchmarks.replay import Replay, make
 from benchmarks.simulated import candidates, finished, scratch
 from nas.engine import Ledger
-from nas.search.space import SamplerSpec
+from nas.search.spec import SamplerSpec
 
 SAMPLERS = ("random", "tpe", "nsga2", "nsga3", "gp", "qmc")
 CLAIMED = ("tpe", "nsga2")
@@ -67,10 +67,10 @@ def searched(view: str, sampler: str, marks: tuple[int, ...], seed: int) -> list
     """One search; its share of the hypervolume, or its regret, after so many trials."""
     replay = _replay()
     update = {"sampler": SamplerSpec(name=sampler), "objectives": VIEWS[view], "trials": marks[-1], "seed": seed}
-    space = replay.space.model_copy(update=update)
+    spec = replay.spec.model_copy(update=update)
     with scratch() as folder:
         ledger = Ledger(folder)
-        source = candidates(space, replay.domain, ledger, replay.estimate)
+        source = candidates(spec, replay.space, ledger, replay.estimate)
         tried = [job.hash for job in finished(source, ledger, replay.outcome)]
     measure = replay.share if view == "hypervolume" else replay.regret
     return [measure(tried[:mark]) for mark in marks]

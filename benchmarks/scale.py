@@ -1,6 +1,6 @@
 """A search's own cost at 10,000 trials: seconds a suggestion, seconds in all, and memory, against the count of trials.
 
-The product's search without Ray and without training (simulated.py): sampler, `Candidates`, the ledger with its
+The product's search without Ray and without training (simulated.py): sampler, `Searcher`, the ledger with its
 directory per trial (in memory where the system has such a place), trials.csv rewritten as often as the engine does it.
 The accuracy is a formula. The space has 7 layers with a core each and a continuous rate, so that genomes do not run
 out. Each sampler runs in a process of its own, one after the other. Seconds are CPU seconds of that process, which
@@ -31,15 +31,15 @@ from nas.cost import cost
 from nas.engine import Job, Ledger, Outcome, Signal, Source
 from nas.files import parse_yaml
 from nas.genome import Genome
-from nas.search import Space
+from nas.search import SearchSpec
 from nas.search.budget import Estimate
-from nas.search.space import SamplerSpec
+from nas.search.spec import SamplerSpec
 
 TRIALS = {"random": 10_000, "nsga2": 10_000, "tpe": 2_000}
 _BAR = {"random": 1.1, "nsga2": 1.1}
 _LIMIT = {  # measured with a profiler: 4,000 trials take 11,369 suggestions
     "nsga2": "a population that converges suggests known genomes ever more often, and each is asked for anew (at most "
-    "10 times a trial, nas/search/proposals.py); the cost of one suggestion does not grow."
+    "10 times a trial, nas/search/candidates.py); the cost of one suggestion does not grow."
 }
 _MARKS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 _SHOWN = (100, 1_000, 2_000, 10_000)
@@ -78,14 +78,14 @@ def result(measured: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
 
 def searched(sampler: str, trials: int) -> list[dict[str, float]]:
     """One search; after so many trials: seconds in all, seconds a suggestion since the last mark, bytes of memory."""
-    space = _space(sampler, trials)
-    domain = space.domain(space.genome())
+    spec = _space(sampler, trials)
+    space = spec.space(spec.genome())
     marks = [mark for mark in _MARKS if mark < trials] + [trials]
     found: list[dict[str, float]] = []
     with scratch() as folder:
         ledger = Ledger(folder)
         before = _peak_bytes()
-        source = _Timed(candidates(space, domain, ledger, _estimate))
+        source = _Timed(candidates(spec, space, ledger, _estimate))
         begin, spent, since = time.process_time(), 0.0, 0
         for count, _ in enumerate(finished(source, ledger, _outcome), start=1):
             ledger.write_table(patience=20)
@@ -122,9 +122,9 @@ class _Timed:
         self.source.tell(job, outcome)
 
 
-def _space(sampler: str, trials: int) -> Space:
-    space = Space.parse(parse_yaml(_SPACE))
-    return space.model_copy(update={"sampler": SamplerSpec(name=sampler), "trials": trials})
+def _space(sampler: str, trials: int) -> SearchSpec:
+    spec = SearchSpec.parse(parse_yaml(_SPACE))
+    return spec.model_copy(update={"sampler": SamplerSpec(name=sampler), "trials": trials})
 
 
 def _estimate(genome: Genome) -> Estimate:

@@ -1,6 +1,6 @@
 """A search without Ray and without training: what the benchmarks of samplers and of scale run.
 
-Everything else is the product's: the sampler and its settings, `Candidates`, the ledger on disk. Two workers are
+Everything else is the product's: the sampler and its settings, `Searcher`, the ledger on disk. Two workers are
 pretended, which finish in the order in which they began; the order does not matter to what is suggested.
 """
 
@@ -15,31 +15,33 @@ from pathlib import Path
 from nas.engine import Job, Ledger, Outcome, Pool, Signal, Source
 from nas.engine.events import ignore
 from nas.genome import Genome
-from nas.search import Space
+from nas.search import SearchSpec
 from nas.search.budget import Estimate
-from nas.search.candidates import Candidates
-from nas.search.domain import Domain
 from nas.search.run import _settled
 from nas.search.sampler import make_sampler
+from nas.search.searcher import Searcher
+from nas.search.space import SearchSpace
 
 WORKERS = 2
 _MEMORY = Path("/dev/shm")
 
 
-def candidates(space: Space, domain: Domain, ledger: Ledger, estimate: Callable[[Genome], Estimate]) -> Candidates:
-    """The source of jobs as `nas search` would make it of this space; `domain` is the space's."""
-    objectives = list(space.objectives)
-    spec = _settled(space.sampler, space.trials, Pool(slots=WORKERS, cpu=1, gpu=0.0))
-    return Candidates(
-        domain,
-        space.budget,
+def candidates(
+    spec: SearchSpec, space: SearchSpace, ledger: Ledger, estimate: Callable[[Genome], Estimate]
+) -> Searcher:
+    """The source of jobs as `nas search` would make it of this space; `space` is the space's."""
+    objectives = list(spec.objectives)
+    sampler = _settled(spec.sampler, spec.trials, Pool(slots=WORKERS, cpu=1, gpu=0.0))
+    return Searcher(
+        space,
+        spec.budget,
         estimate,
-        make_sampler(spec, domain, objectives, seed=space.seed),
+        make_sampler(sampler, space, objectives, seed=spec.seed),
         ledger,
         objectives=objectives,
-        trials=space.trials,
-        seed=space.seed,
-        lag=spec.lag or 0,
+        trials=spec.trials,
+        seed=spec.seed,
+        lag=sampler.lag or 0,
         on_event=ignore,
     )
 

@@ -6,7 +6,7 @@ Equal parts of different genomes have one key.
 Parts are timed by a clock at their borders in a model that runs as a whole, so that a layer finds the caches as it
 would in use; the clock itself costs time, so what it reads is scaled to the sum that the same model takes without it.
 Times are stated in multiples of another model's, the anchor's, which takes turns with it: readings of different days
-can then stand in one table (nas/search/latency.py).
+can then stand in one table (nas/cost/latency.py).
 """
 
 from __future__ import annotations

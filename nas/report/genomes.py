@@ -6,8 +6,8 @@ from rich.table import Table
 
 from nas.cost import GenomeCost, cost
 from nas.genome import list_presets, load_genome
+from nas.numbers import magnitude
 from nas.report.describe import describe
-from nas.report.tables import magnitude
 
 
 def cost_table(total: GenomeCost) -> Table:

@@ -23,7 +23,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.engine import Event, Ledger
-from nas.report.tables import cell, magnitude
+from nas.numbers import magnitude
+from nas.report.tables import cell
 from nas.search import front_of
 
 

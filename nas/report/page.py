@@ -17,9 +17,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nas.files import dump_yaml
+from nas.numbers import magnitude
 from nas.report import plots
 from nas.report.run import Run
-from nas.report.tables import HEADINGS, cell, front_columns, magnitude
+from nas.report.tables import HEADINGS, cell, front_columns
 
 TEXT_COLUMNS = {"state", "reason", "winner", "layers", "hash"}
 STATES = ("complete", "pruned", "infeasible", "failed", "running")

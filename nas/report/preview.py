@@ -17,18 +17,18 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from nas.cost import cost
+from nas.cost.latency import BATCH, LatencyTable, known_parts, missing
 from nas.errors import GenomeError
 from nas.genome import Genome
 from nas.model import build
+from nas.numbers import magnitude
 from nas.report.describe import describe
-from nas.report.tables import magnitude
-from nas.search import Space
+from nas.search import SearchSpec
 from nas.search.budget import Estimate, check_feasible
-from nas.search.domain import Assignment, Domain
 from nas.search.forecast import WINNERS, Forecast, device_of, forecast
-from nas.search.latency import BATCH, LatencyTable, known_parts, missing
 from nas.search.parameter import Parameter
 from nas.search.run import resolve
+from nas.search.space import Assignment, SearchSpace
 from nas.seeds import derive
 
 DRAWS = 500
@@ -37,32 +37,32 @@ PATIENCE = 6.0  # seconds that timing models for a throughput budget may take
 SECONDS, CALLS = 3.0, 36  # that it takes for one model: these seconds, or so many batches if they are slower
 
 
-def preview(space: Space) -> RenderableType:
+def preview(spec: SearchSpec) -> RenderableType:
     """The shares of genomes that are valid and within the budget, the time of a search, and sample genomes.
 
     Takes some seconds. Raises what `nas.search.search` raises for a bad space, or a budget that nothing can meet.
     """
     begin = time.perf_counter()
-    domain, _, images = resolve(space)
+    space, _, images = resolve(spec)
     loading = time.perf_counter() - begin
-    latency, untimed = _latency(space, domain)
-    budget = space.budget.model_copy(update={"throughput": None}) if untimed else space.budget
+    latency, untimed = _latency(spec, space)
+    budget = spec.budget.model_copy(update={"throughput": None}) if untimed else spec.budget
 
     def estimate(genome: Genome) -> Estimate:
         found = cost(genome)
         return Estimate(found.macs, found.params, latency.images_per_second(genome) if latency else None)
 
-    check_feasible(domain, budget, estimate, seed=derive(space.seed, "probe"))
-    valid = _drawn(domain, derive(space.seed, "preview"))
+    check_feasible(space, budget, estimate, seed=derive(spec.seed, "probe"))
+    valid = _drawn(space, derive(spec.seed, "preview"))
     within = [genome for genome in valid if budget.refusal(estimate(genome)) is None]
-    genomes = [domain.base, *within[:SAMPLES]]
-    times = forecast(space, genomes[1:] or genomes, images, loading=loading)
+    genomes = [space.base, *within[:SAMPLES]]
+    times = forecast(spec, genomes[1:] or genomes, images, loading=loading)
     names = ["base", *["random"] * (len(genomes) - 1)]
     seconds = [*([None] if len(genomes) > 1 else []), *times.trials]
     return Group(
-        f"{space.name} on {space.data}: {size(domain)}, {len(domain.parameters)} parameters, {space.trials} trials",
+        f"{spec.name} on {spec.data}: {size(space)}, {len(space.parameters)} parameters, {spec.trials} trials",
         f"of {DRAWS} random ones, {100 * len(valid) / DRAWS:.0f} % make a genome"
-        f" and {100 * len(within) / DRAWS:.0f} % are within the budget ({_budget(space)})",
+        f" and {100 * len(within) / DRAWS:.0f} % are within the budget ({_budget(spec)})",
         *([untimed] if untimed else []),
         *_time(times),
         "",
@@ -70,10 +70,10 @@ def preview(space: Space) -> RenderableType:
     )
 
 
-def size(domain: Domain) -> str:
+def size(space: SearchSpace) -> str:
     """How many combinations of values there are, conditions taken into account."""
-    ranges = sum(parameter.values is None for parameter in domain.parameters)
-    count = math.prod(_count(group, {}) for group in _independent(domain.parameters))
+    ranges = sum(parameter.values is None for parameter in space.parameters)
+    count = math.prod(_count(group, {}) for group in _independent(space.parameters))
     text = f"{count:,} combinations" if count < 1e12 else f"{count:.2e} combinations"
     return f"{text}, and {ranges} continuous range{'s' if ranges > 1 else ''} on top" if ranges else text
 
@@ -102,27 +102,27 @@ def _independent(parameters: Sequence[Parameter]) -> list[list[Parameter]]:
     return groups
 
 
-def _drawn(domain: Domain, seed: int) -> list[Genome]:
+def _drawn(space: SearchSpace, seed: int) -> list[Genome]:
     rng, valid = Random(seed), []
     for _ in range(DRAWS):
         try:
-            valid.append(domain.genome(domain.draw(rng)))
+            valid.append(space.genome(space.draw(rng)))
         except GenomeError:  # values that are right one by one and do not go together
             continue
     return valid
 
 
-def _latency(space: Space, domain: Domain) -> tuple[LatencyTable | None, str]:
+def _latency(spec: SearchSpec, space: SearchSpace) -> tuple[LatencyTable | None, str]:
     """The table that a throughput budget is checked with, or why it is not made here."""
-    if space.budget.throughput is None:
+    if spec.budget.throughput is None:
         return None, ""
-    device, seed = device_of(space), derive(space.seed, "latency")
-    models = len(missing(domain, seed, known_parts(domain.base, device)))
-    seconds = models * max(SECONDS, CALLS * _batch_seconds(domain.base, device))
+    device, seed = device_of(spec), derive(spec.seed, "latency")
+    models = len(missing(space, seed, known_parts(space.base, device)))
+    seconds = models * max(SECONDS, CALLS * _batch_seconds(space.base, device))
     if seconds <= PATIENCE:
-        return LatencyTable.measure(domain, seed=seed, device=device, keep=False), ""
+        return LatencyTable.measure(space, seed=seed, device=device, keep=False), ""
     return None, (
-        f"whether {space.budget.throughput:,.0f} images/s can be met is known after {models} models that have all parts"
+        f"whether {spec.budget.throughput:,.0f} images/s can be met is known after {models} models that have all parts"
         f" of the space between them are timed, which a search does first, in about {seconds:.0f} seconds"
     )
 
@@ -137,11 +137,11 @@ def _batch_seconds(genome: Genome, device: str) -> float:
     return time.perf_counter() - begin
 
 
-def _budget(space: Space) -> str:
-    limits = {"macs": space.budget.macs, "params": space.budget.params}
+def _budget(spec: SearchSpec) -> str:
+    limits = {"macs": spec.budget.macs, "params": spec.budget.params}
     parts = [f"{name} at most {magnitude(limit)}" for name, limit in limits.items() if limit is not None]
-    if space.budget.throughput is not None:
-        parts.append(f"throughput at least {space.budget.throughput:,.0f} images/s")
+    if spec.budget.throughput is not None:
+        parts.append(f"throughput at least {spec.budget.throughput:,.0f} images/s")
     return ", ".join(parts) or "none"
 
 

@@ -11,21 +11,14 @@ from collections.abc import Mapping
 import pandas as pd
 from rich.table import Table
 
+from nas.numbers import magnitude
+
 FRONT_COLUMNS = ("trial", "accuracy", "accuracy_test", "macs", "params", "throughput")
 HEADINGS = {
     "trial": "trial", "state": "state", "epochs": "epochs", "accuracy": "accuracy %", "accuracy_test": "test %",
     "macs": "MACs", "params": "params", "throughput": "images/s", "throughput_measured": "images/s", "seed": "seed",
     "hash": "genome", "seconds": "seconds", "reason": "reason", "winner": "winner", "layers": "layers by stage",
 }  # fmt: skip
-
-
-def magnitude(value: float) -> str:
-    """Three digits and a unit prefix: 1234567 -> '1.23 M', 980 -> '980', 4.6e9 -> '4.60 G'."""
-    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= 0.9995 * size:
-            scaled = value / size
-            return f"{scaled:.{2 - (abs(scaled) >= 9.995) - (abs(scaled) >= 99.95)}f} {prefix}"
-    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
 def cell(column: str, value: object) -> str:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nas.errors import BudgetError, GenomeError
 from nas.genome import Genome
-from nas.search.domain import Assignment, Domain
+from nas.search.space import Assignment, SearchSpace
 
 PROBES = 300
 
@@ -58,8 +58,8 @@ class Budget(BaseModel):
         return [(name, limit) for name, limit in self.model_dump().items() if limit is not None]
 
 
-def check_feasible(domain: Domain, budget: Budget, estimate: Callable[[Genome], Estimate], *, seed: int) -> None:
-    """Raise BudgetError if no genome of the domain is found within the budget, saying which one binds and by how much.
+def check_feasible(space: SearchSpace, budget: Budget, estimate: Callable[[Genome], Estimate], *, seed: int) -> None:
+    """Raise BudgetError if no genome of the space is found within the budget, saying which one binds and by how much.
 
     Tried are the base, random genomes, and a descent from the nearest of them, one parameter at a time.
     """
@@ -69,7 +69,7 @@ def check_feasible(domain: Domain, budget: Budget, estimate: Callable[[Genome], 
     def tried(assignment: Assignment) -> bool:
         nonlocal best
         try:
-            found = estimate(domain.genome(assignment))
+            found = estimate(space.genome(assignment))
         except GenomeError:
             return False
         over = budget.violations(found)
@@ -82,24 +82,24 @@ def check_feasible(domain: Domain, budget: Budget, estimate: Callable[[Genome], 
         return worst <= 0
 
     rng = Random(seed)
-    if tried({}) or any(tried(domain.draw(rng)) for _ in range(PROBES)):
+    if tried({}) or any(tried(space.draw(rng)) for _ in range(PROBES)):
         return
     while best is not None:
         start = best
-        if any(tried(neighbour) for neighbour in _neighbours(domain, best[1])):
+        if any(tried(neighbour) for neighbour in _neighbours(space, best[1])):
             return
         if best is start:
             break
     raise BudgetError(_explain(budget, least), path="budget")
 
 
-def _neighbours(domain: Domain, assignment: Assignment) -> Iterator[Assignment]:
+def _neighbours(space: SearchSpace, assignment: Assignment) -> Iterator[Assignment]:
     """Assignments that differ in one parameter (and in those that depend on it)."""
-    for parameter in domain.parameters:
+    for parameter in space.parameters:
         values = parameter.values if parameter.values is not None else (parameter.low, parameter.high)
         for value in values:
             wanted = assignment | {parameter.path: value}
-            yield domain.assign(lambda p, wanted=wanted: wanted.get(p.path, p.at(0)))  # type: ignore[misc]
+            yield space.assign(lambda p, wanted=wanted: wanted.get(p.path, p.at(0)))  # type: ignore[misc]
 
 
 def _explain(budget: Budget, least: dict[str, Estimate]) -> str:

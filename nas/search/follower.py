@@ -19,7 +19,7 @@ from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Trial
 from nas.search.mirror import Mirror, check_url
 
 if TYPE_CHECKING:
-    from nas.search.domain import Domain
+    from nas.search.space import SearchSpace
 
 RETRY = 60.0  # seconds after an error until the database is tried again
 PATIENCE = 60.0  # seconds that the end of a search waits for the last trials to be added
@@ -27,18 +27,18 @@ PATIENCE = 60.0  # seconds that the end of a search waits for the last trials to
 
 @contextmanager
 def followed(
-    on_event: OnEvent, ledger: Ledger, study: str | None, name: str, domain: Domain, objectives: dict[str, str]
+    on_event: OnEvent, ledger: Ledger, study: str | None, name: str, space: SearchSpace, objectives: dict[str, str]
 ) -> Iterator[OnEvent]:
     """`on_event`, with the study kept up to date meanwhile. study: as in a space: a URL, null for a file, or off.
 
-    >>> with followed(on_event, ledger, space.study, "my_run", domain, space.objectives) as on_event:
+    >>> with followed(on_event, ledger, space.study, "my_run", space, space.objectives) as on_event:
     ...     run(candidates, ledger, work=work, pool=pool, on_event=on_event)
     """
     if study == "off":
         yield on_event
         return
     url = f"sqlite:///{ledger.directory}/optuna.db" if study is None else check_url(study)
-    with Follower(on_event, ledger, url, name, domain, objectives) as follower:
+    with Follower(on_event, ledger, url, name, space, objectives) as follower:
         yield follower
 
 
@@ -49,10 +49,10 @@ class Follower:
     """
 
     def __init__(
-        self, on_event: OnEvent, ledger: Ledger, url: str, name: str, domain: Domain, objectives: dict[str, str]
+        self, on_event: OnEvent, ledger: Ledger, url: str, name: str, space: SearchSpace, objectives: dict[str, str]
     ):
         self.on_event, self.ledger, self.folder = on_event, ledger, ledger.folder
-        self.url, self.name, self.domain, self.objectives = url, name, domain, objectives
+        self.url, self.name, self.space, self.objectives = url, name, space, objectives
         self._ended = self._all()  # ids of trials, known to the thread
         self._heard = set(self._ended)  # with those on their way to it
         self._added = 0  # how many of `_ended` the study is known to have
@@ -131,7 +131,7 @@ class Follower:
     def _opened(self) -> Mirror:
         """The study, with nothing in it that the trial directories do not have. What it has already is added again."""
         first = Job.read(min(self.folder.glob("[0-9]*")))
-        mirror = Mirror(self.url, self.name, self.domain, self.objectives, first)
+        mirror = Mirror(self.url, self.name, self.space, self.objectives, first)
         mirror.match([self._read(trial) for trial in self._ended])
         self._added = 0
         return mirror

@@ -22,7 +22,7 @@ from nas.data.split import View
 from nas.engine import Workers
 from nas.engine.record import hardware
 from nas.genome import Genome
-from nas.search.space import Space
+from nas.search.spec import SearchSpec
 from nas.train import Training, train
 
 STEPS = 4  # of each of the two short epochs
@@ -54,10 +54,10 @@ class Forecast:
         return self.start + self.trainings / self.slots * statistics.mean(self.trials) + self.winners
 
 
-def forecast(space: Space, genomes: Sequence[Genome], images: ImageSet, *, loading: float) -> Forecast:
+def forecast(space: SearchSpec, genomes: Sequence[Genome], images: ImageSet, *, loading: float) -> Forecast:
     """Time `genomes` for some seconds, the first of them at least. loading: seconds that reading the data takes.
 
-    >>> forecast(space, [domain.base], images, loading=0.1).seconds
+    >>> forecast(space, [space.base], images, loading=0.1).seconds
     """
     device = device_of(space)
     begin, failure = time.perf_counter(), None
@@ -85,12 +85,12 @@ def forecast(space: Space, genomes: Sequence[Genome], images: ImageSet, *, loadi
     )
 
 
-def device_of(space: Space) -> str:
+def device_of(space: SearchSpec) -> str:
     """Where the workers of a search on this machine train."""
     return "cuda" if torch.cuda.is_available() and space.workers.gpu != 0 else "cpu"
 
 
-def epochs_of(space: Space) -> float:
+def epochs_of(space: SearchSpec) -> float:
     """Epochs of a training, on average: with halving, one in `factor` goes on from each rung."""
     if space.halving is None:
         return space.training.epochs
@@ -108,7 +108,7 @@ class _Pace:
     once: float
 
     @classmethod
-    def of(cls, genome: Genome, space: Space, images: ImageSet, device: str) -> _Pace:
+    def of(cls, genome: Genome, space: SearchSpec, images: ImageSet, device: str) -> _Pace:
         training = space.training.model_copy(update={"epochs": 2})
         few = replace(
             images,

@@ -12,18 +12,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-DIRECTIONS = {"accuracy": "max", "macs": "min", "params": "min", "throughput": "max"}
+from nas.metrics import signs
 
 
 def costs(table: pd.DataFrame, objectives: list[str]) -> np.ndarray:
     """(trials, objectives) float array in which less is better."""
-    signs = [-1.0 if DIRECTIONS[name] == "max" else 1.0 for name in objectives]
-    return table[objectives].to_numpy(dtype=float) * signs
+    return table[objectives].to_numpy(dtype=float) * signs(objectives)
 
 
 def costs_of(trial: object, objectives: list[str]) -> np.ndarray:
     """(objectives,) the same for one outcome."""
-    return np.array([(-1.0 if DIRECTIONS[name] == "max" else 1.0) * getattr(trial, name) for name in objectives])
+    return np.array([getattr(trial, name) for name in objectives], dtype=float) * signs(objectives)
 
 
 def non_dominated(points_NM: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from nas.search.parameter import Parameter, label
 if TYPE_CHECKING:
     import optuna
 
-    from nas.search.domain import Domain
+    from nas.search.space import SearchSpace
 
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "infeasible": "FAIL"}
 KEY = ("trial", "state", "epochs", "finished")  # attributes by which a trial is known again
@@ -67,13 +67,13 @@ class Mirror:
     first: the first job of the run, which tells runs of one name apart. Raises RunError if the study is another run's.
     """
 
-    def __init__(self, url: str, name: str, domain: Domain, objectives: dict[str, str], first: Job):
+    def __init__(self, url: str, name: str, space: SearchSpace, objectives: dict[str, str], first: Job):
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", message=".*set_metric_names is experimental")
         self.name, self.objectives = name, objectives
-        self.parameters = {p.path: (p, _distribution(p)) for p in domain.parameters}
+        self.parameters = {p.path: (p, _distribution(p)) for p in space.parameters}
         arguments = {"connect_args": POSTGRES, "pool_pre_ping": True} if url.startswith("postgresql") else {}
         self.storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
         self.study = self._opened()

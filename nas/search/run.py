@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 
 from nas.cost import cost
+from nas.cost.latency import LatencyTable, device_file, known_parts, missing
 from nas.data import ImageSet, load
 from nas.engine import Event, Ledger, OnEvent, Pool, session
 from nas.engine.events import ignore
@@ -30,14 +31,13 @@ from nas.files import write_atomically
 from nas.genome import Genome
 from nas.search.anytime import BASELINE, anytime
 from nas.search.budget import Estimate, check_feasible
-from nas.search.candidates import Candidates
-from nas.search.domain import Domain
 from nas.search.follower import followed
 from nas.search.halving import Ladder
 from nas.search.keeping import Keeper
-from nas.search.latency import LatencyTable, device_file, known_parts, missing
 from nas.search.sampler import make_sampler
-from nas.search.space import SamplerSpec, Space
+from nas.search.searcher import Searcher
+from nas.search.space import SearchSpace
+from nas.search.spec import SamplerSpec, SearchSpec
 from nas.search.warm_start import earlier_runs, take_over
 from nas.search.winners import Exam, write_front
 from nas.seeds import derive
@@ -55,7 +55,7 @@ class SearchResult:
     message: str | None = None
 
 
-def search(space: Space, directory: Path, *, on_event: OnEvent = ignore) -> SearchResult:
+def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) -> SearchResult:
     """Run or resume a search in a run directory.
 
     Raises SpecError (SpaceError, GenomeError, DataError, BudgetError, RunError) for what the user can mend, before
@@ -122,8 +122,8 @@ def search(space: Space, directory: Path, *, on_event: OnEvent = ignore) -> Sear
 class _Party:
     """What a search and its baseline have in common."""
 
-    space: Space
-    domain: Domain
+    space: SearchSpec
+    domain: SearchSpace
     estimate: Callable[[Genome], Estimate]
     work: TrainJob
     pool: Pool
@@ -134,7 +134,7 @@ class _Party:
         from nas.engine import run  # brings in Ray Tune
 
         space, objectives = self.space, list(self.space.objectives)
-        candidates = Candidates(
+        candidates = Searcher(
             self.domain,
             space.budget,
             self.estimate,
@@ -159,7 +159,7 @@ class _Party:
         return candidates.message
 
 
-def ladder_of(space: Space) -> Ladder | None:
+def ladder_of(space: SearchSpec) -> Ladder | None:
     """The rungs of a space with `halving:`."""
     halving = space.halving
     return Ladder(halving.rungs(space.training.epochs), halving.factor) if halving else None
@@ -173,7 +173,7 @@ def _both(first: OnEvent, second: OnEvent) -> OnEvent:
     return on_event
 
 
-def resolve(space: Space) -> tuple[Domain, dict[str, Any], ImageSet]:
+def resolve(space: SearchSpec) -> tuple[SearchSpace, dict[str, Any], ImageSet]:
     """The domain of a space once its data is looked at, the spec that run.yaml keeps, and the data.
 
     The base genome takes the dataset's image size, channels and classes, so that any space runs on any data.
@@ -191,7 +191,7 @@ def resolve(space: Space) -> tuple[Domain, dict[str, Any], ImageSet]:
     for path, parameter in space.parameters.items():
         spec["parameters"][path] = parameter.model_dump(mode="json", exclude_defaults=True)
     spec["data"] = source
-    return space.domain(base), spec, images
+    return space.space(base), spec, images
 
 
 def _failure(ledger: Ledger) -> str | None:
@@ -209,7 +209,7 @@ def _absolute(source: str) -> str:
     return f"{kind}:{Path(path).resolve()}" if colon else source
 
 
-def _latency(space: Space, domain: Domain, directory: Path, on_event: OnEvent) -> LatencyTable | None:
+def _latency(space: SearchSpec, domain: SearchSpace, directory: Path, on_event: OnEvent) -> LatencyTable | None:
     if not space.timed:
         return None
     if (directory / "latency.json").exists():
@@ -237,6 +237,6 @@ def _settled(spec: SamplerSpec, trials: int, pool: Pool) -> SamplerSpec:
     return spec.model_copy(update={"population": population, "lag": lag})
 
 
-def _device(space: Space) -> str:
+def _device(space: SearchSpec) -> str:
     """Where throughput is measured: in the driver's process, on a GPU if workers would use one."""
     return "cuda" if torch.cuda.is_available() and space.workers.gpu != 0 else "cpu"

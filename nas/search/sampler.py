@@ -23,10 +23,10 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nas.engine import Outcome
-from nas.search.domain import Assignment, Domain
-from nas.search.front import DIRECTIONS
+from nas.metrics import METRICS
 from nas.search.parameter import Parameter, Value, label
-from nas.search.space import SamplerSpec
+from nas.search.space import Assignment, SearchSpace
+from nas.search.spec import SamplerSpec
 from nas.seeds import derive
 
 if TYPE_CHECKING:
@@ -49,11 +49,11 @@ class Sampler(Protocol):
     def tell(self, number: int, outcome: Outcome) -> None: ...
 
 
-def make_sampler(spec: SamplerSpec, domain: Domain, objectives: list[str], *, seed: int) -> Sampler:
+def make_sampler(spec: SamplerSpec, space: SearchSpace, objectives: list[str], *, seed: int) -> Sampler:
     """The sampler that a space names."""
     if spec.name in ("random", "qmc", "grid"):
-        return Plan(spec.name, domain, seed=seed)
-    return Adaptive(spec, domain, objectives, seed=seed)
+        return Plan(spec.name, space, seed=seed)
+    return Adaptive(spec, space, objectives, seed=seed)
 
 
 class Plan:
@@ -65,19 +65,19 @@ class Plan:
 
     adaptive = False
 
-    def __init__(self, name: str, domain: Domain, *, seed: int):
-        self.name, self.domain, self.seed = name, domain, seed
+    def __init__(self, name: str, space: SearchSpace, *, seed: int):
+        self.name, self.space, self.seed = name, space, seed
         self.ends = name == "grid"
-        self._grid: Iterator[Assignment] = domain.every()
+        self._grid: Iterator[Assignment] = space.every()
         self._position = 0  # of the grid's iterator, or of the Sobol engine
         if name == "qmc":
             from scipy.stats.qmc import Sobol
 
-            self._sobol = Sobol(len(domain.parameters), rng=derive(seed, "qmc"))
+            self._sobol = Sobol(len(space.parameters), rng=derive(seed, "qmc"))
 
     def ask(self, draw: int) -> Assignment | None:
         if self.name == "random":
-            return self.domain.draw(Random(derive(self.seed, "suggest", draw)))
+            return self.space.draw(Random(derive(self.seed, "suggest", draw)))
         skip, self._position = draw - self._position, draw + 1
         if self.name == "grid":
             return next(islice(self._grid, skip, None), None)
@@ -86,8 +86,8 @@ class Plan:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Sobol prefers powers of two; a search takes one point at a time
             point = self._sobol.random(1)[0]
-        numbers = dict(zip((p.path for p in self.domain.parameters), point, strict=True))
-        return self.domain.assign(lambda parameter: parameter.at(numbers[parameter.path]))
+        numbers = dict(zip((p.path for p in self.space.parameters), point, strict=True))
+        return self.space.assign(lambda parameter: parameter.at(numbers[parameter.path]))
 
     def accept(self, number: int, assignment: Assignment, draw: int, margin: float) -> None:
         """A plan needs no memory."""
@@ -102,18 +102,18 @@ class Adaptive:
     adaptive = True
     ends = False
 
-    def __init__(self, spec: SamplerSpec, domain: Domain, objectives: list[str], *, seed: int):
+    def __init__(self, spec: SamplerSpec, space: SearchSpace, objectives: list[str], *, seed: int):
         import optuna
 
         from nas.search.generations import Memory
 
-        self.spec, self.domain, self.objectives, self.seed = spec, domain, objectives, seed
+        self.spec, self.space, self.objectives, self.seed = spec, space, objectives, seed
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        unconditional = [parameter for parameter in domain.parameters if not parameter.conditions]
+        unconditional = [parameter for parameter in space.parameters if not parameter.conditions]
         found = {parameter.path: _distribution(parameter) for parameter in sorted(unconditional, key=lambda p: p.path)}
         self._memory = Memory({path: distribution for path, distribution in found.items() if not distribution.single()})
         self.study = optuna.create_study(
-            directions=["maximize" if DIRECTIONS[name] == "max" else "minimize" for name in objectives],
+            directions=["maximize" if METRICS[name].direction == "max" else "minimize" for name in objectives],
             sampler=self._sampler(0),
         )
         self._asked: optuna.Trial | None = None
@@ -128,10 +128,10 @@ class Adaptive:
         self._forget()
         self.study.sampler = self._sampler(draw)
         self._asked = asked = self.study.ask()
-        return self.domain.assign(lambda parameter: _suggest(asked, parameter))
+        return self.space.assign(lambda parameter: _suggest(asked, parameter))
 
     def accept(self, number: int, assignment: Assignment, draw: int, margin: float) -> None:
-        if self._asked is None or self._asked.params != _seen_all(self.domain, assignment):
+        if self._asked is None or self._asked.params != _seen_all(self.space, assignment):
             self._adopt(assignment, draw)
         assert self._asked is not None
         self._asked.set_constraint("budget", margin)
@@ -161,12 +161,12 @@ class Adaptive:
         import optuna
 
         self._forget()
-        self.study.enqueue_trial(_seen_all(self.domain, assignment))
+        self.study.enqueue_trial(_seen_all(self.space, assignment))
         self.study.sampler = self._sampler(draw) if self._genetic else optuna.samplers.RandomSampler(seed=0)
         self._asked = asked = self.study.ask()
         if self._genetic:
             _ = asked.relative_params  # computed on first sight, and with it the trial's generation
-        self.domain.assign(lambda parameter: _suggest(asked, parameter))
+        self.space.assign(lambda parameter: _suggest(asked, parameter))
 
     def _forget(self) -> None:
         """What was asked for and not accepted leaves no trace: samplers do not look at FAIL trials."""
@@ -224,5 +224,5 @@ def _seen(parameter: Parameter, value: Value) -> Any:
     return parameter.values.index(value) if parameter.numeric else label(value)
 
 
-def _seen_all(domain: Domain, assignment: Assignment) -> dict[str, Any]:
-    return {p.path: _seen(p, assignment[p.path]) for p in domain.parameters if p.path in assignment}
+def _seen_all(space: SearchSpace, assignment: Assignment) -> dict[str, Any]:
+    return {p.path: _seen(p, assignment[p.path]) for p in space.parameters if p.path in assignment}

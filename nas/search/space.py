@@ -1,228 +1,167 @@
-"""A search space as a YAML file: a base genome, what is searched around it, and what counts as better.
+"""The space: all genomes that a space describes, as assignments of values to parameters.
 
-    base: lavit_digits                           preset, genome file (relative to this one), or a genome in place
-    parameters:                                  dotted path into the genome: values (nas/search/parameter.py)
-      stages.{0,1}.split: {int: [0, 3]}
-    objectives: {accuracy: max, macs: min}
-    budget: {macs: 400_000}
-    data: digits
-    training: {epochs: 15}
-    sampler: tpe
-    trials: 32
-    seed: 0
-
-Every key has a default but `base`, `parameters`; unknown keys are refused with file and key path.
+An assignment maps the paths of the parameters that exist in it to their values; `genome` applies it to the base as
+dotted-path edits. Random draws, quasi-random points, samplers and the exhaustive walk all go through `assign`, which
+visits the parameters in an order in which every condition is decided before it is asked.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from nas.errors import GenomeError, SpaceError, nearest
+from nas.genome import Genome
+from nas.search.parameter import Parameter, Value
 
-from nas.engine import Workers
-from nas.errors import SpaceError, SpecError, from_pydantic, nearest
-from nas.files import parse_yaml, read_yaml
-from nas.genome import Genome, load_genome
-from nas.search.budget import Budget
-from nas.search.domain import Domain
-from nas.search.front import DIRECTIONS
-from nas.search.halving import Halving
-from nas.search.mirror import check_url
-from nas.search.parameter import Parameter, ParameterSpec, expand
-from nas.train import Training
-
-FOLDERS = (Path("search_spaces"), Path(__file__).parents[2] / "search_spaces")
+Assignment = dict[str, Value]
 
 
-class SamplerSpec(BaseModel):
-    """The `sampler:` section, or just a name. The numbers are filled in when a run starts, and kept when it resumes.
+class SearchSpace:
+    """A base genome and the parameters that are searched around it.
 
-    lag: the n-th suggestion knows the outcomes of all trials but the `lag` latest, in whatever order those end. So the
-    seed alone determines the search; null: twice the number of workers.
+    Raises SpaceError if a parameter names nothing in the genome, if a value fits no genome at all, or if a condition
+    asks for something that cannot happen.
+
+    >>> space = SearchSpace(load_genome("lavit_digits"), expand("stages.{0,1}.split", ParameterSpec(int=(0, 3))))
+    >>> space.genome(space.draw(Random(0)))
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: Literal["tpe", "nsga2", "nsga3", "gp", "random", "qmc", "grid"] = "tpe"
-    startup: int = Field(10, ge=1, description="random trials before tpe and gp look at outcomes")
-    population: int | None = Field(None, ge=2, description="of nsga2 and nsga3; null: a fifth of the trials, 8 to 50")
-    lag: int | None = Field(None, ge=0)
+    def __init__(self, base: Genome, parameters: list[Parameter]):
+        self.base = base
+        self.parameters = _ordered(parameters)
+        for parameter in self.parameters:
+            self._check(parameter)
 
+    def assign(self, choose: Callable[[Parameter], Value]) -> Assignment:
+        """An assignment whose values `choose` picks, for the parameters that exist in it."""
+        chosen: Assignment = {}
+        for parameter in self.parameters:
+            if parameter.active(chosen):
+                chosen[parameter.path] = choose(parameter)
+        return chosen
 
-class Space(BaseModel):
-    """A search space: see the head of this file.
+    def draw(self, rng: Random) -> Assignment:
+        """A random assignment; every parameter takes one number of `rng`, whether it exists or not."""
+        numbers = {parameter.path: rng.random() for parameter in self.parameters}
+        return self.assign(lambda parameter: parameter.at(numbers[parameter.path]))
 
-    >>> load_space("lavit_split").with_settings(["trials=8", "training.epochs=3"])
-    """
+    def every(self) -> Iterator[Assignment]:
+        """All assignments, in lexicographic order. For a space that is `finite`."""
+        return self._walk(0, {})
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    name: str = ""
-    notes: str = ""
-    base: str | dict[str, Any]
-    parameters: dict[str, ParameterSpec] = Field(min_length=1)
-    objectives: dict[str, str] = Field({"accuracy": "max", "macs": "min"}, min_length=1)
-    budget: Budget = Budget()
-    data: str = "digits"
-    image_size: int | None = Field(None, ge=1, description="side to which images are brought; null: as the data has it")
-    training: Training = Training()
-    sampler: SamplerSpec = SamplerSpec()
-    trials: int = Field(32, ge=1, description="genomes that are trained; refused ones do not count")
-    repeat: int = Field(1, ge=1, description="trainings of each genome, with different seeds; the mean is what counts")
-    halving: Halving | None = Field(None, description="train most trials only a little; null: each to its end")
-    baseline: Literal["random"] | None = Field(
-        None, description="as many trials again, drawn at random, to compare with"
-    )
-    warm_start: tuple[str, ...] = Field((), description="earlier runs, by name or path, whose trials are taken over")
-    keep: Literal["front", "all"] = Field("front", description="weights that stay: of trials near the front, or of all")
-    seed: int = Field(0, ge=0)
-    workers: Workers = Workers()
-    storage: str | None = Field(None, description="where the run is kept as well: a path, s3://bucket/folder, ...")
-    study: str | None = Field(None, description="URL of the Optuna study's database; null: optuna.db in the run; off")
-    _file: Path | None = PrivateAttr(None)
-
-    @field_validator("sampler", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @field_validator("study")
-    @classmethod
-    def _usable(cls, value: str | None) -> str | None:
-        if value not in (None, "off"):
-            check_url(value)
-        return value
-
-    @field_validator("objectives")
-    @classmethod
-    def _known(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, direction in value.items():
-            if name not in DIRECTIONS:
-                raise SpaceError(f"no objective {name!r}; {nearest(name, DIRECTIONS)}", path=name)
-            if direction != DIRECTIONS[name]:
-                raise SpaceError(f"expected {DIRECTIONS[name]}, found {direction!r}", path=name)
-        return value
-
-    @model_validator(mode="after")
-    def _expandable(self) -> Space:
-        self.expanded()
-        return self
-
-    def expanded(self) -> list[Parameter]:
-        """The parameters with braces expanded."""
-        made: list[Parameter] = []
-        for path, spec in self.parameters.items():
-            try:
-                made += expand(path, spec)
-            except SpecError as error:
-                raise SpaceError(
-                    error.message, path=".".join(p for p in ("parameters", path, error.path) if p)
-                ) from None
-        return made
-
-    @model_validator(mode="after")
-    def _selects(self) -> Space:
-        if self.training.validation == 0:
-            raise SpaceError(
-                "a search selects by validation accuracy: expected more than 0", path="training.validation"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _once(self) -> Space:
-        if self.halving and self.repeat > 1:
-            raise SpaceError("halving trains every genome once; leave one of halving and repeat out", path="repeat")
-        if self.halving and self.halving.first >= self.training.epochs:
-            message = f"the first rung, {self.halving.first} epochs, is the whole training of {self.training.epochs}"
-            raise SpaceError(message, path="halving.first")
-        return self
+    def _walk(self, index: int, chosen: Assignment) -> Iterator[Assignment]:
+        if index == len(self.parameters):
+            yield dict(chosen)
+            return
+        parameter = self.parameters[index]
+        if not parameter.active(chosen):
+            yield from self._walk(index + 1, chosen)
+            return
+        for value in parameter.values or ():
+            yield from self._walk(index + 1, chosen | {parameter.path: value})
 
     @property
-    def timed(self) -> bool:
-        """Whether candidates must be known by their throughput before they are trained."""
-        return "throughput" in self.objectives or self.budget.throughput is not None
+    def finite(self) -> bool:
+        return all(parameter.values is not None for parameter in self.parameters)
 
-    def genome(self) -> Genome:
-        """The base genome as the file gives it. Raises GenomeError."""
-        if isinstance(self.base, str) and self._file is not None and (self._file.parent / self.base).exists():
-            return load_genome(self._file.parent / self.base)
-        try:
-            return load_genome(self.base)
-        except SpecError as error:
-            raise error.within(file=self._file, path="base") from None
+    def genome(self, assignment: Assignment) -> Genome:
+        """Raises GenomeError if the values do not go together."""
+        return self.base.edit(assignment)
 
-    def domain(self, base: Genome) -> Domain:
-        """All genomes around `base`. Raises SpaceError with the key path for a parameter that fits no genome."""
-        try:
-            return Domain(base, self.expanded())
-        except SpaceError as error:
-            raise error.within(file=self._file) from None
+    def of_base(self) -> Assignment | None:
+        """The assignment that gives the base genome, or None if the base lies outside of the space."""
+        chosen: Assignment = {}
+        for parameter in self.parameters:
+            if parameter.active(chosen):
+                values = [value for value in self._of_base(parameter) if parameter.holds(value)]
+                if not values:
+                    return None
+                chosen[parameter.path] = values[0]
+        return chosen if self.genome(chosen).hash == self.base.hash else None
 
-    def with_settings(self, settings: list[str]) -> Space:
-        """A copy with `key.path=value` settings applied; values are read as YAML. Raises SpaceError."""
-        data = self.model_dump(mode="json", exclude_defaults=True)
-        for setting in settings:
-            key, equals, text = setting.partition("=")
-            if not equals or not key:
-                raise SpaceError(f"expected key.path=value, found {setting!r}", file="SET")
-            _set(data, key.strip().split("."), parse_yaml(text, file=f"SET {key}"), key)
-        return Space.parse(data, file=self._file, blame="SET" if settings else None)
+    def _of_base(self, parameter: Parameter) -> Iterator[Value]:
+        """Values that leave the base as it is. A continuous parameter's is read from the base itself."""
+        if parameter.values is None:
+            yield from _read(self.base.model_dump(mode="json"), parameter.path.split("."))
+        for value in parameter.values or ():
+            try:
+                if self.genome({parameter.path: value}).hash == self.base.hash:
+                    yield value
+            except GenomeError:
+                continue
 
-    @classmethod
-    def parse(cls, data: Any, *, file: Path | None = None, blame: object = None) -> Space:
-        """Validate plain data. Raises SpaceError with file (or `blame`) and key path."""
-        if not isinstance(data, dict):
-            raise SpaceError(
-                f"a space is a mapping with `base:` and `parameters:`, found {type(data).__name__}", file=file
-            )
-        try:
-            space = cls.model_validate(data)
-        except ValidationError as error:
-            raise from_pydantic(error, cls, kind=SpaceError, file=blame or file) from None
-        space._file = file
-        return space
+    def _check(self, parameter: Parameter) -> None:
+        """Every value must fit some genome: it is tried alone, then among random values of the others."""
+        refused: GenomeError | None = None
+        for value in parameter.values if parameter.values is not None else (parameter.low, parameter.high):
+            refused = self._refusal(parameter, value)
+            if refused is not None:
+                where = "" if refused.path == parameter.path else f" (at {refused.path})"
+                message = f"no genome can have the value {value!r}: {refused.message}{where}"
+                raise SpaceError(message, path=f"parameters.{parameter.path}")
 
+    def _refusal(self, parameter: Parameter, value: Value) -> GenomeError | None:
+        alone = self._enabling(parameter) | {parameter.path: value}
+        first: GenomeError | None = None
+        rng = Random(0)
+        for attempt in range(100):
+            drawn = {p.path: p.at(rng.random()) for p in self.parameters} | alone if attempt else alone
+            assignment = self.assign(lambda p, drawn=drawn: drawn[p.path]) if attempt else alone  # type: ignore[misc]
+            try:
+                self.genome(assignment)
+                return None
+            except GenomeError as error:
+                first = first or error
+        return first
 
-def load_space(source: str | Path) -> Space:
-    """The space that a YAML file describes, or the one of that name in `search_spaces/`.
-
-    Raises SpaceError with file and key path.
-    """
-    path = _find(source)
-    try:
-        data = read_yaml(path)
-    except SpecError as error:
-        raise SpaceError(error.message, file=error.file, path=error.path) from None
-    if isinstance(data, dict):
-        data = {"name": path.stem} | data
-    return Space.parse(data, file=path.resolve())
-
-
-def list_spaces() -> list[str]:
-    """Names of the spaces in `search_spaces/`."""
-    return sorted({path.stem for folder in FOLDERS for path in folder.glob("*.yaml")})
+    def _enabling(self, parameter: Parameter) -> Assignment:
+        """Values of other parameters under which this one exists."""
+        needed: Assignment = {}
+        by_path = {p.path: p for p in self.parameters}
+        for path, allowed in parameter.conditions:
+            needed |= self._enabling(by_path[path]) | {path: allowed[0]}
+        return needed
 
 
-def _find(source: str | Path) -> Path:
-    if Path(source).suffix in (".yaml", ".yml"):
-        return Path(source)
-    for folder in FOLDERS:
-        path = folder / f"{source}.yaml"
-        if path.exists():
-            return path
-    raise SpaceError(f"no space called {str(source)!r} in search_spaces/; {nearest(source, list_spaces())}")
+def _ordered(parameters: list[Parameter]) -> tuple[Parameter, ...]:
+    """Parameters behind those that their conditions name, otherwise as given."""
+    by_path: dict[str, Parameter] = {}
+    for parameter in parameters:
+        if parameter.path in by_path:
+            raise SpaceError("this path is given twice", path=f"parameters.{parameter.path}")
+        by_path[parameter.path] = parameter
+    ordered: dict[str, Parameter] = {}
+
+    def visit(parameter: Parameter, waiting: tuple[str, ...]) -> None:
+        where = f"parameters.{parameter.path}.when"
+        for path, allowed in parameter.conditions:
+            if path not in by_path:
+                raise SpaceError(f"no parameter {path!r}; {nearest(path, by_path)}", path=where)
+            if path in waiting:
+                raise SpaceError(f"the condition on {path!r} goes round in a circle", path=where)
+            wrong = [value for value in allowed if not by_path[path].holds(value)]
+            if wrong:
+                raise SpaceError(f"{path} is never {wrong[0]!r}", path=where)
+            visit(by_path[path], (*waiting, parameter.path))
+        ordered[parameter.path] = parameter
+
+    for parameter in parameters:
+        visit(parameter, ())
+    return tuple(ordered.values())
 
 
-def _set(data: dict[str, Any], keys: list[str], value: Any, key: str) -> None:
-    """Set a value in the space's plain data, where `parameters` and `base` may be given in short."""
-    if keys[0] == "parameters" and len(keys) > 1:  # the paths there have dots themselves
-        data["parameters"] = data.get("parameters", {}) | {key.removeprefix("parameters."): value}
-        return
-    for part in keys[:-1]:
-        inner = data.get(part, {})
-        if part == "sampler" and isinstance(inner, str):
-            inner = {"name": inner}
-        if not isinstance(inner, dict):
-            raise SpaceError(f"nothing below {part!r} to set: it is {inner!r}", file="SET", path=key)
-        data[part] = data = dict(inner)
-    data[keys[-1]] = value
+def _read(data: Any, keys: list[str]) -> Iterator[Value]:
+    """What a genome's data has at a path; for a `*`, the value that all share."""
+    nodes = [data]
+    for key in keys:
+        inner: list[Any] = []
+        for node in nodes:
+            if isinstance(node, list):
+                inner += node if key == "*" else node[int(key) : int(key) + 1]
+            elif isinstance(node, dict) and key in node:
+                inner.append(node[key])
+        nodes = inner
+    if nodes and all(node == nodes[0] for node in nodes):
+        yield nodes[0]

@@ -23,12 +23,12 @@ from nas.engine.record import difference, read_record
 from nas.errors import GenomeError, RunError
 from nas.genome import Genome
 from nas.search.budget import Budget, Estimate
-from nas.search.domain import Domain
 from nas.search.front import costs_of
 from nas.search.keeping import near_front
+from nas.search.space import SearchSpace
 
 if TYPE_CHECKING:
-    from nas.search.space import Space
+    from nas.search.spec import SearchSpec
 
 FILES = ("metrics.csv", "weights.safetensors")
 COMPARED = ("data", "image_size", "training")
@@ -59,7 +59,7 @@ class _Taken:
 
 
 def take_over(
-    runs: list[Path], ledger: Ledger, domain: Domain, space: Space, estimate: Callable[[Genome], Estimate]
+    runs: list[Path], ledger: Ledger, space: SearchSpace, search: SearchSpec, estimate: Callable[[Genome], Estimate]
 ) -> str:
     """Copy what fits into the ledger, but for what is there already; returns a sentence about it."""
     fitting: dict[str, _Taken] = {}
@@ -69,17 +69,17 @@ def take_over(
             if trial.outcome is None or trial.outcome.state != "complete":
                 continue
             found += 1
-            genome = _expressed(domain, trial)
+            genome = _expressed(space, trial)
             if genome is None or genome.hash in fitting:
                 continue
             cost = estimate(genome)
-            if space.budget.refusal(cost) is None:
+            if search.budget.refusal(cost) is None:
                 fitting[genome.hash] = _Taken(trial, f"{run.name}/{trial.job.id}", genome, cost)
-    taken = _with_weights_near_the_front(list(fitting.values()), list(space.objectives))
+    taken = _with_weights_near_the_front(list(fitting.values()), list(search.objectives))
     known = {trial.job.note.get("from") for trial in ledger.trials}  # a kill came between
     for one in taken:
         if one.origin not in known:
-            _copy(one, ledger, space.budget)
+            _copy(one, ledger, search.budget)
     text = f"warm start: {len(taken)} of {found} complete trials are in this space and within its budget"
     left = len(fitting) - len(taken)
     return f"{text}; {left} more would be near the front, but their weights are gone" if left else text
@@ -111,15 +111,15 @@ def _comparable(source: str, spec: dict[str, Any]) -> Path:
     return run.resolve()
 
 
-def _expressed(domain: Domain, trial: Trial) -> Genome | None:
+def _expressed(space: SearchSpace, trial: Trial) -> Genome | None:
     """The trial's genome, if this space's parameters make it."""
     given = trial.job.parameters
-    wanted = domain.assign(lambda parameter: given.get(parameter.path))
-    held = all(parameter.holds(wanted[parameter.path]) for parameter in domain.parameters if parameter.path in wanted)
+    wanted = space.assign(lambda parameter: given.get(parameter.path))
+    held = all(parameter.holds(wanted[parameter.path]) for parameter in space.parameters if parameter.path in wanted)
     if not held or wanted != given:
         return None
     try:
-        genome = domain.genome(wanted)
+        genome = space.genome(wanted)
     except GenomeError:
         return None
     return genome if genome.hash == trial.job.hash else None

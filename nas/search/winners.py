@@ -18,11 +18,11 @@ from typing import Protocol
 import pandas as pd
 
 from nas.cost import throughputs
+from nas.cost.latency import BATCH
 from nas.data import Split
 from nas.files import write_atomically, write_text
 from nas.model import Model, build
 from nas.search.front import front_of
-from nas.search.latency import BATCH
 from nas.train import evaluate
 
 

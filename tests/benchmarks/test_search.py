@@ -21,7 +21,7 @@ def kept() -> replay.Replay:
 
 
 def test_the_table_holds_the_whole_space(kept: replay.Replay) -> None:
-    assert {kept.domain.genome(assignment).hash for assignment in kept.domain.every()} == set(kept.hashes)
+    assert {kept.space.genome(assignment).hash for assignment in kept.space.every()} == set(kept.hashes)
     assert replay.TABLE.stat().st_size < 100_000
 
 

@@ -13,7 +13,7 @@ from nas.engine import Ledger, Signal, Workers, run, session
 from nas.engine.storage import Storage
 from nas.engine.worker import run_job
 from nas.files import parse_yaml
-from nas.search import Space
+from nas.search import SearchSpec
 from tests.engine import works
 from tests.engine.cluster import Cluster
 from tests.search.simulation import LAVIT, Simulation, sequence
@@ -22,7 +22,7 @@ Entries = dict[str, list[tuple[str, str, int]]]
 
 
 def search_in(folder: Path, trials: int) -> Simulation:
-    return Simulation(Space.parse(parse_yaml(LAVIT) | {"trials": trials, "budget": {"macs": 960_000}}), folder)
+    return Simulation(SearchSpec.parse(parse_yaml(LAVIT) | {"trials": trials, "budget": {"macs": 960_000}}), folder)
 
 
 def drive(

@@ -8,29 +8,29 @@ from rich.console import Console
 from nas.errors import BudgetError
 from nas.report import preview as module
 from nas.report.preview import preview, size
-from nas.search import Space, load_space
-from nas.search.domain import Domain
+from nas.search import SearchSpec, load_space
 from nas.search.forecast import Forecast
+from nas.search.space import SearchSpace
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A forecast without training; it claims ten seconds a genome for the first three."""
 
-    def claimed(space, genomes, images, *, loading):
-        return Forecast([10.0] * min(3, len(genomes)), space.trials, 2, 12.0, 8.0, "cpu")
+    def claimed(spec, genomes, images, *, loading):
+        return Forecast([10.0] * min(3, len(genomes)), spec.trials, 2, 12.0, 8.0, "cpu")
 
     monkeypatch.setattr(module, "forecast", claimed)
 
 
-def shown(space: Space) -> list[str]:
+def shown(spec: SearchSpec) -> list[str]:
     console = Console(width=200, highlight=False)
     with console.capture() as captured:
-        console.print(preview(space))
+        console.print(preview(spec))
     return captured.get().splitlines()
 
 
-def lavit(**keys: object) -> Space:
+def lavit(**keys: object) -> SearchSpec:
     settings = [f"{path.replace('__', '.')}={value}" for path, value in keys.items()]
     return load_space("lavit_split").with_settings(settings)
 
@@ -63,24 +63,24 @@ def test_a_throughput_budget_is_timed_if_that_is_quick(monkeypatch, tmp_path):
 
     monkeypatch.setattr(module, "PATIENCE", math.inf)
     few = {"parameters": {"stages.1.split": {"int": [3, 4]}}, "base": "lavit_digits", "budget": {"throughput": 1.0}}
-    timed = shown(Space.parse(few))
+    timed = shown(SearchSpec.parse(few))
     assert "throughput at least 1 images/s" in timed[1]
     assert "images/s" in timed[5]
     with pytest.raises(BudgetError, match=r"throughput .* is below the least of 1,000,000,000"):
-        preview(Space.parse(few | {"budget": {"throughput": 1e9}}))
+        preview(SearchSpec.parse(few | {"budget": {"throughput": 1e9}}))
 
 
 @pytest.mark.parametrize("name", ["castling", "mixed", "lavit_split"])
 def test_the_size_is_what_walking_through_the_space_counts(name):
-    space = load_space(name)
-    parameters = [p for p in space.expanded() if p.values is not None]
-    domain = Domain(space.genome(), parameters)
-    assert size(domain) == f"{sum(1 for _ in domain.every()):,} combinations"
+    spec = load_space(name)
+    parameters = [p for p in spec.expanded() if p.values is not None]
+    space = SearchSpace(spec.genome(), parameters)
+    assert size(space) == f"{sum(1 for _ in space.every()):,} combinations"
 
 
 def test_a_vast_space_is_counted_all_the_same():
     parameters = {f"stages.1.{key}": {"int": [1, 10**6]} for key in ("depth", "split", "width", "heads")}
-    space = Space.parse({"base": "lavit_digits", "parameters": parameters})
-    domain = Domain.__new__(Domain)  # its constructor would try each value
-    domain.parameters = tuple(space.expanded())
-    assert size(domain) == "1.00e+24 combinations"
+    spec = SearchSpec.parse({"base": "lavit_digits", "parameters": parameters})
+    space = SearchSpace.__new__(SearchSpace)  # its constructor would try each value
+    space.parameters = tuple(spec.expanded())
+    assert size(space) == "1.00e+24 combinations"

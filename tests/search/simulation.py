@@ -9,13 +9,12 @@ from typing import Any
 from nas.cost import cost
 from nas.engine import Event, Job, Ledger, Outcome, Signal
 from nas.genome import Genome
-from nas.search import Space
+from nas.search import SearchSpec
 from nas.search.budget import Estimate
-from nas.search.candidates import Candidates
-from nas.search.domain import Domain
 from nas.search.run import ladder_of
-from nas.search.sampler import make_sampler
-from nas.search.space import SamplerSpec
+from nas.search.sampler import SamplerSpec, make_sampler
+from nas.search.searcher import Searcher
+from nas.search.space import SearchSpace
 
 LAVIT = """
 base: lavit_digits
@@ -47,27 +46,27 @@ class Simulation:
     """`run` searches until the end, or until `kill_after` steps; a new simulation in the same directory resumes."""
 
     def __init__(
-        self, space: Space, directory: Path, *, workers: int = 2, order: int = 0, fail: Any = (), lag: int = 4
+        self, spec: SearchSpec, directory: Path, *, workers: int = 2, order: int = 0, fail: Any = (), lag: int = 4
     ):
-        self.space, self.workers, self.rng, self.fail = space, workers, Random(order), fail
+        self.spec, self.workers, self.rng, self.fail = spec, workers, Random(order), fail
         self.ledger = Ledger(directory)
         self.events: list[Event] = []
-        base = space.genome()
-        self.domain = Domain(base, space.expanded())
-        spec = SamplerSpec(**space.sampler.model_dump() | {"population": 4, "startup": 4})
-        self.candidates = Candidates(
-            self.domain,
-            space.budget,
+        base = spec.genome()
+        self.space = SearchSpace(base, spec.expanded())
+        sampler = SamplerSpec(**spec.sampler.model_dump() | {"population": 4, "startup": 4})
+        self.candidates = Searcher(
+            self.space,
+            spec.budget,
             estimate,
-            make_sampler(spec, self.domain, list(space.objectives), seed=space.seed),
+            make_sampler(sampler, self.space, list(spec.objectives), seed=spec.seed),
             self.ledger,
-            objectives=list(space.objectives),
-            trials=space.trials,
-            seed=space.seed,
+            objectives=list(spec.objectives),
+            trials=spec.trials,
+            seed=spec.seed,
             lag=lag,
             on_event=self.events.append,
-            repeat=space.repeat,
-            ladder=ladder_of(space),
+            repeat=spec.repeat,
+            ladder=ladder_of(spec),
         )
 
     def run(self, kill_after: int | None = None) -> Ledger:
@@ -96,7 +95,7 @@ class Simulation:
             outcome = Outcome.of(job, "paused", accuracy=accuracy(job) * (1 - 0.5**job.until), epochs=job.until)
             outcome.write(job.directory)
         else:
-            outcome = Outcome.of(job, "complete", accuracy=accuracy(job), epochs=self.space.training.epochs)
+            outcome = Outcome.of(job, "complete", accuracy=accuracy(job), epochs=self.spec.training.epochs)
         if outcome.state != "paused":
             self.ledger.finish(job, outcome)
         self.candidates.tell(job, outcome)

@@ -8,7 +8,7 @@ import pytest
 
 from nas.engine import Ledger, Outcome
 from nas.files import parse_yaml
-from nas.search import Space
+from nas.search import SearchSpec
 from nas.search.anytime import BASELINE, anytime
 from tests.search.simulation import LAVIT, Simulation
 
@@ -36,7 +36,7 @@ def test_rows_follow_the_order_in_which_trials_ended(tmp_path: Path) -> None:
 
 
 def test_search_and_baseline_share_their_reference(tmp_path: Path) -> None:
-    space = Space.parse(parse_yaml(LAVIT) | {"trials": 10})
+    space = SearchSpec.parse(parse_yaml(LAVIT) | {"trials": 10})
     Simulation(space, tmp_path).run()
     Simulation(space.with_settings(["sampler=random"]), tmp_path / BASELINE).run()
     record = anytime(tmp_path, OBJECTIVES)

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from nas.errors import BudgetError
 from nas.genome import Genome, load_genome
 from nas.search.budget import Budget, Estimate, check_feasible
-from nas.search.domain import Domain
 from nas.search.parameter import ParameterSpec, expand
+from nas.search.space import SearchSpace
 from tests.search.simulation import estimate
 
 
 @pytest.fixture(scope="module")
-def domain() -> Domain:
-    return Domain(load_genome("lavit_digits"), expand("stages.{0,1}.split", ParameterSpec(int=(1, 3))))
+def space() -> SearchSpace:
+    return SearchSpace(load_genome("lavit_digits"), expand("stages.{0,1}.split", ParameterSpec(int=(1, 3))))
 
 
 @given(macs=st.integers(1, 1000), params=st.integers(1, 1000), speed=st.floats(1, 1000))
@@ -34,19 +34,19 @@ def test_a_refusal_says_by_how_much() -> None:
     assert Budget().refusal(Estimate(10**12, 10**12)) is None
 
 
-def test_a_feasible_space_passes(domain: Domain) -> None:
-    check_feasible(domain, Budget(), estimate, seed=0)
-    check_feasible(domain, Budget(macs=878_720), estimate, seed=0)  # exactly what the smallest genome takes
+def test_a_feasible_space_passes(space: SearchSpace) -> None:
+    check_feasible(space, Budget(), estimate, seed=0)
+    check_feasible(space, Budget(macs=878_720), estimate, seed=0)  # exactly what the smallest genome takes
 
 
-def test_the_binding_budget_is_named_with_its_distance(domain: Domain) -> None:
+def test_the_binding_budget_is_named_with_its_distance(space: SearchSpace) -> None:
     with pytest.raises(
         BudgetError, match=r"budget: nothing .* at best, macs 878,720 is over the budget of 439,360 by 100.0 %$"
     ):
-        check_feasible(domain, Budget(macs=439_360, params=10**6), estimate, seed=0)
+        check_feasible(space, Budget(macs=439_360, params=10**6), estimate, seed=0)
 
 
-def test_budgets_that_exclude_each_other_are_told_apart(domain: Domain) -> None:
+def test_budgets_that_exclude_each_other_are_told_apart(space: SearchSpace) -> None:
     """Speed is made to grow with MACs here, so that the fast genomes are the large ones."""
 
     def contrary(genome: Genome) -> Estimate:
@@ -54,15 +54,15 @@ def test_budgets_that_exclude_each_other_are_told_apart(domain: Domain) -> None:
         return Estimate(found.macs, found.params, float(found.macs))
 
     with pytest.raises(BudgetError, match="all of it at once, though each can be met alone"):
-        check_feasible(domain, Budget(macs=900_000, throughput=950_000.0), contrary, seed=0)
+        check_feasible(space, Budget(macs=900_000, throughput=950_000.0), contrary, seed=0)
 
 
 def test_a_rare_feasible_genome_is_found_by_descent() -> None:
     """One genome in 2^15 is small enough; random draws would miss it."""
     base = load_genome({"image": {"size": 8, "channels": 1}, "classes": 10} | {"stages": [STAGE]})
-    domain = Domain(base, expand("stages.0.layers.{1..15}.core", ParameterSpec(choice=["softmax", "less"])))
-    least = estimate(base.edit({p.path: "less" for p in domain.parameters})).params
-    check_feasible(domain, Budget(params=least), estimate, seed=0)
+    space = SearchSpace(base, expand("stages.0.layers.{1..15}.core", ParameterSpec(choice=["softmax", "less"])))
+    least = estimate(base.edit({p.path: "less" for p in space.parameters})).params
+    check_feasible(space, Budget(params=least), estimate, seed=0)
 
 
 STAGE = {"patch": 2, "width": 16, "heads": 2, "layers": ["softmax"] * 16}

@@ -9,15 +9,15 @@ import pytest
 from nas.data import ImageSet, load
 from nas.files import parse_yaml
 from nas.genome import Genome, load_genome
-from nas.search import Space, forecast
+from nas.search import SearchSpec, forecast
 from nas.search.forecast import START, STOPWATCH, WINNERS, epochs_of
 from nas.train import Result, Training, train
 from tests.search.simulation import LAVIT
 
 
-def space(**keys: object) -> Space:
+def space(**keys: object) -> SearchSpec:
     training = {"epochs": 9, "batch_size": 20}
-    return Space.parse(parse_yaml(LAVIT) | {"training": training, "trials": 10, "workers": {"count": 1}} | keys)
+    return SearchSpec.parse(parse_yaml(LAVIT) | {"training": training, "trials": 10, "workers": {"count": 1}} | keys)
 
 
 @pytest.fixture

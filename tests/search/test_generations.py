@@ -7,17 +7,17 @@ from optuna import samplers
 
 from nas.engine import Outcome
 from nas.files import parse_yaml
-from nas.search import Space, generations
+from nas.search import SearchSpec, generations
 from nas.search.sampler import Adaptive
-from nas.search.space import SamplerSpec
+from nas.search.spec import SamplerSpec
 from tests.search.simulation import LAVIT
 
 
 def suggestions(name: str, count: int = 60) -> list[dict[str, object]]:
     """What is asked for in a search whose trials complete, are refused or fail by turns."""
-    space = Space.parse(parse_yaml(LAVIT))
-    domain = space.domain(space.genome())
-    sampler = Adaptive(SamplerSpec(name=name, population=6), domain, ["accuracy", "macs"], seed=3)
+    spec = SearchSpec.parse(parse_yaml(LAVIT))
+    space = spec.space(spec.genome())
+    sampler = Adaptive(SamplerSpec(name=name, population=6), space, ["accuracy", "macs"], seed=3)
     asked = []
     for number in range(count):
         assignment = sampler.ask(2 * number)

@@ -12,16 +12,18 @@ import pytest
 from nas.engine.job import read_rungs
 from nas.errors import SpaceError
 from nas.files import parse_yaml
-from nas.search import Space, front_of
+from nas.search import SearchSpec, front_of
 from nas.search.halving import Halving, Ladder
 from tests.search.simulation import LAVIT, Killed, Simulation, sequence
 
 
-def space(**keys: object) -> Space:
+def space(**keys: object) -> SearchSpec:
     wide = {"stages.{0,1}.mlp_ratio": {"choice": [1.0, 2.0, 3.0]}}
     data = parse_yaml(LAVIT)
     data["parameters"] |= wide
-    return Space.parse(data | {"trials": 27, "halving": {"first": 1, "factor": 3}, "training": {"epochs": 9}} | keys)
+    return SearchSpec.parse(
+        data | {"trials": 27, "halving": {"first": 1, "factor": 3}, "training": {"epochs": 9}} | keys
+    )
 
 
 def test_rungs_end_with_the_whole_training() -> None:

@@ -19,10 +19,10 @@ from nas.engine import Event, Job, Ledger, Outcome
 from nas.errors import RunError, SpaceError
 from nas.files import parse_yaml
 from nas.genome import load_genome
-from nas.search import Space, follower, front_of
-from nas.search.domain import Domain
+from nas.search import SearchSpec, follower, front_of
 from nas.search.follower import Follower, followed
 from nas.search.mirror import Mirror, check_url
+from nas.search.space import SearchSpace
 from tests.search.postgres import Server, binaries
 from tests.search.simulation import LAVIT, Simulation
 
@@ -30,8 +30,8 @@ BUDGET = {"budget": {"macs": 950_000}}
 DIRECTORY = "run"
 
 
-def space(**keys: object) -> Space:
-    return Space.parse(parse_yaml(LAVIT) | {"trials": 10, "sampler": "random"} | BUDGET | keys)
+def spec(**keys: object) -> SearchSpec:
+    return SearchSpec.parse(parse_yaml(LAVIT) | {"trials": 10, "sampler": "random"} | BUDGET | keys)
 
 
 class Watched(Simulation):
@@ -39,8 +39,8 @@ class Watched(Simulation):
 
     def run_with(self, url: str, **arguments: int | None) -> list[str]:
         """Run with a study beside it; what was said about it."""
-        name, goals = self.ledger.directory.name, self.space.objectives
-        with Follower(self.events.append, self.ledger, url, name, self.domain, goals) as self.follower:
+        name, goals = self.ledger.directory.name, self.spec.objectives
+        with Follower(self.events.append, self.ledger, url, name, self.space, goals) as self.follower:
             self.candidates.on_event = self.follower
             self.run(**arguments)
         return [event.data["text"] for event in self.events if event.kind == "message"]
@@ -58,7 +58,7 @@ def study_of(url: str, name: str = DIRECTORY) -> optuna.Study:
     return optuna.load_study(study_name=name, storage=url)
 
 
-def assert_mirrors(study: optuna.Study, ledger: Ledger, wanted: Space) -> None:
+def assert_mirrors(study: optuna.Study, ledger: Ledger, wanted: SearchSpec) -> None:
     told = {trial.user_attrs["trial"]: trial for trial in study.trials}
     assert len(study.trials) == len(told) == len(ledger.trials)
     states = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL, "infeasible": TrialState.FAIL}
@@ -79,7 +79,7 @@ def assert_mirrors(study: optuna.Study, ledger: Ledger, wanted: Space) -> None:
 
 
 def test_a_study_shows_the_run(tmp_path: Path) -> None:
-    wanted, run = space(), tmp_path / DIRECTORY
+    wanted, run = spec(), tmp_path / DIRECTORY
     simulation = Watched(wanted, run, fail={4})
     assert simulation.run_with(url_in(run)) == []
     assert {trial.outcome.state for trial in simulation.ledger.trials if trial.outcome} == {
@@ -98,17 +98,17 @@ def test_a_study_shows_the_run(tmp_path: Path) -> None:
 
 
 def test_a_space_says_where_the_study_is(tmp_path: Path) -> None:
-    wanted, ledger = space(), Ledger(tmp_path / DIRECTORY)
-    domain = Domain(wanted.genome(), wanted.expanded())
+    wanted, ledger = spec(), Ledger(tmp_path / DIRECTORY)
+    space = SearchSpace(wanted.genome(), wanted.expanded())
     events: list[Event] = []
-    with followed(events.append, ledger, "off", DIRECTORY, domain, wanted.objectives) as listener:
+    with followed(events.append, ledger, "off", DIRECTORY, space, wanted.objectives) as listener:
         listener(Event("ended", "0000"))
     assert events == [Event("ended", "0000")]
     assert not ledger.directory.exists()
 
-    ledger = Simulation(space(trials=2), ledger.directory).run()
+    ledger = Simulation(spec(trials=2), ledger.directory).run()
     for study, url in ((None, url_in(ledger.directory)), (url_in(tmp_path), url_in(tmp_path))):
-        with followed(events.append, ledger, study, "mine", domain, wanted.objectives):
+        with followed(events.append, ledger, study, "mine", space, wanted.objectives):
             pass
         assert len(study_of(url, "mine").trials) == len(ledger.trials)
 
@@ -118,17 +118,18 @@ import sys
 from pathlib import Path
 from nas.engine import Ledger
 from nas.files import read_yaml
-from nas.search import Space
-from nas.search.domain import Domain
+from nas.search import SearchSpec
+from nas.search.space import SearchSpace
 from nas.search.follower import Follower
-space, run = Space.parse(read_yaml(Path(sys.argv[1]))), Path(sys.argv[2])
-with Follower(print, Ledger(run), sys.argv[3], run.name, Domain(space.genome(), space.expanded()), space.objectives):
+spec, run = SearchSpec.parse(read_yaml(Path(sys.argv[1]))), Path(sys.argv[2])
+space = SearchSpace(spec.genome(), spec.expanded())
+with Follower(print, Ledger(run), sys.argv[3], run.name, space, spec.objectives):
     pass
 """
 
 
 def test_what_a_kill_kept_from_the_study_is_added_later(tmp_path: Path) -> None:
-    wanted, run = space(trials=25), tmp_path / DIRECTORY
+    wanted, run = spec(trials=25), tmp_path / DIRECTORY
     ledger = Simulation(wanted, run).run()
     (tmp_path / "space.yaml").write_text(wanted.model_dump_json())
     command = [sys.executable, "-c", KILLED, str(tmp_path / "space.yaml"), str(run), url_in(run)]
@@ -154,7 +155,7 @@ def _count(database: Path) -> int:
 
 
 def test_a_trial_that_is_run_again_replaces_what_was_told_of_it(tmp_path: Path) -> None:
-    wanted, run = space(trials=4), tmp_path / DIRECTORY
+    wanted, run = spec(trials=4), tmp_path / DIRECTORY
     Watched(wanted, run).run_with(url_in(run))
     shutil.rmtree(run / "trials" / "0003")
     again = Watched(wanted, run, fail={4})
@@ -164,26 +165,26 @@ def test_a_trial_that_is_run_again_replaces_what_was_told_of_it(tmp_path: Path) 
 
 def test_two_runs_of_one_name_do_not_mix(tmp_path: Path) -> None:
     url = url_in(tmp_path)
-    first = Watched(space(), tmp_path / "a" / DIRECTORY)
+    first = Watched(spec(), tmp_path / "a" / DIRECTORY)
     assert first.run_with(url) == []
-    second = Watched(space(seed=1), tmp_path / "b" / DIRECTORY)
+    second = Watched(spec(seed=1), tmp_path / "b" / DIRECTORY)
     said = second.run_with(url)
     assert "there is another run's study 'run' in it" in said[0]
     assert "optuna delete-study" in said[0]
     assert said[1:] == [f"{len(second.ledger.trials)} trials are not in the Optuna study yet; " + NEXT]
-    assert_mirrors(study_of(url), first.ledger, space())
+    assert_mirrors(study_of(url), first.ledger, spec())
 
     optuna.create_study(storage=url, study_name="mine").add_trial(optuna.create_trial(value=1.0))
-    domain = Domain(space().genome(), space().expanded())
+    space = SearchSpace(spec().genome(), spec().expanded())
     with pytest.raises(RunError, match="another run's study 'mine'"):
-        Mirror(url, "mine", domain, space().objectives, first.ledger.trials[0].job)
+        Mirror(url, "mine", space, spec().objectives, first.ledger.trials[0].job)
 
 
 NEXT = "the next start of this run adds them"
 
 
 def test_a_damaged_database_does_not_stop_a_search(tmp_path: Path) -> None:
-    wanted, run = space(), tmp_path / DIRECTORY
+    wanted, run = spec(), tmp_path / DIRECTORY
     run.mkdir()
     (run / "optuna.db").write_bytes(b"no database" * 1000)
     simulation = Watched(wanted, run)
@@ -202,7 +203,7 @@ def test_every_kind_of_parameter_reads_as_a_person_writes_it(tmp_path: Path) -> 
         "stages.1.mlp_ratio": {"float": [1.0, 3.0], "step": 0.5},
         "stages.1.width": {"choice": [32, 64]},
     }
-    wanted, run = space(parameters=parameters, budget={}, trials=6), tmp_path / DIRECTORY
+    wanted, run = spec(parameters=parameters, budget={}, trials=6), tmp_path / DIRECTORY
     simulation = Watched(wanted, run)
     assert simulation.run_with(url_in(run)) == []
     trials = {trial.user_attrs["trial"]: trial for trial in study_of(url_in(run)).trials}
@@ -217,12 +218,12 @@ def test_every_kind_of_parameter_reads_as_a_person_writes_it(tmp_path: Path) -> 
 
 
 def test_a_pruned_trial_and_one_that_is_outside_of_the_space(tmp_path: Path) -> None:
-    wanted, ledger = space(), Ledger(tmp_path / DIRECTORY)
-    domain, base = Domain(wanted.genome(), wanted.expanded()), load_genome("lavit_digits")
+    wanted, ledger = spec(), Ledger(tmp_path / DIRECTORY)
+    space, base = SearchSpace(wanted.genome(), wanted.expanded()), load_genome("lavit_digits")
     parameters = {"stages.0.split": 9, "elsewhere": 1, "stages.1.split": 2}
     job = ledger.add(base, seed=0, hash=base.hash, parameters=parameters, note={"margin": -0.5})
     ledger.finish(job, Outcome.of(job, "pruned", accuracy=0.5, epochs=1, reason="halved", seconds=60.0))
-    mirror = Mirror(url_in(tmp_path), DIRECTORY, domain, wanted.objectives, job)
+    mirror = Mirror(url_in(tmp_path), DIRECTORY, space, wanted.objectives, job)
     mirror.add(ledger.trials[0])
     mirror.add(ledger.trials[0])
     (trial,) = study_of(url_in(tmp_path)).trials
@@ -256,7 +257,7 @@ def server() -> Iterator[Server]:
 
 
 def test_a_study_on_a_server(tmp_path: Path, server: Server) -> None:
-    url, wanted = check_url(server.url), space()
+    url, wanted = check_url(server.url), spec()
     run = tmp_path / "on_a_server"
     simulation = Watched(wanted, run, fail={4})
     assert simulation.run_with(url) == []
@@ -273,7 +274,7 @@ def test_a_server_that_goes_away_and_comes_back(
 ) -> None:
     """It is gone for some trials in the middle; in the end the study has them all."""
     monkeypatch.setattr(follower, "RETRY", 0.1)
-    url, wanted, run = check_url(server.url), space(), tmp_path / "twice"
+    url, wanted, run = check_url(server.url), spec(), tmp_path / "twice"
 
     class Gone(Watched):
         count = 0

@@ -17,7 +17,7 @@ from nas.engine import Event, Ledger, Pool
 from nas.errors import BudgetError, DataError, RunError, SpaceError
 from nas.files import parse_yaml, read_yaml
 from nas.model import build
-from nas.search import Space, load_space, search
+from nas.search import SearchSpec, load_space, search
 from nas.search.run import resolve
 from nas.seeds import derive
 from nas.train import evaluate
@@ -26,8 +26,8 @@ from tests.search.simulation import LAVIT
 SHORT = {"training": {"epochs": 2, "limit": 200}, "trials": 3}
 
 
-def space(**keys: object) -> Space:
-    return Space.parse(parse_yaml(LAVIT) | SHORT | keys)
+def spec(**keys: object) -> SearchSpec:
+    return SearchSpec.parse(parse_yaml(LAVIT) | SHORT | keys)
 
 
 def frame(path: Path) -> pd.DataFrame:
@@ -42,10 +42,10 @@ def _number(text: str) -> float:
 SCRIPT = """
 import sys
 from pathlib import Path
-from nas.search import Space, search
+from nas.search import SearchSpec, search
 from nas.files import read_yaml
 if __name__ == "__main__":
-    space = Space.parse(read_yaml(Path(sys.argv[1])))
+    space = SearchSpec.parse(read_yaml(Path(sys.argv[1])))
     search(space, Path(sys.argv[2]))
 """
 
@@ -67,7 +67,7 @@ def states(run: Path) -> dict[str, str]:
     }
 
 
-def start(folder: Path, wanted: Space) -> subprocess.Popen[str]:
+def start(folder: Path, wanted: SearchSpec) -> subprocess.Popen[str]:
     """The search in a process of its own, with a Ray of its own."""
     (folder / "space.yaml").write_text(wanted.model_dump_json())
     (folder / "script.py").write_text(SCRIPT)
@@ -80,7 +80,7 @@ def start(folder: Path, wanted: Space) -> subprocess.Popen[str]:
 def test_a_search_is_killed_and_resumed_and_goes_further(tmp_path: Path, pool: Pool) -> None:
     """From the first trial to the winners, with a kill -9 of the driver in between."""
     timed = {"objectives": {"accuracy": "max", "macs": "min", "throughput": "max"}, "budget": {"throughput": 1.0}}
-    wanted = space(sampler={"name": "random", "lag": 2}, training={"epochs": 12, "limit": 200}, **timed)
+    wanted = spec(sampler={"name": "random", "lag": 2}, training={"epochs": 12, "limit": 200}, **timed)
     run = tmp_path / "run"
 
     driver = start(tmp_path, wanted)
@@ -116,9 +116,9 @@ def test_a_search_is_killed_and_resumed_and_goes_further(tmp_path: Path, pool: P
 
     again = search(wanted.with_settings(["trials=4"]), run)
     pd.testing.assert_frame_equal(again.trials[:3], result.trials, check_dtype=False)
-    domain, *_ = resolve(wanted)
-    drawn = [domain.genome(domain.draw(Random(derive(0, "suggest", draw)))).hash for draw in range(20)]
-    fresh = list(dict.fromkeys([domain.base.hash, *drawn]))
+    space, *_ = resolve(wanted)
+    drawn = [space.genome(space.draw(Random(derive(0, "suggest", draw)))).hash for draw in range(20)]
+    fresh = list(dict.fromkeys([space.base.hash, *drawn]))
     assert again.trials["hash"].tolist() == fresh[:4], "the sequence that the seed determines"
 
     with pytest.raises(RunError, match=r"spec.training.epochs: the run was begun with 12, now it is 3; choose another"):
@@ -128,7 +128,7 @@ def test_a_search_is_killed_and_resumed_and_goes_further(tmp_path: Path, pool: P
 def test_halving_beside_a_random_baseline(tmp_path: Path, pool: Pool) -> None:
     """Real trainings that stop on the way and go on: the ones that end are those that were never stopped."""
     keys = {"training": {"epochs": 3, "limit": 200}, "halving": {"first": 1, "factor": 2}, "trials": 4}
-    wanted = space(**keys, sampler={"name": "random", "lag": 2}, baseline="random", keep="all")
+    wanted = spec(**keys, sampler={"name": "random", "lag": 2}, baseline="random", keep="all")
     result = search(wanted, tmp_path / "run")
     trials = result.trials
     assert sorted(trials["epochs"]) == [1, 1, 2, 3] and sorted(trials["state"]) == ["complete", *["pruned"] * 3]
@@ -136,7 +136,7 @@ def test_halving_beside_a_random_baseline(tmp_path: Path, pool: Pool) -> None:
     record = pd.read_csv(tmp_path / "run" / "hypervolume.csv")
     assert record.groupby("run")["trials"].max().to_dict() == {"search": 4, "baseline": 4}
 
-    whole = search(space(training=keys["training"], trials=4, sampler={"name": "random", "lag": 2}), tmp_path / "whole")
+    whole = search(spec(training=keys["training"], trials=4, sampler={"name": "random", "lag": 2}), tmp_path / "whole")
     ended = trials[trials["state"] == "complete"]["trial"]
     assert trials["hash"].tolist() == whole.trials["hash"].tolist()
     for trial in ended:
@@ -146,7 +146,7 @@ def test_halving_beside_a_random_baseline(tmp_path: Path, pool: Pool) -> None:
 
 
 def test_repeats_are_trained_with_other_seeds_and_count_as_their_mean(tmp_path: Path, pool: Pool) -> None:
-    result = search(space(trials=2, repeat=2, training={"epochs": 1, "limit": 200}), tmp_path / "run")
+    result = search(spec(trials=2, repeat=2, training={"epochs": 1, "limit": 200}), tmp_path / "run")
     assert result.trials["hash"].tolist() == [result.trials["hash"][i] for i in (0, 0, 2, 2)]
     assert result.trials["seed"].nunique() == 4
     for row in result.front.to_dict("records"):
@@ -174,7 +174,7 @@ def test_repeats_are_trained_with_other_seeds_and_count_as_their_mean(tmp_path: 
 )
 def test_what_cannot_work_ends_before_anything_is_written(tmp_path: Path, keys: dict, kind: type, message: str) -> None:
     with pytest.raises(kind, match=message):
-        search(space(**keys), tmp_path / "run")
+        search(spec(**keys), tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,135 +1,116 @@
 from __future__ import annotations
 
-from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from nas.errors import SpaceError, SpecError
-from nas.search import Space, list_spaces, load_space
+from nas.errors import GenomeError, SpaceError
+from nas.genome import load_genome
+from nas.search import list_spaces, load_space
+from nas.search.parameter import ParameterSpec, expand
+from nas.search.run import resolve
+from nas.search.space import SearchSpace
 
-MINIMAL = "base: lavit_digits\nparameters:\n  stages.0.split: {int: [1, 3]}\n"
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "mine.yaml"
-    path.write_text(MINIMAL)
-    return path
-
-
-def use(file: Path) -> None:
-    space = load_space(file)
-    space.domain(space.genome())
+LAVIT = load_genome("lavit_digits")
+MATRIX = {"choice": ["weights", "scores"], "when": {"loss.diagonal.variant": ["hinge", "flipped"]}}
+SPLITS = {"stages.{0,1}.split": {"int": [1, 3]}}
 
 
-def refused(file: Path, text: str) -> SpecError:
-    file.write_text(text)
-    with pytest.raises(SpecError) as caught:
-        use(file)
-    assert caught.value.file == file or Path(str(caught.value.file)).name == file.name
-    return caught.value
+def space(parameters: dict[str, Any], base: Any = LAVIT) -> SearchSpace:
+    return SearchSpace(base, [p for path, spec in parameters.items() for p in expand(path, ParameterSpec(**spec))])
 
 
-def test_a_space_in_three_lines(file: Path) -> None:
-    space = load_space(file)
-    assert space.name == "mine"
-    assert space.objectives == {"accuracy": "max", "macs": "min"}
-    assert space.sampler.name == "tpe"
-    assert [p.path for p in space.expanded()] == ["stages.0.split"]
-
-
-def test_the_shipped_spaces() -> None:
-    assert {"castling", "lavit_split", "mixed"} <= set(list_spaces())
-    with pytest.raises(SpaceError, match=r"no space called 'lavit_spilt'.*did you mean lavit_split"):
-        load_space("lavit_spilt")
-
-
-@pytest.mark.parametrize(
-    ("line", "path", "message"),
-    [
-        ("trails: 3", "trails", "unknown key.*did you mean trials"),
-        ("trials: 0", "trials", "greater than or equal to 1"),
-        ("training: {epoch: 3}", "training.epoch", "did you mean epochs"),
-        ("budget: {mac: 3}", "budget.mac", "did you mean macs"),
-        ("budget: {macs: -3}", "budget.macs", "greater than 0"),
-        ("objectives: {acuracy: max}", "objectives.acuracy", "did you mean accuracy"),
-        ("objectives: {accuracy: min}", "objectives.accuracy", "expected max"),
-        ("sampler: tpee", "sampler.name", "'tpe'"),
-        ("sampler: {name: gp, lags: 3}", "sampler.lags", "did you mean lag"),
-        ("workers: {gpus: 1}", "workers.gpus", "did you mean gpu"),
-    ],
+CONDITIONAL = space(
+    {"loss.diagonal.matrix": MATRIX, "loss.diagonal.variant": {"choice": ["off", "hinge", "flipped"]}} | SPLITS
 )
-def test_a_wrong_key_is_named_with_its_path(file: Path, line: str, path: str, message: str) -> None:
-    error = refused(file, MINIMAL + line)
-    assert error.path == path
-    with pytest.raises(SpecError, match=message):
-        raise error
+
+
+@given(seed=st.integers(0, 10**6))
+def test_random_assignments_hold_exactly_the_parameters_that_exist(seed: int) -> None:
+    drawn = CONDITIONAL.draw(Random(seed))
+    assert ("loss.diagonal.matrix" in drawn) == (drawn["loss.diagonal.variant"] != "off")
+    assert drawn in list(CONDITIONAL.every())
+    assert CONDITIONAL.genome(drawn).stages[0].split == drawn["stages.0.split"]
+
+
+def test_every_assignment_is_walked_once() -> None:
+    every = list(CONDITIONAL.every())
+    assert len(every) == 3 * 3 * (1 + 2 * 2)
+    assert len({str(sorted(a.items())) for a in every}) == len(every)
+    assert len({CONDITIONAL.genome(a).hash for a in every}) == len(every)
+
+
+def test_the_base_is_recognised_as_a_point_of_the_domain() -> None:
+    found = CONDITIONAL.of_base()
+    assert found == {"loss.diagonal.variant": "off", "stages.0.split": 2, "stages.1.split": 2}
+    assert CONDITIONAL.genome(found).hash == LAVIT.hash
+
+
+def test_a_continuous_value_of_the_base_is_read_from_it() -> None:
+    base = LAVIT.edit({"loss.diagonal.variant": "hinge", "loss.diagonal.weight": 0.02})
+    around = space({"loss.diagonal.weight": {"float": [1e-3, 1e-1]}}, base)
+    assert around.of_base() == {"loss.diagonal.weight": 0.02}
+    assert space({"loss.diagonal.weight": {"float": [0.05, 0.1]}}, base).of_base() is None
+
+
+def test_a_tied_value_is_found_in_the_base_only_where_all_share_it() -> None:
+    tied = {"stages.*.split": {"choice": [1, 2, 3]}}
+    assert space(tied).of_base() == {"stages.*.split": 2}
+    assert space(tied, LAVIT.edit({"stages.0.split": 1})).of_base() is None
 
 
 @pytest.mark.parametrize(
-    ("text", "path", "message"),
+    ("parameters", "path", "message"),
     [
-        ("", "", "a space is a mapping"),
-        ("- 1", "", "a space is a mapping"),
-        ("parameters: {a: {choice: [1]}}", "base", "required"),
-        ("base: x\nparameters: {}", "parameters", "at least 1"),
-        ("base: lavit_digit\nparameters: {a: {choice: [1]}}", "base", "did you mean lavit_digits"),
+        ({"stages.{0,1}.splt": {"int": [1, 3]}}, r"parameters.stages.0.splt", r"unknown key.*did you mean split"),
+        ({"stages.2.split": {"int": [1, 3]}}, r"parameters.stages.2.split", "expected an index below 2"),
+        ({"stages.0.split": {"int": [1, 9]}}, "parameters.stages.0.split", "value 4: split 4 is more than depth 3"),
+        ({"stages.0.core": {"choice": ["sofmax"]}}, "parameters.stages.0.core", "did you mean softmax"),
+        ({"stages.0.heads": {"choice": [2, 5]}}, "parameters.stages.0.heads", "heads 5 do not divide width 32"),
+        ({"stages.0.split": {"int": [1, 3]}, "stages.{0,1}.split": {"int": [1, 2]}}, "stages.0.split", "given twice"),
         (
-            "base: lavit_digits\nparameters: {stages.0.splt: {choice: [1]}}",
-            "parameters.stages.0.splt",
-            "did you mean split",
+            SPLITS | {"classes": {"choice": [10], "when": {"stages.0.splt": 1}}},
+            "classes.when",
+            "did you mean stages.0.split",
         ),
-        ("base: lavit_digits\nparameters: {'a.{0,}': {choice: [1]}}", "parameters.a.{0,}", "expected braces"),
-        ("base: !!python/object/apply:os.system ['true']\nparameters: 1", "", "tags are not read"),
-        ("base: lavit_digits\nbase: x", "", "given twice"),
+        (SPLITS | {"classes": {"choice": [10], "when": {"stages.0.split": 7}}}, "classes.when", "is never 7"),
+        ({"a": {"choice": [1], "when": {"b": 1}}, "b": {"choice": [1], "when": {"a": 1}}}, "when", "round in a circle"),
     ],
 )
-def test_a_space_that_is_none_is_refused(file: Path, text: str, path: str, message: str) -> None:
-    error = refused(file, text)
-    assert error.path == path
-    with pytest.raises(SpecError, match=message):
-        raise error
+def test_what_fits_no_genome_is_refused_before_anything_runs(
+    parameters: dict[str, Any], path: str, message: str
+) -> None:
+    with pytest.raises(SpaceError, match=message) as caught:
+        space(parameters)
+    assert path in caught.value.path
 
 
-def test_settings_reach_any_key(file: Path) -> None:
-    file.write_text(MINIMAL + "sampler: random\ntraining: {epochs: 5}\n")
-    settings = ["training.batch_size=16", "budget.macs=2e8", "sampler.lag=3", "trials=7", "data=cifar10"]
-    settings += ["objectives={accuracy: max}", "parameters.stages.1.split={int: [1, 2]}"]
-    space = load_space(file).with_settings(settings)
-    assert (space.training.epochs, space.training.batch_size, space.budget.macs) == (5, 16, 200_000_000)
-    assert (space.sampler.name, space.sampler.lag, space.trials, space.data) == ("random", 3, 7, "cifar10")
-    assert list(space.objectives) == ["accuracy"]
-    assert [p.path for p in space.expanded()] == ["stages.0.split", "stages.1.split"]
-    assert space.name == "mine"
+def test_a_value_that_needs_others_is_accepted_where_they_can_be_drawn() -> None:
+    """Five heads need another width; no value of the two is wrong by itself."""
+    space({"stages.0.heads": {"choice": [2, 5]}, "stages.0.width": {"choice": [32, 40]}})
 
 
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("training.epoch=3", "SET: training.epoch: unknown key.*did you mean epochs"),
-        ("trials", "SET: expected key.path=value, found 'trials'"),
-        ("trials=many", "SET: trials: .*found 'many'"),
-        ("base.x=1", "SET: base.x: nothing below 'base' to set: it is 'lavit_digits'"),
-        ("budget={macs: [1}", "SET budget: .*not readable as YAML"),
-    ],
-)
-def test_a_wrong_setting_is_named(file: Path, setting: str, message: str) -> None:
-    with pytest.raises(SpecError, match=message):
-        load_space(file).with_settings([setting])
+@pytest.mark.parametrize("name", list_spaces())
+@settings(max_examples=15)
+@given(seed=st.integers(0, 10**6))
+def test_shipped_spaces_make_valid_genomes(name: str, seed: int) -> None:
+    shipped, *_ = _resolved(name)
+    try:
+        genome = shipped.genome(shipped.draw(Random(seed)))
+    except GenomeError as error:
+        pytest.fail(f"{name}: {error}")
+    assert genome.classes == 10
 
 
-def test_a_base_in_place_and_a_base_in_a_file_beside(file: Path) -> None:
-    genome = (
-        "{image: {size: 8, channels: 1}, classes: 10, stages: [{patch: 2, width: 32, heads: 2, depth: 2, split: 1}]}"
-    )
-    text = "parameters: {stages.0.split: {int: [1, 2]}}\nbase: "
-    (file.parent / "own.yaml").write_text(genome)
-    file.write_text(text + "own.yaml")
-    beside = load_space(file).genome()
-    file.write_text(text + genome)
-    assert load_space(file).genome().hash == beside.hash
+def _resolved(name: str, made: dict[str, Any] = {}) -> Any:  # noqa: B006  (a cache)
+    return made.setdefault(name, None) or made.update({name: resolve(load_space(name))}) or made[name]
 
 
-def test_a_space_survives_its_own_dump(file: Path) -> None:
-    space = load_space("lavit_split")
-    assert Space.parse(space.model_dump(mode="json")).model_dump() == space.model_dump()
+@pytest.mark.parametrize("name", list_spaces())
+def test_the_base_of_a_shipped_space_is_one_of_its_points(name: str) -> None:
+    shipped, spec, _ = _resolved(name)
+    assert shipped.of_base() is not None
+    assert spec["base"]["name"]

@@ -11,36 +11,36 @@ from nas.engine import Ledger
 from nas.engine.record import write_record
 from nas.errors import RunError
 from nas.files import parse_yaml
-from nas.search import Space
+from nas.search import SearchSpec
 from nas.search.run import resolve
 from nas.search.warm_start import earlier_runs, take_over
 from tests.search.simulation import LAVIT, Killed, Simulation, estimate, sequence
 
 
-def space(**keys: object) -> Space:
-    return Space.parse(parse_yaml(LAVIT) | {"trials": 8} | keys)
+def spec_of(**keys: object) -> SearchSpec:
+    return SearchSpec.parse(parse_yaml(LAVIT) | {"trials": 8} | keys)
 
 
 @pytest.fixture
 def earlier(tmp_path: Path) -> Path:
     run = tmp_path / "earlier"
-    for trial in Simulation(space(), run, fail={3}).run().trials:
+    for trial in Simulation(spec_of(), run, fail={3}).run().trials:
         (trial.job.directory / "weights.safetensors").touch()
-    write_record(run, kind="search", seed=0, spec=resolve(space())[1])
+    write_record(run, kind="search", seed=0, spec=resolve(spec_of())[1])
     return run
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
 def test_trials_are_taken_over_and_not_trained_again(tmp_path: Path, earlier: Path, sampler: str) -> None:
-    wanted = space(sampler=sampler, trials=6)
+    wanted = spec_of(sampler=sampler, trials=6)
     new = Simulation(wanted, tmp_path / "new")
-    text = take_over(earlier_runs((str(earlier),), resolve(wanted)[1]), new.ledger, new.domain, wanted, estimate)
+    text = take_over(earlier_runs((str(earlier),), resolve(wanted)[1]), new.ledger, new.space, wanted, estimate)
     assert text == "warm start: 7 of 7 complete trials are in this space and within its budget"
 
     table = Simulation(wanted, tmp_path / "new").run().table()
     assert len(table) == 7 + 6, "what is taken over does not count"
     assert not table["hash"].duplicated().any()
-    old = Simulation(space(), earlier).ledger.table()
+    old = Simulation(spec_of(), earlier).ledger.table()
     assert table["accuracy"][:7].tolist() == old["accuracy"].dropna().tolist()
     again = Simulation(wanted, tmp_path / "new")
     assert again.run().table().equals(table), "nothing is left to do"
@@ -48,10 +48,10 @@ def test_trials_are_taken_over_and_not_trained_again(tmp_path: Path, earlier: Pa
 
 def test_what_the_space_or_the_budget_excludes_stays_behind(tmp_path: Path, earlier: Path) -> None:
     splits = {"stages.0.split": {"int": [1, 3]}, "stages.1.split": {"int": [1, 4]}}
-    narrow = space(parameters=splits, budget={"macs": 950_000})
+    narrow = spec_of(parameters=splits, budget={"macs": 950_000})
     new = Simulation(narrow, tmp_path / "new")
     runs = earlier_runs((str(earlier),), resolve(narrow)[1])
-    found = take_over(runs, new.ledger, new.domain, narrow, estimate)
+    found = take_over(runs, new.ledger, new.space, narrow, estimate)
     assert found.startswith("warm start: ")
     assert len(new.ledger.trials) < 7
     assert all(set(trial.job.parameters) == {"stages.0.split", "stages.1.split"} for trial in new.ledger.trials)
@@ -59,11 +59,11 @@ def test_what_the_space_or_the_budget_excludes_stays_behind(tmp_path: Path, earl
 
 
 def test_what_would_be_near_the_front_without_weights_is_left_to_be_trained(tmp_path: Path, earlier: Path) -> None:
-    trials = [trial for trial in Simulation(space(), earlier).ledger.trials if trial.outcome.state == "complete"]
+    trials = [trial for trial in Simulation(spec_of(), earlier).ledger.trials if trial.outcome.state == "complete"]
     best = max(trials, key=lambda trial: trial.outcome.accuracy)
     (best.job.directory / "weights.safetensors").unlink()
-    new = Simulation(space(), tmp_path / "new")
-    text = take_over(earlier_runs((str(earlier),), resolve(space())[1]), new.ledger, new.domain, space(), estimate)
+    new = Simulation(spec_of(), tmp_path / "new")
+    text = take_over(earlier_runs((str(earlier),), resolve(spec_of())[1]), new.ledger, new.space, spec_of(), estimate)
     assert text.startswith("warm start: 6 of 7") and text.endswith(
         "1 more would be near the front, but their weights are gone"
     )
@@ -72,7 +72,7 @@ def test_what_would_be_near_the_front_without_weights_is_left_to_be_trained(tmp_
 
 
 def test_a_kill_on_the_way_costs_nothing(tmp_path: Path, earlier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs, left, add = earlier_runs((str(earlier),), resolve(space())[1]), [4], Ledger.add
+    runs, left, add = earlier_runs((str(earlier),), resolve(spec_of())[1]), [4], Ledger.add
 
     def deadly(*arguments: Any, **keys: Any) -> Any:
         left[0] -= 1
@@ -81,15 +81,15 @@ def test_a_kill_on_the_way_costs_nothing(tmp_path: Path, earlier: Path, monkeypa
         return add(*arguments, **keys)
 
     monkeypatch.setattr(Ledger, "add", deadly)
-    first = Simulation(space(), tmp_path / "new")
+    first = Simulation(spec_of(), tmp_path / "new")
     with pytest.raises(Killed):
-        take_over(runs, first.ledger, first.domain, space(), estimate)
+        take_over(runs, first.ledger, first.space, spec_of(), estimate)
     monkeypatch.undo()
-    again = Simulation(space(), tmp_path / "new")
+    again = Simulation(spec_of(), tmp_path / "new")
     assert len(again.ledger.trials) == 3
-    take_over(runs, again.ledger, again.domain, space(), estimate)
-    whole = Simulation(space(), tmp_path / "whole")
-    take_over(runs, whole.ledger, whole.domain, space(), estimate)
+    take_over(runs, again.ledger, again.space, spec_of(), estimate)
+    whole = Simulation(spec_of(), tmp_path / "whole")
+    take_over(runs, whole.ledger, whole.space, spec_of(), estimate)
     assert sequence(again.ledger) == sequence(whole.ledger) and len(again.ledger.trials) == 7
 
 
@@ -97,6 +97,6 @@ def test_a_run_that_cannot_be_compared_is_refused(tmp_path: Path, earlier: Path)
     with pytest.raises(
         RunError, match=r"spec.training.epochs: its accuracies cannot be compared.*it had 15, here it is 3"
     ):
-        earlier_runs((str(earlier),), resolve(space(training={"epochs": 3}))[1])
+        earlier_runs((str(earlier),), resolve(spec_of(training={"epochs": 3}))[1])
     with pytest.raises(RunError, match="no search to start from"):
-        earlier_runs((str(tmp_path / "nowhere"),), resolve(space())[1])
+        earlier_runs((str(tmp_path / "nowhere"),), resolve(spec_of())[1])

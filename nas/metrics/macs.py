@@ -1,0 +1,21 @@
+"""Multiply-accumulates of one image in the deployed graph, by formula (nas/cost/formula.py)."""
+
+from __future__ import annotations
+
+from nas.cost import cost
+from nas.genome import Genome
+from nas.metrics.base import metric
+from nas.numbers import magnitude
+
+
+@metric(
+    "macs",
+    direction="min",
+    known="formula",
+    heading="MACs",
+    axis="MACs per image (deployed graph)",
+    text=magnitude,
+    whole=True,
+)
+def macs(genome: Genome) -> int:
+    return cost(genome).macs

@@ -1,0 +1,21 @@
+"""Parameters of the deployed graph, by formula (nas/cost/formula.py)."""
+
+from __future__ import annotations
+
+from nas.cost import cost
+from nas.genome import Genome
+from nas.metrics.base import metric
+from nas.numbers import magnitude
+
+
+@metric(
+    "params",
+    direction="min",
+    known="formula",
+    heading="params",
+    axis="parameters (deployed graph)",
+    text=magnitude,
+    whole=True,
+)
+def params(genome: Genome) -> int:
+    return cost(genome).params

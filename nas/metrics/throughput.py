@@ -1,0 +1,20 @@
+"""Images per second of the deployed graph in batches of 64: predicted from a table of timings, winners by stopwatch."""
+
+from __future__ import annotations
+
+from nas.metrics.base import metric
+
+BATCH = 64
+
+
+@metric(
+    "throughput",
+    direction="max",
+    known="table",
+    heading="images/s",
+    axis="images per second (deployed graph)",
+    text="{:,.0f}".format,
+    batch_size=BATCH,
+)
+def throughput(seconds: float) -> float:
+    return BATCH / seconds

@@ -1,0 +1,12 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+
+def magnitude(value: float) -> str:
+    """Three digits and a unit prefix: 1234567 -> '1.23 M', 980 -> '980', 4.6e9 -> '4.60 G'."""
+    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * size:
+            scaled = value / size
+            return f"{scaled:.{2 - (abs(scaled) >= 9.995) - (abs(scaled) >= 99.95)}f} {prefix}"
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.3g}"

@@ -1,0 +1,149 @@
+"""The table's bookkeeping; how well it predicts is a matter for a quiet machine (benchmarks), not for a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nas import cost
+from nas.cost import Throughput, latency
+from nas.cost.latency import LatencyTable, covering, device_file, known_parts, missing
+from nas.cost.parts import parts
+from nas.errors import RunError
+from nas.genome import Genome, load_genome
+from nas.model import Model
+from nas.search.parameter import ParameterSpec, expand
+from nas.search.space import SearchSpace
+
+MIXED = load_genome("mixed_digits")
+CORES = ["softmax", "linear_angular"]
+
+
+@pytest.fixture(scope="module")
+def space() -> SearchSpace:
+    choice = ParameterSpec(choice=CORES)
+    return SearchSpace(
+        MIXED, [p for s, d in ((0, 3), (1, 4)) for p in expand(f"stages.{s}.layers.{{0..{d - 1}}}.core", choice)]
+    )
+
+
+def test_few_genomes_cover_a_space(space: SearchSpace) -> None:
+    genomes = list(covering(space, seed=0))
+    covered = {key for genome in genomes for key in parts(genome).values()}
+    assert all(set(parts(space.genome(a)).values()) <= covered for a in space.every())
+    assert len(genomes) < 10
+
+
+def test_a_prediction_is_the_sum_of_the_parts(tmp_path: Path) -> None:
+    keys = list(parts(MIXED).values())
+    table = LatencyTable({key: 0.001 * (i + 1) for i, key in enumerate(dict.fromkeys(keys))}, "cpu", 1, 64)
+    expected = 64 / sum(table.seconds[key] for key in keys)
+    assert table.images_per_second(MIXED) == pytest.approx(expected)
+    other = MIXED.edit({"stages.0.layers.0.core": "linear_angular"})
+    assert table.images_per_second(other) < expected, "an unknown layer counts as the slowest known one"
+    table.write(tmp_path / "latency.json")
+    assert LatencyTable.read(tmp_path / "latency.json") == table
+
+
+@pytest.fixture
+def stopwatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Genome]:
+    """An empty cache, a quiet machine, a base that takes 2 seconds, and parts that take 0.1 of that; who was timed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(latency.os, "getloadavg", lambda: (0.1, 0.1, 0.1))
+    asked = []
+
+    def part_times(genome: Genome, anchor: Genome, *, batch_size: int, device: str) -> dict[str, float]:
+        assert anchor == MIXED
+        asked.append(genome)
+        return dict.fromkeys(parts(genome), 0.1)
+
+    def throughput(model: Model, *, batch_size: int, device: str) -> Throughput:
+        assert model.genome == MIXED
+        return Throughput(batch_size / 2, 2.0, batch_size, 5, device, "float32", 1, False)
+
+    monkeypatch.setattr(latency, "part_times", part_times)
+    monkeypatch.setattr(latency, "throughput", throughput)
+    return asked
+
+
+def test_a_device_is_asked_once_for_a_part(space: SearchSpace, stopwatch: list[Genome]) -> None:
+    small = SearchSpace(MIXED, list(space.parameters[:2]))
+    table = LatencyTable.measure(small, seed=0)
+    assert table.seconds == pytest.approx(dict.fromkeys(table.seconds, 0.2))
+    assert all(set(parts(small.genome(a)).values()) <= set(table.seconds) for a in small.every())
+    assert stopwatch[0] == MIXED and len(stopwatch) > 1
+
+    stopwatch.clear()
+    known = known_parts(MIXED, "cpu")
+    assert set(known) == set(table.seconds)
+    wide = LatencyTable.measure(space, seed=0)
+    assert stopwatch and all(set(parts(genome).values()) - set(known) for genome in stopwatch)
+    assert set(wide.seconds) == set(known_parts(MIXED, "cpu")) > set(known)
+    stopwatch.clear()
+    again = LatencyTable.measure(small, seed=1)
+    assert stopwatch == [] == missing(space, 1, known_parts(MIXED, "cpu"))
+    assert again == table, "a run's table holds what its space has"
+
+
+def test_what_is_known_is_for_one_device_base_torch_and_source(
+    stopwatch: list[Genome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {device_file(MIXED, "cpu"), device_file(load_genome("castling_digits"), "cpu")}
+    for owner, name, answer in (
+        (latency, "_source", "edited"),
+        (latency, "_name", "another"),
+        (torch, "get_num_threads", 7),
+        (torch, "__version__", "0.1"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, answer if name == "__version__" else lambda *_, answer=answer: answer)
+            files.add(device_file(MIXED, "cpu"))
+    assert len(files) == 6 and device_file(MIXED, "cpu") in files
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", "null", "{}", '{"multiples": null}', '{"multiples": {"a": "b"}}'])
+def test_a_damaged_file_is_no_file(stopwatch: list[Genome], damaged: str) -> None:
+    small = SearchSpace(MIXED, [])
+    table = LatencyTable.measure(small, seed=0)
+    device_file(MIXED, "cpu").write_text(damaged)
+    assert known_parts(MIXED, "cpu") == {}
+    assert LatencyTable.measure(small, seed=0) == table and known_parts(MIXED, "cpu")
+
+
+def test_a_busy_machine_a_preview_and_a_cache_that_cannot_be_written_leave_nothing(
+    stopwatch: list[Genome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = SearchSpace(MIXED, [])
+    LatencyTable.measure(small, seed=0, keep=False)
+    assert known_parts(MIXED, "cpu") == {}
+    with monkeypatch.context() as patch:
+        patch.setattr(latency.os, "getloadavg", lambda: (64.0, 0.1, 0.1))
+        LatencyTable.measure(small, seed=0)
+    assert known_parts(MIXED, "cpu") == {}
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert LatencyTable.measure(small, seed=0).images_per_second(MIXED) > 0
+    assert known_parts(MIXED, "cpu") == {}
+
+
+def test_a_measured_table_gives_the_base_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    pace = []
+
+    def throughput(model: Model, **conditions: Any) -> Throughput:
+        pace.append(cost.throughput(model, **conditions))
+        return pace[-1]
+
+    monkeypatch.setattr(latency, "throughput", throughput)
+    table = LatencyTable.measure(SearchSpace(MIXED, []), seed=0)
+    assert table.images_per_second(MIXED) == pytest.approx(pace[0].images_per_second, rel=0.5)
+
+
+@pytest.mark.parametrize("damaged", ["{", '{"seconds": {}}', '{"seconds":{},"device":"","threads":1,"scale":0.9}'])
+def test_a_damaged_table_of_a_run_is_named(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / "latency.json").write_text(damaged)
+    with pytest.raises(RunError, match=r"latency.json: not a table of timings: .*delete it"):
+        LatencyTable.read(tmp_path / "latency.json")
