@@ -15,8 +15,17 @@ from typing import TYPE_CHECKING, Any
 from nas import timm_registry
 
 if TYPE_CHECKING:
+    from nas.ablation import load_ablation as load_ablation
+    from nas.api import diagnose as diagnose
+    from nas.api import preview_search as preview_search
+    from nas.api import retrain_winners as retrain_winners
+    from nas.api import run_ablation as run_ablation
+    from nas.api import run_search as run_search
+    from nas.api import train_genome as train_genome
+    from nas.api import write_report as write_report
     from nas.cost import cost as cost
     from nas.cost import throughput as throughput
+    from nas.data import load as load_data
     from nas.errors import SpecError as SpecError
     from nas.genome import Genome as Genome
     from nas.genome import list_presets as list_presets
@@ -24,6 +33,9 @@ if TYPE_CHECKING:
     from nas.model import build as build
     from nas.model import deploy as deploy
     from nas.model import from_timm as from_timm
+    from nas.search import list_spaces as list_spaces
+    from nas.search import load_space as load_space
+    from nas.serve import export as export
 
 __version__ = "0.1.0"
 
@@ -37,15 +49,27 @@ _HOME = {
     "load_genome": "nas.genome",
     "list_presets": "nas.genome",
     "SpecError": "nas.errors",
+    "run_search": "nas.api",
+    "preview_search": "nas.api",
+    "run_ablation": "nas.api",
+    "retrain_winners": "nas.api",
+    "train_genome": "nas.api",
+    "diagnose": "nas.api",
+    "write_report": "nas.api",
+    "export": "nas.serve",
+    "load_data": "nas.data",
+    "load_space": "nas.search",
+    "load_ablation": "nas.ablation",
+    "list_spaces": "nas.search",
 }
-__all__ = ["Genome", "SpecError", "build", "cost", "deploy", "from_timm", "list_presets", "load_genome", "throughput"]
+__all__ = sorted(_HOME)
 timm_registry.install()
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         home = importlib.import_module(_HOME[name])
-        globals()[name] = home if name == "cost" else getattr(home, name)  # nas.cost is a package that can be called
+        globals()[name] = getattr(home, "load" if name == "load_data" else name)
         return globals()[name]
     raise AttributeError(f"module 'nas' has no attribute {name!r}")
 

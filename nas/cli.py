@@ -1,4 +1,4 @@
-"""The verbs of `nas`. Each one reads its arguments, calls one function of the package, and prints what came out.
+"""The verbs of `nas`. Each one reads its arguments, calls one function of the Python face (nas/api.py), and prints.
 
 Exit codes: 0 done, 1 a bug (with its traceback), 2 a mistake in the input (one message, nothing written), 130
 interrupted. Imports are inside the verbs, so that `nas --help` answers at once and `nas cost` does not wait for Ray.
@@ -7,23 +7,22 @@ interrupted. Imports are inside the verbs, so that `nas --help` answers at once 
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.errors import RunError, SpecError
-from nas.files import write_text
-from nas.settings import parsed, section, settings
+from nas.errors import SpecError
+from nas.paths import parse_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from torch.export import ExportedProgram
 
-    from nas.ablation import Ablation
+    from nas.api import AblationResult
     from nas.genome import Genome
 
 app = typer.Typer(
@@ -62,43 +61,25 @@ def search(
 
     --set changes any key of the space: --set "training.epochs=30 budget.macs=2e8".
     """
-    from nas.search import load_space, search
+    from nas.api import default_run, preview_search, run_directory, run_search, shown
+    from nas.search import load_space
 
-    changes = [f"{key}={value}" for key, value in settings(set_ or []).items()]
-    changes += [f"data={json.dumps(data)}"] if data else []
-    changes += [f"trials={trials}"] if trials is not None else []
-    chosen = load_space(space).with_settings(changes)
+    chosen = load_space(space).with_settings(_settings(set_, data=data, trials=trials))
     if dry_run:
-        from nas.report.preview import preview
+        from nas.report.dry_run import dry_run_table
 
-        _console().print(preview(chosen))
+        _console().print(dry_run_table(preview_search(chosen)))
         return
-    directory = _run_directory(run or _run_name(chosen.name, chosen.data))
-
-    from nas.report.live import Progress  # after the space is known to be right
-
-    print(f"searching {chosen.name} on {chosen.data}: {chosen.trials} trials, in {_shown(directory)}", flush=True)
-    trainings = chosen.trials * chosen.repeat * (2 if chosen.baseline else 1)
-    progress = Progress(directory, trials=trainings, epochs=chosen.training.epochs, objectives=list(chosen.objectives))
-    if progress.counts:
-        print(f"resuming: {progress.counts.total() - progress.counts['running']} trials have ended before", flush=True)
-    try:
-        with progress:
-            result = search(chosen, directory, on_event=progress)
-    except KeyboardInterrupt:
-        print("\ninterrupted")
-        if (directory / "run.yaml").exists():
-            _show_front(directory)
-        _leave_resumable()
-    from nas.report import report
-
-    if result.message:
-        print(result.message)
-    page = report(directory)
+    directory = run_directory(run or default_run(chosen))
+    with _resumable(front_of=directory):
+        found = run_search(chosen, directory)
+    if found.message:
+        print(found.message)
     _show_front(directory)
-    print(f"\nall trials   {_shown(directory)}/trials.csv, the front in front.csv\nreport       {_shown(page)}")
-    if len(result.front):
-        best = result.front.sort_values("accuracy")["winner"].iloc[-1]
+    print(f"\nall trials   {shown(directory)}/trials.csv, the front in front.csv")
+    print(f"report       {shown(directory)}/report.html")
+    if len(found.front):
+        best = found.front.sort_values("accuracy")["winner"].iloc[-1]
         _how_to_load(directory / "winners" / f"{best}.yaml")
 
 
@@ -113,10 +94,11 @@ def ablate(
 
     --set changes any key of the ablation: --set "training.epochs=30 seeds=5".
     """
-    from nas.ablation import load_ablation
+    from nas.api import run_ablation
 
-    chosen = load_ablation(table).with_settings(parsed(set_ or []) | ({"data": data} if data else {}))
-    _ablate(chosen, _run_directory(run or _run_name(chosen.name, chosen.data)))
+    with _resumable():
+        found = run_ablation(table, run, settings=_settings(set_, data=data))
+    _show_table(found)
 
 
 @app.command()
@@ -129,11 +111,11 @@ def retrain(
     A table in results/<run>-retrained, of the base genome and every winner. Again: resumes. --set changes any key of
     that ablation: --set "training.epochs=100 seeds=5".
     """
-    from nas.ablation import retraining
+    from nas.api import retrain_winners
 
-    directory = _run_directory(run)
-    chosen = retraining(directory).with_settings(parsed(set_ or []))
-    _ablate(chosen, directory.with_name(chosen.name))
+    with _resumable():
+        found = retrain_winners(run, settings=_settings(set_))
+    _show_table(found)
 
 
 @app.command()
@@ -150,49 +132,18 @@ def train(
     Keys of --set that begin with `training.` change the training, all others the genome:
     --set "training.epochs=30 stages.1.split=2".
     """
-    from pydantic import ValidationError
-
-    from nas.data import check_fits, load
-    from nas.errors import from_pydantic
-    from nas.genome import load_genome
-    from nas.train import Training, TrainingDiverged, train
-
-    changes = parsed(set_ or [])
-    chosen = _edited(genome, {key: value for key, value in changes.items() if not key.startswith("training.")})
-    try:
-        training = Training.model_validate(section("training", changes))
-    except ValidationError as error:
-        raise from_pydantic(error, Training, kind=SpecError).within(path="training") from None
-    images = load(
-        data, size=chosen.image.size, validation=training.validation, seed=seed, limit=training.limit, base=Path.cwd()
-    )
-    check_fits(images, size=chosen.image.size, channels=chosen.image.channels, classes=chosen.classes, file=genome)
-    device = _device(device)
-    out = out or Path("results") / f"train-{chosen.name or 'genome'}-{chosen.hash}"
-    file = out / "genome.yaml"
-    if file.exists() and load_genome(file).hash != chosen.hash:
-        raise RunError("another genome was trained here; choose another --out", file=file)
-    write_text(file, chosen.to_yaml())
-
-    def show(row: dict[str, Any]) -> None:
-        print(
-            f"epoch {row['epoch']:>3}/{training.epochs}  loss {row['loss']:.4f}"
-            + (f"  accuracy {100 * row['accuracy']:6.2f} %" if "accuracy" in row else "")
-            + f"  {row['seconds']:.1f} s",
-            flush=True,
-        )
+    from nas.api import train_genome
+    from nas.train import TrainingDiverged
 
     try:
-        result = train(chosen, images, training, directory=out, seed=seed, device=device, report=show)
-    except KeyboardInterrupt:
-        print("\ninterrupted")
-        _leave_resumable()
+        with _resumable():
+            result = train_genome(genome, data, out=out, settings=_settings(set_), seed=seed, device=device)
     except TrainingDiverged as error:
         print(f"nas: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
     found = f"validation accuracy {100 * result.accuracy:.2f} %" if result.accuracy is not None else "trained"
     print(f"{found} after {result.epochs} epochs, {result.seconds:.0f} s")
-    _how_to_load(file)
+    _how_to_load(result.file)
 
 
 @app.command()
@@ -204,7 +155,7 @@ def cost(
     """MACs and parameters of the deployed model, per layer, by formula."""
     from nas.cost import cost
 
-    chosen = _edited(genome, parsed(set_ or []))
+    chosen = _edited(genome, _settings(set_))
     total = cost(chosen)
     if as_json:
         found = {"name": chosen.name, "hash": chosen.hash, "macs": total.macs, "params": total.params}
@@ -231,36 +182,24 @@ def diagnose(
 
     A preset without --weights is looked at as it is before training.
     """
-    import torch
+    from nas.api import diagnose, shown
+    from nas.report.diagnosis import diagnosis_table, write_csv, write_diagnosis
 
-    from nas.model import build
-    from nas.report.diagnosis import diagnosis_table, images_for, write_csv, write_diagnosis
-    from nas.train.diagnosis import diagnose
-
-    split = images_for(genome, data, images)
+    found = diagnose(genome, weights=weights, data=data, images=images, device=device)
     trained = weights is not None or Path(genome).exists()
-    torch.manual_seed(0)
-    device = _device(device)
-    found = diagnose(build(genome, weights=weights or trained).to(device), split, device=device)
     _console().print(diagnosis_table(found, genome if trained else f"{genome}, untrained"))
     for file, write in ((json_, write_diagnosis), (csv, write_csv)):
         if file is not None:
             write(found, file)
-            print(f"written      {_shown(file)}")
+            print(f"written      {shown(file)}")
 
 
 @app.command()
 def report(run: Annotated[str, typer.Argument(metavar="RUN", help="name in results/, or a path")]) -> None:
     """Tables, figures and one HTML page of a run, from its files alone; also while it is running."""
-    from nas.engine.record import read_record
-    from nas.report import report
-    from nas.report.ablation import write_table
+    from nas.api import write_report
 
-    directory = _run_directory(run)
-    if (read_record(directory) or {}).get("kind") == "ablation":
-        print(*write_table(directory), sep="\n")
-    else:
-        print(report(directory))
+    print(*write_report(run), sep="\n")
 
 
 @app.command()
@@ -273,20 +212,11 @@ def export(
 
     Load it with torch.export.load("FILE.pt2").module().
     """
-    if to.suffix != ".pt2":
-        raise SpecError(f"expected a file name that ends in .pt2, found {to.name!r}", path="--to")
-    import torch
-
-    from nas.files import write_atomically
     from nas.genome import load_genome
-    from nas.model import build, deploy
+    from nas.serve import export
 
-    image = load_genome(genome).image
-    model = deploy(build(genome, weights=weights or True))
-    sample_BCHW = torch.zeros(2, image.channels, image.size, image.size)
-    program = torch.export.export(model, (sample_BCHW,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    write_atomically(to, lambda path: _save_program(program, path))
-    print(f"{to}: float32 images (batch, {image.channels}, {image.size}, {image.size}), normalised, in; logits out")
+    file, image = export(genome, to, weights=weights), load_genome(genome).image
+    print(f"{file}: float32 images (batch, {image.channels}, {image.size}, {image.size}), normalised, in; logits out")
 
 
 @app.command()
@@ -321,22 +251,9 @@ def main() -> None:
         sys.exit(2)
 
 
-def _ablate(chosen: Ablation, directory: Path) -> None:
-    from nas.ablation import ablate
-    from nas.report.ablation import write_table
-    from nas.report.live import Progress
-
-    cells = len(chosen.arms_of(chosen.genome())) * len(chosen.seed_list)
-    print(f"ablation {chosen.name} on {chosen.data}: {cells} cells, in {_shown(directory)}", flush=True)
-    try:
-        with Progress(directory, trials=cells, epochs=chosen.training.epochs, objectives=["accuracy"]) as progress:
-            ablate(chosen, directory, on_event=progress)
-    except KeyboardInterrupt:
-        print("\ninterrupted")
-        _leave_resumable()
-    files = write_table(directory)
-    print(f"\n{(directory / 'table.md').read_text()}")
-    print("written      " + ", ".join(_shown(file) for file in files))
+def _settings(texts: list[str] | None, **given: Any) -> dict[str, Any]:
+    """What --set says, and the options that stand for a key."""
+    return parse_settings(texts or []) | {key: value for key, value in given.items() if value is not None}
 
 
 def _edited(genome: str, edits: dict[str, Any]) -> Genome:
@@ -345,32 +262,19 @@ def _edited(genome: str, edits: dict[str, Any]) -> Genome:
     return load_genome(genome).edit(edits) if edits else load_genome(genome)
 
 
-def _run_directory(run: str) -> Path:
-    """A name means results/<name>; with a slash, or where a run is, it is a path."""
-    path = Path(run)
-    return path if len(path.parts) > 1 or (path / "run.yaml").exists() else Path("results") / run
+@contextmanager
+def _resumable(*, front_of: Path | None = None) -> Iterator[None]:
+    """After Ctrl-C: the front so far of a search's run, how to go on, and exit code 130."""
+    from nas.api import shown
 
-
-def _run_name(spec: str, data: str) -> str:
-    return f"{spec}-{data.rstrip('/').replace(':', '/').rpartition('/')[2]}"
-
-
-def _device(name: str | None) -> str:
-    """A device that torch can use. Raises SpecError."""
-    import torch
-
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise SpecError(f"torch cannot use {name!r}: {str(error).splitlines()[0]}", path="--device") from None
-    return name
-
-
-def _shown(path: Path) -> str:
-    """A path as short as it can be written from here."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
+        yield
+    except KeyboardInterrupt:
+        print("\ninterrupted")
+        if front_of is not None and (front_of / "run.yaml").exists():
+            _show_front(front_of)
+        print(f"resume with: {shlex.join([shown(Path(sys.argv[0])), *sys.argv[1:]])}")
+        raise typer.Exit(130) from None
 
 
 def _show_front(directory: Path) -> None:
@@ -385,14 +289,17 @@ def _show_front(directory: Path) -> None:
         print("no trial is complete, so there is no front")
 
 
-def _leave_resumable() -> NoReturn:
-    """After an interruption: how to go on, and exit code 130."""
-    print(f"resume with: {shlex.join([_shown(Path(sys.argv[0])), *sys.argv[1:]])}")
-    raise typer.Exit(130)
+def _show_table(found: AblationResult) -> None:
+    from nas.api import shown
+
+    print(f"\n{(found.directory / 'table.md').read_text()}")
+    print("written      " + ", ".join(shown(file) for file in found.files))
 
 
 def _how_to_load(genome: Path) -> None:
-    print(f"load it      nas.build({_shown(genome)!r}, weights=True)")
+    from nas.api import shown
+
+    print(f"load it      nas.build({shown(genome)!r}, weights=True)")
 
 
 def _console() -> Console:
@@ -401,10 +308,3 @@ def _console() -> Console:
 
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=140)
-
-
-def _save_program(program: ExportedProgram, path: Path) -> None:
-    import torch
-
-    with path.open("wb") as file:  # a file object: torch would insist on a name that ends in .pt2
-        torch.export.save(program, file)

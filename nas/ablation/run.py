@@ -4,7 +4,7 @@
 
 Called again with the same directory it resumes. A cell that another ablation beside this one has trained, with equal
 genome, training, data and seed, is copied and not trained again. Nothing is selected by an ablation, so its accuracies
-are of the test split: read once a cell, at the end, of the deployed graph, by the driver.
+are of the test split: read once a cell, at the end, of the deployed graph, by the workers.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
-from nas.ablation.spec import Ablation, Arm
+from nas.ablation.spec import Ablation, Arm, parse_ablation
 from nas.cost import cost, throughputs
-from nas.data import ImageSet, load
-from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Signal, session
+from nas.device import default_device
+from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Run, Signal
+from nas.engine.evaluation import read_test
 from nas.engine.events import ignore
-from nas.engine.record import check_same, read_record, update_record, write_record
-from nas.engine.storage import Storage
 from nas.engine.training import TrainJob
 from nas.files import write_json
+from nas.genome import Genome
 from nas.model import build
-from nas.train import evaluate
+from nas.train import fitted
 
 TAKEN = ("metrics.csv", "weights.safetensors", "test.json")  # of a finished cell of another table
 SECONDS = 1.5  # of the stopwatch, for each arm
@@ -38,10 +37,12 @@ FREE = {"workers", "name", "claim", "seeds", "baseline", "storage"}  # what may 
 class Cells:
     """The engine's source of an ablation: seeds outermost, so that an interrupted table has whole repetitions."""
 
-    def __init__(self, ablation: Ablation, arms: list[Arm], key: str, ledger: Ledger):
+    def __init__(self, ablation: Ablation, arms: list[Arm], ledger: Ledger):
         known = {(trial.job.note["arm"], trial.job.seed) for trial in ledger.trials}
         self.todo = [(arm, s) for s in ablation.seed_list for arm in arms if (arm.name, s) not in known]
-        self.key, self.ledger = key, ledger
+        task = ablation.task
+        self.key = json.dumps([task.training.model_dump(mode="json"), task.data, task.seed], sort_keys=True)
+        self.ledger = ledger
         self.elsewhere = _finished_elsewhere(ledger.directory)
 
     def unfinished(self) -> list[Job]:
@@ -77,60 +78,43 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
 
     Raises SpecError for what the user can mend, before anything is written.
     """
-    directory = Path(directory).resolve()
-    storage = Storage.of(ablation.storage, directory)
-    if storage is not None:
-        storage.restore_files(directory)
-    base, training = ablation.genome(), ablation.training
-    kind, colon, path = ablation.data.partition(":")
-    source = f"{kind}:{Path(path).resolve()}" if colon else ablation.data
-    images = load(
-        source, size=ablation.image_size, validation=training.validation, seed=ablation.split_seed, limit=training.limit
-    )
-    base = base.edit({"image.size": images.size, "image.channels": images.channels, "classes": len(images.classes)})
+    run = Run(directory, "ablation", storage=ablation.storage)
+    base = fitted(ablation.genome(), ablation.task.load())
     arms = ablation.arms_of(base)
-    spec = ablation.model_dump(mode="json") | {
-        "base": base.model_dump(mode="json", exclude_defaults=True),
-        "data": source,
-    }
-    record = read_record(directory)
-    if record is not None:
-        check_same(record, "ablation", spec, free=FREE, directory=directory)
-
-    ledger = Ledger(directory, storage)
-    with ledger.locked(), session(ablation.workers) as pool:
-        from nas.engine import run  # brings in Ray Tune
-
-        if record is None:
-            write_record(directory, kind="ablation", seed=ablation.split_seed, spec=spec)
-        else:
-            update_record(directory, spec, free=FREE)
-        if storage is not None:
-            storage.save_files(directory)
-        key = json.dumps([training.model_dump(mode="json"), source, ablation.split_seed], sort_keys=True)
-        work = TrainJob(source, training, ablation.split_seed, device=pool.device, threads=pool.cpu)
-        run(Cells(ablation, arms, key, ledger), ledger, work=work, pool=pool, on_event=on_event)
-    ledger.write_table()
-    on_event(Event("message", data={"text": "reading the test split and the stopwatch, with nothing else running"}))
-    device = "cuda" if torch.cuda.is_available() and ablation.workers.gpu != 0 else "cpu"
-    _examine(ledger, images, device)
-    return cells_of(directory)
+    spec = _recorded(ablation, base)
+    run.check(spec, free=FREE, complete=_completed)
+    with run.opened(ablation.workers):
+        run.begin(spec, seed=ablation.split_seed)
+        work = TrainJob(ablation.task, device=run.pool.device, threads=run.pool.cpu)
+        run.train(Cells(ablation, arms, run.ledger), work, on_event)
+        done = [trial.job for trial in run.ledger.trials if trial.outcome and trial.outcome.state == "complete"]
+        run.test(done, ablation.task, on_event)
+        _time(run.ledger, done, default_device(ablation.workers.gpu), on_event)
+    return cells_of(run.directory)
 
 
-def _examine(ledger: Ledger, images: ImageSet, device: str) -> None:
-    """Test accuracy of every complete cell, throughput of every arm's first; what is on disk already stays.
+def _recorded(ablation: Ablation, base: Genome) -> dict[str, Any]:
+    """The spec as run.yaml keeps it: everything written out, the base as the data has it."""
+    resolved = {"base": base.model_dump(mode="json", exclude_defaults=True), "data": ablation.task.data}
+    return ablation.model_dump(mode="json") | resolved
+
+
+def _completed(spec: dict[str, Any]) -> dict[str, Any]:
+    """A recorded spec with the keys that have come since, at their defaults."""
+    ablation = parse_ablation(spec)
+    return _recorded(ablation, ablation.genome())
+
+
+def _time(ledger: Ledger, done: list[Job], device: str, on_event: OnEvent) -> None:
+    """Throughput of every arm's first cell, in speed.json; what is there already stays.
 
     Arms are timed in turns, as a machine's clock drifts over the minutes that all of them take.
     """
-    complete = [trial.job for trial in ledger.trials if trial.outcome and trial.outcome.state == "complete"]
-    for job in complete:
-        if not (job.directory / "test.json").exists():
-            model = build(job.directory / "genome.yaml", weights=True).to(device)
-            accuracy = evaluate(model, images.test, device=device)
-            write_json(job.directory / "test.json", {"accuracy": accuracy, "test_images": len(images.test)})
-            ledger.bring(job)
-    first = {job.hash: job for job in reversed(complete)}
+    first = {job.hash: job for job in reversed(done)}
     untimed = [job for job in first.values() if not (job.directory / "speed.json").exists()]
+    if untimed:
+        text = f"timing {len(untimed)} models, with nothing else running"
+        on_event(Event("message", data={"text": text}))
     models = (build(job.directory / "genome.yaml") for job in untimed)
     for job, speed in zip(untimed, throughputs(models, device=device, seconds=SECONDS), strict=True):
         write_json(job.directory / "speed.json", speed.as_dict())
@@ -155,7 +139,7 @@ def cells_of(directory: Path) -> pd.DataFrame:
         row |= {name: getattr(outcome, name, None) for name in ("epochs", "seconds", "reason")}
         row["accuracy_validation"] = outcome.accuracy if outcome else None
         if outcome is not None and outcome.state == "complete":
-            row |= _json(job.directory / "test.json") | speeds[job.hash]
+            row |= read_test(job.directory) | speeds[job.hash]
             row |= _switch(job.directory)
         rows.append(row | {path: value for path, value in job.parameters.items() if path != "arm"})
     return pd.DataFrame(rows)

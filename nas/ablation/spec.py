@@ -27,12 +27,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from nas.data import absolute
 from nas.engine import Workers
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
 from nas.seeds import derive
-from nas.train import Training
+from nas.train import Task, Training
 
 FOLDERS = (Path("ablations"), Path(__file__).parents[2] / "ablations")
 Edits = dict[str, Any]
@@ -111,6 +112,11 @@ class Ablation(BaseModel):
                 node = node.setdefault(key, {})
             node[last] = value
         return parse_ablation(data, file=self.name)
+
+    @property
+    def task(self) -> Task:
+        """What all arms are trained on, and how."""
+        return Task(absolute(self.data), self.training, self.split_seed, self.image_size)
 
     def genome(self) -> Genome:
         """The base genome. A file's path is relative to the ablation's own, which `load_ablation` has made absolute."""

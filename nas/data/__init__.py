@@ -18,7 +18,7 @@ from __future__ import annotations
 from nas.data.augment import Augment
 from nas.data.fits import check_fits
 from nas.data.images import ImageSet
-from nas.data.load import load
+from nas.data.load import absolute, load
 from nas.data.split import Split
 
-__all__ = ["Augment", "ImageSet", "Split", "check_fits", "load"]
+__all__ = ["Augment", "ImageSet", "Split", "absolute", "check_fits", "load"]

@@ -110,6 +110,16 @@ def load(
     )
 
 
+def absolute(source: str) -> str:
+    """`parquet:../data` as a path that means the same in every process and on a later day.
+
+    >>> absolute("digits")
+    'digits'
+    """
+    kind, colon, path = source.partition(":")
+    return f"{kind}:{Path(path).resolve()}" if colon else source
+
+
 def _check_labels(raw: Raw) -> None:
     """Labels index the classes, and no class lacks training images."""
     for name, pictures in (("train", raw.train), ("validation", raw.validation), ("test", raw.test)):

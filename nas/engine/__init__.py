@@ -12,6 +12,7 @@ from nas.engine.events import Event, OnEvent
 from nas.engine.job import Job, Outcome
 from nas.engine.ledger import Ledger, Trial
 from nas.engine.pool import Pool, Workers, session
+from nas.engine.runs import Run
 from nas.engine.source import Signal, Source
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = [
     "OnEvent",
     "Outcome",
     "Pool",
+    "Run",
     "Signal",
     "Source",
     "Trial",

@@ -39,7 +39,7 @@ def write_record(directory: Path, *, kind: str, seed: int, spec: dict[str, Any])
     write_text(directory / "run.yaml", dump_yaml(record))
 
 
-def update_record(directory: Path, spec: dict[str, Any], *, free: set[str]) -> None:
+def update_record(directory: Path, spec: dict[str, Any], *, free: Collection[str]) -> None:
     """Bring the keys of a run's spec that may change (`free`) up to what it is continued with."""
     record = read_record(directory)
     assert record is not None
@@ -59,7 +59,9 @@ def read_record(directory: Path) -> dict[str, Any] | None:
     return record
 
 
-def check_same(record: dict[str, Any], kind: str, spec: dict[str, Any], *, free: set[str], directory: Path) -> None:
+def check_same(
+    record: dict[str, Any], kind: str, spec: dict[str, Any], *, free: Collection[str], directory: Path
+) -> None:
     """Raise RunError, naming the first key that differs, if a run was begun with another spec.
 
     free: top-level keys that may change between the beginning of a run and its continuation.

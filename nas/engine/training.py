@@ -7,37 +7,32 @@ decodes once, and holds one copy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from nas.data import ImageSet, load
+from nas.data import ImageSet
 from nas.engine.job import Job
 from nas.engine.worker import Report
-from nas.train import Training, train
+from nas.train import Task, train
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """Train on the dataset `source` (as for `nas.data.load`, paths absolute).
+    """Train the job's genome on a task. threads: of torch on the CPU.
 
-    seed: the run's, for the validation split: all trials select on the same images. threads: of torch on the CPU.
-
-    >>> run(candidates, ledger, work=TrainJob("digits", Training(epochs=3), seed=0), pool=pool)
+    >>> run.train(searcher, TrainJob(Task("digits", Training(epochs=3))), on_event)
     """
 
-    source: str
-    training: Training
-    seed: int
+    task: Task
     device: str = "cpu"
     threads: int = 1
 
     def __call__(self, job: Job, report: Report) -> dict[str, Any]:
-        genome, training = job.genome, self.training
-        images = _images(self.source, genome.image.size, training.validation, self.seed, training.limit)
+        genome, training = job.genome, self.task.training
         result = train(
             genome,
-            images,
+            images_of(self.task, genome.image.size),
             training,
             directory=job.directory,
             seed=job.seed,
@@ -51,5 +46,6 @@ class TrainJob:
 
 
 @lru_cache(maxsize=2)
-def _images(source: str, size: int, validation: float, seed: int, limit: int | None) -> ImageSet:
-    return load(source, size=size, validation=validation, seed=seed, limit=limit)
+def images_of(task: Task, size: int) -> ImageSet:
+    """The task's images, brought to the side that a genome takes."""
+    return replace(task, image_size=size).load()

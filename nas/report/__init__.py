@@ -1,6 +1,6 @@
 """What people look at: tables, figures and one HTML page, from a run's files alone.
 
->>> report(Path("results/lavit_split-digits"))
+>>> write_report(Path("results/lavit_split-digits"))
 PosixPath('results/lavit_split-digits/report.html')
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def report(run_dir: Path) -> Path:
+def write_report(run_dir: Path) -> Path:
     """Write `report.html` and `figures/*.png` into a run directory and return the page's path.
 
     Works on a run that is going on, was killed, or has no complete trial. Raises RunError if `run_dir` is not a run.

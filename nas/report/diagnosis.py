@@ -1,4 +1,4 @@
-"""A diagnosis (nas/train/diagnosis.py): the images it is made on, how it is shown in the terminal, and its files."""
+"""A diagnosis (nas/train/diagnosis.py): how it is shown in the terminal, and its files."""
 
 from __future__ import annotations
 
@@ -6,18 +6,11 @@ import csv
 import io
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from nas.data import Split, check_fits, load
-from nas.data.split import View
-from nas.engine.record import read_record
 from nas.files import write_json, write_text
-from nas.genome import load_genome
-from nas.train import Training
 from nas.train.diagnosis import Diagnosis, LayerDiagnosis
 
 COLUMNS = {
@@ -35,38 +28,6 @@ COLUMNS = {
     "mask": ("mask", "attention mass in the masked softmax, with the settings its schedule starts → ends with"),
 }
 INEXACT = "not what the layer computes: softmax of the q·k that it hands on, without a relative bias"
-
-
-def images_for(genome: str, data: str | None, count: int) -> Split:
-    """At most `count` validation images, evenly spaced, for a genome (preset or file) that is to be diagnosed.
-
-    A genome in a run's directory is shown images that it was not trained on: the run's own validation split. Elsewhere,
-    or with other `data`, the split is what `nas train` would make. Raises DataError, GenomeError, RunError.
-    """
-    chosen, record = load_genome(genome), _run_of(Path(genome)) or {}
-    spec = record.get("spec", {})
-    training = Training.model_validate(spec.get("training", {}))
-    source = data or spec.get("data", "digits")
-    images = load(
-        source,
-        size=chosen.image.size,
-        validation=training.validation,
-        seed=record.get("seed", 0),
-        limit=training.limit if source == spec.get("data") else None,
-    )
-    check_fits(images, size=chosen.image.size, channels=chosen.image.channels, classes=chosen.classes, file=genome)
-    view = images.validation.view
-    spread = np.linspace(0, len(view.indices) - 1, min(count, len(view.indices))).astype(np.int64)
-    some = View(view.pictures, view.indices[spread], view.size, view.channels)
-    return type(images.validation)(some, images.validation.look)
-
-
-def _run_of(genome: Path) -> dict[str, Any] | None:
-    """run.yaml of the run that a genome file belongs to: RUN/winners/NAME.yaml, RUN/trials/ID/genome.yaml."""
-    if not genome.exists():
-        return None
-    records = [read_record(folder) for folder in genome.resolve().parents[:3]]
-    return next((record for record in records if record is not None), None)
 
 
 def diagnosis_table(diagnosis: Diagnosis, title: str) -> RenderableType:

@@ -68,9 +68,12 @@ class Progress:
     ) -> None:
         self.live.stop()
 
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False, soft_wrap=True)
+
     def __call__(self, event: Event) -> None:
         if event.kind == "message":
-            self.console.print(event.data["text"], markup=False)
+            self.say(event.data["text"])
         elif event.kind == "started":
             self.first = self.first or time.monotonic()
             self.running.setdefault(event.trial, (0, None))
@@ -90,7 +93,7 @@ class Progress:
             row = pd.DataFrame([{name: outcome[name] for name in ("state", *self.objectives)}])
             self.front = front_of(pd.concat([self.front, row]) if len(self.front) else row, self.objectives)
         if state == "failed" or not self.console.is_terminal:
-            self.console.print(self._line(trial, outcome), markup=False, soft_wrap=True)
+            self.say(self._line(trial, outcome))
 
     def _line(self, trial: str, outcome: dict[str, Any]) -> str:
         """`trial 0007 complete: 97.22 %, 331 k MACs, 6.1 s (8 of 32)`"""

@@ -19,6 +19,7 @@ import torch
 
 from nas.data import ImageSet, Split
 from nas.data.split import View
+from nas.device import default_device
 from nas.engine import Workers
 from nas.engine.record import hardware
 from nas.genome import Genome
@@ -54,30 +55,30 @@ class Forecast:
         return self.start + self.trainings / self.slots * statistics.mean(self.trials) + self.winners
 
 
-def forecast(space: SearchSpec, genomes: Sequence[Genome], images: ImageSet, *, loading: float) -> Forecast:
+def forecast(spec: SearchSpec, genomes: Sequence[Genome], images: ImageSet, *, loading: float) -> Forecast:
     """Time `genomes` for some seconds, the first of them at least. loading: seconds that reading the data takes.
 
-    >>> forecast(space, [space.base], images, loading=0.1).seconds
+    >>> forecast(spec, [space.base], images, loading=0.1).seconds
     """
-    device = device_of(space)
+    device = default_device(spec.workers.gpu)
     begin, failure = time.perf_counter(), None
     timed: list[_Pace] = []
-    least = 1 if space.training.compile else LEAST
+    least = 1 if spec.training.compile else LEAST
     for genome in genomes:
         if len(timed) >= least and time.perf_counter() - begin > BUDGET:
             break
         try:
-            timed.append(_Pace.of(genome, space, images, device))
+            timed.append(_Pace.of(genome, spec, images, device))
         except RuntimeError as error:  # out of memory, or a loss that is not finite at once
             failure = str(error).partition("\n")[0]
             break
-    epochs = epochs_of(space)
+    epochs = epochs_of(spec)
     trials = [pace.seconds(epochs, len(images.train), len(images.validation)) for pace in timed]
     evaluation = statistics.mean(pace.evaluation for pace in timed) if timed else 0.0  # of an image
     return Forecast(
         trials,
-        trainings=space.trials * space.repeat * (2 if space.baseline else 1),
-        slots=_slots(space.workers),
+        trainings=spec.trials * spec.repeat * (2 if spec.baseline else 1),
+        slots=_slots(spec.workers),
         start=START + loading,
         winners=WINNERS * (STOPWATCH + evaluation * len(images.test)),
         device=device,
@@ -85,18 +86,13 @@ def forecast(space: SearchSpec, genomes: Sequence[Genome], images: ImageSet, *, 
     )
 
 
-def device_of(space: SearchSpec) -> str:
-    """Where the workers of a search on this machine train."""
-    return "cuda" if torch.cuda.is_available() and space.workers.gpu != 0 else "cpu"
-
-
-def epochs_of(space: SearchSpec) -> float:
+def epochs_of(spec: SearchSpec) -> float:
     """Epochs of a training, on average: with halving, one in `factor` goes on from each rung."""
-    if space.halving is None:
-        return space.training.epochs
-    rungs = space.halving.rungs(space.training.epochs)
+    if spec.halving is None:
+        return spec.training.epochs
+    rungs = spec.halving.rungs(spec.training.epochs)
     steps = zip([0, *rungs], rungs, strict=False)
-    return sum((to - since) / space.halving.factor**level for level, (since, to) in enumerate(steps))
+    return sum((to - since) / spec.halving.factor**level for level, (since, to) in enumerate(steps))
 
 
 @dataclass(frozen=True)
@@ -108,8 +104,8 @@ class _Pace:
     once: float
 
     @classmethod
-    def of(cls, genome: Genome, space: SearchSpec, images: ImageSet, device: str) -> _Pace:
-        training = space.training.model_copy(update={"epochs": 2})
+    def of(cls, genome: Genome, spec: SearchSpec, images: ImageSet, device: str) -> _Pace:
+        training = spec.training.model_copy(update={"epochs": 2})
         few = replace(
             images,
             train=_some(images.train, STEPS * training.batch_size),
@@ -120,8 +116,8 @@ class _Pace:
         try:
             with tempfile.TemporaryDirectory() as folder:
                 result = train(
-                    genome, few, training, directory=Path(folder), seed=space.seed, device=device,
-                    threads=space.workers.cpu,
+                    genome, few, training, directory=Path(folder), seed=spec.seed, device=device,
+                    threads=spec.workers.cpu,
                 )  # fmt: skip
         finally:
             torch.set_num_threads(threads)

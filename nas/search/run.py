@@ -16,17 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from nas.cost import cost
 from nas.cost.latency import LatencyTable, device_file, known_parts, missing
-from nas.data import ImageSet, load
-from nas.engine import Event, Ledger, OnEvent, Pool, session
+from nas.device import default_device
+from nas.engine import Event, Ledger, OnEvent, Pool, Run
 from nas.engine.events import ignore
-from nas.engine.record import check_same, read_record, update_record, write_record
-from nas.engine.storage import Storage
 from nas.engine.training import TrainJob
-from nas.errors import SpecError
 from nas.files import write_atomically
 from nas.genome import Genome
 from nas.search.anytime import BASELINE, anytime
@@ -39,8 +35,9 @@ from nas.search.searcher import Searcher
 from nas.search.space import SearchSpace
 from nas.search.spec import SamplerSpec, SearchSpec
 from nas.search.warm_start import earlier_runs, take_over
-from nas.search.winners import Exam, write_front
+from nas.search.winners import RunExaminer, write_front
 from nas.seeds import derive
+from nas.train import fitted
 
 FREE = {"trials", "workers", "notes", "name", "baseline", "study", "storage"}  # what may differ when a run is continued
 
@@ -55,114 +52,116 @@ class SearchResult:
     message: str | None = None
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A search once its data has been looked at. space: around the base genome as the data has it."""
+
+    spec: SearchSpec
+    space: SearchSpace
+    estimate: Callable[[Genome], Estimate]
+
+
 def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) -> SearchResult:
-    """Run or resume a search in a run directory.
+    """Run or resume a search in a run directory. space: as `load_space` reads it.
 
     Raises SpecError (SpaceError, GenomeError, DataError, BudgetError, RunError) for what the user can mend, before
     anything is written. After KeyboardInterrupt, trials.csv, front.csv and winners/ show the state so far.
 
     >>> search(load_space("lavit_split").with_settings(["trials=4"]), Path("results/try")).front
     """
-    directory = Path(directory).resolve()
-    storage = Storage.of(space.storage, directory)
-    if storage is not None:
-        storage.restore_files(directory)
-    record = read_record(directory)
-    domain, spec, images = resolve(space)
-    if record is not None:
+    run = Run(directory, "search", storage=space.storage)
+    around = resolved(space)
+    spec = recorded(space, around.base)
+    if run.record is not None:  # the numbers that were filled in when the run began
         given = {key: value for key, value in spec["sampler"].items() if value is not None}
-        spec["sampler"] = record["spec"].get("sampler", {}) | given
-        check_same(record, "search", spec, free=FREE, directory=directory)
-    earlier = earlier_runs(space.warm_start, spec) if record is None else []
-    latency = _latency(space, domain, directory, on_event)
-    estimate = _estimator(latency)
-    check_feasible(domain, space.budget, estimate, seed=derive(space.seed, "probe"))
+        spec["sampler"] = run.record["spec"].get("sampler", {}) | given
+    run.check(spec, free=FREE, complete=_completed)
+    earlier = earlier_runs(space.warm_start, spec) if run.record is None else []
+    latency = _latency(space, around, run.directory, on_event)
+    plan = Plan(space, around, estimator(latency))
+    check_feasible(around, space.budget, plan.estimate, seed=derive(space.seed, "probe"))
 
     objectives, least = list(space.objectives), space.budget.throughput
-    ledger = Ledger(directory, storage)
-    with ledger.locked():
+    with run.opened(space.workers):
+        sampler = _settled(SamplerSpec(**spec["sampler"]), space.trials, run.pool)
         if latency is not None:
-            latency.write(directory / "latency.json")
+            latency.write(run.directory / "latency.json")
+        if earlier:
+            text = take_over(earlier, run.ledger, around, space, plan.estimate)
+            on_event(Event("message", data={"text": text}))
+        run.begin(spec | {"sampler": sampler.model_dump(mode="json")}, seed=space.seed)
         try:
-            with session(space.workers) as pool:
-                sampler_spec = _settled(SamplerSpec(**spec["sampler"]), space.trials, pool)
-                spec["sampler"] = sampler_spec.model_dump(mode="json")
-                if earlier:
-                    text = take_over(earlier, ledger, domain, space, estimate)
-                    on_event(Event("message", data={"text": text}))
-                if record is None:
-                    write_record(directory, kind="search", seed=space.seed, spec=spec)
-                else:
-                    update_record(directory, spec, free=FREE)
-                if storage is not None:
-                    storage.save_files(directory)
-                work = TrainJob(spec["data"], space.training, space.seed, device=pool.device, threads=pool.cpu)
-                party = _Party(space, domain, estimate, work, pool, on_event)
-                message = party.run(ledger, sampler_spec)
-                if space.baseline:
-                    on_event(Event("message", data={"text": f"the baseline: {space.trials} trials drawn at random"}))
-                    beside = Ledger(directory / BASELINE, storage.within(BASELINE) if storage else None)
-                    with beside.locked():
-                        party.run(beside, sampler_spec.model_copy(update={"name": space.baseline}))
+            message = _run(plan, sampler, run, on_event)
+            if space.baseline:
+                text = f"the baseline: {space.trials} trials drawn at random"
+                on_event(Event("message", data={"text": text}))
+                with run.within(BASELINE) as beside:
+                    _run(plan, sampler.model_copy(update={"name": space.baseline}), beside, on_event)
         except KeyboardInterrupt:
-            if ledger.trials:
-                write_front(directory, ledger.table(), objectives, least=least, exam=None)
+            if run.ledger.trials:
+                write_front(run.directory, run.ledger.table(), objectives, least=least, examiner=None)
             raise
-        reached = anytime(directory, objectives)
-        write_atomically(directory / "hypervolume.csv", lambda path: reached.to_csv(path, index=False))
-        on_event(Event("message", data={"text": "measuring the winners, with nothing else running"}))
-        exam = Exam(directory, images.test, _device(space))
-        front = write_front(directory, ledger.table(), objectives, least=least, exam=exam)
-        if storage is not None:
-            storage.save_files(directory)
-    return SearchResult(directory, ledger.table(), front, message or _failure(ledger))
+        reached = anytime(run.directory, objectives)
+        write_atomically(run.directory / "hypervolume.csv", lambda path: reached.to_csv(path, index=False))
+        examiner = RunExaminer(run, space.task, default_device(space.workers.gpu), on_event)
+        front = write_front(run.directory, run.ledger.table(), objectives, least=least, examiner=examiner)
+    return SearchResult(run.directory, run.ledger.table(), front, message or _failure(run.ledger))
 
 
-@dataclass(frozen=True)
-class _Party:
-    """What a search and its baseline have in common."""
-
-    space: SearchSpec
-    domain: SearchSpace
-    estimate: Callable[[Genome], Estimate]
-    work: TrainJob
-    pool: Pool
-    on_event: OnEvent
-
-    def run(self, ledger: Ledger, sampler: SamplerSpec) -> str | None:
-        """Search in a ledger's directory, to the end; why it ended early, if it did."""
-        from nas.engine import run  # brings in Ray Tune
-
-        space, objectives = self.space, list(self.space.objectives)
-        candidates = Searcher(
-            self.domain,
-            space.budget,
-            self.estimate,
-            make_sampler(sampler, self.domain, objectives, seed=space.seed),
-            ledger,
-            objectives=objectives,
-            trials=space.trials,
-            seed=space.seed,
-            lag=sampler.lag or 0,
-            on_event=self.on_event,
-            repeat=space.repeat,
-            ladder=ladder_of(space),
-        )
-        listener = self.on_event
-        if space.keep == "front":
-            listener = _both(Keeper(ledger, objectives, repeat=space.repeat), listener)
-        name = ledger.directory.name
-        if name == BASELINE:
-            name = f"{ledger.directory.parent.name}-{BASELINE}"
-        with followed(listener, ledger, space.study, name, self.domain, space.objectives) as told:
-            run(candidates, ledger, work=self.work, pool=self.pool, on_event=told)
-        return candidates.message
+def _run(plan: Plan, sampler: SamplerSpec, run: Run, on_event: OnEvent) -> str | None:
+    """Search in a run's directory, to the end; why it ended early, if it did."""
+    spec, objectives = plan.spec, list(plan.spec.objectives)
+    searcher = Searcher(
+        plan.space,
+        spec.budget,
+        plan.estimate,
+        make_sampler(sampler, plan.space, objectives, seed=spec.seed),
+        run.ledger,
+        objectives=objectives,
+        trials=spec.trials,
+        seed=spec.seed,
+        lag=sampler.lag or 0,
+        on_event=on_event,
+        repeat=spec.repeat,
+        ladder=ladder_of(spec),
+    )
+    listener = on_event
+    if spec.keep == "front":
+        listener = _both(Keeper(run.ledger, objectives, repeat=spec.repeat), listener)
+    name = run.directory.name
+    if name == BASELINE:
+        name = f"{run.directory.parent.name}-{BASELINE}"
+    work = TrainJob(spec.task, device=run.pool.device, threads=run.pool.cpu)
+    with followed(listener, run.ledger, spec.study, name, plan.space, spec.objectives) as told:
+        run.train(searcher, work, told)
+    return searcher.message
 
 
-def ladder_of(space: SearchSpec) -> Ladder | None:
+def resolved(spec: SearchSpec) -> SearchSpace:
+    """The space around the base genome as the data has it. Raises DataError, GenomeError, SpaceError."""
+    return spec.space(fitted(spec.genome(), spec.task.load()))
+
+
+def recorded(spec: SearchSpec, base: Genome) -> dict[str, Any]:
+    """The spec as run.yaml keeps it: everything written out, but for genome and parameters, which stay short."""
+    record = spec.model_dump(mode="json")
+    record["base"] = base.model_dump(mode="json", exclude_defaults=True)
+    for path, parameter in spec.parameters.items():
+        record["parameters"][path] = parameter.model_dump(mode="json", exclude_defaults=True)
+    record["data"] = spec.task.data
+    return record
+
+
+def _completed(spec: dict[str, Any]) -> dict[str, Any]:
+    """A recorded spec with the keys that have come since, at their defaults."""
+    read = SearchSpec.parse(spec)
+    return recorded(read, read.genome())
+
+
+def ladder_of(spec: SearchSpec) -> Ladder | None:
     """The rungs of a space with `halving:`."""
-    halving = space.halving
-    return Ladder(halving.rungs(space.training.epochs), halving.factor) if halving else None
+    halving = spec.halving
+    return Ladder(halving.rungs(spec.training.epochs), halving.factor) if halving else None
 
 
 def _both(first: OnEvent, second: OnEvent) -> OnEvent:
@@ -171,27 +170,6 @@ def _both(first: OnEvent, second: OnEvent) -> OnEvent:
         second(event)
 
     return on_event
-
-
-def resolve(space: SearchSpec) -> tuple[SearchSpace, dict[str, Any], ImageSet]:
-    """The domain of a space once its data is looked at, the spec that run.yaml keeps, and the data.
-
-    The base genome takes the dataset's image size, channels and classes, so that any space runs on any data.
-    """
-    base, training = space.genome(), space.training
-    source = _absolute(space.data)
-    images = load(source, size=space.image_size, validation=training.validation, seed=space.seed, limit=training.limit)
-    size = {"image.size": images.size, "image.channels": images.channels, "classes": len(images.classes)}
-    try:
-        base = base.edit(size)
-    except SpecError as error:
-        raise error.within(file=f"{space.name} on {images.name}", path="base") from None
-    spec = space.model_dump(mode="json")
-    spec["base"] = base.model_dump(mode="json", exclude_defaults=True)
-    for path, parameter in space.parameters.items():
-        spec["parameters"][path] = parameter.model_dump(mode="json", exclude_defaults=True)
-    spec["data"] = source
-    return space.space(base), spec, images
 
 
 def _failure(ledger: Ledger) -> str | None:
@@ -203,26 +181,20 @@ def _failure(ledger: Ledger) -> str | None:
     return f"no trial completed; the first failure was: {reasons[0]}" if reasons else "no trial completed"
 
 
-def _absolute(source: str) -> str:
-    """`parquet:../data` as a path that means the same in every process and on a later day."""
-    kind, colon, path = source.partition(":")
-    return f"{kind}:{Path(path).resolve()}" if colon else source
-
-
-def _latency(space: SearchSpec, domain: SearchSpace, directory: Path, on_event: OnEvent) -> LatencyTable | None:
-    if not space.timed:
+def _latency(spec: SearchSpec, space: SearchSpace, directory: Path, on_event: OnEvent) -> LatencyTable | None:
+    if not spec.timed:
         return None
     if (directory / "latency.json").exists():
         return LatencyTable.read(directory / "latency.json")
-    device, seed = _device(space), derive(space.seed, "latency")
-    models = len(missing(domain, seed, known_parts(domain.base, device)))
+    device, seed = default_device(spec.workers.gpu), derive(spec.seed, "latency")
+    models = len(missing(space, seed, known_parts(space.base, device)))
     text = f"timing the parts of {models} models, with nothing else running"
-    known = f"timing the base; the parts' times are those in {device_file(domain.base, device)}"
+    known = f"timing the base; the parts' times are those in {device_file(space.base, device)}"
     on_event(Event("message", data={"text": text if models else known}))
-    return LatencyTable.measure(domain, seed=seed, device=device)
+    return LatencyTable.measure(space, seed=seed, device=device)
 
 
-def _estimator(latency: LatencyTable | None) -> Callable[[Genome], Estimate]:
+def estimator(latency: LatencyTable | None) -> Callable[[Genome], Estimate]:
     def estimate(genome: Genome) -> Estimate:
         found = cost(genome)
         return Estimate(found.macs, found.params, latency.images_per_second(genome) if latency else None)
@@ -235,8 +207,3 @@ def _settled(spec: SamplerSpec, trials: int, pool: Pool) -> SamplerSpec:
     population = spec.population or min(50, max(8, trials // 5))
     lag = 2 * pool.slots if spec.lag is None else spec.lag
     return spec.model_copy(update={"population": population, "lag": lag})
-
-
-def _device(space: SearchSpec) -> str:
-    """Where throughput is measured: in the driver's process, on a GPU if workers would use one."""
-    return "cuda" if torch.cuda.is_available() and space.workers.gpu != 0 else "cpu"

@@ -16,14 +16,16 @@ Every key has a default but `base`, `parameters`; unknown keys are refused with 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from nas.data import absolute
 from nas.engine import Workers
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest
-from nas.files import parse_yaml, read_yaml
+from nas.files import read_yaml
 from nas.genome import Genome, load_genome
 from nas.metrics import METRICS
 from nas.search.budget import Budget
@@ -31,7 +33,7 @@ from nas.search.halving import Halving
 from nas.search.mirror import check_url
 from nas.search.parameter import Parameter, ParameterSpec, expand
 from nas.search.space import SearchSpace
-from nas.train import Training
+from nas.train import Task, Training
 
 FOLDERS = (Path("search_spaces"), Path(__file__).parents[2] / "search_spaces")
 
@@ -53,7 +55,7 @@ class SamplerSpec(BaseModel):
 class SearchSpec(BaseModel):
     """A search space: see the head of this file.
 
-    >>> load_space("lavit_split").with_settings(["trials=8", "training.epochs=3"])
+    >>> load_space("lavit_split").with_settings({"trials": 8, "training.epochs": 3})
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -142,6 +144,11 @@ class SearchSpec(BaseModel):
         """Whether candidates must be known by their throughput before they are trained."""
         return "throughput" in self.objectives or self.budget.throughput is not None
 
+    @property
+    def task(self) -> Task:
+        """What every trial is trained on, and how."""
+        return Task(absolute(self.data), self.training, self.seed, self.image_size)
+
     def genome(self) -> Genome:
         """The base genome as the file gives it. Raises GenomeError."""
         if isinstance(self.base, str) and self._file is not None and (self._file.parent / self.base).exists():
@@ -158,14 +165,11 @@ class SearchSpec(BaseModel):
         except SpaceError as error:
             raise error.within(file=self._file) from None
 
-    def with_settings(self, settings: list[str]) -> SearchSpec:
-        """A copy with `key.path=value` settings applied; values are read as YAML. Raises SpaceError."""
+    def with_settings(self, settings: Mapping[str, Any]) -> SearchSpec:
+        """A copy with values set at dotted paths. Raises SpaceError."""
         data = self.model_dump(mode="json", exclude_defaults=True)
-        for setting in settings:
-            key, equals, text = setting.partition("=")
-            if not equals or not key:
-                raise SpaceError(f"expected key.path=value, found {setting!r}", file="SET")
-            _set(data, key.strip().split("."), parse_yaml(text, file=f"SET {key}"), key)
+        for key, value in settings.items():
+            _set(data, key.split("."), value, key)
         return SearchSpec.parse(data, file=self._file, blame="SET" if settings else None)
 
     @classmethod

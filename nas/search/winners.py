@@ -19,11 +19,12 @@ import pandas as pd
 
 from nas.cost import throughputs
 from nas.cost.latency import BATCH
-from nas.data import Split
+from nas.engine import Event, OnEvent, Run
+from nas.engine.evaluation import read_test
 from nas.files import write_atomically, write_text
-from nas.model import Model, build
+from nas.model import build
 from nas.search.front import front_of
-from nas.train import evaluate
+from nas.train import Task
 
 
 class Examiner(Protocol):
@@ -31,37 +32,40 @@ class Examiner(Protocol):
 
     def throughputs(self, trials: list[str]) -> list[float]: ...  # at which they take turns
 
-    def test_accuracy(self, trial: str) -> float: ...
+    def test_accuracies(self, trials: list[str]) -> list[float]: ...
 
 
 @dataclass(frozen=True)
-class Exam:
-    """Measures the models of a run directory on `device`."""
+class RunExaminer:
+    """Measures the models of a run: speed in this process, while the workers are idle; accuracy in the workers."""
 
-    directory: Path
-    test: Split
+    run: Run
+    task: Task
     device: str
+    on_event: OnEvent
 
     def throughputs(self, trials: list[str]) -> list[float]:
-        models = (self._model(trial) for trial in trials)
+        if trials:
+            text = f"timing {len(trials)} winners, with nothing else running"
+            self.on_event(Event("message", data={"text": text}))
+        models = (build(self.run.ledger.folder / trial / "genome.yaml", weights=True) for trial in trials)
         found = throughputs(models, batch_size=BATCH, device=self.device)
         return [each.images_per_second for each in found]
 
-    def test_accuracy(self, trial: str) -> float:
-        return evaluate(self._model(trial).to(self.device), self.test, device=self.device)
-
-    def _model(self, trial: str) -> Model:
-        return build(self.directory / "trials" / trial / "genome.yaml", weights=True)
+    def test_accuracies(self, trials: list[str]) -> list[float]:
+        jobs = [self.run.ledger.trial(int(trial)).job for trial in trials]
+        self.run.test(jobs, self.task, self.on_event)
+        return [read_test(job.directory)["accuracy"] for job in jobs]
 
 
 def write_front(
-    directory: Path, table: pd.DataFrame, objectives: list[str], *, least: float | None, exam: Examiner | None
+    directory: Path, table: pd.DataFrame, objectives: list[str], *, least: float | None, examiner: Examiner | None
 ) -> pd.DataFrame:
     """Write front.csv and winners/ from the table of trials, and return the front.
 
     The columns are the table's, then winner (its name), throughput_measured, accuracy_test; with repeats, accuracy is
     the mean of a genome's trainings, and accuracy_weights that of the one whose weights the winner has. least: the
-    throughput budget. exam: None leaves what must be measured empty (the front of a run that was interrupted).
+    throughput budget. examiner: None leaves what must be measured empty (the front of a run that was interrupted).
     """
     kept = [(directory / "trials" / trial / "weights.safetensors").exists() for trial in table["trial"]]
     table = table[table["hash"].isin(table.loc[kept, "hash"])]  # nas/search/keeping.py
@@ -70,9 +74,9 @@ def write_front(
     while True:
         front = front_of(table[~table["hash"].isin(missed)], objectives)
         new = [trial for trial in front["trial"] if trial not in measured]
-        if exam is None or not new:
+        if examiner is None or not new:
             break
-        measured |= dict(zip(new, exam.throughputs(new), strict=True))
+        measured |= dict(zip(new, examiner.throughputs(new), strict=True))
         slow = [trial for trial, speed in measured.items() if least is not None and speed < least]
         missed = set(table.loc[table["trial"].isin(slow), "hash"])
     if "repeats" in front:
@@ -80,7 +84,8 @@ def write_front(
         front["accuracy_weights"] = own[front["trial"]].to_numpy()
     front["winner"] = [f"w{rank}-{trial}" for rank, trial in enumerate(front["trial"], start=1)]
     front["throughput_measured"] = [measured.get(trial) for trial in front["trial"]]
-    front["accuracy_test"] = [exam.test_accuracy(trial) if exam else None for trial in front["trial"]]
+    trials = front["trial"].tolist()
+    front["accuracy_test"] = examiner.test_accuracies(trials) if examiner else [None] * len(trials)
     front = front.astype({"throughput_measured": float, "accuracy_test": float})
     _copy(directory, front)
     write_atomically(directory / "front.csv", lambda path: front.to_csv(path, index=False))

@@ -126,7 +126,7 @@ def test_ctrl_c_shows_the_front_so_far_and_how_to_resume(nas, tmp_path, monkeypa
         write_run(directory, trials=5)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nas.search.search", interrupted)
+    monkeypatch.setattr("nas.api.search", interrupted)
     answer = nas("search", "lavit_split", "--set", QUICK)
     assert answer.code == 130
     assert "Pareto front" in answer.out
@@ -138,7 +138,7 @@ def test_ctrl_c_in_a_training_says_how_to_resume(nas, monkeypatch):
     def interrupted(*arguments: object, **others: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nas.train.train", interrupted)
+    monkeypatch.setattr("nas.api.train", interrupted)
     answer = nas("train", "lavit_digits", "--out", "made")
     assert answer.code == 130
     assert answer.out.endswith("resume with: nas train lavit_digits --out made\n")

@@ -15,7 +15,7 @@ from nas.engine import Job, Ledger, Pool, run
 from nas.engine.training import TrainJob
 from nas.engine.worker import Report
 from nas.genome import load_genome
-from nas.train import Training
+from nas.train import Task, Training
 from tests.data.conftest import write_folder  # noqa: F401  (a fixture)
 from tests.engine.test_ray_tune import Listed
 
@@ -73,7 +73,7 @@ def test_a_machine_decodes_once_for_all_workers_and_trials(
     ledger = Ledger(tmp_path / "run")
     source_of_jobs = Listed(ledger, [{}] * 4, genome)
     with ledger.locked():
-        run(source_of_jobs, ledger, work=Counting(source, training, 0, folder=tmp_path), pool=pool)
+        run(source_of_jobs, ledger, work=Counting(Task(source, training), folder=tmp_path), pool=pool)
     assert [outcome.state for outcome in source_of_jobs.told.values()] == ["complete"] * 4, source_of_jobs.told
     assert len(list(tmp_path.glob("process-*"))) == 2
     assert (tmp_path / "decoded").read_text().split() == here, "a worker decoded again"

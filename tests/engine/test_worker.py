@@ -14,7 +14,7 @@ from nas.engine import Job, Ledger, Outcome, worker
 from nas.engine.training import TrainJob
 from nas.engine.worker import CrowdedError, Report, StorageError, run_job
 from nas.genome import load_genome
-from nas.train import Training
+from nas.train import Task, Training
 from tests.engine import works
 
 
@@ -126,7 +126,7 @@ def test_a_job_that_has_ended_is_not_done_again(tmp_path: Path) -> None:
 
 def test_training_leaves_what_the_trial_directory_promises(tmp_path: Path) -> None:
     job = job_in(tmp_path)
-    outcome = run_job(job, TrainJob("digits", Training(epochs=1, limit=200), seed=0), silent)
+    outcome = run_job(job, TrainJob(Task("digits", Training(epochs=1, limit=200))), silent)
     assert outcome.state == "complete", outcome.reason
     assert outcome.epochs == 1
     assert 0 <= outcome.accuracy <= 1  # type: ignore[operator]

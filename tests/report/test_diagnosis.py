@@ -3,16 +3,9 @@ from __future__ import annotations
 import json
 
 import pandas as pd
-import pytest
-import torch
 from rich.console import Console
 
-from nas.data import load
-from nas.engine.record import write_record
-from nas.errors import DataError
-from nas.files import write_text
-from nas.genome import load_genome
-from nas.report.diagnosis import diagnosis_table, images_for, write_csv, write_diagnosis
+from nas.report.diagnosis import diagnosis_table, write_csv, write_diagnosis
 from nas.train.diagnosis import Diagnosis, LayerDiagnosis
 
 FOUND = Diagnosis(
@@ -61,29 +54,3 @@ def test_files_have_all_digits_and_all_layers(tmp_path):
     content = json.loads((tmp_path / "d.json").read_text())
     assert (content["images"], content["accuracy"]) == (40, 0.925)
     assert content["layers"][3]["entropy"] is None
-
-
-def test_a_winner_is_shown_the_validation_images_of_its_run(tmp_path):
-    run = tmp_path / "run"
-    for name in ("winners/w1-0000.yaml", "trials/0000/genome.yaml"):
-        write_text(run / name, load_genome("lavit_digits").to_yaml())
-    spec = {"data": "digits", "training": {"validation": 0.25, "limit": 400}}
-    write_record(run, kind="search", seed=5, spec=spec)
-    expected = load("digits", validation=0.25, limit=400, seed=5).validation
-    for name in ("winners/w1-0000.yaml", "trials/0000/genome.yaml"):
-        split = images_for(str(run / name), None, 10**6)
-        assert split.view.indices.tolist() == expected.view.indices.tolist()
-    images_BCHW, _ = next(split.batches(100, seed=None))
-    torch.testing.assert_close(images_BCHW, next(expected.batches(100, seed=None))[0])
-
-    few = images_for(str(run / "winners/w1-0000.yaml"), None, 10)
-    assert len(few) == 10
-    assert few.view.indices[[0, -1]].tolist() == expected.view.indices[[0, -1]].tolist()
-
-
-def test_a_preset_is_shown_what_training_would_hold_out():
-    assert (
-        images_for("lavit_digits", None, 10**6).view.indices.tolist() == load("digits").validation.view.indices.tolist()
-    )
-    with pytest.raises(DataError, match=r"deit_tiny: image.channels: the model takes 3 channels"):
-        images_for("deit_tiny", "digits", 10)

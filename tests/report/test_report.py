@@ -9,7 +9,7 @@ from PIL import Image
 
 from nas.engine import Ledger
 from nas.errors import RunError
-from nas.report import plots, report
+from nas.report import plots, write_report
 from nas.report.page import drawings
 from nas.report.run import read_run
 from tests.report.synthetic import add_trial, write_facts, write_run
@@ -37,7 +37,7 @@ class Text(HTMLParser):
 
 
 def test_one_page_that_needs_no_other_file(tmp_path):
-    page = report(write_run(tmp_path / "run"))
+    page = write_report(write_run(tmp_path / "run"))
     html = page.read_text()
     text = Text(html)
     assert text.open == []
@@ -51,7 +51,7 @@ def test_one_page_that_needs_no_other_file(tmp_path):
 
 
 def test_text_of_a_run_is_never_markup(tmp_path):
-    html = report(write_run(tmp_path / "run")).read_text()
+    html = write_report(write_run(tmp_path / "run")).read_text()
     assert "&lt;loss&gt; is not finite" in html
     assert "<b>boom</b>" not in html
 
@@ -60,7 +60,7 @@ def test_a_run_without_a_complete_trial(tmp_path):
     directory = tmp_path / "run"
     write_facts(directory)
     add_trial(Ledger(directory), "running")
-    text = Text(report(directory).read_text()).all
+    text = Text(write_report(directory).read_text()).all
     assert "No trial has been trained to the end yet" in text
     assert "1 trial(s) have not ended" in text
     assert [drawing.name for drawing in drawings(read_run(directory))] == ["learning_curves"]
@@ -70,19 +70,19 @@ def test_a_run_without_any_trial(tmp_path):
     directory = tmp_path / "run"
     write_facts(directory)
     (directory / "trials").mkdir()
-    assert "No trial has been made yet" in Text(report(directory).read_text()).all
+    assert "No trial has been made yet" in Text(write_report(directory).read_text()).all
 
 
 def test_reporting_again_replaces_the_page(tmp_path):
     directory = write_run(tmp_path / "run")
-    first = report(directory).read_text()
-    assert report(directory).read_text() == first
+    first = write_report(directory).read_text()
+    assert write_report(directory).read_text() == first
     assert not list(directory.rglob("*.tmp"))
 
 
 def test_nothing_is_written_into_what_is_not_a_run(tmp_path):
     with pytest.raises(RunError, match="not a run"):
-        report(tmp_path)
+        write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

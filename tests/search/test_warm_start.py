@@ -12,9 +12,13 @@ from nas.engine.record import write_record
 from nas.errors import RunError
 from nas.files import parse_yaml
 from nas.search import SearchSpec
-from nas.search.run import resolve
+from nas.search.run import recorded, resolved
 from nas.search.warm_start import earlier_runs, take_over
 from tests.search.simulation import LAVIT, Killed, Simulation, estimate, sequence
+
+
+def _record(spec: SearchSpec) -> dict[str, Any]:
+    return recorded(spec, resolved(spec).base)
 
 
 def spec_of(**keys: object) -> SearchSpec:
@@ -26,7 +30,7 @@ def earlier(tmp_path: Path) -> Path:
     run = tmp_path / "earlier"
     for trial in Simulation(spec_of(), run, fail={3}).run().trials:
         (trial.job.directory / "weights.safetensors").touch()
-    write_record(run, kind="search", seed=0, spec=resolve(spec_of())[1])
+    write_record(run, kind="search", seed=0, spec=_record(spec_of()))
     return run
 
 
@@ -34,7 +38,7 @@ def earlier(tmp_path: Path) -> Path:
 def test_trials_are_taken_over_and_not_trained_again(tmp_path: Path, earlier: Path, sampler: str) -> None:
     wanted = spec_of(sampler=sampler, trials=6)
     new = Simulation(wanted, tmp_path / "new")
-    text = take_over(earlier_runs((str(earlier),), resolve(wanted)[1]), new.ledger, new.space, wanted, estimate)
+    text = take_over(earlier_runs((str(earlier),), _record(wanted)), new.ledger, new.space, wanted, estimate)
     assert text == "warm start: 7 of 7 complete trials are in this space and within its budget"
 
     table = Simulation(wanted, tmp_path / "new").run().table()
@@ -50,7 +54,7 @@ def test_what_the_space_or_the_budget_excludes_stays_behind(tmp_path: Path, earl
     splits = {"stages.0.split": {"int": [1, 3]}, "stages.1.split": {"int": [1, 4]}}
     narrow = spec_of(parameters=splits, budget={"macs": 950_000})
     new = Simulation(narrow, tmp_path / "new")
-    runs = earlier_runs((str(earlier),), resolve(narrow)[1])
+    runs = earlier_runs((str(earlier),), _record(narrow))
     found = take_over(runs, new.ledger, new.space, narrow, estimate)
     assert found.startswith("warm start: ")
     assert len(new.ledger.trials) < 7
@@ -63,7 +67,7 @@ def test_what_would_be_near_the_front_without_weights_is_left_to_be_trained(tmp_
     best = max(trials, key=lambda trial: trial.outcome.accuracy)
     (best.job.directory / "weights.safetensors").unlink()
     new = Simulation(spec_of(), tmp_path / "new")
-    text = take_over(earlier_runs((str(earlier),), resolve(spec_of())[1]), new.ledger, new.space, spec_of(), estimate)
+    text = take_over(earlier_runs((str(earlier),), _record(spec_of())), new.ledger, new.space, spec_of(), estimate)
     assert text.startswith("warm start: 6 of 7") and text.endswith(
         "1 more would be near the front, but their weights are gone"
     )
@@ -72,7 +76,7 @@ def test_what_would_be_near_the_front_without_weights_is_left_to_be_trained(tmp_
 
 
 def test_a_kill_on_the_way_costs_nothing(tmp_path: Path, earlier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs, left, add = earlier_runs((str(earlier),), resolve(spec_of())[1]), [4], Ledger.add
+    runs, left, add = earlier_runs((str(earlier),), _record(spec_of())), [4], Ledger.add
 
     def deadly(*arguments: Any, **keys: Any) -> Any:
         left[0] -= 1
@@ -97,6 +101,6 @@ def test_a_run_that_cannot_be_compared_is_refused(tmp_path: Path, earlier: Path)
     with pytest.raises(
         RunError, match=r"spec.training.epochs: its accuracies cannot be compared.*it had 15, here it is 3"
     ):
-        earlier_runs((str(earlier),), resolve(spec_of(training={"epochs": 3}))[1])
+        earlier_runs((str(earlier),), _record(spec_of(training={"epochs": 3})))
     with pytest.raises(RunError, match="no search to start from"):
-        earlier_runs((str(tmp_path / "nowhere"),), resolve(spec_of())[1])
+        earlier_runs((str(tmp_path / "nowhere"),), _record(spec_of()))

@@ -13,7 +13,7 @@ from tests.search.simulation import estimate
 
 
 class Told:
-    """An exam whose results are given."""
+    """An examiner whose results are given."""
 
     def __init__(self, **speeds: float):
         self.speeds, self.tested = speeds, []
@@ -21,9 +21,9 @@ class Told:
     def throughputs(self, trials: list[str]) -> list[float]:
         return [self.speeds.pop(trial) for trial in trials]  # once
 
-    def test_accuracy(self, trial: str) -> float:
-        self.tested.append(trial)
-        return 0.25
+    def test_accuracies(self, trials: list[str]) -> list[float]:
+        self.tested += trials
+        return [0.25] * len(trials)
 
 
 SPLITS = [(3, 4), (1, 4), (1, 1), (2, 2)]
@@ -48,8 +48,8 @@ def test_the_front_is_copied_to_where_build_finds_it(ledger: Ledger) -> None:
     folder = ledger.directory / "winners"
     folder.mkdir()
     (folder / "w9-0099.yaml").write_text("of an earlier front")
-    exam = Told(**{"0000": 7.5, "0001": 7.5, "0002": 7.5})
-    front = write_front(ledger.directory, ledger.table(), ["accuracy", "macs"], least=None, exam=exam)
+    examiner = Told(**{"0000": 7.5, "0001": 7.5, "0002": 7.5})
+    front = write_front(ledger.directory, ledger.table(), ["accuracy", "macs"], least=None, examiner=examiner)
     assert front["winner"].tolist() == ["w1-0000", "w2-0001", "w3-0002"]
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         f"{name}{suffix}" for name in front["winner"] for suffix in (".yaml", ".safetensors")
@@ -65,21 +65,21 @@ def test_the_front_is_copied_to_where_build_finds_it(ledger: Ledger) -> None:
 
 
 def test_a_winner_that_misses_the_throughput_budget_leaves_the_front(ledger: Ledger) -> None:
-    exam = Told(**{"0000": 99.0, "0001": 101.0, "0002": 50.0, "0003": 120.0})
-    front = write_front(ledger.directory, ledger.table(), ["accuracy", "macs"], least=100.0, exam=exam)
+    examiner = Told(**{"0000": 99.0, "0001": 101.0, "0002": 50.0, "0003": 120.0})
+    front = write_front(ledger.directory, ledger.table(), ["accuracy", "macs"], least=100.0, examiner=examiner)
     assert front["trial"].tolist() == ["0001", "0003"], "the one that the third had dominated moves up"
-    assert exam.speeds == {}
-    assert exam.tested == ["0001", "0003"], "the test split is read for winners alone"
+    assert examiner.speeds == {}
+    assert examiner.tested == ["0001", "0003"], "the test split is read for winners alone"
 
 
 def test_an_interrupted_run_has_a_front_without_measurements(ledger: Ledger) -> None:
-    front = write_front(ledger.directory, ledger.table(), ["accuracy", "macs"], least=100.0, exam=None)
+    front = write_front(ledger.directory, ledger.table(), ["accuracy", "macs"], least=100.0, examiner=None)
     assert len(front) == 3
     assert front["throughput_measured"].isna().all()
     assert front["accuracy_test"].isna().all()
 
 
 def test_a_run_without_a_winner_has_an_empty_front(tmp_path: Path) -> None:
-    front = write_front(tmp_path, Ledger(tmp_path).table(), ["accuracy", "macs"], least=None, exam=Told())
+    front = write_front(tmp_path, Ledger(tmp_path).table(), ["accuracy", "macs"], least=None, examiner=Told())
     assert len(front) == 0
     assert len(pd.read_csv(tmp_path / "front.csv")) == 0

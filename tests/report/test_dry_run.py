@@ -6,9 +6,10 @@ import pytest
 from rich.console import Console
 
 from nas.errors import BudgetError
-from nas.report import preview as module
-from nas.report.preview import preview, size
+from nas.report.dry_run import dry_run_table, size
 from nas.search import SearchSpec, load_space
+from nas.search import dry_run as module
+from nas.search.dry_run import dry_run
 from nas.search.forecast import Forecast
 from nas.search.space import SearchSpace
 
@@ -26,7 +27,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def shown(spec: SearchSpec) -> list[str]:
     console = Console(width=200, highlight=False)
     with console.capture() as captured:
-        console.print(preview(spec))
+        console.print(dry_run_table(dry_run(spec)))
     return captured.get().splitlines()
 
 
@@ -51,7 +52,7 @@ def test_size_share_time_and_samples():
 
 def test_a_budget_that_nothing_meets_is_refused_as_a_search_refuses_it():
     with pytest.raises(BudgetError, match="nothing in the space can meet it: at best, macs 878,720"):
-        preview(lavit(budget__macs=1000))
+        dry_run(lavit(budget__macs=1000))
 
 
 def test_a_throughput_budget_is_timed_if_that_is_quick(monkeypatch, tmp_path):
@@ -67,7 +68,7 @@ def test_a_throughput_budget_is_timed_if_that_is_quick(monkeypatch, tmp_path):
     assert "throughput at least 1 images/s" in timed[1]
     assert "images/s" in timed[5]
     with pytest.raises(BudgetError, match=r"throughput .* is below the least of 1,000,000,000"):
-        preview(SearchSpec.parse(few | {"budget": {"throughput": 1e9}}))
+        dry_run(SearchSpec.parse(few | {"budget": {"throughput": 1e9}}))
 
 
 @pytest.mark.parametrize("name", ["castling", "mixed", "lavit_split"])

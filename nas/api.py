@@ -1,0 +1,272 @@
+"""The Python face: one function for each verb of `nas`, usable from a script or a notebook.
+
+    import nas
+    found = nas.run_search("lavit_split", trials=4, settings={"training.epochs": 3})
+    model = nas.build(found.directory / "winners" / f"{found.front['winner'][0]}.yaml", weights=True)
+
+The command line parses, calls one of these, and prints. A run is named as there: a name means results/<name>; with a
+slash, or where a run is already, it is a path. settings: any key of the file by its dotted path, as `--set` takes them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from pydantic import ValidationError
+
+from nas.ablation import Ablation, ablate, load_ablation, retraining
+from nas.data import absolute, check_fits
+from nas.device import usable_device
+from nas.engine import Event, OnEvent
+from nas.engine.events import ignore
+from nas.engine.origin import held_out_images
+from nas.engine.record import read_record
+from nas.errors import RunError, SpecError, from_pydantic
+from nas.files import write_text
+from nas.genome import Genome, load_genome
+from nas.model import build
+from nas.paths import section
+from nas.report import write_report as write_run_report
+from nas.report.ablation import write_table
+from nas.report.live import Progress
+from nas.search import SearchResult, SearchSpec, load_space, search
+from nas.search.dry_run import DryRun, dry_run
+from nas.train import Task, Training, train
+from nas.train.diagnosis import Diagnosis
+from nas.train.diagnosis import diagnose as diagnose_model
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class AblationResult:
+    """cells: a row per arm and seed, as of `nas.ablation.cells_of`. files: the table in each format, and figures."""
+
+    directory: Path
+    cells: pd.DataFrame
+    files: list[Path]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """file: the genome, beside its weights. accuracy: on validation, a fraction; None without validation images."""
+
+    file: Path
+    accuracy: float | None
+    epochs: int
+    seconds: float
+    metrics: pd.DataFrame
+
+
+def run_search(
+    space: str | Path | SearchSpec,
+    run: str | Path | None = None,
+    *,
+    settings: Settings | None = None,
+    progress: bool = True,
+    on_event: OnEvent | None = None,
+) -> SearchResult:
+    """Search a space (a name in search_spaces/, a YAML file, or one that is loaded), and write the run's report.
+
+    run: by default results/<space>-<data>; the same run again resumes. progress: show it, in a terminal or a notebook.
+    Raises SpecError for what the user can mend.
+
+    >>> run_search("lavit_split", settings={"trials": 4, "training.epochs": 3}).front
+    """
+    spec = _space(space, settings)
+    directory = run_directory(run or default_run(spec))
+    trainings = spec.trials * spec.repeat * (2 if spec.baseline else 1)
+    text = f"searching {spec.name} on {spec.data}: {spec.trials} trials, in {shown(directory)}"
+    with _watched(text, directory, trainings, spec, list(spec.objectives), progress, on_event) as listener:
+        found = search(spec, directory, on_event=listener)
+    write_run_report(directory)
+    return found
+
+
+def preview_search(space: str | Path | SearchSpec, *, settings: Settings | None = None) -> DryRun:
+    """What a search would be: sizes, shares, costs, time. Takes some seconds and makes no run.
+
+    >>> preview_search("mixed", settings={"budget.macs": 950_000}).feasible
+    """
+    return dry_run(_space(space, settings))
+
+
+def run_ablation(
+    table: str | Path | Ablation,
+    run: str | Path | None = None,
+    *,
+    settings: Settings | None = None,
+    progress: bool = True,
+    on_event: OnEvent | None = None,
+) -> AblationResult:
+    """Train every arm with every seed, test them, and write the table. Arguments as of `run_search`.
+
+    >>> run_ablation("lavit_parts", settings={"seeds": 2, "training.epochs": 3}).cells
+    """
+    spec = table if isinstance(table, Ablation) else load_ablation(str(table))
+    spec = spec.with_settings(settings or {})
+    directory = run_directory(run or default_run(spec))
+    cells = len(spec.arms_of(spec.genome())) * len(spec.seed_list)
+    text = f"ablation {spec.name} on {spec.data}: {cells} cells, in {shown(directory)}"
+    with _watched(text, directory, cells, spec, ["accuracy"], progress, on_event) as listener:
+        found = ablate(spec, directory, on_event=listener)
+    return AblationResult(directory, found, write_table(directory))
+
+
+def retrain_winners(
+    run: str | Path,
+    *,
+    settings: Settings | None = None,
+    progress: bool = True,
+    on_event: OnEvent | None = None,
+) -> AblationResult:
+    """Train a search's winners from scratch on training and validation images, with several seeds, and test them once.
+
+    An ablation in <run>-retrained, of the base genome and every winner. settings: any key of that ablation.
+
+    >>> retrain_winners("my_run", settings={"seeds": 5, "training.epochs": 100}).cells
+    """
+    directory = run_directory(run)
+    spec = retraining(directory)
+    beside = directory.with_name(spec.name)
+    return run_ablation(spec, beside, settings=settings, progress=progress, on_event=on_event)
+
+
+def train_genome(
+    genome: str | Path | Genome,
+    data: str = "digits",
+    *,
+    out: str | Path | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    progress: bool = True,
+) -> TrainingResult:
+    """Train one genome in a directory of its own; the same call again resumes.
+
+    settings: keys that begin with `training.` are the recipe's, all others the genome's. out: by default
+    results/train-<genome>-<hash>. progress: print a line an epoch. Raises SpecError, and TrainingDiverged.
+
+    >>> train_genome("lavit_digits", settings={"training.epochs": 3, "stages.1.split": 2}).accuracy
+    """
+    changes = dict(settings or {})
+    chosen = load_genome(genome)
+    edits = {path: value for path, value in changes.items() if not path.startswith("training.")}
+    chosen = chosen.edit(edits) if edits else chosen
+    try:
+        training = Training.model_validate(section("training", changes))
+    except ValidationError as error:
+        raise from_pydantic(error, Training, kind=SpecError).within(path="training") from None
+    image = chosen.image
+    images = Task(absolute(data), training, seed, image.size).load()
+    check_fits(images, size=image.size, channels=image.channels, classes=chosen.classes, file=chosen.name or None)
+    directory = Path(out or Path("results") / f"train-{chosen.name or 'genome'}-{chosen.hash}")
+    file = directory / "genome.yaml"
+    if file.exists() and load_genome(file).hash != chosen.hash:
+        raise RunError("another genome was trained here; choose another --out", file=file)
+    used = usable_device(device)
+    write_text(file, chosen.to_yaml())
+
+    def show(row: dict[str, Any]) -> None:
+        found = f"  accuracy {100 * row['accuracy']:6.2f} %" if "accuracy" in row else ""
+        epoch = f"epoch {row['epoch']:>3}/{training.epochs}"
+        print(f"{epoch}  loss {row['loss']:.4f}{found}  {row['seconds']:.1f} s", flush=True)
+
+    report = show if progress else None
+    result = train(chosen, images, training, directory=directory, seed=seed, device=used, report=report)
+    return TrainingResult(file, result.accuracy, result.epochs, result.seconds, pd.DataFrame(result.metrics))
+
+
+def diagnose(
+    genome: str | Path,
+    *,
+    weights: str | Path | None = None,
+    data: str | None = None,
+    images: int = 256,
+    device: str | None = None,
+) -> Diagnosis:
+    """The attention of a trained model, layer by layer (nas/train/diagnosis.py).
+
+    weights: by default those beside the genome file; a preset without any is looked at as it is before training.
+    data: by default the run's that the genome belongs to, else digits; `images` of its validation split are looked at.
+
+    >>> diagnose("results/my_run/winners/w1-0007.yaml").layers[1].similarity
+    """
+    split = held_out_images(str(genome), data, images)
+    used = usable_device(device)
+    torch.manual_seed(0)
+    model = build(genome, weights=weights or (True if Path(genome).exists() else None))
+    return diagnose_model(model.to(used), split, device=used)
+
+
+def write_report(run: str | Path) -> list[Path]:
+    """Write a run's page and figures, or an ablation's table, from its files alone; also while it is running.
+
+    >>> write_report("my_run")
+    [PosixPath('results/my_run/report.html')]
+    """
+    directory = run_directory(run)
+    if (read_record(directory) or {}).get("kind") == "ablation":
+        return write_table(directory)
+    return [write_run_report(directory)]
+
+
+def run_directory(run: str | Path) -> Path:
+    """Where a run lies.
+
+    >>> run_directory("my_run")
+    PosixPath('results/my_run')
+    """
+    path = Path(run)
+    return path if len(path.parts) > 1 or (path / "run.yaml").exists() else Path("results") / run
+
+
+def default_run(spec: SearchSpec | Ablation) -> str:
+    """`lavit_split-digits`: a run that nobody has named is called after what it runs and on which data."""
+    return f"{spec.name}-{spec.data.rstrip('/').replace(':', '/').rpartition('/')[2]}"
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be written from here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _space(space: str | Path | SearchSpec, settings: Settings | None) -> SearchSpec:
+    spec = space if isinstance(space, SearchSpec) else load_space(space)
+    return spec.with_settings(settings or {})
+
+
+@contextmanager
+def _watched(
+    text: str,
+    directory: Path,
+    trainings: int,
+    spec: SearchSpec | Ablation,
+    objectives: list[str],
+    progress: bool,
+    on_event: OnEvent | None,
+) -> Iterator[OnEvent]:
+    """An `on_event` that shows progress, if that is wanted, and tells the caller's own."""
+    if not progress:
+        yield on_event or ignore
+        return
+    display = Progress(directory, trials=trainings, epochs=spec.training.epochs, objectives=objectives)
+    display.say(text)
+    if display.counts:
+        display.say(f"resuming: {display.counts.total() - display.counts['running']} trials have ended before")
+
+    def both(event: Event) -> None:
+        display(event)
+        if on_event is not None:
+            on_event(event)
+
+    with display:
+        yield both

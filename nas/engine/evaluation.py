@@ -1,0 +1,84 @@
+"""Accuracy on the test split: of finished trials, in the workers, once each.
+
+    trials/0007/test.json    accuracy, test_images
+
+A trial that has the file is not evaluated again, so an evaluation that was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas.engine.events import Event, OnEvent
+from nas.engine.job import Job
+from nas.engine.ledger import Ledger
+from nas.engine.pool import Pool
+from nas.engine.storage import Storage
+from nas.engine.worker import StorageError, workplace
+from nas.errors import RunError
+from nas.files import write_json
+
+if TYPE_CHECKING:
+    from nas.train import Task
+
+FILE = "test.json"
+
+
+def test_in_workers(ledger: Ledger, jobs: Iterable[Job], task: Task, pool: Pool, on_event: OnEvent) -> None:
+    """Write test.json into the directories of finished trials. Call inside `session(...)`.
+
+    Raises RunError if a worker cannot read or write the trial's directory; what else a worker raises is raised here.
+    """
+    import ray
+
+    waiting = [job for job in jobs if not (job.directory / FILE).exists()]
+    if waiting:
+        text = f"reading the test split, for {len(waiting)} trained models"
+        on_event(Event("message", data={"text": text}))
+    evaluate = ray.remote(num_cpus=pool.cpu, num_gpus=pool.gpu)(_evaluate)
+    running: dict[ray.ObjectRef, Job] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < pool.slots:
+                job = waiting.pop(0)
+                made = evaluate.remote(ledger.folder, ledger.storage, job.id, task, pool.device, pool.cpu)
+                running[made] = job
+            (done,), _ = ray.wait(list(running))
+            job = running.pop(done)
+            problem = ray.get(done)
+            if problem is not None:
+                raise RunError(problem, file=ledger.directory)
+            ledger.fetch(job)
+    finally:
+        for left in running:
+            ray.cancel(left, force=True)
+
+
+def _evaluate(folder: Path, storage: Storage | None, trial: str, task: Task, device: str, threads: int) -> str | None:
+    """In a worker; answers what is wrong with the storage, if anything is."""
+    import torch
+
+    from nas.engine.training import images_of
+    from nas.model import build
+    from nas.train import evaluate
+
+    torch.set_num_threads(threads)
+    try:
+        with workplace(folder, storage, trial) as (directory, keep):
+            model = build(directory / "genome.yaml", weights=True).to(device)
+            test = images_of(task, model.genome.image.size).test
+            accuracy = evaluate(model, test, device=device)
+            write_json(directory / FILE, {"accuracy": accuracy, "test_images": len(test)})
+            keep(False)
+    except StorageError as error:
+        return str(error)
+    return None
+
+
+def read_test(directory: Path) -> dict[str, float]:
+    """What test.json says; nothing where a trial has not been evaluated."""
+    file = directory / FILE
+    return json.loads(file.read_text()) if file.exists() else {}

@@ -1,0 +1,45 @@
+"""Where a genome file comes from: the run it belongs to, and the images that this run has held out.
+
+RUN/winners/NAME.yaml, RUN/trials/ID/genome.yaml
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.data import Split, check_fits
+from nas.data.split import View
+from nas.engine.record import read_record
+from nas.genome import load_genome
+from nas.train import Task, Training
+
+
+def record_of(genome: Path) -> dict[str, Any] | None:
+    """run.yaml of the run that a genome file belongs to; None where it belongs to none."""
+    if not genome.exists():
+        return None
+    records = [read_record(folder) for folder in genome.resolve().parents[:3]]
+    return next((record for record in records if record is not None), None)
+
+
+def held_out_images(genome: str, data: str | None, count: int) -> Split:
+    """At most `count` validation images, evenly spaced, for a genome (preset or file).
+
+    A genome in a run's directory gets images that it was not trained on: the run's own validation split. Elsewhere, or
+    with other `data`, the split is what `nas train` would make. Raises DataError, GenomeError, RunError.
+    """
+    chosen, record = load_genome(genome), record_of(Path(genome)) or {}
+    spec = record.get("spec", {})
+    training = Training.model_validate(spec.get("training", {}))
+    source = data or spec.get("data", "digits")
+    if source != spec.get("data"):
+        training = training.model_copy(update={"limit": None})
+    images = Task(source, training, record.get("seed", 0), chosen.image.size).load()
+    check_fits(images, size=chosen.image.size, channels=chosen.image.channels, classes=chosen.classes, file=genome)
+    view = images.validation.view
+    spread = np.linspace(0, len(view.indices) - 1, min(count, len(view.indices))).astype(np.int64)
+    some = View(view.pictures, view.indices[spread], view.size, view.channels)
+    return type(images.validation)(some, images.validation.look)

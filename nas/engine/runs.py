@@ -1,0 +1,107 @@
+"""A run, opened once for every client: a search, an ablation, and whatever else makes trial directories.
+
+    run = Run(directory, "search", storage=place)      what is there is read; nothing is written
+    run.check(spec, free=FREE, complete=complete)      what may not change has not changed
+    with run.opened(workers):                          one driver: lock, storage, workers
+        run.begin(spec, seed=0)                        run.yaml
+        run.train(source, work, on_event)              trial directories
+        run.test(jobs, task, on_event)                 accuracy on the test split, in the workers
+                                                       on the way out: trials.csv, and the storage brought up to date
+
+Everything that a user can get wrong is found before `opened`, so that a mistake leaves no directory behind.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.engine.events import OnEvent
+from nas.engine.job import Job
+from nas.engine.ledger import Ledger
+from nas.engine.pool import Pool, Workers, session
+from nas.engine.record import check_same, read_record, update_record, write_record
+from nas.engine.source import Source
+from nas.engine.storage import Storage
+from nas.engine.worker import Work
+
+if TYPE_CHECKING:
+    from nas.train import Task
+
+Spec = dict[str, Any]
+
+
+class Run:
+    """A run directory and what belongs to it. `record` is the content of run.yaml, None before a run has begun.
+
+    kind: search or ablation. storage: where the run is kept as well (nas/engine/storage.py). Raises RunError for a
+    damaged run.yaml, for a run of another kind, and for a storage that cannot be used.
+    """
+
+    def __init__(self, directory: Path, kind: str, *, storage: str | None = None):
+        self.directory, self.kind = Path(directory).resolve(), kind
+        self.storage = Storage.of(storage, self.directory)
+        if self.storage is not None:
+            self.storage.restore_files(self.directory)
+        self.record = read_record(self.directory)
+        self.ledger = Ledger(self.directory, self.storage)
+        self.pool: Pool
+
+    def check(self, spec: Spec, *, free: Collection[str], complete: Callable[[Spec], Spec]) -> None:
+        """Raise RunError if the run was begun with another spec.
+
+        free: top-level keys that may differ. complete: brings a spec as an earlier version wrote it up to today's keys.
+        """
+        self._free = free
+        if self.record is not None:
+            self.record |= {"spec": complete(self.record["spec"])}
+            check_same(self.record, self.kind, spec, free=free, directory=self.directory)
+
+    @contextmanager
+    def opened(self, workers: Workers) -> Iterator[None]:
+        """Be the one driver of the run, with workers. Raises RunError if another process is."""
+        with self.ledger.locked(), session(workers) as self.pool:
+            try:
+                yield
+            finally:
+                if self.record is not None:
+                    self.ledger.write_table()
+                    self._save()
+
+    def begin(self, spec: Spec, *, seed: int) -> None:
+        """Write run.yaml, or bring the keys that may differ up to date in the one that is there."""
+        if self.record is None:
+            write_record(self.directory, kind=self.kind, seed=seed, spec=spec)
+        else:
+            update_record(self.directory, spec, free=self._free)
+        self.record = read_record(self.directory)
+        self._save()
+
+    def train(self, source: Source, work: Work, on_event: OnEvent) -> None:
+        """Hand the source's jobs to the workers until it is done."""
+        from nas.engine.ray_tune import run  # brings in Ray Tune
+
+        run(source, self.ledger, work=work, pool=self.pool, on_event=on_event)
+
+    def test(self, jobs: Iterable[Job], task: Task, on_event: OnEvent) -> None:
+        """Write test.json into the directories of finished trials, where it is not there yet."""
+        from nas.engine.evaluation import test_in_workers
+
+        test_in_workers(self.ledger, jobs, task, self.pool, on_event)
+
+    @contextmanager
+    def within(self, name: str) -> Iterator[Run]:
+        """The run in a folder of this one's directory, with the same workers: a baseline."""
+        inner = copy.copy(self)
+        inner.directory = self.directory / name
+        inner.storage = self.storage.within(name) if self.storage is not None else None
+        inner.ledger = Ledger(inner.directory, inner.storage)
+        with inner.ledger.locked():
+            yield inner
+
+    def _save(self) -> None:
+        if self.storage is not None:
+            self.storage.save_files(self.directory)

@@ -1,0 +1,84 @@
+"""A dry run (nas/search/dry_run.py) as the terminal shows it."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from nas.metrics import METRICS
+from nas.numbers import magnitude
+from nas.report.describe import describe
+from nas.search.dry_run import DRAWS, DryRun, combinations
+from nas.search.forecast import WINNERS, Forecast
+from nas.search.space import SearchSpace
+from nas.search.spec import SearchSpec
+
+
+def dry_run_table(found: DryRun) -> RenderableType:
+    """The shares of genomes that are valid and within the budget, the time of a search, and sample genomes."""
+    spec, space = found.spec, found.space
+    return Group(
+        f"{spec.name} on {spec.data}: {size(space)}, {len(space.parameters)} parameters, {spec.trials} trials",
+        f"of {DRAWS} random ones, {100 * found.valid:.0f} % make a genome"
+        f" and {100 * found.feasible:.0f} % are within the budget ({_budget(spec)})",
+        *([found.untimed] if found.untimed else []),
+        *_time(found.forecast),
+        "",
+        _table(found),
+    )
+
+
+def size(space: SearchSpace) -> str:
+    """How large a space is, in words."""
+    count, ranges = combinations(space)
+    text = f"{count:,} combinations" if count < 1e12 else f"{count:.2e} combinations"
+    return f"{text}, and {ranges} continuous range{'s' if ranges > 1 else ''} on top" if ranges else text
+
+
+def _budget(spec: SearchSpec) -> str:
+    limits = {"macs": spec.budget.macs, "params": spec.budget.params}
+    parts = [f"{name} at most {magnitude(limit)}" for name, limit in limits.items() if limit is not None]
+    if spec.budget.throughput is not None:
+        parts.append(f"throughput at least {spec.budget.throughput:,.0f} images/s")
+    return ", ".join(parts) or "none"
+
+
+def _time(times: Forecast) -> list[str]:
+    """The time in seconds, and how it was found."""
+    if not times.trials:
+        return [f"no estimate of the time: {times.failure}"]
+    trial = " to ".join(_seconds(value) for value in sorted({min(times.trials), max(times.trials)}))
+    parts = [
+        f"{times.trainings:,} trainings of {trial} seconds, {times.slots} at a time",
+        f"{times.start:.0f} seconds to start",
+        f"{times.winners:.0f} to measure {WINNERS} winners",
+    ]
+    how = f"a few training steps of {len(times.trials)} of the genomes below, one at a time on {times.device}"
+    return [
+        f"estimated time: {times.seconds:,.0f} seconds ({', '.join(parts)})",
+        f"estimated from {how}; {times.failure or 'it moves with what else the machine does'}",
+    ]
+
+
+def _table(found: DryRun) -> Table:
+    """Genomes with what they cost; images/s and seconds of a whole training where they are known."""
+    names = ["base", *["random"] * (len(found.genomes) - 1)]
+    seconds = [*([None] if len(found.genomes) > 1 else []), *found.forecast.trials]
+    table = Table(box=None, pad_edge=False)
+    headings = ["", "MACs", "params", "images/s", "seconds", "layers by stage"]
+    timed = any(costs.throughput is not None for costs in found.costs)
+    if not timed:
+        headings.remove("images/s")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("", headings[-1]) else "right")
+    for name, genome, costs, trial in zip_longest(names, found.genomes, found.costs, seconds):
+        speed = [METRICS["throughput"].text(costs.throughput)] if timed else []
+        time_ = _seconds(trial) if trial is not None else "–"
+        table.add_row(name, magnitude(costs.macs), magnitude(costs.params), *speed, time_, describe(genome))
+    return table
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

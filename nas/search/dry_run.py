@@ -1,0 +1,146 @@
+"""A dry run: what a search would be. Its size, what the budget leaves, sample genomes, the time; no run is made.
+
+Sizes, shares and costs are worked out. For the time some of the samples are trained for a few steps
+(nas/search/forecast.py). A throughput budget needs models to be timed as well, which is done here only if it is quick.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import torch
+
+from nas.cost.latency import BATCH, LatencyTable, known_parts, missing
+from nas.device import default_device
+from nas.errors import GenomeError
+from nas.genome import Genome
+from nas.model import build
+from nas.search.budget import Estimate, check_feasible
+from nas.search.forecast import Forecast, forecast
+from nas.search.parameter import Parameter
+from nas.search.run import estimator
+from nas.search.space import Assignment, SearchSpace
+from nas.search.spec import SearchSpec
+from nas.seeds import derive
+from nas.train import fitted
+
+DRAWS = 500
+SAMPLES = 10
+PATIENCE = 6.0  # seconds that timing models for a throughput budget may take
+SECONDS, CALLS = 3.0, 36  # that it takes for one model: these seconds, or so many batches if they are slower
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """valid, feasible: shares of random assignments that make a genome, and that are within the budget as well.
+
+    genomes: the base, then random feasible ones; costs: of each. untimed: why a throughput budget was not checked, or
+    empty. forecast: of the time, from `genomes[1:]`, or from the base where nothing else is feasible.
+    """
+
+    spec: SearchSpec
+    space: SearchSpace
+    valid: float
+    feasible: float
+    genomes: list[Genome]
+    costs: list[Estimate]
+    untimed: str
+    forecast: Forecast
+
+
+def dry_run(spec: SearchSpec) -> DryRun:
+    """Takes some seconds. Raises what `search` raises for a bad space, or a budget that nothing can meet.
+
+    >>> dry_run(load_space("mixed")).feasible
+    1.0
+    """
+    begin = time.perf_counter()
+    images = spec.task.load()
+    space = spec.space(fitted(spec.genome(), images))
+    loading = time.perf_counter() - begin
+    latency, untimed = _latency(spec, space)
+    budget = spec.budget.model_copy(update={"throughput": None}) if untimed else spec.budget
+    estimate = estimator(latency)
+    check_feasible(space, budget, estimate, seed=derive(spec.seed, "probe"))
+    valid = _drawn(space, derive(spec.seed, "preview"))
+    feasible = [genome for genome in valid if budget.refusal(estimate(genome)) is None]
+    genomes = [space.base, *feasible[:SAMPLES]]
+    return DryRun(
+        spec,
+        space,
+        valid=len(valid) / DRAWS,
+        feasible=len(feasible) / DRAWS,
+        genomes=genomes,
+        costs=[estimate(genome) for genome in genomes],
+        untimed=untimed,
+        forecast=forecast(spec, genomes[1:] or genomes, images, loading=loading),
+    )
+
+
+def combinations(space: SearchSpace) -> tuple[int, int]:
+    """How many combinations of values there are, conditions taken into account; and how many continuous ranges."""
+    ranges = sum(parameter.values is None for parameter in space.parameters)
+    return math.prod(_count(group, {}) for group in _independent(space.parameters)), ranges
+
+
+def _count(parameters: Sequence[Parameter], chosen: Assignment) -> int:
+    """Combinations of the values of `parameters`, given those of the ones before; a continuous one counts as one."""
+    if not parameters:
+        return 1
+    first, rest = parameters[0], parameters[1:]
+    if not first.active(chosen):
+        return _count(rest, chosen)
+    values = first.values if first.values is not None else (first.low,)
+    if not any(path == first.path for parameter in rest for path, _ in parameter.conditions):
+        return len(values) * _count(rest, chosen)
+    return sum(_count(rest, chosen | {first.path: value}) for value in values)
+
+
+def _independent(parameters: Sequence[Parameter]) -> list[list[Parameter]]:
+    """Groups of parameters between which there are no conditions; inside a group the order is kept."""
+    groups: list[list[Parameter]] = []
+    for parameter in parameters:
+        named = {path for path, _ in parameter.conditions}
+        joined = [group for group in groups if named & {other.path for other in group}]
+        groups = [group for group in groups if group not in joined]
+        groups.append([*(other for group in joined for other in group), parameter])
+    return groups
+
+
+def _drawn(space: SearchSpace, seed: int) -> list[Genome]:
+    rng, valid = Random(seed), []
+    for _ in range(DRAWS):
+        try:
+            valid.append(space.genome(space.draw(rng)))
+        except GenomeError:  # values that are right one by one and do not go together
+            continue
+    return valid
+
+
+def _latency(spec: SearchSpec, space: SearchSpace) -> tuple[LatencyTable | None, str]:
+    """The table that a throughput budget is checked with, or why it is not made here."""
+    if spec.budget.throughput is None:
+        return None, ""
+    device, seed = default_device(spec.workers.gpu), derive(spec.seed, "latency")
+    models = len(missing(space, seed, known_parts(space.base, device)))
+    seconds = models * max(SECONDS, CALLS * _batch_seconds(space.base, device))
+    if seconds <= PATIENCE:
+        return LatencyTable.measure(space, seed=seed, device=device, keep=False), ""
+    return None, (
+        f"whether {spec.budget.throughput:,.0f} images/s can be met is known after {models} models that have all parts"
+        f" of the space between them are timed, which a search does first, in about {seconds:.0f} seconds"
+    )
+
+
+def _batch_seconds(genome: Genome, device: str) -> float:
+    model, image = build(genome).eval().to(device), genome.image
+    images_BCHW = torch.zeros(BATCH, image.channels, image.size, image.size, device=device)
+    with torch.inference_mode():
+        for _ in range(2):  # the first one warms up
+            begin = time.perf_counter()
+            model(images_BCHW).sum().item()
+    return time.perf_counter() - begin

@@ -1,0 +1,5 @@
+"""A trained model on its way out of the house."""
+
+from nas.serve.export import export
+
+__all__ = ["export"]
