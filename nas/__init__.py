@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nas.api import write_report as write_report
     from nas.cost import cost as cost
     from nas.cost import throughput as throughput
-    from nas.data import load as load_data
+    from nas.data import load as load_data  # noqa: F401
     from nas.errors import SpecError as SpecError
     from nas.genome import Genome as Genome
     from nas.genome import list_presets as list_presets

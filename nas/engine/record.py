@@ -1,6 +1,10 @@
 """run.yaml: what a run was, in full. Written before the first trial, read when the run is continued or reported.
 
-name, kind (search or ablation), spec (everything resolved), seed, versions, hardware, created, command, commit
+version (of the format), name, kind (search or ablation), spec (everything resolved), seed, versions, hardware, created,
+command, commit
+
+A file without a version is of nas 0.1. A key that is missing from a spec means what it meant before the key came: new
+keys have that as their default, and `check_same` compares specs that have all of today's keys.
 """
 
 from __future__ import annotations
@@ -20,12 +24,14 @@ from nas.engine.job import now
 from nas.errors import RunError
 from nas.files import dump_yaml, read_yaml, write_text
 
+VERSION = 2  # of the files in a run directory; nas 0.1 wrote none
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "timm")
 
 
 def write_record(directory: Path, *, kind: str, seed: int, spec: dict[str, Any]) -> None:
     """Write run.yaml for a run that begins now, on this machine, by this command."""
     record = {
+        "version": VERSION,
         "name": directory.name,
         "kind": kind,
         "seed": seed,
@@ -56,7 +62,16 @@ def read_record(directory: Path) -> dict[str, Any] | None:
     record = read_yaml(path)
     if not isinstance(record, dict) or not isinstance(record.get("spec"), dict):
         raise RunError("not the record of a run", file=path)
+    check_version(record, path)
     return record
+
+
+def check_version(content: dict[str, Any], file: Path) -> None:
+    """Raise RunError for a file of a version that came after this one."""
+    version = content.get("version", 1)
+    if not isinstance(version, int) or not 1 <= version <= VERSION:
+        message = f"its format is version {version!r}, and nas {nas.__version__} reads 1 to {VERSION}: use a newer nas"
+        raise RunError(message, file=file)
 
 
 def check_same(

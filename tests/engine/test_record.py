@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nas.engine.record import check_same, hardware, read_record, versions, write_record
+from nas.engine.record import VERSION, check_same, hardware, read_record, versions, write_record
 from nas.errors import SpecError
 
 SPEC: dict[str, Any] = {
@@ -28,7 +29,8 @@ def test_a_record_says_what_a_run_was(tmp_path: Path) -> None:
     write_record(tmp_path, kind="search", seed=4, spec=SPEC)
     record = read_record(tmp_path)
     assert record is not None
-    assert list(record) == ["name", "kind", "seed", "spec", "versions", "hardware", "created", "command", "commit"]
+    assert record["version"] == VERSION
+    assert list(record)[1:] == ["name", "kind", "seed", "spec", "versions", "hardware", "created", "command", "commit"]
     assert record["spec"] == SPEC
     assert record["name"] == tmp_path.name
     assert record["versions"] == versions()
@@ -66,4 +68,13 @@ def test_a_run_of_another_kind_is_left_alone(tmp_path: Path) -> None:
 def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.yaml").write_text(text)
     with pytest.raises(SpecError, match=r"run\.yaml"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize("version", [VERSION + 1, 0, "2", None])
+def test_a_record_of_a_later_version_is_refused(tmp_path: Path, version: object) -> None:
+    write_record(tmp_path, kind="search", seed=4, spec=SPEC)
+    text = (tmp_path / "run.yaml").read_text()
+    (tmp_path / "run.yaml").write_text(text.replace(f"version: {VERSION}", f"version: {json.dumps(version)}"))
+    with pytest.raises(SpecError, match=r"run\.yaml: its format is version .*: use a newer nas"):
         read_record(tmp_path)

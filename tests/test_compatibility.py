@@ -1,0 +1,103 @@
+"""Runs of version 0.1 (tests/fixtures/v0_1) open, report, load, resume and go further; the same commands give the same.
+
+Accuracies are compared where they were made: on another processor or torch, a validation image may fall to the other
+side. Genomes, seeds and what was suggested do not depend on that, but for what halving promotes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import nas
+from nas.engine import Ledger, Pool
+from nas.engine.record import hardware, read_record, versions
+from nas.genome import load_genome
+from nas.train import evaluate
+
+OLD = Path(__file__).parent / "fixtures" / "v0_1"
+COLUMNS = ["trial", "state", "epochs", "accuracy", "macs", "params", "seed", "hash"]
+
+
+def table(file: Path) -> pd.DataFrame:
+    return pd.read_csv(file, dtype={"trial": str, "hash": str})
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The old runs in results/ of the working directory, with the YAML files beside it."""
+    shutil.copytree(OLD, tmp_path / "results")
+    for file in OLD.glob("*.yaml"):
+        shutil.copy(file, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "results"
+
+
+def same_machine() -> bool:
+    record = read_record(OLD / "halving")
+    assert record is not None
+    here = (hardware()["cpu"], versions()["torch"])
+    return here == (record["hardware"]["cpu"], record["versions"]["torch"])
+
+
+@pytest.mark.parametrize("run", ["halving", "timed", "interrupted", "parts"])
+def test_an_old_run_opens_and_reports(runs: Path, run: str) -> None:
+    written = table(runs / run / "trials.csv")
+    ledger = Ledger(runs / run)
+    ledger.write_table()
+    again, ended = table(runs / run / "trials.csv"), written["state"] != "running"
+    assert set(COLUMNS) <= set(written) <= set(again)
+    pd.testing.assert_frame_equal(again[list(written)][ended], written[ended])
+    for trial in ledger.trials:
+        assert load_genome(trial.job.directory / "genome.yaml").hash == trial.job.hash
+    assert all(file.stat().st_size > 0 for file in nas.write_report(run))
+
+
+def test_an_old_winner_loads(runs: Path) -> None:
+    front = table(runs / "halving" / "front.csv")
+    images = nas.load_data("digits", validation=0.2, seed=3, limit=800)
+    for row in front.to_dict("records"):
+        model = nas.build(runs / "halving" / "winners" / f"{row['winner']}.yaml", weights=True)
+        accuracy = evaluate(model, images.validation)
+        assert accuracy == pytest.approx(row["accuracy"], abs=1.1 / len(images.validation))
+
+
+def test_an_interrupted_search_ends_as_the_whole_one_did(runs: Path, pool: Pool) -> None:
+    found = nas.run_search("halving.yaml", "interrupted", settings={"name": "interrupted"})
+    check(found.trials, table(OLD / "halving" / "trials.csv"))
+    record = read_record(runs / "interrupted")
+    assert record is not None and "version" not in record, "what a run was begun with stays"
+
+
+def test_a_finished_search_goes_further(runs: Path, pool: Pool) -> None:
+    found = nas.run_search("halving.yaml", "halving", settings={"trials": 13})
+    assert len(found.trials) == 13
+    check(found.trials[found.trials["state"] == "complete"][:1], table(OLD / "halving" / "trials.csv")[:1])
+
+
+def test_the_same_search_gives_the_same(runs: Path, pool: Pool) -> None:
+    found = nas.run_search("halving.yaml", "again")
+    check(found.trials, table(OLD / "halving" / "trials.csv"))
+    front = table(OLD / "halving" / "front.csv")
+    if same_machine():
+        assert found.front["hash"].tolist() == front["hash"].tolist()
+        assert found.front["accuracy_test"].tolist() == front["accuracy_test"].tolist()
+
+
+def test_the_same_ablation_gives_the_same(runs: Path, pool: Pool) -> None:
+    nas.run_ablation("parts.yaml", "again")
+    old, new = (table(folder / "table.csv") for folder in (OLD / "parts", runs / "again"))
+    exact = ["arm", "seed", "hash", "macs", "params", "state", "epochs"]
+    pd.testing.assert_frame_equal(new[exact], old[exact])
+    if same_machine():
+        measured = ["accuracy", "accuracy_validation"]
+        pd.testing.assert_frame_equal(new[measured], old[measured])
+
+
+def check(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+    exact = COLUMNS if same_machine() else ["trial", "seed"]
+    found = found.reset_index(drop=True).astype({"accuracy": float})
+    pd.testing.assert_frame_equal(found[exact], expected[exact], check_dtype=False)
