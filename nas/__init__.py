@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from nas import timm_registry
+from nas.timm import registry
 
 if TYPE_CHECKING:
     from nas.cost import cost as cost
@@ -39,7 +39,7 @@ _HOME = {
     "SpecError": "nas.errors",
 }
 __all__ = ["Genome", "SpecError", "build", "cost", "deploy", "from_timm", "list_presets", "load_genome", "throughput"]
-timm_registry.install()
+registry.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -29,7 +29,7 @@ from nas.genome.layout import StagePlan
 from nas.model.embed import Embed
 from nas.model.layer import Attention, Carry, Layer, Trace, init_weights
 from nas.model.residual import attention_residual
-from nas.model.timm_face import TimmFace, stages_input
+from nas.timm.face import TimmFace, stages_input
 
 
 class Stage(nn.Module):

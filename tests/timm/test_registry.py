@@ -42,7 +42,7 @@ def test_either_import_order_registers_the_presets(imports: str) -> None:
 def test_every_preset_is_there_and_timms_own_stay_timms() -> None:
     assert set(nas.list_presets()) <= set(timm.list_models())
     assert timm.model_entrypoint("pvt_v2_b0").__module__.startswith("timm.")
-    assert set(timm.list_models(module="timm_registry")) == set(nas.list_presets()) - {"pvt_v2_b0"}
+    assert set(timm.list_models(module="registry")) == set(nas.list_presets()) - {"pvt_v2_b0"}
 
 
 def test_arguments_of_timm_are_edits_of_the_genome() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import nas
 from nas.errors import GenomeError, SpecError
-from tests.model.test_interop import scrambled
+from tests.timm.test_convert import scrambled
 
 
 def vit(**options: Any) -> tuple[nn.Module, nas.model.Model]:

@@ -23,7 +23,7 @@ from torch import nn
 from nas.errors import SpecError
 from nas.genome import load_genome
 from nas.model.pyramid import Model
-from nas.model.timm_face import square
+from nas.timm.face import square
 
 
 def create(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:

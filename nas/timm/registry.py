@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-PRESETS = Path(__file__).parent / "genome" / "presets"
+PRESETS = Path(__file__).parents[1] / "genome" / "presets"
 default_cfgs: dict[str, Any] = {}  # where timm's register_model looks for a model's configuration
 
 
@@ -72,7 +72,7 @@ def register() -> None:
 
 def _entrypoint(name: str) -> Callable[..., nn.Module]:
     def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        from nas.model.timm_create import create
+        from nas.timm.create import create
 
         return create(name, pretrained, **kwargs)
 
