@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from nas.timm import registry
+from nas import import_hook
 
 if TYPE_CHECKING:
     from nas.cost import cost as cost
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from nas.genome import Genome as Genome
     from nas.genome import list_presets as list_presets
     from nas.genome import load_genome as load_genome
-    from nas.model import build as build
     from nas.model import deploy as deploy
-    from nas.model import from_timm as from_timm
+    from nas.timm import build as build
+    from nas.timm import from_timm as from_timm
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "build": "nas.model",
+    "build": "nas.timm",
     "deploy": "nas.model",
-    "from_timm": "nas.model",
+    "from_timm": "nas.timm",
     "cost": "nas.cost",
     "throughput": "nas.cost",
     "Genome": "nas.genome",
@@ -39,7 +39,7 @@ _HOME = {
     "SpecError": "nas.errors",
 }
 __all__ = ["Genome", "SpecError", "build", "cost", "deploy", "from_timm", "list_presets", "load_genome", "throughput"]
-registry.install()
+import_hook.install()
 
 
 def __getattr__(name: str) -> Any:
