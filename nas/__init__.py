@@ -1,7 +1,8 @@
 """Neural-architecture search and ablations for efficient vision transformers.
 
     import nas
-    model = nas.build("results/my_run/winners/w1.yaml", weights=True)
+    found = nas.run_search("lavit_split", settings={"trials": 4})
+    model = nas.build("results/my_run/winners/w1-0007.yaml", weights=True)
     nas.cost("deit_tiny").macs
 
 The public face is what `__all__` lists; it is imported on first use, so that `import nas` and `nas --help` are instant.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from nas import timm_registry
+from nas import import_hook
 
 if TYPE_CHECKING:
     from nas.ablation import load_ablation as load_ablation
@@ -25,30 +26,21 @@ if TYPE_CHECKING:
     from nas.api import write_report as write_report
     from nas.cost import cost as cost
     from nas.cost import throughput as throughput
-    from nas.data import load as load_data  # noqa: F401
+    from nas.data import load as load_data
     from nas.errors import SpecError as SpecError
     from nas.genome import Genome as Genome
     from nas.genome import list_presets as list_presets
     from nas.genome import load_genome as load_genome
-    from nas.model import build as build
     from nas.model import deploy as deploy
-    from nas.model import from_timm as from_timm
     from nas.search import list_spaces as list_spaces
     from nas.search import load_space as load_space
     from nas.serve import export as export
+    from nas.timm import build as build
+    from nas.timm import from_timm as from_timm
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "build": "nas.model",
-    "deploy": "nas.model",
-    "from_timm": "nas.model",
-    "cost": "nas.cost",
-    "throughput": "nas.cost",
-    "Genome": "nas.genome",
-    "load_genome": "nas.genome",
-    "list_presets": "nas.genome",
-    "SpecError": "nas.errors",
     "run_search": "nas.api",
     "preview_search": "nas.api",
     "run_ablation": "nas.api",
@@ -57,13 +49,22 @@ _HOME = {
     "diagnose": "nas.api",
     "write_report": "nas.api",
     "export": "nas.serve",
+    "build": "nas.timm",
+    "from_timm": "nas.timm",
+    "deploy": "nas.model",
+    "cost": "nas.cost",
+    "throughput": "nas.cost",
     "load_data": "nas.data",
+    "Genome": "nas.genome",
+    "load_genome": "nas.genome",
+    "list_presets": "nas.genome",
     "load_space": "nas.search",
-    "load_ablation": "nas.ablation",
     "list_spaces": "nas.search",
+    "load_ablation": "nas.ablation",
+    "SpecError": "nas.errors",
 }
 __all__ = sorted(_HOME)
-timm_registry.install()
+import_hook.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from nas.model.build import build
 from nas.model.deploy import deploy
-from nas.model.interop import from_timm
 from nas.model.pyramid import Model, auxiliaries_on
 
-__all__ = ["Model", "auxiliaries_on", "build", "deploy", "from_timm"]
+__all__ = ["Model", "auxiliaries_on", "build", "deploy"]

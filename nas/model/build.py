@@ -1,4 +1,4 @@
-"""`nas.build`: a genome, wherever it comes from, as a torch module, with weights if there are any.
+"""A genome, wherever it comes from, as a torch module, with weights if there are any.
 
 Weights are safetensors: data, never code. Nothing a file says is executed.
 """
@@ -20,12 +20,15 @@ def build(
     source: str | Path | dict[str, Any] | Genome,
     weights: str | Path | bool | None = None,
     num_classes: int | None = None,
+    *,
+    model_class: type[Model] = Model,
 ) -> Model:
     """The model that a genome describes, in training mode (call `.eval()` for the deployed graph).
 
     source: preset name, YAML path (a run's `winners/<name>.yaml` too), mapping, or Genome.
     weights: a safetensors file; True takes the one beside the YAML file. None: fresh weights from torch's RNG.
     num_classes: another number of classes; with weights, the head then starts fresh.
+    model_class: the class to make, Model or a subclass.
     Raises GenomeError for a bad genome, missing weights, or weights of another genome.
 
     >>> model = build("deit_tiny", num_classes=10)
@@ -36,7 +39,7 @@ def build(
     fresh_head = num_classes is not None and num_classes != genome.classes
     if fresh_head:
         genome = genome.edit({"classes": num_classes})
-    model = Model(genome)
+    model = model_class(genome)
     if weights is True:
         if isinstance(source, (Genome, dict)) or not Path(source).exists():
             raise GenomeError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from itertools import zip_longest
+from typing import TypeVar
 
 import torch
 from timm.layers import LayerScale
@@ -18,15 +19,17 @@ from nas.model.embed import ConvNorm
 from nas.model.layer import Layer
 from nas.model.pyramid import Model
 
+ModelT = TypeVar("ModelT", bound=Model)
+
 
 class DeployError(AssertionError):
     """The deployed graph does not compute what the model does: a bug in a block, never a user's mistake."""
 
 
 @torch.no_grad()
-def deploy(model: Model, *, tolerance: float = 1e-4) -> Model:
-    """A copy of `model` for inference, in eval mode. Raises DeployError if its logits leave `tolerance`
-    (relative to the largest logit).
+def deploy(model: ModelT, *, tolerance: float = 1e-4) -> ModelT:
+    """A copy of `model`, of the same class, for inference, in eval mode. Raises DeployError if its logits leave
+    `tolerance` (relative to the largest logit).
 
     >>> served = deploy(build("castling_digits"))
     """

@@ -29,7 +29,6 @@ from nas.genome.layout import StagePlan
 from nas.model.embed import Embed
 from nas.model.layer import Attention, Carry, Layer, Trace, init_weights
 from nas.model.residual import attention_residual
-from nas.model.timm_face import TimmFace, stages_input
 
 
 class Stage(nn.Module):
@@ -81,7 +80,7 @@ class Stage(nn.Module):
         return x_BNC[:, self.prefix :].transpose(1, 2).unflatten(2, self.grid)
 
 
-class Model(TimmFace):
+class Model(nn.Module):
     """A classifier built from a genome: `logits_BK = model(images_BCHW)`.
 
     With `trace=True` it answers `(logits_BK, trace)`, trace being a dict of named intermediates:
@@ -96,11 +95,9 @@ class Model(TimmFace):
             Stage(plan, genome, first=i == 0, last=i == last) for i, plan in enumerate(genome.layout)
         )
         width = genome.layout[-1].width
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.head_drop = nn.Dropout(0.0)
-        self.head = nn.Linear(width, genome.classes)
+        self.norm: nn.Module = nn.LayerNorm(width, eps=1e-6)
+        self.head: nn.Module = nn.Linear(width, genome.classes)
         self.apply(init_weights)
-        self._face(genome)
 
     @overload
     def forward(self, images_BCHW: Tensor, trace: Literal[False] = False) -> Tensor: ...
@@ -115,15 +112,20 @@ class Model(TimmFace):
         """Normalised tokens of the last stage, (B, N, C)."""
         x, scores = images_BCHW, None
         for index, stage in enumerate(self.stages):
-            x, scores = stage(stages_input(self.stages, index, x), scores, trace)
+            x, scores = stage(self.stage_input(index, x), scores, trace)
         return self.norm(x)
 
-    def forward_head(self, x_BNC: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits (B, K) from the tokens of `forward_features`; with `pre_logits` what the classifier is given."""
-        if self.global_pool:
-            x_BNC = x_BNC[:, 0] if self.global_pool == "token" else x_BNC.mean(1)
-        x_BNC = self.head_drop(x_BNC)
-        return x_BNC if pre_logits else self.head(x_BNC)
+    def stage_input(self, index: int, x: Tensor) -> Tensor:
+        """What stage `index` is given: the images, or the tokens of the stage before as a feature map (B, C, h, w)."""
+        return x if index == 0 else self.stages[index - 1].image(x)  # type: ignore[operator]
+
+    def forward_head(self, x_BNC: Tensor) -> Tensor:
+        """Logits (B, K) from the tokens of `forward_features`."""
+        return self.head(self.pool(x_BNC))
+
+    def pool(self, x_BNC: Tensor) -> Tensor:
+        """One vector an image, (B, C): the class token, or the mean of all tokens."""
+        return x_BNC[:, 0] if self.genome.pool == "token" else x_BNC.mean(1)
 
     @property
     def has_auxiliaries(self) -> bool:

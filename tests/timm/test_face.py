@@ -1,32 +1,48 @@
-"""What timm calls on a model: intermediates, heads, checkpointing, other resolutions; against timm's own models."""
+"""What timm calls on a model: intermediates, heads, checkpointing, layer-wise learning rates; against timm's models."""
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
-import timm
 import timm.optim
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import nas
-from nas.errors import GenomeError, SpecError
-from tests.model.test_interop import scrambled
+from nas.errors import SpecError
+from nas.model import Model
+from nas.model import build as build_plain
+from nas.timm import TimmModel
+from tests.timm.pairs import pictures, pvt, vit
 
 
-def vit(**options: Any) -> tuple[nn.Module, nas.model.Model]:
-    theirs = scrambled("vit_tiny_patch16_224", img_size=64, depth=3, **options)
-    return theirs, nas.from_timm(theirs)
+@torch.no_grad()
+def test_the_face_changes_no_weight_and_no_logit() -> None:
+    models = []
+    for build in (build_plain, nas.build):
+        torch.manual_seed(0)
+        models.append(build("castling_digits"))
+    plain, faced = models
+    assert (type(plain), type(faced)) == (Model, TimmModel)
+    assert not {"forward_intermediates", "reset_classifier", "set_input_size", "num_features"} & set(dir(plain))
+    assert list(faced.state_dict()) == list(plain.state_dict())
+    torch.testing.assert_close(faced.state_dict(), plain.state_dict(), rtol=0, atol=0)
+    images = torch.randn(2, 1, 8, 8)
+    torch.testing.assert_close(faced(images), plain(images), rtol=0, atol=0)
 
 
-def pvt() -> tuple[nn.Module, nas.model.Model]:
-    theirs = scrambled("pvt_v2_b0", depths=(1, 1, 1, 2), embed_dims=(16, 32, 40, 64))
-    return theirs, nas.from_timm(theirs)
-
-
-def pictures(size: int) -> Tensor:
-    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+@torch.no_grad()
+def test_copies_and_deployed_models_keep_the_face() -> None:
+    model = nas.build("castling_digits", num_classes=3).eval()
+    images = torch.randn(2, 1, 8, 8)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), nas.deploy(model)):
+        assert type(other) is TimmModel
+        torch.testing.assert_close(other(images), model(images))
+        assert other.forward_intermediates(images, 1, intermediates_only=True)[0].shape == (2, 64, 2, 2)
+    assert type(nas.deploy(build_plain("castling_digits"))) is Model
 
 
 @torch.no_grad()
@@ -111,69 +127,6 @@ def test_checkpointing_saves_memory_and_changes_no_gradient(name: str) -> None:
     assert held < plain / 2
     assert found.keys() == expected.keys()
     torch.testing.assert_close(found, expected)
-
-
-def test_resolution_of_a_plain_vit_moves_as_timms() -> None:
-    theirs, ours = vit()
-    for model in (theirs, ours):
-        model.set_input_size(96)
-    assert ours.genome.image.size == 96
-    with torch.no_grad():
-        torch.testing.assert_close(ours(pictures(96)), theirs(pictures(96)), rtol=0, atol=1e-5)
-
-
-def test_resolution_of_a_pyramid_moves_in_place() -> None:
-    theirs, ours = pvt()
-    ours.stages[0].requires_grad_(False)
-    ours.set_grad_checkpointing()
-    ours.set_input_size((96, 96))
-    assert ours.stages[0].grad_checkpointing
-    assert not any(p.requires_grad for p in ours.stages[0].parameters())
-    assert not ours.stages[1].training
-    with torch.no_grad():
-        torch.testing.assert_close(ours(pictures(96)), theirs(pictures(96)), rtol=0, atol=1e-5)
-    assert ours.feature_info[-1]["reduction"] == 32
-
-
-def test_relative_biases_are_interpolated() -> None:
-    genome = nas.load_genome("lavit_digits").edit(
-        {"stages.0.layers": [{"core": {"block": "softmax", "relative": True}}], "image.size": 16, "pool": "token",
-         "stages.1.layers": [{"core": {"block": "softmax", "relative": True}}]}
-        | {f"stages.{i}.{key}": None for i in (0, 1) for key in ("depth", "split")}
-    )  # fmt: skip
-    model = nas.build(genome)
-    bias = model.stages[1].layers[0].attention.core.bias  # type: ignore[union-attr, index]
-    rows = torch.arange(7.0)[:, None].expand(7, 7).flatten()  # offsets along y, on a grid of 4x4
-    with torch.no_grad():
-        bias.table[:49] = rows[:, None]
-        bias.table[49:] = -1.0
-    model.set_input_size(32)
-    table = model.stages[1].layers[0].attention.core.bias.table  # type: ignore[union-attr, index]
-    assert table.shape == (15 * 15 + 3, 4)
-    grid = table[:225, 0].unflatten(0, (15, 15))
-    assert torch.equal(table[225:], torch.full((3, 4), -1.0))  # the class token's entries stay
-    torch.testing.assert_close(grid[[0, 7, 14]], torch.tensor([0.0, 3.0, 6.0])[:, None].expand(3, 15))
-
-
-@pytest.mark.parametrize("edits", [{}, {"stages.1.tail.transform": "low_rank"}])
-def test_what_is_tied_to_its_tokens_is_refused_by_name(edits: dict[str, Any]) -> None:
-    genome = nas.load_genome("lavit_digits").edit({"stages.0.tail.transform": "conv"} | edits)
-    model = nas.build(genome).eval()
-    before = model(torch.ones(1, 1, 8, 8))
-    with pytest.raises(
-        GenomeError, match=r"stages\.1\.layers\.2: less is tied to 4 tokens by .*psi.*16 pixels have 16"
-    ):
-        model.set_input_size(16)
-    assert model.genome == genome
-    torch.testing.assert_close(model(torch.ones(1, 1, 8, 8)), before)
-
-
-def test_a_resolution_that_does_not_divide_or_comes_too_late_is_refused() -> None:
-    with pytest.raises(GenomeError, match=r"stages\.1\.patch: patch 2 does not divide"):
-        nas.build("castling_digits").set_input_size(10)
-    with pytest.raises(GenomeError, match="then deploy"):
-        nas.deploy(nas.build(nas.load_genome("castling_digits").edit({"layer_scale": 0.1}))).set_input_size(16)
-    nas.build("castling_digits").set_input_size(16)  # nothing in it is tied to a grid
 
 
 def test_layer_wise_learning_rates() -> None:

@@ -1,9 +1,7 @@
-"""The presets in timm's registry, whichever of the two packages is imported first."""
+"""timm.create_model for a preset: arguments, data configuration, checkpoints, features."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,42 +12,14 @@ import torch
 
 import nas
 from nas.errors import SpecError
-from nas.model import Model
-
-CHECK = """
-import importlib.util, sys
-{imports}
-assert timm.is_model("lavit_t") and timm.is_model("castling_digits")
-assert timm.create_model("mixed_digits", num_classes=3).head.out_features == 3
-"""
-
-
-# Looking for timm does not use the hook up, and our own modules import timm halfway through their own import.
-NAS_FIRST = """import nas
-assert not {'torch', 'timm', 'pydantic'} & set(sys.modules)
-assert importlib.util.find_spec('timm') is not None
-from nas.model import build
-import timm"""
-
-
-@pytest.mark.parametrize("imports", ["import timm\nimport nas", NAS_FIRST])
-def test_either_import_order_registers_the_presets(imports: str) -> None:
-    done = subprocess.run([sys.executable, "-c", CHECK.format(imports=imports)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "Overwriting" not in done.stderr
-
-
-def test_every_preset_is_there_and_timms_own_stay_timms() -> None:
-    assert set(nas.list_presets()) <= set(timm.list_models())
-    assert timm.model_entrypoint("pvt_v2_b0").__module__.startswith("timm.")
-    assert set(timm.list_models(module="timm_registry")) == set(nas.list_presets()) - {"pvt_v2_b0"}
+from nas.timm import TimmModel
 
 
 def test_arguments_of_timm_are_edits_of_the_genome() -> None:
     model = timm.create_model(
         "castling_digits", num_classes=5, in_chans=3, img_size=(16, 16), drop_path_rate=0.2, drop_rate=0.3
     )
-    assert isinstance(model, Model)
+    assert isinstance(model, TimmModel)
     genome = nas.load_genome("castling_digits")
     edits = {"classes": 5, "image.channels": 3, "image.size": 16, "drop_path": 0.2}
     assert model.genome == genome.edit(edits)

@@ -5,20 +5,10 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from torch import nn
 
 import nas
 from nas.errors import SpecError
-
-
-def scrambled(name: str, **options: object) -> nn.Module:
-    """A timm model in which no weight is at its initial value: zeros and ones would hide a swapped name."""
-    torch.manual_seed(0)
-    model = timm.create_model(name, **options).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.05)
-    return model
+from tests.timm.pairs import scrambled
 
 
 @pytest.mark.parametrize(

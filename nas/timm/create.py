@@ -22,8 +22,7 @@ from torch import nn
 
 from nas.errors import SpecError
 from nas.genome import load_genome
-from nas.model.pyramid import Model
-from nas.model.timm_face import square
+from nas.timm.face import TimmModel, square
 
 
 def create(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
@@ -52,11 +51,11 @@ def _model(
     drop_path_rate: float | None = None,
     drop_rate: float = 0.0,
     global_pool: str | None = None,
-) -> Model:
+) -> TimmModel:
     edits: dict[str, Any] = {"image.channels": in_chans, "image.size": square(img_size)}
     edits |= {"classes": num_classes} if num_classes else {}
     edits |= {"drop_path": drop_path_rate} if drop_path_rate is not None else {}
-    model = Model(load_genome(name).edit(edits))
+    model = TimmModel(load_genome(name).edit(edits))
     model.head_drop.p = drop_rate
     if not num_classes or global_pool is not None:
         model.reset_classifier(num_classes, global_pool)

@@ -1,43 +1,36 @@
-"""What timm's training scripts, feature wrappers and detection code call on a model, mixed into `Model`.
+"""A model with timm's interface: what timm's training scripts, feature wrappers and detection code call on a model.
 
 Signatures and answers are timm's (checked against timm's own ViT and PVTv2 in the tests). A feature is what a stage
 ends with; a model of one stage has a feature after each layer, as timm's plain ViTs do.
-
-Another resolution (`set_input_size`) is another genome: the model is built anew at that size and the weights are
-brought over, position tables and relative biases by bicubic interpolation. What is tied to its number of tokens (the
-N×N maps of `less`) or does not divide the new grid is refused by name.
 
 Legend: B batch, N tokens, C width, hw grid.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, cast
 
-import torch
-import torch.nn.functional as F
-from timm.layers import resample_abs_pos_embed
 from timm.models._features import feature_take_indices  # as timm's own models import it
 from torch import Tensor, nn
 
-from nas.blocks.relative import RelativeBias
-from nas.errors import GenomeError, SpecError
+from nas.errors import SpecError
+from nas.genome import Genome
+from nas.model.build import build as build_model
+from nas.model.pyramid import Model, Stage
+from nas.timm.resolution import stages_at
 
-if TYPE_CHECKING:
-    from nas.genome import Genome
-    from nas.model.pyramid import Model, Stage
 
+class TimmModel(Model):
+    """A `Model` with the attributes and methods that timm expects of its own.
 
-class TimmFace(nn.Module):
-    genome: Genome
-    stages: nn.ModuleList
-    norm: nn.Module
-    head: nn.Module
+    >>> nas.build("lavit_t").forward_intermediates(images_BCHW, indices=3, intermediates_only=True)
+    """
 
-    def _face(self, genome: Genome) -> None:
-        """The attributes that timm reads; called once the modules are there."""
+    def __init__(self, genome: Genome):
+        super().__init__(genome)
+        self.head_drop = nn.Dropout(0.0)
         self.num_classes, self.in_chans = genome.classes, genome.image.channels
         self.num_features = self.head_hidden_size = genome.layout[-1].width
         self.global_pool = "token" if genome.pool == "token" else "avg"
@@ -47,6 +40,11 @@ class TimmFace(nn.Module):
     def by_layer(self) -> bool:
         """Whether features are those of layers (one stage) and not those of stages."""
         return len(self.genome.stages) == 1
+
+    def forward_head(self, x_BNC: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits (B, K) from the tokens of `forward_features`; with `pre_logits` what the classifier is given."""
+        x = self.head_drop(self.pool(x_BNC) if self.global_pool else x_BNC)
+        return x if pre_logits else self.head(x)
 
     def forward_intermediates(
         self,
@@ -69,7 +67,7 @@ class TimmFace(nn.Module):
         features, reached = [], -1
         x, scores = images_BCHW, None
         for index, stage in enumerate(self.stages):
-            x, carry = stage.enter(stages_input(self.stages, index, x), scores)  # type: ignore[operator]
+            x, carry = stage.enter(self.stage_input(index, x), scores)  # type: ignore[operator]
             ends = len(stage.layers) - 1  # type: ignore[arg-type]
             for number, layer in enumerate(stage.layers):  # type: ignore[arg-type]
                 x, carry = stage.step(layer, x, carry, None)  # type: ignore[operator]
@@ -142,7 +140,6 @@ class TimmFace(nn.Module):
             "blocks": [(r"^stages\.(\d+)", None), (r"^norm", (99999,))] if coarse else fine,
         }
 
-    @torch.no_grad()
     def set_input_size(self, img_size: int | Sequence[int] | None = None) -> None:
         """Move the model, in place, to images of `img_size`×`img_size` pixels. Make optimisers afterwards.
 
@@ -151,49 +148,31 @@ class TimmFace(nn.Module):
         >>> model = nas.build("pvt_v2_b0")
         >>> model.set_input_size(256)
         """
-        from nas.model.pyramid import Model
-
         size = square(img_size) if img_size is not None else self.genome.image.size
         if size == self.genome.image.size:
             return
-        moved = Model(self.genome.edit({"image.size": size}))
-        like, old = next(self.parameters()), self.state_dict()
-        stages = moved.stages[: len(self.stages)]
-        for index, stage in enumerate(self.stages):
-            stages[index].layers = stages[index].layers[: len(stage.layers)]  # type: ignore[index, arg-type]
-        new = {f"stages.{name}": tensor for name, tensor in stages.state_dict().items()}
-        if set(new) != {name for name in old if name.startswith("stages.")}:
-            raise GenomeError("a deployed model keeps its resolution: move the model first, then deploy it")
-        state = {name: self._resized(name, old[name], tensor, moved) for name, tensor in new.items()}
-        stages.load_state_dict({name.removeprefix("stages."): tensor for name, tensor in state.items()})
-        trained = {name: parameter.requires_grad for name, parameter in self.stages.named_parameters()}
-        for name, parameter in stages.named_parameters():
-            parameter.requires_grad_(trained[name])
-        for before, after in zip(self.stages, stages, strict=True):
-            after.grad_checkpointing = before.grad_checkpointing
-        self.stages = stages.to(like.device, like.dtype).train(self.training)
-        self.genome, self.feature_info = moved.genome, moved.feature_info
+        genome = self.genome.edit({"image.size": size})
+        self.stages = stages_at(genome, self)
+        self.genome, self.feature_info = genome, feature_info(genome)
 
-    def _resized(self, name: str, old: Tensor, new: Tensor, moved: Model) -> Tensor:
-        if old.shape == new.shape:
-            return old
-        owner, _, leaf = name.rpartition(".")
-        index = int(name.split(".")[1])
-        before, after = self.genome.layout[index], moved.genome.layout[index]
-        if leaf == "position":
-            table_1NC = old.view(1, before.tokens, -1)
-            table_1NC = resample_abs_pos_embed(table_1NC, [*after.grid], [*before.grid], before.prefix)
-            return table_1NC.view_as(new)
-        if isinstance(self.get_submodule(owner), RelativeBias):
-            return _resized_table(old, new)
-        layer = ".".join(name.split(".")[:4])
-        block = next(plan.core.block for plan in before.layers if plan.name == layer)
-        raise GenomeError(
-            f"{block} is tied to {before.tokens} tokens by {name.removeprefix(layer + '.')} {tuple(old.shape)}, and "
-            f"images of {moved.genome.image.size} pixels have {after.tokens} here; a block that any resolution fits is "
-            "needed (of less: transform conv or identity)",
-            path=layer,
-        )
+
+def build(
+    source: str | Path | dict[str, Any] | Genome,
+    weights: str | Path | bool | None = None,
+    num_classes: int | None = None,
+) -> TimmModel:
+    """`nas.build`: the model that a genome describes, with timm's interface; in training mode.
+
+    source: preset name, YAML path (a run's `winners/<name>.yaml` too), mapping, or Genome.
+    weights: a safetensors file; True takes the one beside the YAML file. None: fresh weights from torch's RNG.
+    num_classes: another number of classes; with weights, the head then starts fresh.
+    Raises GenomeError for a bad genome, missing weights, or weights of another genome.
+
+    >>> model = nas.build("deit_tiny", num_classes=10)
+    >>> model(torch.zeros(1, 3, 224, 224)).shape
+    torch.Size([1, 10])
+    """
+    return cast(TimmModel, build_model(source, weights, num_classes, model_class=TimmModel))
 
 
 def feature_info(genome: Genome) -> list[dict[str, Any]]:
@@ -214,18 +193,5 @@ def square(size: int | Sequence[int]) -> int:
     return sides.pop()
 
 
-def stages_input(stages: nn.ModuleList, index: int, x: Tensor) -> Tensor:
-    """What stage `index` is fed: the image, or the tokens of the stage before as a feature map."""
-    return x if index == 0 else stages[index - 1].image(x)  # type: ignore[operator]
-
-
 def _shaped(stage: Stage, x_BNC: Tensor, output_fmt: str) -> Tensor:
     return stage.image(x_BNC).contiguous() if output_fmt == "NCHW" else x_BNC[:, stage.prefix :]
-
-
-def _resized_table(old: Tensor, new: Tensor) -> Tensor:
-    """A relative-bias table (entries, H) for another square grid; the entries of prefix tokens stay."""
-    sides = [(math.isqrt(len(table)) - 1) | 1 for table in (old, new)]  # odd: 2h − 1
-    grid_11HEE = old[: sides[0] ** 2].T.float().unflatten(1, (sides[0], sides[0]))[None]
-    resized = F.interpolate(grid_11HEE, (sides[1], sides[1]), mode="bicubic", align_corners=True)[0].flatten(1).T
-    return torch.cat((resized.to(old.dtype), old[sides[0] ** 2 :]))

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from nas.errors import SpecError
 from nas.genome import Genome
-from nas.model.pyramid import Model
+from nas.timm.face import TimmModel
 
 _LAYER = [
     (r"norm([12])\.", r"norm\1."),
@@ -61,7 +61,7 @@ _PVT = [
 ]
 
 
-def from_timm(timm_model: nn.Module) -> Model:
+def from_timm(timm_model: nn.Module) -> TimmModel:
     """Our model with the weights, device and mode of a timm model, and its logits (float32: to 1e-5).
 
     Raises SpecError for a model that has no counterpart here.
@@ -79,7 +79,7 @@ def from_timm(timm_model: nn.Module) -> Model:
     else:
         genome, names = _pvt_v2(timm_model), _PVT
     like = next(timm_model.parameters())
-    model = Model(genome).to(like.device, like.dtype)
+    model = TimmModel(genome).to(like.device, like.dtype)
     model.load_state_dict(_renamed(timm_model, names, model))
     if like.device.type != "meta":
         _check(timm_model, model)
@@ -137,7 +137,7 @@ def _genome(model: Any, size: int, channels: int, last: Any, **own: Any) -> Geno
     return Genome.parse({"name": name, "image": image, "classes": model.num_classes, "drop_path": drop_path, **own})
 
 
-def _renamed(timm_model: nn.Module, names: list[tuple[str, str]], model: Model) -> dict[str, Tensor]:
+def _renamed(timm_model: nn.Module, names: list[tuple[str, str]], model: TimmModel) -> dict[str, Tensor]:
     own = model.state_dict()
     state: dict[str, Tensor] = {}
     last = f"stages.{len(model.stages) - 1}.norm."
@@ -157,7 +157,7 @@ def _renamed(timm_model: nn.Module, names: list[tuple[str, str]], model: Model) 
 
 
 @torch.no_grad()
-def _check(timm_model: nn.Module, model: Model) -> None:
+def _check(timm_model: nn.Module, model: TimmModel) -> None:
     """The same logits on random images, in float32 whatever the models' type is."""
     theirs, ours = (copy.deepcopy(m).float().eval() for m in (timm_model, model))
     image = model.genome.image

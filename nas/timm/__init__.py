@@ -1,0 +1,32 @@
+"""Everything that speaks timm: models with timm's interface, presets in timm's registry, models that come from timm.
+
+    import nas.timm, timm
+    timm.create_model("lavit_t", features_only=True)
+    nas.timm.from_timm(timm.create_model("deit_tiny_patch16_224")).genome
+
+Importing this package registers the presets. What it exports is loaded on first use: modules of `nas.model` import
+timm's layers, timm brings this package with it (`nas/import_hook.py`), and at that moment they are incomplete.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from nas.timm.registry import register
+
+if TYPE_CHECKING:
+    from nas.timm.convert import from_timm as from_timm
+    from nas.timm.face import TimmModel as TimmModel
+    from nas.timm.face import build as build
+
+_HOME = {"TimmModel": "nas.timm.face", "build": "nas.timm.face", "from_timm": "nas.timm.convert"}
+__all__ = ["TimmModel", "build", "from_timm"]
+register()
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
+        return globals()[name]
+    raise AttributeError(f"module 'nas.timm' has no attribute {name!r}")

@@ -1,0 +1,75 @@
+"""Another resolution is another genome: a model's stages are built anew for it, and their weights are brought over.
+
+Position tables and relative biases are interpolated (bicubic). What is tied to its number of tokens (the N×N maps of
+`less`) or does not divide the new grid is refused by name.
+
+Legend: N tokens, C width, H heads, E = 2h − 1 offsets along a side of the grid.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from nas.blocks.relative import RelativeBias
+from nas.errors import GenomeError
+from nas.genome import Genome
+from nas.model.pyramid import Model
+
+
+@torch.no_grad()
+def stages_at(genome: Genome, model: Model) -> nn.ModuleList:
+    """The stages of `model`, weights and state included, for a `genome` that differs from its own in the image size.
+
+    Layers that the model has lost (`prune_intermediate_layers`) are left out. Raises GenomeError where a layer cannot
+    take another resolution.
+    """
+    stages = Model(genome).stages[: len(model.stages)]
+    for index, stage in enumerate(model.stages):
+        stages[index].layers = stages[index].layers[: len(stage.layers)]  # type: ignore[index, arg-type]
+    old, new = model.stages.state_dict(), stages.state_dict()
+    if old.keys() != new.keys():
+        raise GenomeError("a deployed model keeps its resolution: move the model first, then deploy it")
+    stages.load_state_dict({name: _resized(name, old[name], tensor, model, genome) for name, tensor in new.items()})
+    trained = {name: parameter.requires_grad for name, parameter in model.stages.named_parameters()}
+    for name, parameter in stages.named_parameters():
+        parameter.requires_grad_(trained[name])
+    for before, after in zip(model.stages, stages, strict=True):
+        after.grad_checkpointing = before.grad_checkpointing
+    like = next(model.parameters())
+    return stages.to(like.device, like.dtype).train(model.training)
+
+
+def _resized(name: str, old: Tensor, new: Tensor, model: Model, genome: Genome) -> Tensor:
+    """The tensor `name` of the model's stages (as `0.position`), with the shape that it has under `genome`."""
+    if old.shape == new.shape:
+        return old
+    owner, _, leaf = name.rpartition(".")
+    index = int(name.split(".")[0])
+    before, after = model.genome.layout[index], genome.layout[index]
+    if leaf == "position":
+        table_1NC = old.view(1, before.tokens, -1)
+        table_1NC = resample_abs_pos_embed(table_1NC, [*after.grid], [*before.grid], before.prefix)
+        return table_1NC.view_as(new)
+    if isinstance(model.stages.get_submodule(owner), RelativeBias):
+        return _resized_table(old, new)
+    inner = ".".join(name.split(".")[3:])  # within its layer
+    layer = before.layers[int(name.split(".")[2])]
+    raise GenomeError(
+        f"{layer.core.block} is tied to {before.tokens} tokens by {inner} {tuple(old.shape)}, and images of "
+        f"{genome.image.size} pixels have {after.tokens} here; a block that any resolution fits is needed (of less: "
+        "transform conv or identity)",
+        path=layer.name,
+    )
+
+
+def _resized_table(old: Tensor, new: Tensor) -> Tensor:
+    """A relative-bias table (entries, H) for another square grid; the entries of prefix tokens stay."""
+    sides = [(math.isqrt(len(table)) - 1) | 1 for table in (old, new)]  # odd: 2h − 1
+    grid_1HEE = old[: sides[0] ** 2].T.float().unflatten(1, (sides[0], sides[0]))[None]
+    resized = F.interpolate(grid_1HEE, (sides[1], sides[1]), mode="bicubic", align_corners=True)[0].flatten(1).T
+    return torch.cat((resized.to(old.dtype), old[sides[0] ** 2 :]))
