@@ -18,6 +18,7 @@ from nas import import_hook
 if TYPE_CHECKING:
     from nas.ablation import load_ablation as load_ablation
     from nas.api import diagnose as diagnose
+    from nas.api import load_data as load_data
     from nas.api import preview_search as preview_search
     from nas.api import retrain_winners as retrain_winners
     from nas.api import run_ablation as run_ablation
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from nas.api import write_report as write_report
     from nas.cost import cost as cost
     from nas.cost import throughput as throughput
-    from nas.data import load as load_data
     from nas.errors import SpecError as SpecError
     from nas.genome import Genome as Genome
     from nas.genome import list_presets as list_presets
@@ -54,7 +54,7 @@ _HOME = {
     "deploy": "nas.model",
     "cost": "nas.cost",
     "throughput": "nas.cost",
-    "load_data": "nas.data",
+    "load_data": "nas.api",
     "Genome": "nas.genome",
     "load_genome": "nas.genome",
     "list_presets": "nas.genome",
@@ -70,7 +70,7 @@ import_hook.install()
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         home = importlib.import_module(_HOME[name])
-        globals()[name] = getattr(home, "load" if name == "load_data" else name)
+        globals()[name] = getattr(home, name)
         return globals()[name]
     raise AttributeError(f"module 'nas' has no attribute {name!r}")
 

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from nas.ablation import Ablation, ablate, load_ablation, retraining
 from nas.data import absolute, check_fits
+from nas.data import load as load_data
 from nas.device import usable_device
 from nas.engine import Event, OnEvent
 from nas.engine.events import ignore
@@ -42,6 +43,18 @@ from nas.train import Task, Training, train
 from nas.train.diagnosis import Diagnosis
 from nas.train.diagnosis import diagnose as diagnose_model
 
+__all__ = [
+    "AblationResult",
+    "TrainingResult",
+    "diagnose",
+    "load_data",
+    "preview_search",
+    "retrain_winners",
+    "run_ablation",
+    "run_search",
+    "train_genome",
+    "write_report",
+]
 Settings = Mapping[str, Any]
 
 
