@@ -17,7 +17,7 @@ import typer
 
 from nas.errors import RunError, SpecError
 from nas.files import write_text
-from nas.settings import parsed, section, settings
+from nas.paths import SET, parse_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,9 +64,8 @@ def search(
     """
     from nas.search import load_space, search
 
-    changes = [f"{key}={value}" for key, value in settings(set_ or []).items()]
-    changes += [f"data={json.dumps(data)}"] if data else []
-    changes += [f"trials={trials}"] if trials is not None else []
+    changes = parse_settings(set_ or []) | ({"data": data} if data else {})
+    changes |= {"trials": trials} if trials is not None else {}
     chosen = load_space(space).with_settings(changes)
     if dry_run:
         from nas.report.preview import preview
@@ -115,7 +114,7 @@ def ablate(
     """
     from nas.ablation import load_ablation
 
-    chosen = load_ablation(table).with_settings(parsed(set_ or []) | ({"data": data} if data else {}))
+    chosen = load_ablation(table).with_settings(parse_settings(set_ or []) | ({"data": data} if data else {}))
     _ablate(chosen, _run_directory(run or _run_name(chosen.name, chosen.data)))
 
 
@@ -132,7 +131,7 @@ def retrain(
     from nas.ablation import retraining
 
     directory = _run_directory(run)
-    chosen = retraining(directory).with_settings(parsed(set_ or []))
+    chosen = retraining(directory).with_settings(parse_settings(set_ or []))
     _ablate(chosen, directory.with_name(chosen.name))
 
 
@@ -155,14 +154,17 @@ def train(
     from nas.data import check_fits, load
     from nas.errors import from_pydantic
     from nas.genome import load_genome
+    from nas.genome.settings import with_settings
     from nas.train import Training, TrainingDiverged, train
 
-    changes = parsed(set_ or [])
-    chosen = _edited(genome, {key: value for key, value in changes.items() if not key.startswith("training.")})
+    changes = parse_settings(set_ or [])
+    recipe = {path: value for path, value in changes.items() if path.split(".")[0] == "training"}
+    chosen = _edited(genome, {path: value for path, value in changes.items() if path not in recipe})
     try:
-        training = Training.model_validate(section("training", changes))
+        spec = with_settings({"training": Training().model_dump(mode="json")}, recipe)
+        training = Training.model_validate(spec["training"])
     except ValidationError as error:
-        raise from_pydantic(error, Training, kind=SpecError).within(path="training") from None
+        raise from_pydantic(error, Training, kind=SpecError, file=SET).within(path="training") from None
     images = load(
         data, size=chosen.image.size, validation=training.validation, seed=seed, limit=training.limit, base=Path.cwd()
     )
@@ -204,7 +206,7 @@ def cost(
     """MACs and parameters of the deployed model, per layer, by formula."""
     from nas.cost import cost
 
-    chosen = _edited(genome, parsed(set_ or []))
+    chosen = _edited(genome, parse_settings(set_ or []))
     total = cost(chosen)
     if as_json:
         found = {"name": chosen.name, "hash": chosen.hash, "macs": total.macs, "params": total.params}
@@ -342,7 +344,11 @@ def _ablate(chosen: Ablation, directory: Path) -> None:
 def _edited(genome: str, edits: dict[str, Any]) -> Genome:
     from nas.genome import load_genome
 
-    return load_genome(genome).edit(edits) if edits else load_genome(genome)
+    chosen = load_genome(genome)
+    try:
+        return chosen.edit(edits) if edits else chosen
+    except SpecError as error:
+        raise error.within(file=SET) from None
 
 
 def _run_directory(run: str) -> Path:

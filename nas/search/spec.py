@@ -23,9 +23,11 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from nas.engine import Workers
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest
-from nas.files import parse_yaml, read_yaml
+from nas.files import read_yaml
 from nas.genome import Genome, load_genome
+from nas.genome.settings import with_settings
 from nas.metrics import METRICS
+from nas.paths import SET
 from nas.search.budget import Budget
 from nas.search.halving import Halving
 from nas.search.mirror import check_url
@@ -53,7 +55,7 @@ class SamplerSpec(BaseModel):
 class SearchSpec(BaseModel):
     """A search space: see the head of this file.
 
-    >>> load_space("lavit_split").with_settings(["trials=8", "training.epochs=3"])
+    >>> load_space("lavit_split").with_settings({"trials": 8, "training.epochs": 3})
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -158,15 +160,13 @@ class SearchSpec(BaseModel):
         except SpaceError as error:
             raise error.within(file=self._file) from None
 
-    def with_settings(self, settings: list[str]) -> SearchSpec:
-        """A copy with `key.path=value` settings applied; values are read as YAML. Raises SpaceError."""
-        data = self.model_dump(mode="json", exclude_defaults=True)
-        for setting in settings:
-            key, equals, text = setting.partition("=")
-            if not equals or not key:
-                raise SpaceError(f"expected key.path=value, found {setting!r}", file="SET")
-            _set(data, key.strip().split("."), parse_yaml(text, file=f"SET {key}"), key)
-        return SearchSpec.parse(data, file=self._file, blame="SET" if settings else None)
+    def with_settings(self, changes: dict[str, Any]) -> SearchSpec:
+        """A copy with values set at dotted paths; below `parameters.`, the rest of a path is one key. Raises SpecError.
+
+        See nas/genome/settings.py.
+        """
+        data = with_settings(self.model_dump(mode="json"), changes, keyed=("parameters",), file=self._file)
+        return SearchSpec.parse(data, file=self._file, blame=SET if changes else None)
 
     @classmethod
     def parse(cls, data: Any, *, file: Path | None = None, blame: object = None) -> SearchSpec:
@@ -211,18 +211,3 @@ def _find(source: str | Path) -> Path:
         if path.exists():
             return path
     raise SpaceError(f"no space called {str(source)!r} in search_spaces/; {nearest(source, list_spaces())}")
-
-
-def _set(data: dict[str, Any], keys: list[str], value: Any, key: str) -> None:
-    """Set a value in the space's plain data, where `parameters` and `base` may be given in short."""
-    if keys[0] == "parameters" and len(keys) > 1:  # the paths there have dots themselves
-        data["parameters"] = data.get("parameters", {}) | {key.removeprefix("parameters."): value}
-        return
-    for part in keys[:-1]:
-        inner = data.get(part, {})
-        if part == "sampler" and isinstance(inner, str):
-            inner = {"name": inner}
-        if not isinstance(inner, dict):
-            raise SpaceError(f"nothing below {part!r} to set: it is {inner!r}", file="SET", path=key)
-        data[part] = data = dict(inner)
-    data[keys[-1]] = value

@@ -31,8 +31,7 @@ def shown(spec: SearchSpec) -> list[str]:
 
 
 def lavit(**keys: object) -> SearchSpec:
-    settings = [f"{path.replace('__', '.')}={value}" for path, value in keys.items()]
-    return load_space("lavit_split").with_settings(settings)
+    return load_space("lavit_split").with_settings({path.replace("__", "."): value for path, value in keys.items()})
 
 
 def test_size_share_time_and_samples():

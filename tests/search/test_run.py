@@ -114,7 +114,7 @@ def test_a_search_is_killed_and_resumed_and_goes_further(tmp_path: Path, pool: P
         assert evaluate(model, images.test) == row["accuracy_test"]
         assert row["throughput_measured"] > 0
 
-    again = search(wanted.with_settings(["trials=4"]), run)
+    again = search(wanted.with_settings({"trials": 4}), run)
     pd.testing.assert_frame_equal(again.trials[:3], result.trials, check_dtype=False)
     space, *_ = resolve(wanted)
     drawn = [space.genome(space.draw(Random(derive(0, "suggest", draw)))).hash for draw in range(20)]
@@ -122,7 +122,7 @@ def test_a_search_is_killed_and_resumed_and_goes_further(tmp_path: Path, pool: P
     assert again.trials["hash"].tolist() == fresh[:4], "the sequence that the seed determines"
 
     with pytest.raises(RunError, match=r"spec.training.epochs: the run was begun with 12, now it is 3; choose another"):
-        search(wanted.with_settings(["training.epochs=3"]), run)
+        search(wanted.with_settings({"training.epochs": 3}), run)
 
 
 def test_halving_beside_a_random_baseline(tmp_path: Path, pool: Pool) -> None:
@@ -180,4 +180,4 @@ def test_what_cannot_work_ends_before_anything_is_written(tmp_path: Path, keys: 
 
 def test_two_drivers_do_not_share_a_run(tmp_path: Path) -> None:
     with Ledger(tmp_path / "run").locked(), pytest.raises(RunError, match="busy: another process"):
-        search(load_space("mixed").with_settings(["trials=1"]), tmp_path / "run")
+        search(load_space("mixed").with_settings({"trials": 1}), tmp_path / "run")
