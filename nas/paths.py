@@ -149,7 +149,7 @@ def _with(node: Any, keys: list[str], value: Any, done: tuple[str, ...], opened:
     if not isinstance(node, dict):
         raise SpecError(f"cannot be set: {where} is {called(node)}")
     if key == "*":
-        raise SpecError(f"* stands for every element of a list, and {where or 'this'} is a mapping")
+        raise SpecError(f"* stands for every element of a list, and {where or 'the whole'} is a mapping")
     return node | {key: below(key, node.get(key, {}))}
 
 

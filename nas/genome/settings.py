@@ -13,7 +13,9 @@ from collections.abc import Collection
 from typing import Any
 
 from nas.errors import SpaceError, SpecError
+from nas.genome.edit import edited
 from nas.genome.presets import load_genome
+from nas.genome.schema import Genome
 from nas.paths import SET, called, changed
 
 
@@ -28,8 +30,8 @@ def with_settings(
     >>> with_settings({"training": {"epochs": 15}, "sampler": "tpe"}, {"sampler.lag": 2})
     {'training': {'epochs': 15}, 'sampler': {'name': 'tpe', 'lag': 2}}
     """
-    of_base = {path.removeprefix("base."): value for path, value in changes.items() if path.startswith("base.")}
-    own = {path: value for path, value in changes.items() if not path.startswith("base.")}
+    of_base = {path: value for path, value in changes.items() if path.startswith("base.")}
+    own = {path: value for path, value in changes.items() if path not in of_base}
     try:
         data = changed(data, own, opened=_opened, keyed=keyed, kind=SpaceError)
         if of_base:
@@ -40,15 +42,17 @@ def with_settings(
 
 
 def _edited(base: Any, changes: dict[str, Any], file: object) -> dict[str, Any]:
+    """The plain data of a base genome after `changes`, whose paths begin with `base.`."""
     if not isinstance(base, dict):
         message = f"cannot be set: base is {called(base)}; to change keys of it, write the genome in its place"
-        raise SpaceError(message, path=f"base.{next(iter(changes))}")
+        raise SpaceError(message, path=next(iter(changes)))
     try:
         genome = load_genome(base)
     except SpecError as error:
         raise error.within(file=file, path="base") from None
+    made = edited({"base": genome.model_dump(mode="json")}, changes)["base"]
     try:
-        return genome.edit(changes).model_dump(mode="json", exclude_defaults=True)
+        return Genome.parse(made).model_dump(mode="json", exclude_defaults=True)
     except SpecError as error:
         raise error.within(path="base") from None
 
