@@ -33,9 +33,9 @@ _BAR = 0.10
 _SEED = 0
 _HELD_OUT = 20
 _SPACES = {
-    "mixed, 8×8": ("mixed", ["base=mixed_digits"]),
-    "mixed, 32×32": ("mixed", ["base=mixed_micro_32"]),
-    "castling, 32×32": ("castling", ["base=castling_micro_32"]),
+    "mixed, 8×8": ("mixed", {"base": "mixed_digits"}),
+    "mixed, 32×32": ("mixed", {"base": "mixed_micro_32"}),
+    "castling, 32×32": ("castling", {"base": "castling_micro_32"}),
 }
 
 
@@ -45,7 +45,7 @@ def run(setting: Setting) -> list[dict[str, Any]]:
         return [_result(name, spec, settings, setting) for name, (spec, settings) in _SPACES.items()]
 
 
-def _result(name: str, space_name: str, settings: list[str], setting: Setting) -> dict[str, Any]:
+def _result(name: str, space_name: str, settings: dict[str, Any], setting: Setting) -> dict[str, Any]:
     spec = load_space(space_name).with_settings(settings)
     space = spec.space(spec.genome())
     held_out = _held_out(space)

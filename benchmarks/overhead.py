@@ -81,7 +81,7 @@ def ours(folder: Path, trials: int) -> list[float]:
     def nothing(job: Job, report: Any) -> dict[str, Any]:  # a closure: pickled by value, workers need no import
         return {"accuracy": 0.5, "epochs": 1, "seconds": 0.0}
 
-    spec = load_space("lavit_split").with_settings([f"trials={trials}"])
+    spec = load_space("lavit_split").with_settings({"trials": trials})
     ledger = Ledger(folder / "run")
     with ledger.locked(), session(Workers(cpu=1, gpu=0.0, count=SLOTS)) as pool:
         from nas.engine import run as run_engine

@@ -32,8 +32,9 @@ from nas.engine.record import read_record
 from nas.errors import RunError, SpecError, from_pydantic
 from nas.files import write_text
 from nas.genome import Genome, load_genome
+from nas.genome.settings import with_settings
 from nas.model import build
-from nas.paths import section
+from nas.paths import SET
 from nas.report import write_report as write_run_report
 from nas.report.ablation import write_table
 from nas.report.live import Progress
@@ -124,7 +125,7 @@ def run_ablation(
     >>> run_ablation("lavit_parts", settings={"seeds": 2, "training.epochs": 3}).cells
     """
     spec = table if isinstance(table, Ablation) else load_ablation(str(table))
-    spec = spec.with_settings(settings or {})
+    spec = spec.with_settings(dict(settings or {}))
     directory = run_directory(run or default_run(spec))
     cells = len(spec.arms_of(spec.genome())) * len(spec.seed_list)
     text = f"ablation {spec.name} on {spec.data}: {cells} cells, in {shown(directory)}"
@@ -170,13 +171,13 @@ def train_genome(
     >>> train_genome("lavit_digits", settings={"training.epochs": 3, "stages.1.split": 2}).accuracy
     """
     changes = dict(settings or {})
-    chosen = load_genome(genome)
-    edits = {path: value for path, value in changes.items() if not path.startswith("training.")}
-    chosen = chosen.edit(edits) if edits else chosen
+    recipe = {path: value for path, value in changes.items() if path.split(".")[0] == "training"}
+    chosen = edited(genome, {path: value for path, value in changes.items() if path not in recipe})
     try:
-        training = Training.model_validate(section("training", changes))
+        spec = with_settings({"training": Training().model_dump(mode="json")}, recipe)
+        training = Training.model_validate(spec["training"])
     except ValidationError as error:
-        raise from_pydantic(error, Training, kind=SpecError).within(path="training") from None
+        raise from_pydantic(error, Training, kind=SpecError, file=SET).within(path="training") from None
     image = chosen.image
     images = Task(absolute(data), training, seed, image.size).load()
     check_fits(images, size=image.size, channels=image.channels, classes=chosen.classes, file=chosen.name or None)
@@ -231,6 +232,15 @@ def write_report(run: str | Path) -> list[Path]:
     return [write_run_report(directory)]
 
 
+def edited(genome: str | Path | Genome, edits: Settings) -> Genome:
+    """A genome with settings applied. Raises GenomeError, which blames the settings for what they made wrong."""
+    chosen = load_genome(genome)
+    try:
+        return chosen.edit(dict(edits)) if edits else chosen
+    except SpecError as error:
+        raise error.within(file=SET) from None
+
+
 def run_directory(run: str | Path) -> Path:
     """Where a run lies.
 
@@ -254,7 +264,7 @@ def shown(path: Path) -> str:
 
 def _space(space: str | Path | SearchSpec, settings: Settings | None) -> SearchSpec:
     spec = space if isinstance(space, SearchSpec) else load_space(space)
-    return spec.with_settings(settings or {})
+    return spec.with_settings(dict(settings or {}))
 
 
 @contextmanager

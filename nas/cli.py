@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nas.api import AblationResult
-    from nas.genome import Genome
 
 app = typer.Typer(
     name="nas",
@@ -153,9 +152,10 @@ def cost(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
 ) -> None:
     """MACs and parameters of the deployed model, per layer, by formula."""
+    from nas.api import edited
     from nas.cost import cost
 
-    chosen = _edited(genome, _settings(set_))
+    chosen = edited(genome, _settings(set_))
     total = cost(chosen)
     if as_json:
         found = {"name": chosen.name, "hash": chosen.hash, "macs": total.macs, "params": total.params}
@@ -237,7 +237,6 @@ def presets(
 @app.command()
 def schema() -> None:
     """The JSON Schema of a genome, for editors that complete and check YAML."""
-    from nas.genome import Genome
 
     print(json.dumps(Genome.model_json_schema(), indent=1))
 
@@ -254,12 +253,6 @@ def main() -> None:
 def _settings(texts: list[str] | None, **given: Any) -> dict[str, Any]:
     """What --set says, and the options that stand for a key."""
     return parse_settings(texts or []) | {key: value for key, value in given.items() if value is not None}
-
-
-def _edited(genome: str, edits: dict[str, Any]) -> Genome:
-    from nas.genome import load_genome
-
-    return load_genome(genome).edit(edits) if edits else load_genome(genome)
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
+QUOTED = 200  # characters of what was found that a message quotes at most
+
 
 class SpecError(ValueError):
     """A mistake in something the user wrote. `file` and `path` (dotted key path) say where, when known."""
@@ -49,6 +51,16 @@ class RunError(SpecError):
     """A run directory that cannot be used: busy, unwritable, or of another spec."""
 
 
+def shown(value: object) -> str:
+    """A value as a message quotes it: its repr, at most 200 characters of it.
+
+    >>> shown("lavit_digits")
+    "'lavit_digits'"
+    """
+    text = repr(value)
+    return text if len(text) <= QUOTED else text[: QUOTED - 1] + "…"
+
+
 def nearest(word: object, allowed: Iterable[object]) -> str:
     """`allowed: a, b, c (did you mean b?)`, the ending of most messages about a wrong name."""
     names = sorted(str(name) for name in allowed)
@@ -72,7 +84,7 @@ def from_pydantic(error: ValidationError, fields: type, *, kind: type[SpecError]
         owner = _owner(fields, first["loc"][:-1])
         hint = "; " + nearest(first["loc"][-1], owner) if owner else ""
         return kind(f"unknown key{hint}", file=file, path=path)
-    found = "" if first["type"] == "missing" else f", found {first['input']!r}"
+    found = "" if first["type"] == "missing" else f", found {shown(first['input'])}"
     return kind(first["msg"].removeprefix("Value error, ") + found, file=file, path=path)
 
 

@@ -32,6 +32,8 @@ from nas.engine import Workers
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
+from nas.genome.settings import with_settings
+from nas.paths import SET
 from nas.seeds import derive
 from nas.train import Task, Training
 
@@ -100,18 +102,15 @@ class Ablation(BaseModel):
         return self.baseline or self._listed()[0][0]
 
     def with_settings(self, changes: dict[str, Any]) -> Ablation:
-        """A copy with values set at dotted paths. Raises SpaceError.
+        """A copy with values set at dotted paths; below an arm or a level, the rest of a path is one key of its edits.
 
-        >>> load_ablation("lavit_split").with_settings({"training.epochs": 3, "seeds": 1})
+        Raises SpecError. See nas/genome/settings.py.
+
+        >>> load_ablation("lavit_split").with_settings({"training.epochs": 3, "arms.half.stages.*.split": 2})
         """
-        data = self.model_dump(mode="json", exclude_defaults=True)
-        for path, value in changes.items():
-            node = data
-            *parents, last = path.split(".")
-            for key in parents:
-                node = node.setdefault(key, {})
-            node[last] = value
-        return parse_ablation(data, file=self.name)
+        keyed = ("arms.*", "factors.*.*")
+        data = with_settings(self.model_dump(mode="json"), changes, keyed=keyed, file=self.name)
+        return parse_ablation(data, file=SET if changes else self.name)
 
     @property
     def task(self) -> Task:

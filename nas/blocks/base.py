@@ -217,7 +217,7 @@ def spec_of(slot: Slot) -> Any:
             value = {"block": value}
         if not isinstance(value, dict) or "block" not in value:
             raise GenomeError(f"expected a {slot} block, as a name or a mapping with `block:`, found {value!r}")
-        cls = _REGISTRY[slot].get(value["block"])
+        cls = _REGISTRY[slot].get(str(value["block"]))
         if cls is None:
             raise GenomeError(f"unknown {slot} block {value['block']!r}; {nearest(value['block'], _REGISTRY[slot])}")
         try:

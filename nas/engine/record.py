@@ -14,15 +14,15 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import nas
 from nas.engine.job import now
-from nas.errors import RunError
+from nas.errors import RunError, shown
 from nas.files import dump_yaml, read_yaml, write_text
+from nas.paths import difference
 
 VERSION = 2  # of the files in a run directory; nas 0.1 wrote none
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "timm")
@@ -85,23 +85,9 @@ def check_same(
         raise RunError(f"there is another kind of run in it ({record.get('kind')}); choose another RUN", file=directory)
     change = difference(record["spec"], spec, free)
     if change is not None:
-        what = f"the run was begun with {change.old!r}, now it is {change.new!r}"
+        what = f"the run was begun with {shown(change.old)}, now it is {shown(change.new)}"
         message = f"{what}; choose another RUN, or set it back"
         raise RunError(message, file=directory / "run.yaml", path=f"spec.{change.path}")
-
-
-class Difference(NamedTuple):
-    """A key that two specs do not have alike, by its dotted path."""
-
-    path: str
-    old: Any
-    new: Any
-
-
-def difference(old: dict[str, Any], new: dict[str, Any], free: Collection[str] = ()) -> Difference | None:
-    """The first key that differs, other than the top-level ones in `free`."""
-    then, now = _flat(old, free), _flat(new, free)
-    return next((Difference(k, then.get(k), now.get(k)) for k in then | now if then.get(k) != now.get(k)), None)
 
 
 def versions() -> dict[str, str]:
@@ -138,14 +124,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None
-
-
-def _flat(value: Any, free: Collection[str] = (), prefix: str = "") -> dict[str, Any]:
-    """Leaves by dotted path; an empty mapping is a leaf."""
-    if not isinstance(value, dict) or not value:
-        return {prefix.removesuffix("."): value}
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        if key not in free:
-            found |= _flat(inner, prefix=f"{prefix}{key}.")
-    return found

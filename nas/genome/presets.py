@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nas.errors import GenomeError, nearest
+from nas.errors import GenomeError, nearest, shown
 from nas.genome.schema import Genome
 
 FOLDER = Path(__file__).parent / "presets"
@@ -33,4 +33,5 @@ def load_genome(source: str | Path | dict[str, Any] | Genome) -> Genome:
     path = Path(source)
     if path.suffix in (".yaml", ".yml") or path.exists():
         return Genome.from_file(path)
-    raise GenomeError(f"no genome file and no preset called {str(source)!r}; presets {nearest(source, list_presets())}")
+    known = nearest(source, list_presets())
+    raise GenomeError(f"no genome file and no preset called {shown(str(source))}; presets {known}")

@@ -15,9 +15,6 @@ with their key path (`layout.py` holds the rules that need more than one field).
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -27,7 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serial
 from nas.blocks import BlockConfig, spec_of
 from nas.errors import GenomeError, from_pydantic
 from nas.files import dump_yaml, parse_yaml, read_yaml
-from nas.genome.edit import edited
+from nas.genome.edit import edited, parse_run
+from nas.genome.hash import hash_of
 from nas.genome.layout import Layout, layout_of
 
 if TYPE_CHECKING:
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
     LocalSpec: TypeAlias = BlockConfig
 else:
     CoreSpec, AuxiliarySpec, LocalSpec = spec_of("core"), spec_of("auxiliary"), spec_of("local")
-
-_RUN = re.compile(r"\s*(\w+)\s*(?:[x×*]\s*(\d+))?\s*")
 
 
 class _Part(BaseModel):
@@ -179,14 +175,8 @@ class Genome(_Part):
 
     @cached_property
     def hash(self) -> str:
-        """12 hex digits over everything that training can see; names, notes and shorthand do not matter."""
-        diagonal = self.loss.diagonal
-        full = {
-            "layout": [_plain(stage) for stage in self.layout],
-            "loss": diagonal.model_dump() if diagonal.active else None,
-            **self.model_dump(exclude={"name", "notes", "image", "stages", "drop_path", "loss"}),
-        }
-        return hashlib.sha256(json.dumps(full, sort_keys=True).encode()).hexdigest()[:12]
+        """12 hex digits over everything that training can see (nas/genome/hash.py)."""
+        return hash_of(self)
 
     @classmethod
     def parse(cls, data: Any, *, file: object = None) -> Genome:
@@ -216,23 +206,4 @@ class Genome(_Part):
         Shorter paths are set first, so that `stages.0.core` may choose a block and `stages.0.core.rank` its option.
         Raises GenomeError with the key path.
         """
-        return self.parse(
-            edited(self.model_dump(mode="json", exclude_defaults=True), changes, self.model_dump(mode="json"))
-        )
-
-
-def parse_run(text: str) -> dict[str, Any]:
-    """`softmax x 2` as the mapping it stands for."""
-    match = _RUN.fullmatch(text)
-    if match is None:
-        raise GenomeError(f"expected a run of layers like `softmax x 2`, found {text!r}")
-    return {"core": match[1], "repeat": int(match[2] or 1)}
-
-
-def _plain(value: Any) -> Any:
-    """Layout as JSON data; block configs in full, so that a default written out hashes as the default."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if hasattr(value, "_asdict"):
-        return {key: _plain(part) for key, part in value._asdict().items()}
-    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+        return self.parse(edited(self.model_dump(mode="json"), changes))

@@ -67,7 +67,7 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
     Raises SpecError (SpaceError, GenomeError, DataError, BudgetError, RunError) for what the user can mend, before
     anything is written. After KeyboardInterrupt, trials.csv, front.csv and winners/ show the state so far.
 
-    >>> search(load_space("lavit_split").with_settings(["trials=4"]), Path("results/try")).front
+    >>> search(load_space("lavit_split").with_settings({"trials": 4}), Path("results/try")).front
     """
     run = Run(directory, "search", storage=space.storage)
     around = resolved(space)

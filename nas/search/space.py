@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from random import Random
-from typing import Any
 
 from nas.errors import GenomeError, SpaceError, nearest
 from nas.genome import Genome
+from nas.paths import found
 from nas.search.parameter import Parameter, Value
 
 Assignment = dict[str, Value]
@@ -84,7 +84,8 @@ class SearchSpace:
     def _of_base(self, parameter: Parameter) -> Iterator[Value]:
         """Values that leave the base as it is. A continuous parameter's is read from the base itself."""
         if parameter.values is None:
-            yield from _read(self.base.model_dump(mode="json"), parameter.path.split("."))
+            values = found(self.base.model_dump(mode="json"), parameter.path)
+            yield from values[:1] if all(value == values[0] for value in values) else ()
         for value in parameter.values or ():
             try:
                 if self.genome({parameter.path: value}).hash == self.base.hash:
@@ -150,18 +151,3 @@ def _ordered(parameters: list[Parameter]) -> tuple[Parameter, ...]:
     for parameter in parameters:
         visit(parameter, ())
     return tuple(ordered.values())
-
-
-def _read(data: Any, keys: list[str]) -> Iterator[Value]:
-    """What a genome's data has at a path; for a `*`, the value that all share."""
-    nodes = [data]
-    for key in keys:
-        inner: list[Any] = []
-        for node in nodes:
-            if isinstance(node, list):
-                inner += node if key == "*" else node[int(key) : int(key) + 1]
-            elif isinstance(node, dict) and key in node:
-                inner.append(node[key])
-        nodes = inner
-    if nodes and all(node == nodes[0] for node in nodes):
-        yield nodes[0]

@@ -16,7 +16,6 @@ Every key has a default but `base`, `parameters`; unknown keys are refused with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +26,9 @@ from nas.engine import Workers
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
+from nas.genome.settings import with_settings
 from nas.metrics import METRICS
+from nas.paths import SET
 from nas.search.budget import Budget
 from nas.search.halving import Halving
 from nas.search.mirror import check_url
@@ -165,12 +166,13 @@ class SearchSpec(BaseModel):
         except SpaceError as error:
             raise error.within(file=self._file) from None
 
-    def with_settings(self, settings: Mapping[str, Any]) -> SearchSpec:
-        """A copy with values set at dotted paths. Raises SpaceError."""
-        data = self.model_dump(mode="json", exclude_defaults=True)
-        for key, value in settings.items():
-            _set(data, key.split("."), value, key)
-        return SearchSpec.parse(data, file=self._file, blame="SET" if settings else None)
+    def with_settings(self, changes: dict[str, Any]) -> SearchSpec:
+        """A copy with values set at dotted paths; below `parameters.`, the rest of a path is one key. Raises SpecError.
+
+        See nas/genome/settings.py.
+        """
+        data = with_settings(self.model_dump(mode="json"), changes, keyed=("parameters",), file=self._file)
+        return SearchSpec.parse(data, file=self._file, blame=SET if changes else None)
 
     @classmethod
     def parse(cls, data: Any, *, file: Path | None = None, blame: object = None) -> SearchSpec:
@@ -215,18 +217,3 @@ def _find(source: str | Path) -> Path:
         if path.exists():
             return path
     raise SpaceError(f"no space called {str(source)!r} in search_spaces/; {nearest(source, list_spaces())}")
-
-
-def _set(data: dict[str, Any], keys: list[str], value: Any, key: str) -> None:
-    """Set a value in the space's plain data, where `parameters` and `base` may be given in short."""
-    if keys[0] == "parameters" and len(keys) > 1:  # the paths there have dots themselves
-        data["parameters"] = data.get("parameters", {}) | {key.removeprefix("parameters."): value}
-        return
-    for part in keys[:-1]:
-        inner = data.get(part, {})
-        if part == "sampler" and isinstance(inner, str):
-            inner = {"name": inner}
-        if not isinstance(inner, dict):
-            raise SpaceError(f"nothing below {part!r} to set: it is {inner!r}", file="SET", path=key)
-        data[part] = data = dict(inner)
-    data[keys[-1]] = value

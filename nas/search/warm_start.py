@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.engine import Ledger, Outcome, Trial
-from nas.engine.record import difference, read_record
+from nas.engine.record import read_record
 from nas.errors import GenomeError, RunError
 from nas.genome import Genome
+from nas.paths import difference
 from nas.search.budget import Budget, Estimate
 from nas.search.front import costs_of
 from nas.search.keeping import near_front

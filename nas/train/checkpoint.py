@@ -20,9 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nas.data import ImageSet
-from nas.errors import RunError
+from nas.errors import RunError, shown
 from nas.files import write_atomically
 from nas.genome import Genome
+from nas.paths import difference, flat
 from nas.train.training import Training
 
 Job = dict[str, Any]  # dotted key -> plain value
@@ -32,14 +33,8 @@ Rows = list[dict[str, Any]]
 def describe(genome: Genome, data: ImageSet, training: Training, seed: int) -> Job:
     """What must be equal for a training to continue: JSON values under dotted keys."""
     images = f"{data.name} {data.size}×{data.size}, {len(data.train)} train, {len(data.validation)} validation"
-    settings = _flat("training", training.model_dump(mode="json"))
-    return {"genome": genome.hash, "data": images, "seed": seed, **settings}
-
-
-def _flat(key: str, value: Any) -> Job:
-    if not isinstance(value, dict):
-        return {key: value}
-    return {path: leaf for name, inner in value.items() for path, leaf in _flat(f"{key}.{name}", inner).items()}
+    recipe = training.model_dump(mode="json")
+    return flat({"genome": genome.hash, "data": images, "seed": seed, "training": recipe})
 
 
 class Files:
@@ -102,10 +97,8 @@ class Files:
         write_atomically(self.metrics, write)
 
     def _check(self, theirs: Job, file: Path) -> None:
-        for key in self.job | theirs:
-            if self.job.get(key) != theirs.get(key):
-                raise RunError(
-                    f"belongs to another training: {key} is {theirs.get(key)!r} there and {self.job.get(key)!r} here; "
-                    "train into another directory, or delete this one",
-                    file=file,
-                )
+        change = difference(theirs, self.job)
+        if change is not None:
+            what = f"{change.path} is {shown(change.old)} there and {shown(change.new)} here"
+            message = f"belongs to another training: {what}; train into another directory, or delete this one"
+            raise RunError(message, file=file)

@@ -110,6 +110,53 @@ def test_wrong_settings_of_a_search(nas, tmp_path, arguments, parts):
     assert list(tmp_path.iterdir()) == []
 
 
+SETTINGS = {
+    "below a number": ("training=3 training.epochs=2", "training.epochs: cannot be set: training is a number (3)"),
+    "below an option": ("training.epochs.x=2", "training.epochs.x: cannot be set: training.epochs is a number (15)"),
+    "an unknown option": ("training.epoch=2", "training.epoch: unknown key; allowed: augment, "),
+    "an empty key": ("training..epochs=1", "training..epochs: a key between the dots is empty"),
+    "an empty first key": (".training=1", ".training: a key between the dots is empty"),
+    "no list": ("training.*=1", "training.*: * stands for every element of a list, and training is a mapping"),
+    "twice": ("training.epochs=1 training.epochs=2", "training.epochs: is set twice"),
+    "no setting": ("training", "expected KEY=VALUE, found 'training'"),
+    "no YAML": ("training.epochs=[1", "training.epochs: line 1, column 3: not readable as YAML: "),
+    "in itself": ("training=&a [*a]", "training: Input should be a valid dictionary or instance of Training, found [["),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), SETTINGS.values(), ids=SETTINGS)
+def test_a_wrong_setting_is_the_same_message_for_every_verb(nas, tmp_path, text, message):
+    verbs = ("search", "lavit_split"), ("ablate", "lavit_split"), ("train", "lavit_digits")
+    answers = [nas(*verb, "--set", text) for verb in verbs]
+    refused(answers[0], f"nas: --set: {message}")
+    assert set(answers) == {answers[0]}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stages.2.width=16", "stages.2.width: expected an index below 2 or *, found '2'"),
+        ("stages.first.width=16", "stages.first.width: expected an index below 2 or *, found 'first'"),
+        ("stages.*.width.x=16", "stages.*.width.x: cannot be set: stages.0.width is a number (32)"),
+        ("stages.0.local.kernel=3", "stages.0.local.kernel: cannot be set: stages.0.local is not set"),
+        ("stages..width=3", "stages..width: a key between the dots is empty"),
+    ],
+)
+def test_a_wrong_edit_of_a_genome_is_the_same_message(nas, text, message):
+    answers = [nas(verb, "lavit_digits", "--set", text) for verb in ("cost", "train")]
+    refused(answers[0], f"nas: --set: {message}")
+    assert set(answers) == {answers[0]}
+
+
+@pytest.mark.parametrize("verb", ["search", "ablate"])
+def test_a_named_base_has_no_keys(nas, verb):
+    message = (
+        "base.x: cannot be set: base is a string ('lavit_digits'); to change keys of it, write the genome in its place"
+    )
+    refused(nas(verb, "lavit_split", "--set", "base.x=1"), f"nas: --set: {message}")
+
+
 def test_a_corrupt_parquet_file(nas, tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "train-00000-of-00001.parquet").write_bytes(b"PAR1" + bytes(100) + b"PAR1")

@@ -32,8 +32,7 @@ def shown(spec: SearchSpec) -> list[str]:
 
 
 def lavit(**keys: object) -> SearchSpec:
-    settings = {path.replace("__", "."): value for path, value in keys.items()}
-    return load_space("lavit_split").with_settings(settings)
+    return load_space("lavit_split").with_settings({path.replace("__", "."): value for path, value in keys.items()})
 
 
 def test_size_share_time_and_samples():

@@ -38,7 +38,7 @@ def test_rows_follow_the_order_in_which_trials_ended(tmp_path: Path) -> None:
 def test_search_and_baseline_share_their_reference(tmp_path: Path) -> None:
     space = SearchSpec.parse(parse_yaml(LAVIT) | {"trials": 10})
     Simulation(space, tmp_path).run()
-    Simulation(space.with_settings(["sampler=random"]), tmp_path / BASELINE).run()
+    Simulation(space.with_settings({"sampler": "random"}), tmp_path / BASELINE).run()
     record = anytime(tmp_path, OBJECTIVES)
     assert record["run"].tolist() == ["search"] * 10 + [BASELINE] * 10
     for _, rows in record.groupby("run"):

@@ -87,7 +87,7 @@ def test_a_study_shows_the_run(tmp_path: Path) -> None:
     }
     assert_mirrors(study_of(url_in(run)), simulation.ledger, wanted)
 
-    longer = wanted.with_settings(["trials=14"])
+    longer = wanted.with_settings({"trials": 14})
     resumed = Watched(longer, run, fail={4})
     assert resumed.run_with(url_in(run)) == []
     assert_mirrors(study_of(url_in(run)), resumed.ledger, longer)
@@ -263,7 +263,7 @@ def test_a_study_on_a_server(tmp_path: Path, server: Server) -> None:
     assert simulation.run_with(url) == []
     assert_mirrors(study_of(url, "on_a_server"), simulation.ledger, wanted)
 
-    longer = wanted.with_settings(["trials=14"])
+    longer = wanted.with_settings({"trials": 14})
     resumed = Watched(longer, run, fail={4})
     assert resumed.run_with(url) == []
     assert_mirrors(study_of(url, "on_a_server"), resumed.ledger, longer)

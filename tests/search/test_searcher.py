@@ -43,7 +43,7 @@ def test_the_seed_alone_determines_the_search(tmp_path: Path, sampler: str) -> N
     """Whatever the order in which workers finish, and however often the driver is killed."""
     wanted = spec(sampler=sampler, budget={"macs": 980_000}, trials=14)
     if sampler == "gp":  # a second or more a suggestion, once it has begun
-        wanted = wanted.with_settings(["trials=9", "objectives={accuracy: max}"])
+        wanted = wanted.with_settings({"trials": 9, "objectives": {"accuracy": "max"}})
     straight = Simulation(wanted, tmp_path / "straight", order=1, fail={3}).run()
 
     reordered = Simulation(wanted, tmp_path / "reordered", order=2, fail={3}).run()
@@ -59,13 +59,13 @@ def test_the_seed_alone_determines_the_search(tmp_path: Path, sampler: str) -> N
     assert attempt > 1
     assert sequence(killed) == sequence(straight)
 
-    other = Simulation(wanted.with_settings(["seed=1"]), tmp_path / "other").run()
+    other = Simulation(wanted.with_settings({"seed": 1}), tmp_path / "other").run()
     assert sequence(other) != sequence(straight)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "qmc", "grid"])
 def test_no_genome_is_trained_twice_and_a_small_space_ends_the_search(tmp_path: Path, sampler: str) -> None:
-    simulation = Simulation(grid(trials=50).with_settings([f"sampler={sampler}"]), tmp_path)
+    simulation = Simulation(grid(trials=50).with_settings({"sampler": sampler}), tmp_path)
     ledger = simulation.run()
     hashes = [trial.job.hash for trial in ledger.trials]
     assert len(hashes) == len(set(hashes)) == 12

@@ -1,0 +1,63 @@
+"""Settings (`--set`) of a spec that has a `training:` or stands on a `base:` genome: a space, an ablation, a training.
+
+    training.epochs=30           any key, by its dotted path (nas/paths.py)
+    halving.first=2              a section that is null, or given by its name alone (`sampler: tpe`), is opened
+    base.stages.0.width=48       a key of a base genome that is given in place: an edit of that genome
+
+A base that is a preset's or a file's name has no keys. Mistakes are blamed on `--set`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from nas.errors import SpaceError, SpecError
+from nas.genome.edit import edited
+from nas.genome.presets import load_genome
+from nas.genome.schema import Genome
+from nas.paths import SET, called, changed
+
+
+def with_settings(
+    data: dict[str, Any], changes: dict[str, Any], *, keyed: Collection[str] = (), file: object = None
+) -> dict[str, Any]:
+    """The plain data of a spec, every default written out, with values set at dotted paths.
+
+    keyed: where the rest of a path is one key. file: where `data` is from, to blame for a base that is no genome.
+    Raises SpecError.
+
+    >>> with_settings({"training": {"epochs": 15}, "sampler": "tpe"}, {"sampler.lag": 2})
+    {'training': {'epochs': 15}, 'sampler': {'name': 'tpe', 'lag': 2}}
+    """
+    of_base = {path: value for path, value in changes.items() if path.startswith("base.")}
+    own = {path: value for path, value in changes.items() if path not in of_base}
+    try:
+        data = changed(data, own, opened=_opened, keyed=keyed, kind=SpaceError)
+        if of_base:
+            data |= {"base": _edited(data.get("base"), of_base, file=SET if "base" in own else file)}
+    except SpecError as error:
+        raise error.within(file=SET) from None
+    return data
+
+
+def _edited(base: Any, changes: dict[str, Any], file: object) -> dict[str, Any]:
+    """The plain data of a base genome after `changes`, whose paths begin with `base.`."""
+    if not isinstance(base, dict):
+        message = f"cannot be set: base is {called(base)}; to change keys of it, write the genome in its place"
+        raise SpaceError(message, path=next(iter(changes)))
+    try:
+        genome = load_genome(base)
+    except SpecError as error:
+        raise error.within(file=file, path="base") from None
+    made = edited({"base": genome.model_dump(mode="json")}, changes)["base"]
+    try:
+        return Genome.parse(made).model_dump(mode="json", exclude_defaults=True)
+    except SpecError as error:
+        raise error.within(path="base") from None
+
+
+def _opened(key: str, value: Any) -> Any:
+    if value is None:
+        return {}
+    return {"name": value} if key == "sampler" and isinstance(value, str) else value
