@@ -237,6 +237,7 @@ def presets(
 @app.command()
 def schema() -> None:
     """The JSON Schema of a genome, for editors that complete and check YAML."""
+    from nas.genome import Genome
 
     print(json.dumps(Genome.model_json_schema(), indent=1))
 
