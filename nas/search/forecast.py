@@ -22,6 +22,7 @@ from nas.data.split import View
 from nas.engine import Workers
 from nas.engine.record import hardware
 from nas.genome import Genome
+from nas.search.schedulers import make_scheduler
 from nas.search.spec import SearchSpec
 from nas.train import Training, train
 
@@ -38,7 +39,7 @@ STOPWATCH = 1.5  # seconds to measure a winner's throughput
 class Forecast:
     """Seconds of a whole search with `slots` workers, and what they are made of.
 
-    trials: seconds of one training for each genome that was timed, in the order given; with halving, on average.
+    trials: seconds of one training for each genome that was timed, in the order given; of the scheduler's mean epochs.
     """
 
     trials: list[float]
@@ -71,7 +72,7 @@ def forecast(space: SearchSpec, genomes: Sequence[Genome], images: ImageSet, *, 
         except RuntimeError as error:  # out of memory, or a loss that is not finite at once
             failure = str(error).partition("\n")[0]
             break
-    epochs = epochs_of(space)
+    epochs = make_scheduler(space.scheduler, space.training.epochs).mean_epochs()
     trials = [pace.seconds(epochs, len(images.train), len(images.validation)) for pace in timed]
     evaluation = statistics.mean(pace.evaluation for pace in timed) if timed else 0.0  # of an image
     return Forecast(
@@ -88,15 +89,6 @@ def forecast(space: SearchSpec, genomes: Sequence[Genome], images: ImageSet, *, 
 def device_of(space: SearchSpec) -> str:
     """Where the workers of a search on this machine train."""
     return "cuda" if torch.cuda.is_available() and space.workers.gpu != 0 else "cpu"
-
-
-def epochs_of(space: SearchSpec) -> float:
-    """Epochs of a training, on average: with halving, one in `factor` goes on from each rung."""
-    if space.halving is None:
-        return space.training.epochs
-    rungs = space.halving.rungs(space.training.epochs)
-    steps = zip([0, *rungs], rungs, strict=False)
-    return sum((to - since) / space.halving.factor**level for level, (since, to) in enumerate(steps))
 
 
 @dataclass(frozen=True)

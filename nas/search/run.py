@@ -31,13 +31,13 @@ from nas.files import write_atomically
 from nas.genome import Genome
 from nas.search.anytime import BASELINE, anytime
 from nas.search.budget import Estimate, check_feasible
-from nas.search.follower import followed
-from nas.search.halving import Ladder
-from nas.search.keeping import Keeper
-from nas.search.sampler import make_sampler
+from nas.search.retention import WeightRetention
+from nas.search.samplers import SamplerOptions, make_sampler, sampler_options
+from nas.search.schedulers import make_scheduler
 from nas.search.searcher import Searcher
 from nas.search.space import SearchSpace
-from nas.search.spec import SamplerSpec, SearchSpec
+from nas.search.spec import SearchSpec, upgrade_spec
+from nas.search.study import study_of
 from nas.search.warm_start import earlier_runs, take_over
 from nas.search.winners import Exam, write_front
 from nas.seeds import derive
@@ -71,6 +71,7 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
     domain, spec, images = resolve(space)
     if record is not None:
         given = {key: value for key, value in spec["sampler"].items() if value is not None}
+        record["spec"] = upgrade_spec(record["spec"])
         spec["sampler"] = record["spec"].get("sampler", {}) | given
         check_same(record, "search", spec, free=FREE, directory=directory)
     earlier = earlier_runs(space.warm_start, spec) if record is None else []
@@ -85,8 +86,8 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
             latency.write(directory / "latency.json")
         try:
             with session(space.workers) as pool:
-                sampler_spec = _settled(SamplerSpec(**spec["sampler"]), space.trials, pool)
-                spec["sampler"] = sampler_spec.model_dump(mode="json")
+                sampler = sampler_options(spec["sampler"]).settled(trials=space.trials, slots=pool.slots)
+                spec["sampler"] = sampler.model_dump(mode="json")
                 if earlier:
                     text = take_over(earlier, ledger, domain, space, estimate)
                     on_event(Event("message", data={"text": text}))
@@ -98,12 +99,12 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
                     storage.save_files(directory)
                 work = TrainJob(spec["data"], space.training, space.seed, device=pool.device, threads=pool.cpu)
                 party = _Party(space, domain, estimate, work, pool, on_event)
-                message = party.run(ledger, sampler_spec)
+                message = party.run(ledger, sampler)
                 if space.baseline:
                     on_event(Event("message", data={"text": f"the baseline: {space.trials} trials drawn at random"}))
                     beside = Ledger(directory / BASELINE, storage.within(BASELINE) if storage else None)
                     with beside.locked():
-                        party.run(beside, sampler_spec.model_copy(update={"name": space.baseline}))
+                        party.run(beside, sampler_options({"name": space.baseline, "lag": sampler.lag}))
         except KeyboardInterrupt:
             if ledger.trials:
                 write_front(directory, ledger.table(), objectives, least=least, exam=None)
@@ -129,7 +130,7 @@ class _Party:
     pool: Pool
     on_event: OnEvent
 
-    def run(self, ledger: Ledger, sampler: SamplerSpec) -> str | None:
+    def run(self, ledger: Ledger, sampler: SamplerOptions) -> str | None:
         """Search in a ledger's directory, to the end; why it ended early, if it did."""
         from nas.engine import run  # brings in Ray Tune
 
@@ -139,6 +140,7 @@ class _Party:
             space.budget,
             self.estimate,
             make_sampler(sampler, self.domain, objectives, seed=space.seed),
+            make_scheduler(space.scheduler, space.training.epochs),
             ledger,
             objectives=objectives,
             trials=space.trials,
@@ -146,23 +148,16 @@ class _Party:
             lag=sampler.lag or 0,
             on_event=self.on_event,
             repeat=space.repeat,
-            ladder=ladder_of(space),
         )
         listener = self.on_event
         if space.keep == "front":
-            listener = _both(Keeper(ledger, objectives, repeat=space.repeat), listener)
+            listener = _both(WeightRetention(ledger, objectives, repeat=space.repeat), listener)
         name = ledger.directory.name
         if name == BASELINE:
             name = f"{ledger.directory.parent.name}-{BASELINE}"
-        with followed(listener, ledger, space.study, name, self.domain, space.objectives) as told:
+        with study_of(ledger, space.study, name, self.domain, space.objectives, listener) as told:
             run(candidates, ledger, work=self.work, pool=self.pool, on_event=told)
         return candidates.message
-
-
-def ladder_of(space: SearchSpec) -> Ladder | None:
-    """The rungs of a space with `halving:`."""
-    halving = space.halving
-    return Ladder(halving.rungs(space.training.epochs), halving.factor) if halving else None
 
 
 def _both(first: OnEvent, second: OnEvent) -> OnEvent:
@@ -228,13 +223,6 @@ def _estimator(latency: LatencyTable | None) -> Callable[[Genome], Estimate]:
         return Estimate(found.macs, found.params, latency.images_per_second(genome) if latency else None)
 
     return estimate
-
-
-def _settled(spec: SamplerSpec, trials: int, pool: Pool) -> SamplerSpec:
-    """The sampler's numbers, filled in once for the life of the run."""
-    population = spec.population or min(50, max(8, trials // 5))
-    lag = 2 * pool.slots if spec.lag is None else spec.lag
-    return spec.model_copy(update={"population": population, "lag": lag})
 
 
 def _device(space: SearchSpec) -> str:

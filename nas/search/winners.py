@@ -22,7 +22,7 @@ from nas.cost.latency import BATCH
 from nas.data import Split
 from nas.files import write_atomically, write_text
 from nas.model import Model, build
-from nas.search.front import front_of
+from nas.search.pareto import front_of
 from nas.train import evaluate
 
 
@@ -64,7 +64,7 @@ def write_front(
     throughput budget. exam: None leaves what must be measured empty (the front of a run that was interrupted).
     """
     kept = [(directory / "trials" / trial / "weights.safetensors").exists() for trial in table["trial"]]
-    table = table[table["hash"].isin(table.loc[kept, "hash"])]  # nas/search/keeping.py
+    table = table[table["hash"].isin(table.loc[kept, "hash"])]  # nas/search/retention.py
     missed: set[str] = set()
     measured: dict[str, float] = {}
     while True:

@@ -54,7 +54,7 @@ def test_the_shipped_spaces() -> None:
         ("budget: {macs: -3}", "budget.macs", "greater than 0"),
         ("objectives: {acuracy: max}", "objectives.acuracy", "did you mean accuracy"),
         ("objectives: {accuracy: min}", "objectives.accuracy", "expected max"),
-        ("sampler: tpee", "sampler.name", "'tpe'"),
+        ("sampler: tpee", "sampler.name", "did you mean tpe"),
         ("sampler: {name: gp, lags: 3}", "sampler.lags", "did you mean lag"),
         ("workers: {gpus: 1}", "workers.gpus", "did you mean gpu"),
     ],
