@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from optuna._hypervolume import compute_hypervolume
 
 from nas.search import front_of, hypervolume, non_dominated
-from nas.search.pareto import Ranks, reference_of
+from nas.search.pareto import NEAR, Ranks, near_front, reference_of
 
 values = st.integers(0, 6).map(float)
 clouds = st.tuples(st.integers(1, 12), st.integers(1, 4)).flatmap(lambda shape: arrays(float, shape, elements=values))
@@ -25,6 +25,14 @@ def dominates(a: np.ndarray, b: np.ndarray) -> bool:
 def test_non_dominated_is_what_its_definition_says(points_NM: np.ndarray) -> None:
     expected = [not any(dominates(other, point) for other in points_NM) for point in points_NM]
     assert non_dominated(points_NM).tolist() == expected
+
+
+@given(points_NM=clouds)
+def test_near_the_front_are_the_first_fronts(points_NM: np.ndarray) -> None:
+    left_N = np.ones(len(points_NM), dtype=bool)
+    for _ in range(NEAR):
+        left_N[np.flatnonzero(left_N)[non_dominated(points_NM[left_N])]] = False
+    assert near_front(points_NM).tolist() == (~left_N).tolist()
 
 
 @given(points_NM=clouds)
