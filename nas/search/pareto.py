@@ -6,8 +6,8 @@ eligible for the front: a pruned one's accuracy is that of an early epoch.
 
 Hypervolume (Zitzler & Thiele, 1998): the volume between the front and a reference point that is worse than all of it.
 
-moocore (López-Ibáñez et al.) computes masks and volumes, 30 to 800 times faster than NumPy. `Ranks` is ours: a search
-asks for the order after every trial, and to keep it costs what moves, not a sort of all points.
+moocore computes masks, ranks and volumes (benchmarks/pareto.py compares it with Optuna's functions). `Ranks` is ours:
+halving asks for the order of a rung after every trial, and updating it is faster than ranking all points again.
 
 Legend: N points, M objectives, F points of one front.
 """
@@ -136,7 +136,7 @@ class Ranks:
         while len(order) < count:
             if rank not in self._ordered:
                 front_F = np.flatnonzero(self._ranks[: self._count] == rank)
-                distance_F = _crowding(self._points[front_F])
+                distance_F = crowding_distance(self._points[front_F])
                 self._ordered[rank] = front_F[np.argsort(-distance_F, kind="stable")].tolist()
             order += self._ordered[rank]
             rank += 1
@@ -150,7 +150,7 @@ def _dominated(points_FM: np.ndarray, by_KM: np.ndarray) -> np.ndarray:
     return np.any(no_worse_FK & better_FK, axis=1)
 
 
-def _crowding(points_FM: np.ndarray) -> np.ndarray:
+def crowding_distance(points_FM: np.ndarray) -> np.ndarray:
     """Deb et al., 2002: the extremes of each objective are infinitely far from their neighbours."""
     distance_F = np.zeros(len(points_FM))
     for column_F in points_FM.T:
