@@ -62,7 +62,7 @@ class Sampler(ABC):
     ends: ClassVar[bool] = False  # whether it enumerates the space: `ask` is repeated until it returns None
 
     def __init__(self, options: SamplerOptions, space: SearchSpace, objectives: list[str], *, seed: int):
-        self.space, self.objectives, self.seed = space, objectives, seed
+        self.options, self.space, self.objectives, self.seed = options, space, objectives, seed
 
     @abstractmethod
     def ask(self, draw: int) -> Assignment | None:

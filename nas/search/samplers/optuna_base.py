@@ -37,7 +37,6 @@ class OptunaSampler(Sampler):
         import optuna
 
         super().__init__(options, space, objectives, seed=seed)
-        self.options = options
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.study = optuna.create_study(
             directions=["maximize" if METRICS[name].direction == "max" else "minimize" for name in objectives],
