@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import blocks_castling, blocks_less, cost, latency, models, overhead, samplers, scale, table
+from benchmarks import blocks_castling, blocks_less, cost, latency, models, overhead, pareto, samplers, scale, table
 from benchmarks.machine import Setting, described
 
 GROUPS = {
@@ -26,6 +26,7 @@ GROUPS = {
     "models": models,
     "search_latency": latency,
     "search_overhead": overhead,
+    "search_pareto": pareto,
     "search_samplers": samplers,
     "search_scale": scale,
 }

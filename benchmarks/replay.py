@@ -25,7 +25,7 @@ from nas.engine import Job, Outcome
 from nas.genome import Genome
 from nas.search import SearchSpec, hypervolume, load_space
 from nas.search.budget import Estimate
-from nas.search.front import reference_of
+from nas.search.pareto import reference_of
 from nas.search.space import SearchSpace
 
 SPACE = Path(__file__).with_suffix(".yaml")

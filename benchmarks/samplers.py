@@ -31,7 +31,7 @@ from benchmarks.machine import Setting
 from benchmarks.replay import Replay, make
 from benchmarks.simulated import candidates, finished, scratch
 from nas.engine import Ledger
-from nas.search.spec import SamplerSpec
+from nas.search.samplers import sampler_options
 
 SAMPLERS = ("random", "tpe", "nsga2", "nsga3", "gp", "qmc")
 CLAIMED = ("tpe", "nsga2")
@@ -66,7 +66,7 @@ def _until(sampler: str, marks: Sequence[int]) -> tuple[int, ...]:
 def searched(view: str, sampler: str, marks: tuple[int, ...], seed: int) -> list[float]:
     """One search; its share of the hypervolume, or its regret, after so many trials."""
     replay = _replay()
-    update = {"sampler": SamplerSpec(name=sampler), "objectives": VIEWS[view], "trials": marks[-1], "seed": seed}
+    update = {"sampler": sampler_options(sampler), "objectives": VIEWS[view], "trials": marks[-1], "seed": seed}
     spec = replay.spec.model_copy(update=update)
     with scratch() as folder:
         ledger = Ledger(folder)

@@ -33,7 +33,7 @@ from nas.files import parse_yaml
 from nas.genome import Genome
 from nas.search import SearchSpec
 from nas.search.budget import Estimate
-from nas.search.spec import SamplerSpec
+from nas.search.samplers import sampler_options
 
 TRIALS = {"random": 10_000, "nsga2": 10_000, "tpe": 2_000}
 _BAR = {"random": 1.1, "nsga2": 1.1}
@@ -124,7 +124,7 @@ class _Timed:
 
 def _space(sampler: str, trials: int) -> SearchSpec:
     spec = SearchSpec.parse(parse_yaml(_SPACE))
-    return spec.model_copy(update={"sampler": SamplerSpec(name=sampler), "trials": trials})
+    return spec.model_copy(update={"sampler": sampler_options(sampler), "trials": trials})
 
 
 def _estimate(genome: Genome) -> Estimate:

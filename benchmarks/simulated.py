@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nas.engine import Job, Ledger, Outcome, Pool, Signal, Source
+from nas.engine import Job, Ledger, Outcome, Signal, Source
 from nas.engine.events import ignore
 from nas.genome import Genome
 from nas.search import SearchSpec
 from nas.search.budget import Estimate
-from nas.search.run import _settled
-from nas.search.sampler import make_sampler
+from nas.search.samplers import make_sampler
+from nas.search.schedulers import make_scheduler
 from nas.search.searcher import Searcher
 from nas.search.space import SearchSpace
 
@@ -31,12 +31,13 @@ def candidates(
 ) -> Searcher:
     """The source of jobs as `nas search` would make it of this space; `space` is the space's."""
     objectives = list(spec.objectives)
-    sampler = _settled(spec.sampler, spec.trials, Pool(slots=WORKERS, cpu=1, gpu=0.0))
+    sampler = spec.sampler.settled(trials=spec.trials, slots=WORKERS)
     return Searcher(
         space,
         spec.budget,
         estimate,
         make_sampler(sampler, space, objectives, seed=spec.seed),
+        make_scheduler(spec.scheduler, spec.training.epochs),
         ledger,
         objectives=objectives,
         trials=spec.trials,

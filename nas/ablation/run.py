@@ -78,11 +78,11 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
 
     Raises SpecError for what the user can mend, before anything is written.
     """
-    run = Run(directory, "ablation", storage=ablation.storage)
+    run = Run(directory, "ablation", _upgraded, storage=ablation.storage)
     base = fitted(ablation.genome(), ablation.task.load())
     arms = ablation.arms_of(base)
     spec = _recorded(ablation, base)
-    run.check(spec, free=FREE, complete=_completed)
+    run.check(spec, free=FREE)
     with run.opened(ablation.workers):
         run.begin(spec, seed=ablation.split_seed)
         work = TrainJob(ablation.task, device=run.pool.device, threads=run.pool.cpu)
@@ -99,7 +99,7 @@ def _recorded(ablation: Ablation, base: Genome) -> dict[str, Any]:
     return ablation.model_dump(mode="json") | resolved
 
 
-def _completed(spec: dict[str, Any]) -> dict[str, Any]:
+def _upgraded(spec: dict[str, Any]) -> dict[str, Any]:
     """A recorded spec with the keys that have come since, at their defaults."""
     ablation = parse_ablation(spec)
     return _recorded(ablation, ablation.genome())

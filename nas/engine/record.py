@@ -4,7 +4,7 @@ version (of the format), name, kind (search or ablation), spec (everything resol
 command, commit
 
 A file without a version is of nas 0.1. A key that is missing from a spec means what it meant before the key came: new
-keys have that as their default, and `check_same` compares specs that have all of today's keys.
+keys have that as their default, and clients bring an old spec up to today's keys (nas/engine/runs.py).
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from typing import Any
 
 import nas
 from nas.engine.job import now
-from nas.errors import RunError, shown
+from nas.errors import RunError
 from nas.files import dump_yaml, read_yaml, write_text
-from nas.paths import difference
 
 VERSION = 2  # of the files in a run directory; nas 0.1 wrote none
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "timm")
@@ -73,22 +72,6 @@ def check_version(content: dict[str, Any], file: Path) -> None:
     if not isinstance(version, int) or not 1 <= version <= VERSION:
         message = f"its format is version {version!r}, and nas {nas.__version__} reads 1 to {VERSION}: use a newer nas"
         raise RunError(message, file=file)
-
-
-def check_same(
-    record: dict[str, Any], kind: str, spec: dict[str, Any], *, free: Collection[str], directory: Path
-) -> None:
-    """Raise RunError, naming the first key that differs, if a run was begun with another spec.
-
-    free: top-level keys that may change between the beginning of a run and its continuation.
-    """
-    if record.get("kind") != kind:
-        raise RunError(f"there is another kind of run in it ({record.get('kind')}); choose another RUN", file=directory)
-    change = difference(record["spec"], spec, free)
-    if change is not None:
-        what = f"the run was begun with {shown(change.old)}, now it is {shown(change.new)}"
-        message = f"{what}; choose another RUN, or set it back"
-        raise RunError(message, file=directory / "run.yaml", path=f"spec.{change.path}")
 
 
 def versions() -> dict[str, str]:

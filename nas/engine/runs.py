@@ -1,7 +1,7 @@
 """A run, opened once for every client: a search, an ablation, and whatever else makes trial directories.
 
-    run = Run(directory, "search", storage=place)      what is there is read; nothing is written
-    run.check(spec, free=FREE, complete=complete)      what may not change has not changed
+    run = Run(directory, "search", upgrade)            what is there is read; nothing is written
+    run.check(spec, free=FREE)                         what may not change has not changed
     with run.opened(workers):                          one driver: lock, storage, workers
         run.begin(spec, seed=0)                        run.yaml
         run.train(source, work, on_event)              trial directories
@@ -23,10 +23,12 @@ from nas.engine.events import OnEvent
 from nas.engine.job import Job
 from nas.engine.ledger import Ledger
 from nas.engine.pool import Pool, Workers, session
-from nas.engine.record import check_same, read_record, update_record, write_record
+from nas.engine.record import read_record, update_record, write_record
 from nas.engine.source import Source
 from nas.engine.storage import Storage
 from nas.engine.worker import Work
+from nas.errors import RunError, SpecError, shown
+from nas.paths import difference
 
 if TYPE_CHECKING:
     from nas.train import Task
@@ -35,30 +37,38 @@ Spec = dict[str, Any]
 
 
 class Run:
-    """A run directory and what belongs to it. `record` is the content of run.yaml, None before a run has begun.
+    """A run directory and what belongs to it. `begun` is the spec that the run was begun with, None for a new run.
 
-    kind: search or ablation. storage: where the run is kept as well (nas/engine/storage.py). Raises RunError for a
-    damaged run.yaml, for a run of another kind, and for a storage that cannot be used.
+    kind: search or ablation. upgrade: brings a spec as an earlier version wrote it up to today's keys. storage: where
+    the run is kept as well (nas/engine/storage.py). Raises SpecError for a damaged run.yaml, a run of another kind, and
+    a storage that cannot be used.
     """
 
-    def __init__(self, directory: Path, kind: str, *, storage: str | None = None):
+    def __init__(self, directory: Path, kind: str, upgrade: Callable[[Spec], Spec], *, storage: str | None = None):
         self.directory, self.kind = Path(directory).resolve(), kind
         self.storage = Storage.of(storage, self.directory)
         if self.storage is not None:
             self.storage.restore_files(self.directory)
-        self.record = read_record(self.directory)
+        record = read_record(self.directory)
+        if record is not None and record.get("kind") != kind:
+            what = f"there is another kind of run in it ({record.get('kind')}); choose another RUN"
+            raise RunError(what, file=self.directory)
+        try:
+            self.begun = None if record is None else upgrade(record["spec"])
+        except SpecError as error:
+            raise error.within(file=self.directory / "run.yaml", path="spec") from None
         self.ledger = Ledger(self.directory, self.storage)
+        self.free: Collection[str] = ()
         self.pool: Pool
 
-    def check(self, spec: Spec, *, free: Collection[str], complete: Callable[[Spec], Spec]) -> None:
-        """Raise RunError if the run was begun with another spec.
-
-        free: top-level keys that may differ. complete: brings a spec as an earlier version wrote it up to today's keys.
-        """
-        self._free = free
-        if self.record is not None:
-            self.record |= {"spec": complete(self.record["spec"])}
-            check_same(self.record, self.kind, spec, free=free, directory=self.directory)
+    def check(self, spec: Spec, *, free: Collection[str]) -> None:
+        """Raise RunError if the run was begun with another spec. free: top-level keys that may differ."""
+        self.free = free
+        change = difference(self.begun, spec, free) if self.begun is not None else None
+        if change is not None:
+            what = f"the run was begun with {shown(change.old)}, now it is {shown(change.new)}"
+            message = f"{what}; choose another RUN, or set it back"
+            raise RunError(message, file=self.directory / "run.yaml", path=f"spec.{change.path}")
 
     @contextmanager
     def opened(self, workers: Workers) -> Iterator[None]:
@@ -67,17 +77,17 @@ class Run:
             try:
                 yield
             finally:
-                if self.record is not None:
+                if self.begun is not None:
                     self.ledger.write_table()
                     self._save()
 
     def begin(self, spec: Spec, *, seed: int) -> None:
         """Write run.yaml, or bring the keys that may differ up to date in the one that is there."""
-        if self.record is None:
+        if self.begun is None:
             write_record(self.directory, kind=self.kind, seed=seed, spec=spec)
         else:
-            update_record(self.directory, spec, free=self._free)
-        self.record = read_record(self.directory)
+            update_record(self.directory, spec, free=self.free)
+        self.begun = spec
         self._save()
 
     def train(self, source: Source, work: Work, on_event: OnEvent) -> None:

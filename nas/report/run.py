@@ -81,7 +81,7 @@ def read_run(directory: Path) -> Run:
 
     >>> read_run(Path("results/lavit_split-digits")).front[["trial", "accuracy", "macs"]]
     """
-    from nas.search.front import front_of
+    from nas.search.pareto import front_of
 
     if not (directory / "run.yaml").is_file():
         what = "it has no run.yaml" if directory.is_dir() else "no such directory"

@@ -4,7 +4,7 @@ Optuna is imported by the samplers that need it, not before; Ray by the engine w
 """
 
 from nas.search.anytime import anytime
-from nas.search.front import front_of, hypervolume, non_dominated
+from nas.search.pareto import front_of, hypervolume, non_dominated
 from nas.search.run import SearchResult, search
 from nas.search.spec import SearchSpec, list_spaces, load_space
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from nas.engine import Ledger, Trial
-from nas.search.front import costs, hypervolume, non_dominated, reference_of
+from nas.search.pareto import costs, hypervolume, non_dominated, reference_of
 
 BASELINE = "baseline"  # the folder of the random search beside a search, and its name in the table
 

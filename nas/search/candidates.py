@@ -1,8 +1,8 @@
-"""Candidates: genomes that nobody has tried. The base first, then what the sampler suggests.
+"""Candidates: yields untried genomes. The base first, then what the sampler suggests.
 
-No genome comes twice: a suggestion whose genome (by hash) is known is passed over. A sampler that only repeats itself
-is helped by a random walk, and the walk by going through the space in order; a space that is exhausted ends the search.
-A grid is asked on until its end.
+No genome comes twice: a suggestion whose genome is known (by hash) is skipped. After `REPETITIONS` of these in a row,
+`DRAWS` random assignments are tried, and then all assignments of the space in order. If none is new, the space is
+exhausted and the search ends. A sampler that enumerates the space itself (`ends`) is asked until it has no more.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from nas.engine import Job
 from nas.errors import GenomeError
 from nas.genome import Genome
 from nas.search.parameter import label
-from nas.search.sampler import Sampler
+from nas.search.samplers import Sampler
 from nas.search.space import Assignment, SearchSpace
 from nas.seeds import derive
 
-REPETITIONS = 10  # suggestions in a row that are known already, until a random walk takes over
-WALK = 1000  # random draws, until the space is gone through in order
+REPETITIONS = 10  # known suggestions in a row before random draws take over
+DRAWS = 1000  # random draws before the space is enumerated
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Candidate:
 
 
 class Candidates:
-    """`next` proposes, `know` is told of every trial that there is, in their order."""
+    """`next` returns an untried genome; `add` every trial, in the order of their numbers, those of `next` included."""
 
     def __init__(self, space: SearchSpace, sampler: Sampler, *, seed: int):
         self.space, self.sampler, self.seed = space, sampler, seed
@@ -43,7 +43,7 @@ class Candidates:
         self._assignments: set[str] = set()
         self._draw = 0
 
-    def know(self, job: Job) -> None:
+    def add(self, job: Job) -> None:
         self._assignments.add(_key(job.parameters))
         self._hashes.add(job.hash)
         self._draw = max(self._draw, job.note["draw"] + 1)
@@ -51,31 +51,30 @@ class Candidates:
     def next(self) -> Candidate | None:
         """None: there is no genome left."""
         if self.space.base.hash not in self._hashes:
-            return self._looked_at(self.space.of_base() or {}, draw=-1)
+            return self._if_untried(self.space.of_base() or {}, draw=-1)
         for _ in count() if self.sampler.ends else range(REPETITIONS):
             draw, self._draw = self._draw, self._draw + 1
             assignment = self.sampler.ask(draw)
             if assignment is None:
                 return None
-            candidate = self._looked_at(assignment, draw)
+            candidate = self._if_untried(assignment, draw)
             if candidate is not None:
                 return candidate
         draw, self._draw = self._draw, self._draw + 1
-        for assignment in self._walk(draw):
-            candidate = self._looked_at(assignment, draw)
+        for assignment in self._fallback(draw):
+            candidate = self._if_untried(assignment, draw)
             if candidate is not None:
                 return candidate
         return None
 
-    def _walk(self, draw: int) -> Iterator[Assignment]:
+    def _fallback(self, draw: int) -> Iterator[Assignment]:
         rng = Random(derive(self.seed, "walk", draw))
-        for _ in range(WALK):
+        for _ in range(DRAWS):
             yield self.space.draw(rng)
         if self.space.finite:
             yield from self.space.every()
 
-    def _looked_at(self, assignment: Assignment, draw: int) -> Candidate | None:
-        """A candidate that is new, or None."""
+    def _if_untried(self, assignment: Assignment, draw: int) -> Candidate | None:
         key = _key(assignment)
         if key in self._assignments:
             return None

@@ -23,6 +23,7 @@ from nas.device import default_device
 from nas.engine import Workers
 from nas.engine.record import hardware
 from nas.genome import Genome
+from nas.search.schedulers import make_scheduler
 from nas.search.spec import SearchSpec
 from nas.train import Training, train
 
@@ -39,7 +40,7 @@ STOPWATCH = 1.5  # seconds to measure a winner's throughput
 class Forecast:
     """Seconds of a whole search with `slots` workers, and what they are made of.
 
-    trials: seconds of one training for each genome that was timed, in the order given; with halving, on average.
+    trials: seconds of one training for each genome that was timed, in the order given; of the scheduler's mean epochs.
     """
 
     trials: list[float]
@@ -72,7 +73,7 @@ def forecast(spec: SearchSpec, genomes: Sequence[Genome], images: ImageSet, *, l
         except RuntimeError as error:  # out of memory, or a loss that is not finite at once
             failure = str(error).partition("\n")[0]
             break
-    epochs = epochs_of(spec)
+    epochs = make_scheduler(spec.scheduler, spec.training.epochs).mean_epochs()
     trials = [pace.seconds(epochs, len(images.train), len(images.validation)) for pace in timed]
     evaluation = statistics.mean(pace.evaluation for pace in timed) if timed else 0.0  # of an image
     return Forecast(
@@ -84,15 +85,6 @@ def forecast(spec: SearchSpec, genomes: Sequence[Genome], images: ImageSet, *, l
         device=device,
         failure=failure,
     )
-
-
-def epochs_of(spec: SearchSpec) -> float:
-    """Epochs of a training, on average: with halving, one in `factor` goes on from each rung."""
-    if spec.halving is None:
-        return spec.training.epochs
-    rungs = spec.halving.rungs(spec.training.epochs)
-    steps = zip([0, *rungs], rungs, strict=False)
-    return sum((to - since) / spec.halving.factor**level for level, (since, to) in enumerate(steps))
 
 
 @dataclass(frozen=True)

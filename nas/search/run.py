@@ -20,20 +20,20 @@ import pandas as pd
 from nas.cost import cost
 from nas.cost.latency import LatencyTable, device_file, known_parts, missing
 from nas.device import default_device
-from nas.engine import Event, Ledger, OnEvent, Pool, Run
+from nas.engine import Event, Ledger, OnEvent, Run
 from nas.engine.events import ignore
 from nas.engine.training import TrainJob
 from nas.files import write_atomically
 from nas.genome import Genome
 from nas.search.anytime import BASELINE, anytime
 from nas.search.budget import Estimate, check_feasible
-from nas.search.follower import followed
-from nas.search.halving import Ladder
-from nas.search.keeping import Keeper
-from nas.search.sampler import make_sampler
+from nas.search.retention import WeightRetention
+from nas.search.samplers import SamplerOptions, make_sampler, sampler_options
+from nas.search.schedulers import make_scheduler
 from nas.search.searcher import Searcher
 from nas.search.space import SearchSpace
-from nas.search.spec import SamplerSpec, SearchSpec
+from nas.search.spec import SearchSpec, upgrade_spec
+from nas.search.study import study_of
 from nas.search.warm_start import earlier_runs, take_over
 from nas.search.winners import RunExaminer, write_front
 from nas.seeds import derive
@@ -69,21 +69,21 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
 
     >>> search(load_space("lavit_split").with_settings({"trials": 4}), Path("results/try")).front
     """
-    run = Run(directory, "search", storage=space.storage)
+    run = Run(directory, "search", _upgraded, storage=space.storage)
     around = resolved(space)
     spec = recorded(space, around.base)
-    if run.record is not None:  # the numbers that were filled in when the run began
+    if run.begun is not None:  # the sampler's numbers were settled when the run began
         given = {key: value for key, value in spec["sampler"].items() if value is not None}
-        spec["sampler"] = run.record["spec"].get("sampler", {}) | given
-    run.check(spec, free=FREE, complete=_completed)
-    earlier = earlier_runs(space.warm_start, spec) if run.record is None else []
+        spec["sampler"] = run.begun["sampler"] | given
+    run.check(spec, free=FREE)
+    earlier = earlier_runs(space.warm_start, spec) if run.begun is None else []
     latency = _latency(space, around, run.directory, on_event)
     plan = Plan(space, around, estimator(latency))
     check_feasible(around, space.budget, plan.estimate, seed=derive(space.seed, "probe"))
 
     objectives, least = list(space.objectives), space.budget.throughput
     with run.opened(space.workers):
-        sampler = _settled(SamplerSpec(**spec["sampler"]), space.trials, run.pool)
+        sampler = sampler_options(spec["sampler"]).settled(trials=space.trials, slots=run.pool.slots)
         if latency is not None:
             latency.write(run.directory / "latency.json")
         if earlier:
@@ -96,7 +96,7 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
                 text = f"the baseline: {space.trials} trials drawn at random"
                 on_event(Event("message", data={"text": text}))
                 with run.within(BASELINE) as beside:
-                    _run(plan, sampler.model_copy(update={"name": space.baseline}), beside, on_event)
+                    _run(plan, sampler_options({"name": space.baseline, "lag": sampler.lag}), beside, on_event)
         except KeyboardInterrupt:
             if run.ledger.trials:
                 write_front(run.directory, run.ledger.table(), objectives, least=least, examiner=None)
@@ -108,7 +108,7 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
     return SearchResult(run.directory, run.ledger.table(), front, message or _failure(run.ledger))
 
 
-def _run(plan: Plan, sampler: SamplerSpec, run: Run, on_event: OnEvent) -> str | None:
+def _run(plan: Plan, sampler: SamplerOptions, run: Run, on_event: OnEvent) -> str | None:
     """Search in a run's directory, to the end; why it ended early, if it did."""
     spec, objectives = plan.spec, list(plan.spec.objectives)
     searcher = Searcher(
@@ -116,6 +116,7 @@ def _run(plan: Plan, sampler: SamplerSpec, run: Run, on_event: OnEvent) -> str |
         spec.budget,
         plan.estimate,
         make_sampler(sampler, plan.space, objectives, seed=spec.seed),
+        make_scheduler(spec.scheduler, spec.training.epochs),
         run.ledger,
         objectives=objectives,
         trials=spec.trials,
@@ -123,16 +124,15 @@ def _run(plan: Plan, sampler: SamplerSpec, run: Run, on_event: OnEvent) -> str |
         lag=sampler.lag or 0,
         on_event=on_event,
         repeat=spec.repeat,
-        ladder=ladder_of(spec),
     )
     listener = on_event
     if spec.keep == "front":
-        listener = _both(Keeper(run.ledger, objectives, repeat=spec.repeat), listener)
+        listener = _both(WeightRetention(run.ledger, objectives, repeat=spec.repeat), listener)
     name = run.directory.name
     if name == BASELINE:
         name = f"{run.directory.parent.name}-{BASELINE}"
     work = TrainJob(spec.task, device=run.pool.device, threads=run.pool.cpu)
-    with followed(listener, run.ledger, spec.study, name, plan.space, spec.objectives) as told:
+    with study_of(run.ledger, spec.study, name, plan.space, spec.objectives, listener) as told:
         run.train(searcher, work, told)
     return searcher.message
 
@@ -152,16 +152,10 @@ def recorded(spec: SearchSpec, base: Genome) -> dict[str, Any]:
     return record
 
 
-def _completed(spec: dict[str, Any]) -> dict[str, Any]:
+def _upgraded(spec: dict[str, Any]) -> dict[str, Any]:
     """A recorded spec with the keys that have come since, at their defaults."""
-    read = SearchSpec.parse(spec)
+    read = SearchSpec.parse(upgrade_spec(spec))
     return recorded(read, read.genome())
-
-
-def ladder_of(spec: SearchSpec) -> Ladder | None:
-    """The rungs of a space with `halving:`."""
-    halving = spec.halving
-    return Ladder(halving.rungs(spec.training.epochs), halving.factor) if halving else None
 
 
 def _both(first: OnEvent, second: OnEvent) -> OnEvent:
@@ -200,10 +194,3 @@ def estimator(latency: LatencyTable | None) -> Callable[[Genome], Estimate]:
         return Estimate(found.macs, found.params, latency.images_per_second(genome) if latency else None)
 
     return estimate
-
-
-def _settled(spec: SamplerSpec, trials: int, pool: Pool) -> SamplerSpec:
-    """The sampler's numbers, filled in once for the life of the run."""
-    population = spec.population or min(50, max(8, trials // 5))
-    lag = 2 * pool.slots if spec.lag is None else spec.lag
-    return spec.model_copy(update={"population": population, "lag": lag})

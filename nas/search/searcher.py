@@ -1,15 +1,15 @@
-"""Searcher: the search as a client of the engine. From proposals to jobs, and from outcomes back to the sampler.
+"""Searcher: the engine's source of jobs for a search. It turns suggestions into jobs and reports outcomes back.
 
 - A genome over a budget, or one that its schema refuses, gets a trial directory (infeasible, with the reason) and no
   worker. It does not count towards `trials`.
-- With `repeat`, every genome is trained with so many seeds, and the sampler hears the mean.
-- With halving, a trial is handed out rung by rung (nas/search/halving.py). A free worker gets the promotion that is
-  due, else a new trial. The sampler hears of a pause that looks final as what it is, pruned; if the trial goes on after
-  all, its end is told as a trial of its own.
-- The n-th decision (what to promote, what to suggest) knows what came of all jobs handed out but the `lag` latest ones,
-  and nothing else, whatever the order in which workers finish. With seeds derived by number, the seed alone determines
-  the search.
-- All of it is rebuilt from the ledger, by making the same decisions again: after a kill the next job is the one that
+- With `repeat`, every genome is trained with that many seeds, and the sampler is told the mean.
+- The scheduler (nas/search/schedulers) decides how long a trial is trained. A trial that it pauses may be promoted
+  later: a free worker takes a promotion before a new trial. The sampler is told PRUNED when a pause looks final. If the
+  trial is promoted after all, its end is reported to the sampler as a trial of its own.
+- The n-th decision (what to promote, what to suggest) depends on the outcomes of all jobs handed out except the `lag`
+  most recent ones, and on nothing else, in whatever order workers finish. Seeds are derived from trial numbers, so the
+  root seed alone determines the search.
+- The state is rebuilt from the ledger by making the same decisions again: after a kill, the next job is the one that
   would have come.
 """
 
@@ -23,19 +23,19 @@ from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Signal
 from nas.genome import Genome
 from nas.search.budget import Budget, Estimate
 from nas.search.candidates import Candidate, Candidates
-from nas.search.front import costs_of
-from nas.search.halving import Ladder
-from nas.search.sampler import Sampler
+from nas.search.pareto import costs_of
+from nas.search.samplers import Sampler
+from nas.search.schedulers import Scheduler
 from nas.search.space import SearchSpace
 from nas.seeds import derive
 
-REFUSALS = 2000  # trials in a row without a feasible one, until the search gives up
+REFUSALS = 2000  # infeasible trials in a row after which the search gives up
 
 
 class Searcher:
     """A `Source` for the engine. `message` says why the search ended before `trials` were trained, if it did.
 
-    ladder: None trains every trial to its end.
+    In here, `until` is the number of epochs up to which a trial was handed out, or None for its end.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Searcher:
         budget: Budget,
         estimate: Callable[[Genome], Estimate],
         sampler: Sampler,
+        scheduler: Scheduler,
         ledger: Ledger,
         *,
         objectives: list[str],
@@ -52,107 +53,107 @@ class Searcher:
         lag: int,
         on_event: OnEvent,
         repeat: int = 1,
-        ladder: Ladder | None = None,
     ):
-        self.space, self.budget, self.estimate, self.sampler, self.ledger = space, budget, estimate, sampler, ledger
+        self.space, self.budget, self.estimate, self.ledger = space, budget, estimate, ledger
+        self.sampler, self.scheduler = sampler, scheduler
         self.objectives, self.trials, self.seed, self.lag = objectives, trials, seed, lag
-        self.on_event, self.repeat, self.ladder = on_event, repeat, ladder
+        self.on_event, self.repeat = on_event, repeat
         self.message: str | None = None
-        self._proposals = Candidates(space, sampler, seed=seed)
-        self._begun = 0  # genomes that went to workers
-        self._jobs: dict[int, Job] = {}
-        self._leader: dict[str, int] = {}  # the first trial of each genome, by hash
-        self._repeats: dict[int, list[int]] = {}  # of each leader, itself included
-        self._issued: list[tuple[int, int]] = []  # (trial, rung) that went to workers, in order
-        self._told = 0  # how many of them have been heard
-        self._heard: set[int] = set()  # trials whose end has been heard
-        self._level: dict[int, int] = {}  # the rung that each trial was last handed out for
-        self._came: dict[tuple[int, int], Outcome] = {}
-        self._out: dict[int, tuple[int, Job]] = {}  # rung and job of trials that are with workers
-        self._known: dict[int, bool] = {}  # trials that the sampler accepted; whether it was told what came of them
+        self._candidates = Candidates(space, sampler, seed=seed)
+        self._started = 0  # genomes that were handed out
+        self._jobs: dict[int, Job] = {}  # of every trial
+        self._first: dict[str, int] = {}  # first trial of each genome, by hash
+        self._repeats: dict[int, list[int]] = {}  # trials of a genome, by its first one, which is included
+        self._issued: list[tuple[int, int | None]] = []  # (trial, until), in the order they were handed out
+        self._processed = 0  # how many of them have been processed
+        self._outcomes: dict[tuple[int, int | None], Outcome] = {}  # of those that have come back
+        self._running: dict[int, tuple[int | None, Job]] = {}  # those that have not, by trial
+        self._ended: set[int] = set()  # trials whose end has been processed
+        self._reported: dict[int, bool] = {}  # trials that the sampler accepted: whether it was told an outcome
         self._replay()
 
     # ------------------------------------------------------------------------------------------------------------------
-    # The engine's side
+    # Source: what the engine calls
     # ------------------------------------------------------------------------------------------------------------------
     def unfinished(self) -> list[Job]:
-        return [job for _, job in self._out.values()]
+        return [job for _, job in self._running.values()]
 
     def next(self) -> Job | Signal:
         refused = 0
         while refused < REFUSALS:
-            if self.ladder is None and self._begun >= self.trials and self._due() is None:
+            exhausted = self._started >= self.trials and self._incomplete() is None
+            if exhausted and not self.scheduler.adaptive:
                 return Signal.DONE
             if not self._catch_up():
                 return Signal.WAIT
-            promotion = self.ladder.promotion() if self.ladder else None
+            promotion = self.scheduler.promote()
             if promotion is not None:
                 job = self._issue(self._jobs[promotion[0]], promotion[1])
-            elif self._due() is not None or self._begun < self.trials:
-                begun = self._begun
-                job = self._begin()
-                refused += job is None and self._begun == begun
-            elif self._told < len(self._issued):  # what is still out may yet be promoted
-                if not self._hear_next():
+            elif not exhausted:
+                started = self._started
+                job = self._new_trial()
+                refused += job is None and self._started == started
+            elif self._processed < len(self._issued):  # a trial that is still running may be promoted
+                if not self._process_next():
                     return Signal.WAIT
                 continue
             else:
-                self._prune()
+                self._prune_paused()
                 return Signal.DONE
             if job is not None:
                 return job
-        self.message = f"{REFUSALS} candidates in a row were refused: the search ends after {self._begun} trials"
+        self.message = f"{REFUSALS} candidates in a row were refused: the search ends after {self._started} trials"
         return Signal.DONE
 
     def tell(self, job: Job, outcome: Outcome) -> None:
-        self._came[job.number, self._out.pop(job.number)[0]] = outcome
+        until, _ = self._running.pop(job.number)
+        self._outcomes[job.number, until] = outcome
 
     # ------------------------------------------------------------------------------------------------------------------
-    # What goes out
+    # Handing out trials
     # ------------------------------------------------------------------------------------------------------------------
-    def _due(self) -> int | None:
-        """The leader whose repeats are not all begun."""
-        leader = self._issued[-1][0] if self._issued else None
-        leader = self._leader[self._jobs[leader].hash] if leader is not None else None
-        return leader if leader is not None and len(self._repeats[leader]) < self.repeat else None
-
-    def _begin(self) -> Job | None:
-        """A new trial: another seed of the last genome, or a genome that nobody has tried. None if it is refused."""
-        leader = self._due()
-        if leader is not None:
-            first = self._jobs[leader]
-            job = self._add(first.genome, replace(first, note=first.note | {"repeat": len(self._repeats[leader])}))
-            self._enter(job)
-            return self._issue(job, 0)
-        candidate = self._proposals.next()
-        if candidate is None:
-            self.trials = self._begun
-            self.message = f"every genome of the space is tried: the search ends after {self._begun} trials"
+    def _incomplete(self) -> int | None:
+        """The first trial of the latest genome, if some of its repeats have not been started."""
+        if not self._issued:
             return None
-        job, outcome = self._directory(candidate)
-        if outcome is None:
-            self._enter(job)
-            return self._issue(job, 0)
-        self._enter_ended(job, outcome)
-        self.on_event(Event("refused", job.id, asdict(outcome)))
+        first = self._first[self._jobs[self._issued[-1][0]].hash]
+        return first if len(self._repeats[first]) < self.repeat else None
+
+    def _new_trial(self) -> Job | None:
+        """Another seed of the latest genome, or an untried genome. None if it is refused or there is none."""
+        first = self._incomplete()
+        if first is not None:
+            draft = self._jobs[first]
+            note = draft.note | {"repeat": len(self._repeats[first])}
+            return self._start(self._add(draft.genome, replace(draft, note=note)))
+        candidate = self._candidates.next()
+        if candidate is None:
+            self.trials = self._started
+            self.message = f"every genome of the space is tried: the search ends after {self._started} trials"
+            return None
+        job, refusal = self._add_candidate(candidate)
+        if refusal is None:
+            return self._start(job)
+        self._register_ended(job, refusal)
+        self.on_event(Event("refused", job.id, asdict(refusal)))
         return None
 
-    def _directory(self, candidate: Candidate) -> tuple[Job, Outcome | None]:
-        """A trial directory for a candidate, which has ended already if it may not be trained."""
-        genome, found, refusal = candidate.genome, None, candidate.refusal
+    def _add_candidate(self, candidate: Candidate) -> tuple[Job, Outcome | None]:
+        """A trial directory for a candidate, and its outcome if it is infeasible."""
+        genome, estimate, reason = candidate.genome, None, candidate.refusal
         if genome is not None:
-            found = self.estimate(genome)
-            refusal = self.budget.refusal(found)
-        margin = max(self.budget.violations(found).values(), default=-1.0) if found else 1.0
+            estimate = self.estimate(genome)
+            reason = self.budget.refusal(estimate)
+        margin = max(self.budget.violations(estimate).values(), default=-1.0) if estimate else 1.0
         draft = Job(
             number=0,
             seed=0,
             hash=genome.hash if genome else "",
             parameters=candidate.assignment,
             note={"draw": candidate.draw, "margin": margin},
-            **(asdict(found) if found else {}),
+            **(asdict(estimate) if estimate else {}),
         )
-        outcome = Outcome.of(draft, "infeasible", reason=refusal) if refusal is not None else None
+        outcome = Outcome.of(draft, "infeasible", reason=reason) if reason is not None else None
         return self._add(genome, draft, outcome), outcome
 
     def _add(self, genome: Genome | None, draft: Job, outcome: Outcome | None = None) -> Job:
@@ -161,113 +162,115 @@ class Searcher:
         seed = derive(self.seed, "trial", self.ledger.next_number)
         return self.ledger.add(genome, seed=seed, outcome=outcome, **kept)
 
-    def _issue(self, job: Job, level: int) -> Job | None:
-        """Hand out a trial up to a rung. None if an earlier session has brought it there already."""
-        self._issued.append((job.number, level))
-        self._level[job.number] = level
-        until = self.ladder.rungs[level] if self.ladder and level < len(self.ladder.rungs) - 1 else None
-        outcome = self._on_record(job, until)
+    def _start(self, job: Job) -> Job | None:
+        self._register(job)
+        return self._issue(job, self.scheduler.start())
+
+    def _issue(self, job: Job, until: int | None) -> Job | None:
+        """Hand out a trial. None if an earlier session has trained it that far already."""
+        self._issued.append((job.number, until))
+        outcome = self._recorded(job, until)
         if outcome is not None:
-            self._came[job.number, level] = outcome
+            self._outcomes[job.number, until] = outcome
             return None
         job = replace(job, until=until)
-        self._out[job.number] = level, job
+        self._running[job.number] = until, job
         return job
 
-    def _on_record(self, job: Job, until: int | None) -> Outcome | None:
+    def _recorded(self, job: Job, until: int | None) -> Outcome | None:
         trial = self.ledger.trial(job.number)
         pause = trial.rungs.get(until) if until is not None else None
         return pause or (trial.outcome if trial.outcome and trial.outcome.state != "pruned" else None)
 
-    def _prune(self) -> None:
-        """The search is over: what is paused will not go on."""
+    def _prune_paused(self) -> None:
+        """The search is over: trials that are paused end as pruned."""
+        latest = {number: self._outcomes[number, until] for number, until in self._issued}
         for job in [trial.job for trial in self.ledger.trials if trial.outcome is None]:
-            last = self._came[job.number, self._level[job.number]]
-            reason = f"paused after {last.epochs} epochs, and not among the 1 in {self.ladder.factor} that go on"  # type: ignore[union-attr]
-            outcome = replace(last, state="pruned", reason=reason)
+            pause = latest[job.number]
+            outcome = replace(pause, state="pruned", reason=self.scheduler.reason(pause.epochs))
             self.ledger.finish(job, outcome)
             self.ledger.remove(job, "checkpoint.pt")
-            if not self._known.get(job.number, True):
-                self._tell(job.number, outcome)
+            if not self._reported.get(job.number, True):
+                self._report(job.number, outcome)
             self.on_event(Event("ended", job.id, asdict(outcome)))
 
     # ------------------------------------------------------------------------------------------------------------------
-    # What the sampler knows
+    # Reporting outcomes to the sampler and the scheduler
     # ------------------------------------------------------------------------------------------------------------------
-    def _enter(self, job: Job) -> None:
-        """Make a trial known; the first one of its genome to the sampler too, if that can have suggested such a one."""
-        self._proposals.know(job)
+    def _register(self, job: Job) -> None:
+        """Add a trial that is handed out. The sampler accepts the first one of each genome."""
+        self._candidates.add(job)
         self._jobs[job.number] = job
-        leader = self._leader.setdefault(job.hash, job.number)
-        self._repeats.setdefault(leader, []).append(job.number)
-        if leader == job.number:
-            self._begun += 1
+        first = self._first.setdefault(job.hash, job.number)
+        self._repeats.setdefault(first, []).append(job.number)
+        if first == job.number:
+            self._started += 1
             self._accept(job)
 
-    def _enter_ended(self, job: Job, outcome: Outcome) -> None:
-        """Make a trial known that no worker of this run has to do with."""
-        self._proposals.know(job)
+    def _register_ended(self, job: Job, outcome: Outcome) -> None:
+        """Add a trial that is never handed out: refused, or taken over from an earlier run."""
+        self._candidates.add(job)
         self._jobs[job.number] = job
-        if self._accept(job):
-            self._tell(job.number, outcome)
+        self._accept(job)
+        self._report(job.number, outcome)
 
-    def _accept(self, job: Job) -> bool:
-        common = (parameter.path for parameter in self.space.parameters if not parameter.conditions)
-        suggestible = all(path in job.parameters for path in common)
-        if suggestible:
+    def _accept(self, job: Job) -> None:
+        """Have the sampler accept a trial, unless it lies outside of the space (as a base genome may)."""
+        unconditional = (parameter.path for parameter in self.space.parameters if not parameter.conditions)
+        if all(path in job.parameters for path in unconditional):
             self.sampler.accept(job.number, job.parameters, job.note["draw"], job.note["margin"])
-            self._known[job.number] = False
-        return suggestible
+            self._reported[job.number] = False
 
-    def _tell(self, number: int, outcome: Outcome) -> None:
-        if number not in self._known:
+    def _report(self, number: int, outcome: Outcome) -> None:
+        """Tell the sampler an outcome, if it has accepted the trial."""
+        if number not in self._reported:
             return
-        if self._known[number]:  # told as pruned when it paused
+        if self._reported[number]:  # as pruned, when it paused
             self._accept(self._jobs[number])
         self.sampler.tell(number, outcome)
-        self._known[number] = True
+        self._reported[number] = True
 
     def _catch_up(self) -> bool:
-        """Hear what came of all jobs but the `lag` latest; False if it is not there yet."""
-        while (self.sampler.adaptive or self.ladder) and self._told < len(self._issued) - self.lag:
-            if not self._hear_next():
+        """Process the outcomes of all jobs but the `lag` most recent ones. False if one of them is still running."""
+        while (self.sampler.adaptive or self.scheduler.adaptive) and self._processed < len(self._issued) - self.lag:
+            if not self._process_next():
                 return False
         return True
 
-    def _hear_next(self) -> bool:
-        number, level = self._issued[self._told]
-        outcome = self._came.get((number, level))
+    def _process_next(self) -> bool:
+        """Process the outcome of the next job in the order in which they were handed out. False if it is running."""
+        number, until = self._issued[self._processed]
+        outcome = self._outcomes.get((number, until))
         if outcome is None:
             return False
-        self._told += 1
+        self._processed += 1
         if outcome.state == "paused":
-            self._hear_pause(number, level, outcome)
+            assert until is not None
+            self._process_pause(number, until, outcome)
             return True
-        leader = self._leader[self._jobs[number].hash]
-        self._heard.add(number)
-        if len(self._repeats[leader]) == self.repeat and self._heard.issuperset(self._repeats[leader]):
-            self._tell(leader, _mean([self._came[n, level] for n in self._repeats[leader]]))
+        first = self._first[self._jobs[number].hash]
+        self._ended.add(number)
+        if len(self._repeats[first]) == self.repeat and self._ended.issuperset(self._repeats[first]):
+            self._report(first, _mean([self._outcomes[repeat, until] for repeat in self._repeats[first]]))
         return True
 
-    def _hear_pause(self, number: int, level: int, outcome: Outcome) -> None:
-        assert self.ladder is not None
-        self.ladder.hear(number, level, costs_of(outcome, self.objectives))
+    def _process_pause(self, number: int, until: int, outcome: Outcome) -> None:
+        self.scheduler.pause(number, until, costs_of(outcome, self.objectives))
         ended = self.ledger.trial(number).outcome
         if ended is not None and (ended.state, ended.epochs) == ("pruned", outcome.epochs):  # by an earlier session
-            self.ladder.give_up(number)
-        if not self.ladder.promising(number, level) and not self._known.get(number, True):
-            self._tell(number, replace(outcome, state="pruned"))
+            self.scheduler.withdraw(number)
+        if self.scheduler.looks_final(number, until) and not self._reported.get(number, True):
+            self._report(number, replace(outcome, state="pruned"))
 
     def _replay(self) -> None:
-        """Decide again what was decided, with the ledger's trials where a new one was begun."""
+        """Repeat the decisions of earlier sessions; a new trial is the next one of the ledger."""
         for trial in self.ledger.trials:
-            while self._catch_up() and self.ladder and (promotion := self.ladder.promotion()):
+            while self._catch_up() and (promotion := self.scheduler.promote()):
                 self._issue(self._jobs[promotion[0]], promotion[1])
             if trial.outcome is not None and (trial.outcome.state == "infeasible" or "from" in trial.job.note):
-                self._enter_ended(trial.job, trial.outcome)  # refused, or taken over from an earlier run
+                self._register_ended(trial.job, trial.outcome)
             else:
-                self._enter(trial.job)
-                self._issue(trial.job, 0)
+                self._start(trial.job)
 
 
 def _mean(outcomes: list[Outcome]) -> Outcome:

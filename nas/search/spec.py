@@ -7,8 +7,9 @@
     budget: {macs: 400_000}
     data: digits
     training: {epochs: 15}
-    sampler: tpe
-    trials: 32
+    sampler: tpe                                 or {name: tpe, startup: 4} (nas/search/samplers)
+    scheduler: full                              or {name: halving, first: 1, factor: 3} (nas/search/schedulers);
+    trials: 32                                   `halving: {first: 1, factor: 3}` is short for the latter
     seed: 0
 
 Every key has a default but `base`, `parameters`; unknown keys are refused with file and key path.
@@ -19,7 +20,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from nas.data import absolute
 from nas.engine import Workers
@@ -30,27 +40,15 @@ from nas.genome.settings import with_settings
 from nas.metrics import METRICS
 from nas.paths import SET
 from nas.search.budget import Budget
-from nas.search.halving import Halving
-from nas.search.mirror import check_url
 from nas.search.parameter import Parameter, ParameterSpec, expand
+from nas.search.samplers import SAMPLERS, SamplerOptions, sampler_options
+from nas.search.samplers.tpe import TPESampler
+from nas.search.schedulers import SchedulerOptions, make_scheduler, scheduler_options
 from nas.search.space import SearchSpace
+from nas.search.study import check_url
 from nas.train import Task, Training
 
 FOLDERS = (Path("search_spaces"), Path(__file__).parents[2] / "search_spaces")
-
-
-class SamplerSpec(BaseModel):
-    """The `sampler:` section, or just a name. The numbers are filled in when a run starts, and kept when it resumes.
-
-    lag: the n-th suggestion knows the outcomes of all trials but the `lag` latest, in whatever order those end. So the
-    seed alone determines the search; null: twice the number of workers.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: Literal["tpe", "nsga2", "nsga3", "gp", "random", "qmc", "grid"] = "tpe"
-    startup: int = Field(10, ge=1, description="random trials before tpe and gp look at outcomes")
-    population: int | None = Field(None, ge=2, description="of nsga2 and nsga3; null: a fifth of the trials, 8 to 50")
-    lag: int | None = Field(None, ge=0)
 
 
 class SearchSpec(BaseModel):
@@ -69,10 +67,10 @@ class SearchSpec(BaseModel):
     data: str = "digits"
     image_size: int | None = Field(None, ge=1, description="side to which images are brought; null: as the data has it")
     training: Training = Training()
-    sampler: SamplerSpec = SamplerSpec()
+    sampler: SerializeAsAny[SamplerOptions] = TPESampler.Options(name="tpe")
+    scheduler: SerializeAsAny[SchedulerOptions] = SchedulerOptions(name="full")
     trials: int = Field(32, ge=1, description="genomes that are trained; refused ones do not count")
     repeat: int = Field(1, ge=1, description="trainings of each genome, with different seeds; the mean is what counts")
-    halving: Halving | None = Field(None, description="train most trials only a little; null: each to its end")
     baseline: Literal["random"] | None = Field(
         None, description="as many trials again, drawn at random, to compare with"
     )
@@ -84,10 +82,20 @@ class SearchSpec(BaseModel):
     study: str | None = Field(None, description="URL of the Optuna study's database; null: optuna.db in the run; off")
     _file: Path | None = PrivateAttr(None)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _general(cls, data: Any) -> Any:
+        return _with_scheduler(data) if isinstance(data, dict) and "halving" in data else data
+
     @field_validator("sampler", mode="before")
     @classmethod
-    def _named(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+    def _sampler(cls, value: Any) -> SamplerOptions:
+        return sampler_options(value)
+
+    @field_validator("scheduler", mode="before")
+    @classmethod
+    def _scheduler(cls, value: Any) -> SchedulerOptions:
+        return scheduler_options(value)
 
     @field_validator("study")
     @classmethod
@@ -132,12 +140,14 @@ class SearchSpec(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _once(self) -> SearchSpec:
-        if self.halving and self.repeat > 1:
-            raise SpaceError("halving trains every genome once; leave one of halving and repeat out", path="repeat")
-        if self.halving and self.halving.first >= self.training.epochs:
-            message = f"the first rung, {self.halving.first} epochs, is the whole training of {self.training.epochs}"
-            raise SpaceError(message, path="halving.first")
+    def _schedulable(self) -> SearchSpec:
+        try:
+            scheduler = make_scheduler(self.scheduler, self.training.epochs)
+        except SpecError as error:
+            raise SpaceError(error.message, path=f"scheduler.{error.path}") from None
+        if self.repeat > 1 and not scheduler.repeats:
+            name = self.scheduler.name
+            raise SpaceError(f"{name} trains every genome once; leave one of {name} and repeat out", path="repeat")
         return self
 
     @property
@@ -204,6 +214,24 @@ def load_space(source: str | Path) -> SearchSpec:
     return SearchSpec.parse(data, file=path.resolve())
 
 
+def upgrade_spec(spec: dict[str, Any]) -> dict[str, Any]:
+    """The spec that a run.yaml of version 0.1 has, with today's keys: what a search compares its own spec with.
+
+    `halving` becomes `scheduler`. Every sampler's section had the numbers of all samplers; those of others are dropped.
+
+    >>> upgrade_spec({"sampler": {"name": "gp", "startup": 4, "population": 8, "lag": 2}, "halving": None})
+    {'sampler': {'name': 'gp', 'startup': 4, 'lag': 2}, 'scheduler': {'name': 'full'}}
+    """
+    spec = dict(spec)
+    if "sampler" in spec:
+        taken = SAMPLERS[spec["sampler"]["name"]].Options.model_fields
+        spec["sampler"] = {key: value for key, value in spec["sampler"].items() if key in taken}
+    if "halving" in spec:
+        spec["scheduler"] = _with_scheduler(spec)["scheduler"].model_dump(mode="json")
+        del spec["halving"]
+    return spec
+
+
 def list_spaces() -> list[str]:
     """Names of the spaces in `search_spaces/`."""
     return sorted({path.stem for folder in FOLDERS for path in folder.glob("*.yaml")})
@@ -217,3 +245,21 @@ def _find(source: str | Path) -> Path:
         if path.exists():
             return path
     raise SpaceError(f"no space called {str(source)!r} in search_spaces/; {nearest(source, list_spaces())}")
+
+
+def _with_scheduler(data: dict[str, Any]) -> dict[str, Any]:
+    """`halving: {first: 1}` as `scheduler: {name: halving, first: 1}`; `halving: null` turns that scheduler off."""
+    short, given = data["halving"], data.get("scheduler", {})
+    given = {"name": given} if isinstance(given, str) else given
+    if short is None:
+        scheduler = scheduler_options({} if given.get("name") == "halving" else given)
+    elif given.get("name", "halving") != "halving":
+        raise SpaceError("it is short for `scheduler: {name: halving}`; leave one of them out", path="halving")
+    elif not isinstance(short, dict):
+        raise SpaceError(f"expected a mapping such as {{first: 1, factor: 3}}, found {short!r}", path="halving")
+    else:
+        try:
+            scheduler = scheduler_options(given | short | {"name": "halving"})
+        except SpecError as error:
+            raise error.within(path="halving") from None
+    return {key: value for key, value in data.items() if key != "halving"} | {"scheduler": scheduler}

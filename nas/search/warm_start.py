@@ -5,7 +5,7 @@ that differs. Of a comparable run, those trials are taken that the new space can
 same genome) and that are within its budget. They do not count towards `trials`, are not trained again, stand on the
 front, and the sampler knows them from the beginning. Throughput is that of the new run's own latency table.
 
-An earlier run has kept weights only of trials near its own front (nas/search/keeping.py). With other objectives or
+An earlier run has kept weights only of trials near its own front (nas/search/retention.py). With other objectives or
 budgets, trials without weights may now be near the front: these are left out, so that they can be trained again.
 """
 
@@ -24,8 +24,7 @@ from nas.errors import GenomeError, RunError
 from nas.genome import Genome
 from nas.paths import difference
 from nas.search.budget import Budget, Estimate
-from nas.search.front import costs_of
-from nas.search.keeping import near_front
+from nas.search.pareto import costs_of, near_front
 from nas.search.space import SearchSpace
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from nas.engine import Event, OnEvent, Run
 from nas.engine.evaluation import read_test
 from nas.files import write_atomically, write_text
 from nas.model import build
-from nas.search.front import front_of
+from nas.search.pareto import front_of
 from nas.train import Task
 
 
@@ -68,7 +68,7 @@ def write_front(
     throughput budget. examiner: None leaves what must be measured empty (the front of a run that was interrupted).
     """
     kept = [(directory / "trials" / trial / "weights.safetensors").exists() for trial in table["trial"]]
-    table = table[table["hash"].isin(table.loc[kept, "hash"])]  # nas/search/keeping.py
+    table = table[table["hash"].isin(table.loc[kept, "hash"])]  # nas/search/retention.py
     missed: set[str] = set()
     measured: dict[str, float] = {}
     while True:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import overhead, replay, samplers, scale, table
+from benchmarks import overhead, pareto, replay, samplers, scale, table
 from benchmarks.machine import Setting, described
 from nas.engine import Job, Ledger, Outcome
 
@@ -104,3 +104,13 @@ def test_a_job_of_the_replay_finds_what_was_found(kept: replay.Replay) -> None:
     job = Job(number=0, seed=5, hash=kept.hashes[0], parameters={})
     row = replay.TABLE.read_text().splitlines()[1].split(",")
     assert f"{kept.outcome(job).accuracy:.6f}" in row[-3:]
+
+
+def test_pareto_arithmetic_is_compared_on_equal_answers() -> None:
+    points_NM = np.random.default_rng(0).integers(0, 9, (40, 3)).astype(float)
+    for ours, theirs in pareto._pairs(points_NM).values():
+        np.testing.assert_allclose(ours(), theirs())
+    assert pareto._updated(points_NM)() == pareto._anew(points_NM)()
+    results = pareto.run(Setting(threads=1, seconds=0.01, least=2), sizes=((20, 4),), arriving=20)
+    assert [len(result["rows"]) for result in results] == [3, 2]
+    assert all(row["ratio"]["value"] > 0 for result in results for row in result["rows"])

@@ -11,8 +11,8 @@ from nas.engine import Event, Job, Ledger, Outcome, Signal
 from nas.genome import Genome
 from nas.search import SearchSpec
 from nas.search.budget import Estimate
-from nas.search.run import ladder_of
-from nas.search.sampler import SamplerSpec, make_sampler
+from nas.search.samplers import make_sampler
+from nas.search.schedulers import make_scheduler
 from nas.search.searcher import Searcher
 from nas.search.space import SearchSpace
 
@@ -53,12 +53,14 @@ class Simulation:
         self.events: list[Event] = []
         base = spec.genome()
         self.space = SearchSpace(base, spec.expanded())
-        sampler = SamplerSpec(**spec.sampler.model_dump() | {"population": 4, "startup": 4})
+        few = {key: 4 for key in ("population", "startup") if hasattr(spec.sampler, key)}
+        sampler = spec.sampler.model_copy(update=few)
         self.candidates = Searcher(
             self.space,
             spec.budget,
             estimate,
             make_sampler(sampler, self.space, list(spec.objectives), seed=spec.seed),
+            make_scheduler(spec.scheduler, spec.training.epochs),
             self.ledger,
             objectives=list(spec.objectives),
             trials=spec.trials,
@@ -66,7 +68,6 @@ class Simulation:
             lag=lag,
             on_event=self.events.append,
             repeat=spec.repeat,
-            ladder=ladder_of(spec),
         )
 
     def run(self, kill_after: int | None = None) -> Ledger:

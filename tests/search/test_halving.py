@@ -13,7 +13,8 @@ from nas.engine.job import read_rungs
 from nas.errors import SpaceError
 from nas.files import parse_yaml
 from nas.search import SearchSpec, front_of
-from nas.search.halving import Halving, Ladder
+from nas.search.schedulers import make_scheduler, scheduler_options
+from nas.search.schedulers.halving import SuccessiveHalving
 from tests.search.simulation import LAVIT, Killed, Simulation, sequence
 
 
@@ -26,26 +27,32 @@ def space(**keys: object) -> SearchSpec:
     )
 
 
+def halving(epochs: int, **options: int) -> SuccessiveHalving:
+    scheduler = make_scheduler(scheduler_options({"name": "halving"} | options), epochs)
+    assert isinstance(scheduler, SuccessiveHalving)
+    return scheduler
+
+
 def test_rungs_end_with_the_whole_training() -> None:
-    assert Halving(first=1, factor=3).rungs(15) == [1, 3, 9, 15]
-    assert Halving(first=2, factor=2).rungs(8) == [2, 4, 8]
-    assert Halving(first=1, factor=3).rungs(9) == [1, 3, 9]
+    assert halving(15, first=1, factor=3).rungs == [1, 3, 9, 15]
+    assert halving(8, first=2, factor=2).rungs == [2, 4, 8]
+    assert halving(9, first=1, factor=3).rungs == [1, 3, 9]
 
 
 def test_with_one_objective_it_is_plain_asha() -> None:
-    ladder = Ladder([1, 3, 9], 3)
+    scheduler = halving(9, first=1, factor=3)
     for number, cost in enumerate([5.0, 1.0]):
-        ladder.hear(number, 0, np.array([cost]))
-    assert ladder.promotion() is None, "one in three of two is nobody"
-    ladder.hear(2, 0, np.array([3.0]))
-    assert ladder.promotion() == (1, 1)
-    assert ladder.promotion() is None
+        scheduler.pause(number, 1, np.array([cost]))
+    assert scheduler.promote() is None, "one in three of two is nobody"
+    scheduler.pause(2, 1, np.array([3.0]))
+    assert scheduler.promote() == (1, 3)
+    assert scheduler.promote() is None
     for number, cost in ((3, 9.0), (4, 0.0), (5, 9.0)):
-        ladder.hear(number, 0, np.array([cost]))
-    assert ladder.promotion() == (4, 1), "the two best of six are 4 and 1, and 1 has gone already"
+        scheduler.pause(number, 1, np.array([cost]))
+    assert scheduler.promote() == (4, 3), "the two best of six are 4 and 1, and 1 has gone already"
     for number, cost in ((1, 1.0), (4, 2.0), (2, 3.0)):
-        ladder.hear(number, 1, np.array([cost]))
-    assert ladder.promotion() == (1, 2), "the highest rung goes first"
+        scheduler.pause(number, 3, np.array([cost]))
+    assert scheduler.promote() == (1, None), "the highest rung goes first"
 
 
 def test_few_trials_are_trained_to_the_end_and_only_those_stand_on_the_front(tmp_path: Path) -> None:

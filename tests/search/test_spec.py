@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 
 from nas.errors import SpaceError, SpecError
+from nas.files import read_yaml
 from nas.paths import parse_settings
 from nas.search import SearchSpec, list_spaces, load_space
+from nas.search.spec import upgrade_spec
 
+V0_1 = Path(__file__).parents[1] / "fixtures" / "v0_1"
 MINIMAL = "base: lavit_digits\nparameters:\n  stages.0.split: {int: [1, 3]}\n"
 
 
@@ -55,8 +58,19 @@ def test_the_shipped_spaces() -> None:
         ("budget: {macs: -3}", "budget.macs", "greater than 0"),
         ("objectives: {acuracy: max}", "objectives.acuracy", "did you mean accuracy"),
         ("objectives: {accuracy: min}", "objectives.accuracy", "expected max"),
-        ("sampler: tpee", "sampler.name", "'tpe'"),
+        ("sampler: tpee", "sampler.name", "did you mean tpe"),
         ("sampler: {name: gp, lags: 3}", "sampler.lags", "did you mean lag"),
+        ("sampler: {name: random, population: 5}", "sampler.population", "the sampler random takes no.*allowed: lag"),
+        ("sampler: {name: tpe, startup: 0}", "sampler.startup", "greater than or equal to 1"),
+        ("sampler: {name: [tpe]}", "sampler.name", "no sampler is called"),
+        ("sampler: 3", "sampler", "expected the name of a sampler"),
+        ("scheduler: halve", "scheduler.name", "did you mean halving"),
+        ("scheduler: {name: full, first: 2}", "scheduler.first", "takes no 'first'; it has no options"),
+        ("scheduler: {name: halving, factor: 1}", "scheduler.factor", "greater than or equal to 2"),
+        ("scheduler: {name: halving, first: 15}", "scheduler.first", "is the whole training of 15"),
+        ("halving: {frist: 2}", "halving.frist", "did you mean first"),
+        ("halving: 2", "halving", "expected a mapping such as"),
+        ("halving: {first: 2}\nscheduler: full", "halving", "leave one of them out"),
         ("workers: {gpus: 1}", "workers.gpus", "did you mean gpu"),
     ],
 )
@@ -102,6 +116,50 @@ def test_settings_reach_any_key(file: Path) -> None:
     assert list(spec.objectives) == ["accuracy"]
     assert [p.path for p in spec.expanded()] == ["stages.0.split", "stages.1.split"]
     assert spec.name == "mine"
+
+
+HALVING = {"name": "halving", "first": 2, "factor": 4}
+
+
+@pytest.mark.parametrize(
+    ("line", "settings", "scheduler"),
+    [
+        ("", [], {"name": "full"}),
+        ("scheduler: full", [], {"name": "full"}),
+        ("halving: null", [], {"name": "full"}),
+        ("scheduler: halving", [], {"name": "halving", "first": 1, "factor": 3}),
+        ("scheduler: {name: halving, first: 2, factor: 4}", [], HALVING),
+        ("halving: {first: 2, factor: 4}", [], HALVING),
+        ("", ["halving.first=2", "halving.factor=4"], HALVING),
+        ("scheduler: full", ["halving.first=2", "halving.factor=4"], HALVING),
+        ("halving: {first: 1, factor: 4}", ["halving.first=2"], HALVING),
+        ("halving: {first: 1, factor: 4}", ["scheduler.first=2"], HALVING),
+        ("halving: {first: 1}", ["halving=null"], {"name": "full"}),
+        ("halving: {first: 1}", ["scheduler=full"], {"name": "full"}),
+    ],
+)
+def test_halving_is_short_for_a_scheduler(
+    file: Path, line: str, settings: list[str], scheduler: dict[str, object]
+) -> None:
+    file.write_text(MINIMAL + line)
+    spec = load_space(file).with_settings(settings)
+    dumped = spec.model_dump(mode="json")
+    assert dumped["scheduler"] == scheduler
+    assert "halving" not in dumped
+    assert SearchSpec.parse(dumped).scheduler == spec.scheduler
+
+
+@pytest.mark.parametrize(("run", "space"), [("halving", "halving"), ("interrupted", "halving"), ("timed", "timed")])
+def test_the_spec_of_a_run_of_version_0_1_in_todays_keys(run: str, space: str) -> None:
+    record = read_yaml(V0_1 / run / "run.yaml")["spec"]
+    upgraded = upgrade_spec(record)
+    spec = load_space(V0_1 / f"{space}.yaml")
+    settled = spec.sampler.model_copy(update={"lag": 2})
+    assert upgraded["sampler"] == settled.model_dump(mode="json"), "without the population, which tpe does not have"
+    assert upgraded["scheduler"] == spec.model_dump(mode="json")["scheduler"]
+    assert upgraded.keys() == SearchSpec.model_fields.keys()
+    assert upgrade_spec(upgraded) == upgraded
+    SearchSpec.parse(upgraded)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas.engine import Event, Job, Ledger, Outcome
-from nas.search.keeping import Keeper
+from nas.search.retention import WeightRetention
 
 OBJECTIVES = ["accuracy", "macs"]
 
@@ -24,23 +24,23 @@ def kept(ledger: Ledger) -> list[str]:
 
 def test_three_fronts_keep_their_weights(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    keeper = Keeper(ledger, OBJECTIVES, repeat=1)
+    retention = WeightRetention(ledger, OBJECTIVES, repeat=1)
     for accuracy in (0.5, 0.6, 0.7, 0.8, 0.9):  # each dominates all before it
-        keeper(Event("ended", trained(ledger, accuracy, 100).id))
+        retention(Event("ended", trained(ledger, accuracy, 100).id))
     assert kept(ledger) == ["0002", "0003", "0004"]
-    keeper(Event("ended", trained(ledger, 0.1, 10).id))
+    retention(Event("ended", trained(ledger, 0.1, 10).id))
     assert "0005" in kept(ledger), "the cheapest of all is on the front"
 
     for path in ("0000", "0001"):
         (ledger.folder / path / "weights.safetensors").touch()
-    Keeper(Ledger(tmp_path), OBJECTIVES, repeat=1)
+    WeightRetention(Ledger(tmp_path), OBJECTIVES, repeat=1)
     assert kept(ledger) == ["0002", "0003", "0004", "0005"]
 
 
 def test_of_repeats_the_first_stays_and_the_mean_decides(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    keeper = Keeper(ledger, OBJECTIVES, repeat=2)
+    retention = WeightRetention(ledger, OBJECTIVES, repeat=2)
     for genome, accuracies in {"a": (0.5, 0.9), "b": (0.8, 0.8), "c": (0.81, 0.81), "d": (0.9, 0.9)}.items():
         for accuracy in accuracies:
-            keeper(Event("ended", trained(ledger, accuracy, 100, genome).id))
+            retention(Event("ended", trained(ledger, accuracy, 100, genome).id))
     assert kept(ledger) == ["0002", "0004", "0006"], "a, with a mean of 0.7, is behind three others"

@@ -7,9 +7,8 @@ from optuna import samplers
 
 from nas.engine import Outcome
 from nas.files import parse_yaml
-from nas.search import SearchSpec, generations
-from nas.search.sampler import Adaptive
-from nas.search.spec import SamplerSpec
+from nas.search import SearchSpec
+from nas.search.samplers import make_sampler, nsga, sampler_options
 from tests.search.simulation import LAVIT
 
 
@@ -17,7 +16,8 @@ def suggestions(name: str, count: int = 60) -> list[dict[str, object]]:
     """What is asked for in a search whose trials complete, are refused or fail by turns."""
     spec = SearchSpec.parse(parse_yaml(LAVIT))
     space = spec.space(spec.genome())
-    sampler = Adaptive(SamplerSpec(name=name, population=6), space, ["accuracy", "macs"], seed=3)
+    options = sampler_options({"name": name, "population": 6})
+    sampler = make_sampler(options, space, ["accuracy", "macs"], seed=3)
     asked = []
     for number in range(count):
         assignment = sampler.ask(2 * number)
@@ -33,14 +33,13 @@ def suggestions(name: str, count: int = 60) -> list[dict[str, object]]:
 @pytest.mark.parametrize("name", ["nsga2", "nsga3"])
 def test_they_suggest_what_optunas_own_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with_memory = suggestions(name)
-    own = {"nsga2": samplers.NSGAIISampler, "nsga3": samplers.NSGAIIISampler}[name]
 
-    def plain(_: str, memory: generations.Memory, *, population: int, seed: int) -> samplers.BaseSampler:
-        sampler = own(seed=seed, population_size=population)
+    def plain(kind: str, memory: nsga.Memory, *, population: int, seed: int) -> samplers.BaseSampler:
+        sampler = getattr(samplers, kind)(seed=seed, population_size=population)
         sampler.infer_relative_search_space = lambda study, trial: memory.common
         return sampler
 
-    monkeypatch.setattr(generations, "genetic", plain)
-    monkeypatch.setattr(generations.Memory, "add", lambda memory, trial: None)
+    monkeypatch.setattr(nsga, "with_memory", plain)
+    monkeypatch.setattr(nsga.Memory, "add", lambda memory, trial: None)
     assert suggestions(name) == with_memory
     assert len({str(assignment) for assignment in with_memory}) > 20

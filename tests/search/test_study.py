@@ -19,10 +19,10 @@ from nas.engine import Event, Job, Ledger, Outcome
 from nas.errors import RunError, SpaceError
 from nas.files import parse_yaml
 from nas.genome import load_genome
-from nas.search import SearchSpec, follower, front_of
-from nas.search.follower import Follower, followed
-from nas.search.mirror import Mirror, check_url
+from nas.search import SearchSpec, front_of
+from nas.search import study as module
 from nas.search.space import SearchSpace
+from nas.search.study import Study, StudyWriter, check_url, study_of
 from tests.search.postgres import Server, binaries
 from tests.search.simulation import LAVIT, Simulation
 
@@ -40,25 +40,25 @@ class Watched(Simulation):
     def run_with(self, url: str, **arguments: int | None) -> list[str]:
         """Run with a study beside it; what was said about it."""
         name, goals = self.ledger.directory.name, self.spec.objectives
-        with Follower(self.events.append, self.ledger, url, name, self.space, goals) as self.follower:
-            self.candidates.on_event = self.follower
+        with StudyWriter(self.ledger, url, name, self.space, goals, self.events.append) as self.writer:
+            self.candidates.on_event = self.writer
             self.run(**arguments)
         return [event.data["text"] for event in self.events if event.kind == "message"]
 
     def _end(self, job: Job) -> None:
         super()._end(job)
-        self.follower(Event("ended", job.id))
+        self.writer(Event("ended", job.id))
 
 
 def url_in(directory: Path) -> str:
     return f"sqlite:///{directory}/optuna.db"
 
 
-def study_of(url: str, name: str = DIRECTORY) -> optuna.Study:
+def load_study(url: str, name: str = DIRECTORY) -> optuna.Study:
     return optuna.load_study(study_name=name, storage=url)
 
 
-def assert_mirrors(study: optuna.Study, ledger: Ledger, wanted: SearchSpec) -> None:
+def assert_shows(study: optuna.Study, ledger: Ledger, wanted: SearchSpec) -> None:
     told = {trial.user_attrs["trial"]: trial for trial in study.trials}
     assert len(study.trials) == len(told) == len(ledger.trials)
     states = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL, "infeasible": TrialState.FAIL}
@@ -85,32 +85,32 @@ def test_a_study_shows_the_run(tmp_path: Path) -> None:
     assert {trial.outcome.state for trial in simulation.ledger.trials if trial.outcome} == {
         *("complete", "failed", "infeasible")
     }
-    assert_mirrors(study_of(url_in(run)), simulation.ledger, wanted)
+    assert_shows(load_study(url_in(run)), simulation.ledger, wanted)
 
     longer = wanted.with_settings({"trials": 14})
     resumed = Watched(longer, run, fail={4})
     assert resumed.run_with(url_in(run)) == []
-    assert_mirrors(study_of(url_in(run)), resumed.ledger, longer)
+    assert_shows(load_study(url_in(run)), resumed.ledger, longer)
 
     (run / "optuna.db").unlink()
     Watched(longer, run, fail={4}).run_with(url_in(run))
-    assert_mirrors(study_of(url_in(run)), resumed.ledger, longer)
+    assert_shows(load_study(url_in(run)), resumed.ledger, longer)
 
 
 def test_a_space_says_where_the_study_is(tmp_path: Path) -> None:
     wanted, ledger = spec(), Ledger(tmp_path / DIRECTORY)
     space = SearchSpace(wanted.genome(), wanted.expanded())
     events: list[Event] = []
-    with followed(events.append, ledger, "off", DIRECTORY, space, wanted.objectives) as listener:
+    with study_of(ledger, "off", DIRECTORY, space, wanted.objectives, events.append) as listener:
         listener(Event("ended", "0000"))
     assert events == [Event("ended", "0000")]
     assert not ledger.directory.exists()
 
     ledger = Simulation(spec(trials=2), ledger.directory).run()
     for study, url in ((None, url_in(ledger.directory)), (url_in(tmp_path), url_in(tmp_path))):
-        with followed(events.append, ledger, study, "mine", space, wanted.objectives):
+        with study_of(ledger, study, "mine", space, wanted.objectives, events.append):
             pass
-        assert len(study_of(url, "mine").trials) == len(ledger.trials)
+        assert len(load_study(url, "mine").trials) == len(ledger.trials)
 
 
 KILLED = """
@@ -120,10 +120,10 @@ from nas.engine import Ledger
 from nas.files import read_yaml
 from nas.search import SearchSpec
 from nas.search.space import SearchSpace
-from nas.search.follower import Follower
+from nas.search.study import StudyWriter
 spec, run = SearchSpec.parse(read_yaml(Path(sys.argv[1]))), Path(sys.argv[2])
 space = SearchSpace(spec.genome(), spec.expanded())
-with Follower(print, Ledger(run), sys.argv[3], run.name, space, spec.objectives):
+with StudyWriter(Ledger(run), sys.argv[3], run.name, space, spec.objectives, print):
     pass
 """
 
@@ -142,7 +142,7 @@ def test_what_a_kill_kept_from_the_study_is_added_later(tmp_path: Path) -> None:
     assert 3 <= _count(run / "optuna.db") < len(ledger.trials)
 
     Watched(wanted, run).run_with(url_in(run))
-    assert_mirrors(study_of(url_in(run)), ledger, wanted)
+    assert_shows(load_study(url_in(run)), ledger, wanted)
 
 
 def _count(database: Path) -> int:
@@ -160,7 +160,7 @@ def test_a_trial_that_is_run_again_replaces_what_was_told_of_it(tmp_path: Path) 
     shutil.rmtree(run / "trials" / "0003")
     again = Watched(wanted, run, fail={4})
     again.run_with(url_in(run))
-    assert_mirrors(study_of(url_in(run)), again.ledger, wanted)
+    assert_shows(load_study(url_in(run)), again.ledger, wanted)
 
 
 def test_two_runs_of_one_name_do_not_mix(tmp_path: Path) -> None:
@@ -172,12 +172,12 @@ def test_two_runs_of_one_name_do_not_mix(tmp_path: Path) -> None:
     assert "there is another run's study 'run' in it" in said[0]
     assert "optuna delete-study" in said[0]
     assert said[1:] == [f"{len(second.ledger.trials)} trials are not in the Optuna study yet; " + NEXT]
-    assert_mirrors(study_of(url), first.ledger, spec())
+    assert_shows(load_study(url), first.ledger, spec())
 
     optuna.create_study(storage=url, study_name="mine").add_trial(optuna.create_trial(value=1.0))
     space = SearchSpace(spec().genome(), spec().expanded())
     with pytest.raises(RunError, match="another run's study 'mine'"):
-        Mirror(url, "mine", space, spec().objectives, first.ledger.trials[0].job)
+        Study(url, "mine", space, spec().objectives, first.ledger.trials[0].job)
 
 
 NEXT = "the next start of this run adds them"
@@ -206,7 +206,7 @@ def test_every_kind_of_parameter_reads_as_a_person_writes_it(tmp_path: Path) -> 
     wanted, run = spec(parameters=parameters, budget={}, trials=6), tmp_path / DIRECTORY
     simulation = Watched(wanted, run)
     assert simulation.run_with(url_in(run)) == []
-    trials = {trial.user_attrs["trial"]: trial for trial in study_of(url_in(run)).trials}
+    trials = {trial.user_attrs["trial"]: trial for trial in load_study(url_in(run)).trials}
     for job in (trial.job for trial in simulation.ledger.trials[1:]):
         params = trials[job.number].params
         assert trials[job.number].constraints == {}
@@ -223,10 +223,10 @@ def test_a_pruned_trial_and_one_that_is_outside_of_the_space(tmp_path: Path) -> 
     parameters = {"stages.0.split": 9, "elsewhere": 1, "stages.1.split": 2}
     job = ledger.add(base, seed=0, hash=base.hash, parameters=parameters, note={"margin": -0.5})
     ledger.finish(job, Outcome.of(job, "pruned", accuracy=0.5, epochs=1, reason="halved", seconds=60.0))
-    mirror = Mirror(url_in(tmp_path), DIRECTORY, space, wanted.objectives, job)
-    mirror.add(ledger.trials[0])
-    mirror.add(ledger.trials[0])
-    (trial,) = study_of(url_in(tmp_path)).trials
+    study = Study(url_in(tmp_path), DIRECTORY, space, wanted.objectives, job)
+    study.add(ledger.trials[0])
+    study.add(ledger.trials[0])
+    (trial,) = load_study(url_in(tmp_path)).trials
     assert (trial.state, trial.values, trial.params) == (TrialState.PRUNED, None, {"stages.1.split": 2})
     assert trial.duration is not None and trial.duration.total_seconds() == 60
 
@@ -261,19 +261,19 @@ def test_a_study_on_a_server(tmp_path: Path, server: Server) -> None:
     run = tmp_path / "on_a_server"
     simulation = Watched(wanted, run, fail={4})
     assert simulation.run_with(url) == []
-    assert_mirrors(study_of(url, "on_a_server"), simulation.ledger, wanted)
+    assert_shows(load_study(url, "on_a_server"), simulation.ledger, wanted)
 
     longer = wanted.with_settings({"trials": 14})
     resumed = Watched(longer, run, fail={4})
     assert resumed.run_with(url) == []
-    assert_mirrors(study_of(url, "on_a_server"), resumed.ledger, longer)
+    assert_shows(load_study(url, "on_a_server"), resumed.ledger, longer)
 
 
 def test_a_server_that_goes_away_and_comes_back(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is gone for some trials in the middle; in the end the study has them all."""
-    monkeypatch.setattr(follower, "RETRY", 0.1)
+    monkeypatch.setattr(module, "RETRY", 0.1)
     url, wanted, run = check_url(server.url), spec(), tmp_path / "twice"
 
     class Gone(Watched):
@@ -285,7 +285,7 @@ def test_a_server_that_goes_away_and_comes_back(
                 server.stop()
             super()._end(job)
             if self.count == 4:
-                while self.follower._error is None:
+                while self.writer._error is None:
                     time.sleep(0.05)
             if self.count == 6:
                 server.start()
@@ -294,4 +294,4 @@ def test_a_server_that_goes_away_and_comes_back(
     said = simulation.run_with(url)
     assert len(said) == 1
     assert "cannot be written; the search goes on" in said[0]
-    assert_mirrors(study_of(url, "twice"), simulation.ledger, wanted)
+    assert_shows(load_study(url, "twice"), simulation.ledger, wanted)

@@ -1,8 +1,9 @@
 """Which weights stay on the disk: those of genomes on the front or near it. A trial's other files all stay.
 
-A search of ten thousand trials would fill a disk with weights that nobody loads. A genome's weights are removed once it
-lies behind `LAYERS` fronts (the front, the front without it, and so on). It could only come back if all before it left,
-and a trial leaves the front alone where its measured throughput misses the budget. `keep: all` in a space keeps all.
+A search of ten thousand trials would fill a disk with weights that nobody loads. So a genome's weights are removed once
+it is no longer on one of the first fronts (`near_front`, pareto.py). It could return to the front only if all genomes
+before it left, and a genome leaves the front only where its measured throughput misses the budget. `keep: all` in a
+space keeps all weights.
 """
 
 from __future__ import annotations
@@ -10,31 +11,20 @@ from __future__ import annotations
 import numpy as np
 
 from nas.engine import Event, Ledger
-from nas.search.front import costs_of, non_dominated
-
-LAYERS = 3
+from nas.search.pareto import costs_of, near_front
 
 
-def near_front(points_NM: np.ndarray) -> np.ndarray:
-    """(N,) bool: which points lie on one of the first `LAYERS` fronts."""
-    near_N = np.zeros(len(points_NM), dtype=bool)
-    for _ in range(LAYERS):
-        left_N = np.flatnonzero(~near_N)
-        near_N[left_N[non_dominated(points_NM[left_N])]] = True
-    return near_N
+class WeightRetention:
+    """An `on_event` that removes weights as trials end, beginning with those that an earlier session has left.
 
-
-class Keeper:
-    """An `on_event` that removes weights as trials end. What an earlier session has left is looked at first.
-
-    repeat: trainings that a genome needs before it is judged, by their mean; of these the first one's weights stay.
+    repeat: trainings per genome, which is judged by their mean; the first one's weights stay.
     """
 
     def __init__(self, ledger: Ledger, objectives: list[str], *, repeat: int):
         self.ledger, self.objectives, self.repeat = ledger, objectives, repeat
-        self._first: dict[str, int] = {}  # complete trials by genome
-        self._costs: dict[str, list[np.ndarray]] = {}  # of each genome's trainings
-        self._near: dict[str, np.ndarray] = {}  # mean cost of the genomes that are within reach of the front
+        self._first: dict[str, int] = {}  # first complete trial of each genome
+        self._costs: dict[str, list[np.ndarray]] = {}  # of each genome's trainings, until there are `repeat`
+        self._near: dict[str, np.ndarray] = {}  # mean costs of the genomes near the front
         for trial in ledger.trials:
             self._add(trial.job.number)
 

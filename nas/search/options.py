@@ -1,0 +1,51 @@
+"""Options of a plug-in that a space names: `sampler: tpe`, or `sampler: {name: tpe, startup: 4}`.
+
+Each plug-in declares its options as a pydantic model, `Options`. The section of a space file is validated by the model
+of the plug-in that it names, so an option of another plug-in is an error with its key path.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from nas.errors import SpaceError, SpecError, from_pydantic, nearest
+from nas.registry import Registry
+
+
+class PluginOptions(BaseModel):
+    """`name` is the plug-in's. Subclasses add the options, with defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    name: str
+
+
+def parse_options(registry: Registry[Any], given: Any, *, default: str) -> Any:
+    """The options of the plug-in that a section names (`default` if it names none).
+
+    Raises SpaceError with the key path below the section.
+
+    >>> parse_options(SAMPLERS, {"name": "tpe", "startup": 4}, default="tpe").startup
+    4
+    """
+    if isinstance(given, PluginOptions):
+        return given
+    section = {"name": given} if isinstance(given, str) else given
+    if not isinstance(section, dict):
+        raise SpaceError(f"expected the name of a {registry.kind}, or a mapping with `name:`, found {given!r}")
+    section = {"name": default} | section
+    name = str(section["name"])
+    try:
+        options = registry[name].Options
+    except SpecError as error:
+        raise SpaceError(error.message, path="name") from None
+    for key in section:
+        if key not in options.model_fields:
+            allowed = options.model_fields.keys() - {"name"}
+            hint = nearest(key, allowed) if allowed else "it has no options"
+            raise SpaceError(f"the {registry.kind} {name} takes no {key!r}; {hint}", path=str(key))
+    try:
+        return options.model_validate(section)
+    except ValidationError as error:
+        raise from_pydantic(error, options, kind=SpaceError) from None

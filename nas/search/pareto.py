@@ -1,0 +1,163 @@
+"""Pareto dominance: the front, its hypervolume, and the fronts behind it.
+
+A point dominates another if it is at least as good in every objective and better in one. In this file all objectives
+are costs (a metric that is maximised is negated), and equal points do not dominate each other. Only complete trials are
+eligible for the front: a pruned one's accuracy is that of an early epoch.
+
+Hypervolume (Zitzler & Thiele, 1998): the volume between the front and a reference point that is worse than all of it.
+
+moocore computes masks, ranks and volumes (benchmarks/pareto.py compares it with Optuna's functions). `Ranks` is ours:
+halving asks for the order of a rung after every trial, and updating it is faster than ranking all points again.
+
+Legend: N points, M objectives, F points of one front.
+"""
+
+from __future__ import annotations
+
+import moocore
+import numpy as np
+import pandas as pd
+
+from nas.metrics import signs
+
+NEAR = 3  # fronts whose trials keep their weights
+
+
+def costs(table: pd.DataFrame, objectives: list[str]) -> np.ndarray:
+    """(trials, objectives) float array in which less is better."""
+    return table[objectives].to_numpy(dtype=float) * signs(objectives)
+
+
+def costs_of(trial: object, objectives: list[str]) -> np.ndarray:
+    """(objectives,) the same for one outcome."""
+    return np.array([getattr(trial, name) for name in objectives], dtype=float) * signs(objectives)
+
+
+def non_dominated(points_NM: np.ndarray) -> np.ndarray:
+    """(N,) bool: which points no other point dominates. Equal points are both kept.
+
+    >>> non_dominated(np.array([[1, 2], [2, 1], [2, 2]])).tolist()
+    [True, True, False]
+    """
+    mask_N: np.ndarray = moocore.is_nondominated(points_NM, keep_weakly=True)
+    return mask_N
+
+
+def near_front(points_NM: np.ndarray) -> np.ndarray:
+    """(N,) bool: which points lie on one of the first `NEAR` fronts (the front, the front without it, and so on)."""
+    near_N: np.ndarray = moocore.pareto_rank(points_NM) < NEAR
+    return near_N
+
+
+def front_of(table: pd.DataFrame, objectives: list[str]) -> pd.DataFrame:
+    """The rows of trials.csv on the front, best in the first objective first.
+
+    A genome that was trained with several seeds is represented by its first trial, with the mean of their accuracies
+    in place of its own, and two more columns: accuracy_std and repeats.
+
+    >>> front_of(ledger.table(), ["accuracy", "macs"])
+    """
+    complete = _by_genome(table[table["state"] == "complete"])
+    front = complete[non_dominated(costs(complete, objectives))]
+    return front.iloc[np.lexsort(costs(front, objectives).T[::-1])].reset_index(drop=True)
+
+
+def _by_genome(complete: pd.DataFrame) -> pd.DataFrame:
+    if "hash" not in complete or not complete["hash"].duplicated().any():
+        return complete
+    accuracies = complete.groupby("hash")["accuracy"].agg(["mean", "std", "count"])
+    first = complete.drop_duplicates("hash")
+    of_each = accuracies.loc[first["hash"]]
+    return first.assign(
+        accuracy=of_each["mean"].to_numpy(),
+        accuracy_std=of_each["std"].to_numpy(),
+        repeats=of_each["count"].to_numpy(),
+    )
+
+
+def reference_of(points_NM: np.ndarray) -> np.ndarray:
+    """A point a little worse than the worst of all in each objective: the extremes of the front count as well."""
+    low_M, high_M = points_NM.min(0), points_NM.max(0)
+    return high_M + 0.1 * np.where(high_M > low_M, high_M - low_M, np.maximum(np.abs(high_M), 1e-9))
+
+
+def hypervolume(points_NM: np.ndarray, reference_M: np.ndarray) -> float:
+    """The volume that is dominated by the points and bounded by the reference. Points beyond it add nothing.
+
+    >>> hypervolume(np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([2.0, 2.0]))
+    3.0
+    """
+    return float(moocore.hypervolume(points_NM, ref=reference_M))
+
+
+class Ranks:
+    """Points in the order of NSGA-II, kept as they arrive: non-dominated rank, then crowding distance, then age.
+
+    Rank 0 is the front, rank 1 the front without it, and so on (Deb et al., 2002). A new point goes behind the last
+    front that dominates it, and pushes the points that it dominates there one front back, which push others in turn (Li
+    et al., "Efficient non-domination level update", 2017).
+
+    >>> ranks = Ranks(2)
+    >>> for point in ([1.0, 1.0], [0.0, 2.0], [2.0, 2.0], [2.0, 0.0]):
+    ...     ranks.add(np.array(point))
+    >>> ranks.best(3)
+    [1, 3, 0]
+    """
+
+    def __init__(self, objectives: int):
+        self._points = np.empty((16, objectives))  # doubled when full
+        self._ranks = np.empty(16, dtype=np.int64)
+        self._count = 0
+        self._ordered: dict[int, list[int]] = {}  # by rank, of the fronts that have not changed since they were sorted
+
+    def add(self, point_M: np.ndarray) -> None:
+        """The next point; they are numbered from 0."""
+        new, self._count = self._count, self._count + 1
+        if new == len(self._points):
+            self._points = np.concatenate([self._points, np.empty_like(self._points)])
+            self._ranks = np.concatenate([self._ranks, np.empty_like(self._ranks)])
+        self._points[new] = point_M
+        points_NM, ranks_N = self._points[: self._count], self._ranks[: self._count]
+        dominating_N = (points_NM <= point_M).all(1) & (points_NM < point_M).any(1)
+        rank = int(ranks_N[dominating_N].max()) + 1 if dominating_N.any() else 0
+        ranks_N[new] = -1  # of no front yet
+        moving_F = np.array([new])
+        while len(moving_F):
+            front_F = np.flatnonzero(ranks_N == rank)
+            ranks_N[moving_F] = rank
+            self._ordered.pop(rank, None)
+            moving_F = front_F[_dominated(points_NM[front_F], points_NM[moving_F])]
+            rank += 1
+
+    def best(self, count: int) -> list[int]:
+        """The numbers of the `count` best points, best first."""
+        order: list[int] = []
+        rank = 0
+        while len(order) < count:
+            if rank not in self._ordered:
+                front_F = np.flatnonzero(self._ranks[: self._count] == rank)
+                distance_F = crowding_distance(self._points[front_F])
+                self._ordered[rank] = front_F[np.argsort(-distance_F, kind="stable")].tolist()
+            order += self._ordered[rank]
+            rank += 1
+        return order[:count]
+
+
+def _dominated(points_FM: np.ndarray, by_KM: np.ndarray) -> np.ndarray:
+    """(F,) bool: which points any of the K others dominates."""
+    no_worse_FK = np.all(by_KM[None] <= points_FM[:, None], axis=2)
+    better_FK = np.any(by_KM[None] < points_FM[:, None], axis=2)
+    return np.any(no_worse_FK & better_FK, axis=1)
+
+
+def crowding_distance(points_FM: np.ndarray) -> np.ndarray:
+    """Deb et al., 2002: the extremes of each objective are infinitely far from their neighbours."""
+    distance_F = np.zeros(len(points_FM))
+    for column_F in points_FM.T:
+        order_F = np.argsort(column_F, kind="stable")
+        sorted_F = column_F[order_F]
+        span = sorted_F[-1] - sorted_F[0]
+        distance_F[order_F[[0, -1]]] = np.inf
+        if span > 0:
+            distance_F[order_F[1:-1]] += (sorted_F[2:] - sorted_F[:-2]) / span
+    return distance_F

@@ -1,0 +1,96 @@
+"""What a sampler is, and the registry that samplers join.
+
+A new sampler is one file:
+
+    @SAMPLERS.add("antithetic")
+    class AntitheticSampler(Sampler):
+        class Options(SamplerOptions):
+            pairs: int = 2
+
+        def ask(self, draw: int) -> Assignment: ...
+
+From then on `sampler: {name: antithetic, pairs: 3}` is valid in every space, and it is tested by
+tests/search/test_sampler_conformance.py.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+from pydantic import Field
+
+from nas.engine import Outcome
+from nas.registry import Registry
+from nas.search.options import PluginOptions, parse_options
+from nas.search.space import Assignment, SearchSpace
+
+
+class SamplerOptions(PluginOptions):
+    """Options of every sampler; a sampler's own are in its subclass.
+
+    lag: suggestion n depends on the outcomes of all trials but the `lag` most recent ones, in whatever order workers
+    finish. So the seed alone determines the search. null: twice the number of workers.
+    """
+
+    lag: int | None = Field(None, ge=0)
+
+    def settled(self, *, trials: int, slots: int) -> Self:
+        """A copy whose open options have values: called when a run starts, and kept for its life.
+
+        trials: of the search. slots: workers that train at a time.
+        """
+        return self.model_copy(update={"lag": 2 * slots if self.lag is None else self.lag})
+
+
+class Sampler(ABC):
+    """Suggests assignments.
+
+    `ask` suggests one. If it becomes a trial, `accept` follows, and `tell` once the trial has ended; if not (its genome
+    is known already), the next call is another `ask`. Trials that the sampler did not suggest (the base genome, those
+    of an earlier session or run) are accepted without an `ask`, in the order of their numbers. A trial that was told as
+    pruned may be accepted and told once more: it was promoted after all.
+
+    Suggestions are a function of the options, the space, the seed, `draw` and what was accepted and told so far. So a
+    sampler that is rebuilt from a ledger continues the sequence of the one that was lost.
+
+    objectives: names of metrics, in the order of the space. seed: of the search; a sampler derives its own from it.
+    """
+
+    Options: ClassVar[type[SamplerOptions]] = SamplerOptions
+    adaptive: ClassVar[bool] = False  # whether suggestions depend on outcomes; if so, the search waits for them (lag)
+    ends: ClassVar[bool] = False  # whether it enumerates the space: `ask` is repeated until it returns None
+
+    def __init__(self, options: SamplerOptions, space: SearchSpace, objectives: list[str], *, seed: int):
+        self.options, self.space, self.objectives, self.seed = options, space, objectives, seed
+
+    @abstractmethod
+    def ask(self, draw: int) -> Assignment | None:
+        """Suggestion number `draw`: 0, 1, 2, ... with gaps after a resume. None: there are no further ones."""
+
+    def accept(self, number: int, assignment: Assignment, draw: int, margin: float) -> None:  # noqa: B027
+        """The assignment is trial `number` now.
+
+        draw: of the suggestion that it came from, -1 for one that was not suggested. margin: the largest relative
+        violation of a budget: positive for a trial that was refused, -1 if there is no budget.
+        """
+
+    def tell(self, number: int, outcome: Outcome) -> None:  # noqa: B027
+        """What came of an accepted trial: complete, pruned, failed or infeasible."""
+
+
+SAMPLERS: Registry[type[Sampler]] = Registry("sampler", "nas.search.samplers")
+
+
+def sampler_options(given: Any) -> SamplerOptions:
+    """Validated options. Raises SpaceError with the key path below `sampler`.
+
+    >>> sampler_options({"name": "tpe", "startup": 4})
+    """
+    options: SamplerOptions = parse_options(SAMPLERS, given, default="tpe")
+    return options
+
+
+def make_sampler(options: SamplerOptions, space: SearchSpace, objectives: list[str], *, seed: int) -> Sampler:
+    """The sampler that the options name."""
+    return SAMPLERS[options.name](options, space, objectives, seed=seed)

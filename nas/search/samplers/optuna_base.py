@@ -1,0 +1,140 @@
+"""What Optuna's samplers have in common: ask and tell on a study in memory.
+
+Every ask gets a fresh Optuna sampler whose seed is derived from `draw`. So nothing but the trials of the study carries
+over from one suggestion to the next, and a search that is resumed rebuilds the study from its ledger.
+
+What the study is told (Optuna 5 makes some of this necessary):
+- A refused trial was never trained, but NSGA and GP only look at COMPLETE trials. So it is COMPLETE, with a positive
+  constraint and the means of the known values in place of values that it does not have. NSGA and GP rank infeasible
+  trials by the constraint and not by these values; TPE sorts them behind all feasible ones.
+- A failed trial is FAIL and a pruned one is PRUNED: never COMPLETE with the accuracy of an early epoch.
+- NSGA stores a trial's generation in its attributes when the trial is asked for. So a trial that the sampler did not
+  suggest is asked for as well, with its own draw, and its parameters are then set (`_adopt`, nsga.py).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from nas.engine import Outcome
+from nas.metrics import METRICS
+from nas.search.parameter import Parameter, Value, label
+from nas.search.samplers.base import Sampler, SamplerOptions
+from nas.search.space import Assignment, SearchSpace
+from nas.seeds import derive
+
+if TYPE_CHECKING:
+    import optuna
+
+
+class OptunaSampler(Sampler):
+    """A sampler of Optuna's. Subclasses say which one (`optuna_sampler`)."""
+
+    adaptive = True
+
+    def __init__(self, options: SamplerOptions, space: SearchSpace, objectives: list[str], *, seed: int):
+        import optuna
+
+        super().__init__(options, space, objectives, seed=seed)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.study = optuna.create_study(
+            directions=["maximize" if METRICS[name].direction == "max" else "minimize" for name in objectives],
+            sampler=optuna.samplers.RandomSampler(seed=0),  # until the first suggestion
+        )
+        self._asked: optuna.Trial | None = None  # suggested, and not accepted yet
+        self._trials: dict[int, optuna.Trial] = {}  # accepted, and not told yet
+        self._sums, self._complete = dict.fromkeys(objectives, 0.0), 0
+
+    @abstractmethod
+    def optuna_sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+        """Optuna's sampler for one suggestion."""
+
+    def ask(self, draw: int) -> Assignment:
+        self._forget()
+        self._asked = asked = self._new_trial(draw)
+        return self.space.assign(lambda parameter: suggest(asked, parameter))
+
+    def accept(self, number: int, assignment: Assignment, draw: int, margin: float) -> None:
+        if self._asked is None or self._asked.params != _stored_all(self.space, assignment):
+            self._forget()
+            self.study.enqueue_trial(_stored_all(self.space, assignment))
+            self._asked = asked = self._adopt(draw)
+            self.space.assign(lambda parameter: suggest(asked, parameter))
+        self._asked.set_constraint("budget", margin)
+        self._trials[number], self._asked = self._asked, None
+
+    def tell(self, number: int, outcome: Outcome) -> None:
+        from optuna.trial import TrialState
+
+        trial = self._trials.pop(number)
+        if outcome.state in ("failed", "pruned"):
+            self.study.tell(trial, state=TrialState.FAIL if outcome.state == "failed" else TrialState.PRUNED)
+            return
+        values = [getattr(outcome, name) for name in self.objectives]
+        if outcome.state == "complete":
+            self._complete += 1
+            for name, value in zip(self.objectives, values, strict=True):
+                self._sums[name] += value
+        means = [self._sums[name] / max(1, self._complete) for name in self.objectives]
+        told = [mean if value is None else value for mean, value in zip(means, values, strict=True)]
+        self._ended(self.study.tell(trial, told))
+
+    def _new_trial(self, draw: int) -> optuna.Trial:
+        self.study.sampler = self.optuna_sampler(derive(self.seed, "suggest", draw))
+        return self.study.ask()
+
+    def _adopt(self, draw: int) -> optuna.Trial:
+        """A trial that takes the enqueued parameters: the sampler is not needed for them."""
+        from optuna.samplers import RandomSampler
+
+        self.study.sampler = RandomSampler(seed=0)
+        return self.study.ask()
+
+    def _ended(self, trial: optuna.trial.FrozenTrial) -> None:
+        """Called with every trial that was told with values."""
+
+    def _forget(self) -> None:
+        """End a suggestion that was not accepted as FAIL: samplers do not look at such trials."""
+        from optuna.trial import TrialState
+
+        if self._asked is not None:
+            self.study.tell(self._asked, state=TrialState.FAIL)
+            self._asked = None
+
+
+def distribution(parameter: Parameter) -> Any:
+    """A parameter in Optuna's terms: choices by their label (a value may be a mapping), stepped numbers by index."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if parameter.values is None:
+        return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+    if not parameter.numeric:
+        return CategoricalDistribution([label(value) for value in parameter.values])
+    if parameter.log:
+        return IntDistribution(int(parameter.low), int(parameter.high), log=True)
+    return IntDistribution(0, len(parameter.values) - 1)
+
+
+def suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
+    """The value that an Optuna trial has for a parameter."""
+    known = distribution(parameter)
+    stored: Any
+    if parameter.values is None:
+        return trial.suggest_float(parameter.path, known.low, known.high, log=known.log)
+    if not parameter.numeric:
+        stored = trial.suggest_categorical(parameter.path, known.choices)
+    else:
+        stored = trial.suggest_int(parameter.path, known.low, known.high, log=known.log)
+    return next(value for value in parameter.values if _stored(parameter, value) == stored)
+
+
+def _stored(parameter: Parameter, value: Value) -> Any:
+    """A value as Optuna stores it."""
+    if parameter.values is None or (parameter.numeric and parameter.log):
+        return value
+    return parameter.values.index(value) if parameter.numeric else label(value)
+
+
+def _stored_all(space: SearchSpace, assignment: Assignment) -> dict[str, Any]:
+    return {p.path: _stored(p, assignment[p.path]) for p in space.parameters if p.path in assignment}

@@ -1,0 +1,286 @@
+"""The run as an Optuna study in a database, so that optuna-dashboard shows it while it goes on and afterwards.
+
+The ledger is the truth and the study is written from it, one way: each ended trial is added once, and recognised by its
+attributes. What a kill, a lost server or a deleted database took away is added when the run is next started. The search
+itself never reads the study.
+
+    complete            COMPLETE, with its objectives
+    pruned              PRUNED
+    failed, infeasible  FAIL, with the reason. Not COMPLETE: a refused genome was never trained, and made-up values in
+                        place of its own would appear in every plot. Its violation is the constraint `budget`.
+
+Adding a trial takes some 30 ms of Python, and a database that is locked or gone answers after many seconds. So a thread
+does it beside the driver, and its errors do not reach the search: the first is reported as a message, the study is
+tried again every minute, and what is still missing at the end is added when the run is next started.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from queue import SimpleQueue
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Trial
+from nas.errors import RunError, SpaceError, nearest
+from nas.search.parameter import Parameter, label
+
+if TYPE_CHECKING:
+    import optuna
+
+    from nas.search.space import SearchSpace
+
+RETRY = 60.0  # seconds after an error until the database is tried again
+PATIENCE = 60.0  # seconds that the end of a search waits for the last trials to be added
+STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "infeasible": "FAIL"}
+KEY = ("trial", "state", "epochs", "finished")  # attributes that identify a trial
+ATTRIBUTES = (*KEY, "hash", "seed", "macs", "params", "throughput", "seconds", "reason")
+POSTGRES = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "options": "-c lock_timeout=5000"}
+
+
+def check_url(url: str) -> str:
+    """The URL of a database as SQLAlchemy takes it. Raises SpaceError for one that cannot be used or has a password.
+
+    >>> check_url("postgresql://me@db.example.org/nas")
+    'postgresql+psycopg://me@db.example.org/nas'
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise SpaceError(f"expected sqlite:///FILE or postgresql://USER@HOST/DATABASE, found {url!r}") from None
+    kind = parsed.get_backend_name()
+    if kind not in ("sqlite", "postgresql"):
+        raise SpaceError(f"no database {kind!r}; {nearest(kind, ('sqlite', 'postgresql'))}")
+    if parsed.password is not None:
+        raise SpaceError("run.yaml keeps this URL: leave the password to ~/.pgpass or the environment's PGPASSWORD")
+    if kind == "sqlite":
+        return url
+    try:
+        import psycopg  # noqa: F401  (SQLAlchemy would say so too, in the middle of a search)
+    except ImportError:
+        raise SpaceError("PostgreSQL needs a driver: pip install 'nas-vit[postgres]'") from None
+    return parsed.set(drivername="postgresql+psycopg").render_as_string()
+
+
+@contextmanager
+def study_of(
+    ledger: Ledger, url: str | None, name: str, space: SearchSpace, objectives: dict[str, str], on_event: OnEvent
+) -> Iterator[OnEvent]:
+    """`on_event`, with the study kept up to date meanwhile. url: as in a space: a URL, null for a file, or off.
+
+    >>> with study_of(ledger, space.study, "my_run", space, space.objectives, on_event) as on_event:
+    ...     run(searcher, ledger, work=work, pool=pool, on_event=on_event)
+    """
+    if url == "off":
+        yield on_event
+        return
+    checked = f"sqlite:///{ledger.directory}/optuna.db" if url is None else check_url(url)
+    with StudyWriter(ledger, checked, name, space, objectives, on_event) as writer:
+        yield writer
+
+
+class Study:
+    """An Optuna study that holds what a ledger does. Every method raises whatever the database does.
+
+    first: the first job of the run, which distinguishes runs of one name. Raises RunError if the study is another
+    run's.
+    """
+
+    def __init__(self, url: str, name: str, space: SearchSpace, objectives: dict[str, str], first: Job):
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.filterwarnings("ignore", message=".*set_metric_names is experimental")
+        self.name, self.objectives = name, objectives
+        self.parameters = {p.path: (p, _distribution(p)) for p in space.parameters}
+        arguments = {"connect_args": POSTGRES, "pool_pre_ping": True} if url.startswith("postgresql") else {}
+        self.storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+        self.study = self._open()
+        self.run = f"{first.created} {first.hash} {first.seed}"
+        self.known = {
+            tuple(trial.user_attrs.get(name) for name in KEY) for trial in self.study.get_trials(deepcopy=False)
+        }
+        owner = self.study.user_attrs.get("run")
+        if owner != self.run and (owner is not None or self.known):
+            raise RunError(
+                f"there is another run's study {name!r} in it; choose another RUN, or remove that study:"
+                f" optuna delete-study --storage {url} --study-name {name}"
+            )
+        self._sign()
+
+    def match(self, trials: list[Trial]) -> None:
+        """Begin afresh if the study holds a trial that is not among these, the ended ones of the ledger.
+
+        Its directory was deleted, or it was trained further: Optuna does not change a trial that has ended.
+        """
+        import optuna
+
+        if not self.known <= {_key(trial) for trial in trials}:
+            optuna.delete_study(study_name=self.name, storage=self.storage)
+            self.study, self.known = self._open(), set()
+            self._sign()
+
+    def add(self, trial: Trial) -> None:
+        """Add a trial that has ended, unless the study has it."""
+        key = _key(trial)
+        if key not in self.known:
+            self.study.add_trial(self._frozen(trial))
+            self.known.add(key)
+
+    def _open(self) -> optuna.Study:
+        import optuna
+
+        ways: Any = [f"{direction}imize" for direction in self.objectives.values()]
+        return optuna.create_study(storage=self.storage, study_name=self.name, directions=ways, load_if_exists=True)
+
+    def _sign(self) -> None:
+        self.study.set_user_attr("run", self.run)
+        self.study.set_metric_names(list(self.objectives))
+
+    def _frozen(self, trial: Trial) -> optuna.trial.FrozenTrial:
+        import optuna
+
+        job, outcome = trial.job, trial.outcome
+        assert outcome is not None
+        held = {path: v for path, v in job.parameters.items() if path in self.parameters}
+        held = {path: v for path, v in held.items() if self.parameters[path][0].holds(v)}
+        margin = job.note.get("margin", -1.0)  # -1: there is no budget
+        found = asdict(outcome) | {"trial": job.number, "hash": job.hash, "seed": job.seed}
+        frozen = optuna.create_trial(
+            state=optuna.trial.TrialState[STATES[outcome.state]],
+            values=[found[name] for name in self.objectives] if outcome.state == "complete" else None,
+            params={path: v if self.parameters[path][0].numeric else label(v) for path, v in held.items()},
+            distributions={path: self.parameters[path][1] for path in held},
+            user_attrs={name: found[name] for name in ATTRIBUTES if found[name] is not None},
+            constraints={"budget": margin} if margin > -1 else None,
+        )
+        end = datetime.fromisoformat(outcome.finished).astimezone().replace(tzinfo=None)  # Optuna's are local times
+        frozen.datetime_start, frozen.datetime_complete = end - timedelta(seconds=outcome.seconds), end
+        return frozen
+
+
+class StudyWriter:
+    """An `on_event` that passes events on and has each ended trial added to the study, in a thread; a context manager.
+
+    url: as `check_url` returns it. name: of the study; runs that share a server need different ones.
+    """
+
+    def __init__(
+        self, ledger: Ledger, url: str, name: str, space: SearchSpace, objectives: dict[str, str], on_event: OnEvent
+    ):
+        self.on_event, self.ledger, self.folder = on_event, ledger, ledger.folder
+        self.url, self.name, self.space, self.objectives = url, name, space, objectives
+        self._ended = self._all_ended()  # ids of trials, known to the thread
+        self._queued = set(self._ended)  # with those on their way to it
+        self._added = 0  # how many of `_ended` the study is known to have
+        self._error: Exception | None = None
+        self._reported = False
+        self._queue: SimpleQueue[str | None] = SimpleQueue()  # ids of trials that have ended; None: the search has
+        self._thread = threading.Thread(target=self._write, name="optuna-study", daemon=True)
+
+    def __call__(self, event: Event) -> None:
+        self.on_event(event)
+        if event.kind in ("ended", "refused"):
+            self._enqueue(event.trial)
+        self._report_error()
+
+    def __enter__(self) -> StudyWriter:
+        import optuna  # noqa: F401  (here, so that the thread does not import it while the driver does)
+
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for trial in self._all_ended():  # some end with the search, without an event of their own
+            if trial not in self._queued:
+                self._enqueue(trial)
+        self._queue.put(None)
+        self._thread.join(PATIENCE)
+        self._report_error()
+        missing = len(self._queued) - self._added
+        if missing:
+            self._say(f"{missing} trials are not in the Optuna study yet; the next start of this run adds them")
+
+    def _all_ended(self) -> list[str]:
+        return [trial.job.id for trial in self.ledger.trials if trial.outcome is not None]
+
+    def _enqueue(self, trial: str) -> None:
+        self._queued.add(trial)
+        self._queue.put(trial)
+
+    def _report_error(self) -> None:
+        """Say once that something went wrong, in the driver's thread, as all events are."""
+        if self._error is None or self._reported:
+            return
+        self._reported = True
+        error = self._error.__cause__ or self._error  # Optuna puts a sentence of its own before the database's
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        self._say(f"the Optuna study at {self.url} cannot be written; the search goes on, and tries again: {reason}")
+
+    def _say(self, text: str) -> None:
+        self.on_event(Event("message", data={"text": text}))
+
+    # ------------------------------------------------------------------------------------------------------------------
+    # The thread
+    # ------------------------------------------------------------------------------------------------------------------
+    def _write(self) -> None:
+        study: Study | None = None
+        next_try, ending = 0.0, False
+        while True:
+            if self._ended and (ending or time.monotonic() >= next_try):
+                try:
+                    study = study or self._open()
+                    for trial in self._ended[self._added :]:
+                        study.add(self._read(trial))
+                        self._added += 1
+                except Exception as error:  # whatever a database may raise
+                    study, self._error, next_try = None, error, time.monotonic() + RETRY
+            if ending:
+                return
+            ended = self._queue.get()
+            if ended is None:
+                ending = True
+            else:
+                self._ended.append(ended)
+
+    def _open(self) -> Study:
+        """The study, without trials that the ledger does not have. All ended trials are then added again (`add`)."""
+        first = Job.read(min(self.folder.glob("[0-9]*")))
+        study = Study(self.url, self.name, self.space, self.objectives, first)
+        study.match([self._read(trial) for trial in self._ended])
+        self._added = 0
+        return study
+
+    def _read(self, trial: str) -> Trial:
+        return Trial(Job.read(self.folder / trial), Outcome.read(self.folder / trial))
+
+
+def _key(trial: Trial) -> tuple[Any, ...]:
+    assert trial.outcome is not None
+    return trial.job.number, trial.outcome.state, trial.outcome.epochs, trial.outcome.finished
+
+
+def _distribution(parameter: Parameter) -> Any:
+    """What a person wants to read off an axis: the numbers themselves (the samplers' own count the steps)."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    values = parameter.values
+    if values is None:
+        return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+    if not parameter.numeric:
+        return CategoricalDistribution([label(value) for value in values])
+    step = round(values[1] - values[0], 12) if len(values) > 1 else 1
+    if isinstance(values[0], int):
+        return IntDistribution(values[0], values[-1], log=parameter.log, step=step)
+    return FloatDistribution(values[0], values[-1], step=step)
