@@ -68,7 +68,7 @@ def changed(
         try:
             data = _with(data, steps[path], changes[path], (), opened)
         except SpecError as error:
-            raise kind(error.message, path=error.path or path) from None
+            raise kind(error.message, path=path) from None
     return data
 
 

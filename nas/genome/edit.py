@@ -21,7 +21,7 @@ from nas.paths import changed
 
 _SLOTS: dict[str, Slot] = {"core": "core", "tail": "core", "auxiliary": "auxiliary", "local": "local"}
 _UNSET = {"core": "softmax", "tail": "less"}  # what a stage has where it does not say
-_RUN = re.compile(r"\s*(\w+)\s*(?:[x×*]\s*(\d+))?\s*")
+_RUN = re.compile(r"\s*(\w+)\s*(?:[x×*]\s*(\d{1,4}))?\s*")
 
 
 def edited(data: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

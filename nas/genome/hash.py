@@ -43,7 +43,7 @@ WRITTEN = {
     "auxiliary masked_softmax": {"epsilon", "unit", "weight", "top_k"},
     "local depthwise": {"dimensions", "kernel"},
 }
-IN_LAYOUT = {"image", "stages", "drop_path"}  # keys of a genome that training sees as its layout
+IN_LAYOUT = {"image", "stages", "drop_path"}  # keys of a genome that training sees through its layout alone
 UNSEEN = {"name", "notes"}
 
 
@@ -64,7 +64,7 @@ def _plain(value: Any, field: str = "") -> Any:
     if isinstance(value, BlockConfig):
         return _written(value, {"block"} | WRITTEN.get(f"{field} {value.block}", set()), set())
     if hasattr(value, "_asdict"):
-        always, defaults = WRITTEN[type(value).__name__], value._field_defaults
+        always, defaults = WRITTEN.get(type(value).__name__, set()), value._field_defaults
         parts = value._asdict().items()
         return {k: _plain(v, k) for k, v in parts if k in always or k not in defaults or v != defaults[k]}
     return [_plain(part) for part in value] if isinstance(value, tuple) else value

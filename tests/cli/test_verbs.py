@@ -62,7 +62,7 @@ def test_train_resume_and_export(nas, tmp_path):
         ("training.limit=200", "belongs to another training"),
         ("stages.0.split=1", "another genome"),
     ):
-        other = nas(*arguments[:-1], f"{QUICK} {change}")
+        other = nas(*arguments, "--set", change)
         assert other.code == 2
         assert message in other.err
         assert {file: file.read_bytes() for file in (tmp_path / "made").iterdir()} == before

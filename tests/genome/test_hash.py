@@ -123,8 +123,7 @@ def test_a_later_option_of_a_block(slot: str, name: str) -> None:
 
 @pytest.mark.parametrize("plan", [layout.StagePlan, layout.LayerPlan, Site, ScoreForm], ids=lambda plan: plan.__name__)
 def test_a_later_field_of_a_plan(plan: Any) -> None:
-    fields = [(field, plan._field_defaults.get(field, None)) for field in plan._fields]
-    Later: Any = NamedTuple(plan.__name__, [(field, Any) for field, _ in fields] + [("later", Any)])  # type: ignore[misc]
+    Later: Any = NamedTuple(plan.__name__, [(field, Any) for field in (*plan._fields, "later")])  # type: ignore[misc]
     Later._field_defaults = plan._field_defaults | {"later": 0}
     genome = LAVIT.edit({"stages.1.attention_residual": "flat"})
     assert laid_out(genome, plan, lambda made: Later(*made, 0)) == genome.hash
