@@ -166,7 +166,8 @@ def install(plugins: Iterable[Plugin]) -> None:
             remedy = "install its package on every machine" if plugin.source is None else "it must be one file"
             raise RunError(f"{what}: {error.message}; {remedy}") from error
         if not _is_loaded(plugin):
-            raise RunError(f"{what}: another version of it is there; install the same on every machine")
+            missing = f"has another source there, or does not register the {', the '.join(plugin.provides)}"
+            raise RunError(f"{what}: it {missing}; install the same version on every machine")
 
 
 class _InMemory(SourceLoader):

@@ -88,10 +88,9 @@ class Registry(Generic[T]):
         return [(name, self._members[name]) for name in self]
 
     def _outdated(self, name: str, known: T, member: T, owner: str) -> bool:
-        """Whether `member` is the known one from a file executed again, or that one is left of a failed import."""
+        """Whether `known` is `member` before its file was executed again, or is left over from a failed import."""
         before = self.owners[self, name]
-        alike = getattr(member, "__qualname__", member) == getattr(known, "__qualname__", known)
-        again = _file(before) == _file(owner) and (before != owner or owner == "__main__" or alike)
+        again = _file(before) == _file(owner) and _label(known) == _label(member)
         return again or before not in sys.modules
 
     def _import(self) -> None:
@@ -113,6 +112,12 @@ def _owner(member: object) -> str:
     while frame.f_back is not None and frame.f_globals["__name__"] in (__name__, type(member).__module__):
         frame = frame.f_back
     return str(frame.f_globals["__name__"])
+
+
+def _label(member: object) -> object:
+    """What a member is called in its file: the name of a class or function, else of the functions that it holds."""
+    held = [value.__qualname__ for value in getattr(member, "__dict__", {}).values() if isinstance(value, FunctionType)]
+    return getattr(member, "__qualname__", held or member)
 
 
 def _file(module: str) -> str:

@@ -133,11 +133,9 @@ def test_an_edited_file_is_loaded_again(mean: Path) -> None:
 
 def test_an_imported_file_given_by_path_as_well_is_one_plugin(mean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(mean.parent)
-    module = importlib.import_module("my_mean")
+    importlib.import_module("my_mean")
     load_plugins([mean])
     assert [(plugin.name, plugin.module) for plugin in active()] == [("my_mean.py", "my_mean")]
-    importlib.reload(module)
-    assert registered("core")["mean"] is module.Mean
 
 
 def test_a_file_that_is_imported_after_it_was_loaded_is_one_plugin(mean: Path, monkeypatch: Any) -> None:
@@ -145,6 +143,18 @@ def test_a_file_that_is_imported_after_it_was_loaded_is_one_plugin(mean: Path, m
     load_plugins([mean])
     importlib.import_module("my_mean")
     assert [plugin.module for plugin in active()] == ["my_mean"]
+
+
+def test_a_module_that_is_executed_again_replaces_its_members(mean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(write(mean, MEAN + METRIC + SOURCE).parent)
+    module = importlib.import_module("my_mean")
+    importlib.reload(module)
+    assert (registered("core")["mean"], METRICS["depth"].value, SOURCES["toy"].read) == (
+        module.Mean,
+        module.depth,
+        module.read,
+    )
+    assert len(active()) == 1
 
 
 def test_every_kind_remembers_its_module(tmp_path: Path) -> None:
@@ -169,7 +179,11 @@ def test_every_kind_remembers_its_module(tmp_path: Path) -> None:
         ("less.py", MEAN.replace("mean", "less"), r"there are two core blocks called 'less', in .*nas/blocks/less.py"),
         ("macs.py", METRIC.replace("depth", "macs"), r"two metrics called 'macs', in .*nas/metrics/macs.py and in "),
         ("csv.py", SOURCE.replace("FILE", "FLIE"), "csv.py: a source is called NAME, NAME:PATH .* found 'toy:FLIE'"),
-        ("twice.py", METRIC + METRIC, "two metrics called 'depth', in .*twice.py: rename"),
+        (
+            "twice.py",
+            METRIC + METRIC.replace("def depth", "def length"),
+            "two metrics called 'depth', in .*twice.py: rename",
+        ),
     ],
 )
 def test_mistakes_in_files(tmp_path: Path, name: str, text: str | None, message: str) -> None:
@@ -224,6 +238,11 @@ def test_a_package_joins_by_its_modules(mean: Path, monkeypatch: pytest.MonkeyPa
     load_plugins(["pkg"])
     (plugin,) = active()
     assert (plugin.name, plugin.source) == ("pkg.mean", None)
+
+
+def test_neither_torch_nor_ray_is_imported() -> None:
+    loaded = "import sys, nas.plugins as p; print(p.active(), {'torch', 'ray'} & set(sys.modules))"
+    assert fresh(loaded).strip() == "[] set()"
 
 
 INSTALLED = """
@@ -307,7 +326,7 @@ def test_a_package_of_another_version_is_refused(mean: Path, monkeypatch: pytest
     load_plugins(["pkg.mean"])
     (plugin,) = shipment()
     install([plugin])
-    with pytest.raises(RunError, match=r"pkg.mean cannot be used on .*: another version of it is there"):
+    with pytest.raises(RunError, match=r"pkg.mean cannot be used on .*: it has another source there"):
         install([replace(plugin, sha256="0" * 64)])
 
 
