@@ -155,15 +155,16 @@ def install(plugins: Iterable[Plugin]) -> None:
     """Make a shipment's plug-ins available in this process. Raises RunError, naming the machine, if that fails."""
     for plugin in plugins:
         what = f"the plug-in {plugin.name} cannot be used on {socket.gethostname()}"
+        if plugin.source is not None and _digest(plugin.source) != plugin.sha256:
+            raise RunError(f"{what}: its source was damaged on the way")
         try:
             if plugin.source is None:
                 _import(plugin.module, "it")
-            elif _digest(plugin.source) != plugin.sha256:
-                raise RunError(f"{what}: its source was damaged on the way")
             elif not _is_loaded(plugin):
                 _execute(plugin.module, plugin.path, plugin.source)
         except SpecError as error:
-            remedy = "install its package on every machine" if plugin.source is None else "it must be one file"
+            alone = "its file is sent alone, so what it imports has to be installed on every machine"
+            remedy = "install its package on every machine" if plugin.source is None else alone
             raise RunError(f"{what}: {error.message}; {remedy}") from error
         if not _is_loaded(plugin):
             missing = f"has another source there, or does not register the {', the '.join(plugin.provides)}"

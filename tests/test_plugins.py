@@ -317,7 +317,21 @@ def test_a_shipment_is_all_that_a_machine_needs(mean: Path, tmp_path: Path) -> N
     box = tmp_path / "box"
     box.write_bytes(pickle.dumps(shipment()))
     mean.unlink()
-    assert "RunError: the plug-in my_mean.py cannot be used on" in fresh(ELSEWHERE, box, fails=True)
+    error = fresh(ELSEWHERE, box, fails=True)
+    assert re.search("RunError: the plug-in my_mean.py cannot be used on .*: its source was damaged", error), error
+
+
+def test_a_file_that_needs_its_neighbour_is_refused_elsewhere(mean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(mean.parent / "neighbour.py", "")
+    with monkeypatch.context() as here:
+        here.syspath_prepend(write(mean, "import neighbour\n" + MEAN).parent)
+        importlib.import_module("my_mean")
+    (plugin,) = shipment()
+    for module in ("my_mean", "neighbour"):
+        Registry.forget(sys.modules.pop(module).__name__)
+    message = r"my_mean.py cannot be used on .*: line 1: .* No module named 'neighbour'; its file is sent alone"
+    with pytest.raises(RunError, match=message):
+        install([plugin])
 
 
 def test_a_package_of_another_version_is_refused(mean: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,5 +37,6 @@ def load_genome(source: str | Path | dict[str, Any] | Genome) -> Genome:
             return Genome.from_file(path)
         except GenomeError as error:
             hint = lacking(path)
-            raise GenomeError(f"{error.message}; {hint}", file=path, path=error.path) if hint else error from None
+            message = f"{error.message}; {hint}" if hint else error.message
+            raise GenomeError(message, file=path, path=error.path) from None
     raise GenomeError(f"no genome file and no preset called {str(source)!r}; presets {nearest(source, list_presets())}")
