@@ -1,4 +1,4 @@
-"""What a block is, and the one registry that blocks join.
+"""What a block is, and the registries that blocks join, one for each slot.
 
 An attention layer has three slots, and every block fits one (DESIGN: anatomy of a layer):
 
@@ -6,7 +6,7 @@ An attention layer has three slots, and every block fits one (DESIGN: anatomy of
 
 A block is one file in this folder with one class decorated by `@block("name")`: the module, its `Config` (a frozen
 pydantic model that genomes are validated against), and its `cost` by formula. Importing `nas.blocks` imports every
-file of the folder, so that a new file is all that a new block takes.
+file of the folder, so that a new file is all that a new block takes. The file may also be a plug-in (nas/plugins.py).
 
 What a block may rely on:
 - tensors arrive as (B, N, H, D) views whose memory is (B, N, C), so that merging heads is free; cores answer likewise;
@@ -20,13 +20,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, Union
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, Union, get_args
 
 import torch
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import CoreSchema
 from torch import Tensor, nn
 
-from nas.errors import GenomeError, from_pydantic, nearest
+from nas.errors import GenomeError, from_pydantic, nearest, shown
+from nas.registry import Registry
 
 Slot = Literal["core", "auxiliary", "local"]
 
@@ -186,17 +196,16 @@ class Local(Block):
     slot = "local"
 
 
-_REGISTRY: dict[Slot, dict[str, type[Block]]] = {"core": {}, "auxiliary": {}, "local": {}}
+BLOCKS: dict[Slot, Registry[type[Block]]] = {slot: Registry(f"{slot} block", "nas.blocks") for slot in get_args(Slot)}
 B = TypeVar("B", bound=type[Block])
 
 
 def block(name: str) -> Callable[[B], B]:
-    """Register a block class under `name` in its slot."""
+    """Register a block class under `name` in its slot. Raises SpecError if another block of the slot has it."""
 
     def register(cls: B) -> B:
-        assert name not in _REGISTRY[cls.slot], f"two {cls.slot} blocks called {name}"
+        BLOCKS[cls.slot].add(name)(cls)
         cls.name = name
-        _REGISTRY[cls.slot][name] = cls
         return cls
 
     return register
@@ -204,7 +213,21 @@ def block(name: str) -> Callable[[B], B]:
 
 def registered(slot: Slot) -> dict[str, Any]:
     """Block classes of a slot by name."""
-    return dict(_REGISTRY[slot])
+    return dict(BLOCKS[slot].items())
+
+
+@dataclass(frozen=True)
+class _Written:
+    """The JSON schema of a block of `slot`, worked out when it is asked for: plug-ins may have joined by then."""
+
+    slot: Slot
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        if handler.mode == "serialization":  # not what one writes
+            return handler(schema)
+        blocks = registered(self.slot)
+        written = Union[Literal[tuple(blocks)], *(cls.Config for cls in blocks.values())]  # type: ignore[valid-type]
+        return handler(TypeAdapter(written).core_schema)  # type: ignore[arg-type]
 
 
 def spec_of(slot: Slot) -> Any:
@@ -215,22 +238,22 @@ def spec_of(slot: Slot) -> Any:
             value = value.model_dump()
         if isinstance(value, str):
             value = {"block": value}
-        if not isinstance(value, dict) or "block" not in value:
-            raise GenomeError(f"expected a {slot} block, as a name or a mapping with `block:`, found {value!r}")
-        cls = _REGISTRY[slot].get(str(value["block"]))
-        if cls is None:
-            raise GenomeError(f"unknown {slot} block {value['block']!r}; {nearest(value['block'], _REGISTRY[slot])}")
+        if not isinstance(value, dict) or not isinstance(value.get("block"), str):
+            raise GenomeError(f"expected a {slot} block, as a name or a mapping with `block:`, found {shown(value)}")
+        blocks = BLOCKS[slot]
+        if value["block"] not in blocks:
+            raise GenomeError(f"unknown {slot} block {shown(value['block'])}; {nearest(value['block'], blocks)}")
+        fields = blocks[value["block"]].Config
         try:
-            return cls.Config.model_validate(value)
+            return fields.model_validate(value)
         except ValidationError as error:
-            raise from_pydantic(error, cls.Config, kind=GenomeError) from None
+            raise from_pydantic(error, fields, kind=GenomeError) from None
 
     def shorten(value: BlockConfig) -> Any:
         changed = value.model_dump(mode="json", exclude_defaults=True) | {"block": value.block}
         return value.block if len(changed) == 1 else {"block": value.block} | changed
 
-    written = Union[Literal[tuple(_REGISTRY[slot])], *(cls.Config for cls in _REGISTRY[slot].values())]  # type: ignore[valid-type]
-    return Annotated[BlockConfig, PlainValidator(validate, json_schema_input_type=written), PlainSerializer(shorten)]
+    return Annotated[BlockConfig, PlainValidator(validate), _Written(slot), PlainSerializer(shorten)]
 
 
 def unit(x: Tensor) -> Tensor:

@@ -1,9 +1,12 @@
-"""The kinds of source, by name. A new kind is one new file in `nas/data/sources/`; nothing else is edited.
+"""The kinds of source, by name. A new kind is one new file, in `nas/data/sources/` or a plug-in (nas/plugins.py).
 
     @source("digits")                 # exact names; the reader is given the name
     def read(name: str) -> Raw: ...
 
-    @source("parquet:PATH")           # a kind that takes a path; the reader is given the path
+    @source("parquet:PATH")           # takes a folder; the reader is given its path
+    def read(path: Path) -> Raw: ...
+
+    @source("npz:FILE")               # takes a file; the reader is given its path
     def read(path: Path) -> Raw: ...
 
 A reader says what there is (names, labels, official splits) and leaves decoding, resizing, carving and caching to the
@@ -12,15 +15,16 @@ floors above it, so that it stays short.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nas.data.pictures import Pictures
-from nas.errors import DataError, nearest
+from nas.errors import DataError, SpecError, nearest
+from nas.registry import Registry
+
+Reader = Callable[[Any], "Raw"]
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,26 @@ class Raw:
     flip: bool = True  # whether a mirrored image keeps its class
 
 
-_readers: dict[str, Callable[[Any], Raw]] = {}
+@dataclass(frozen=True)
+class Source:
+    """A reader, and what it takes behind the colon: a folder (PATH), a FILE, or nothing, for an exact name."""
+
+    read: Reader
+    takes: str
 
 
-def source(*names: str) -> Callable[[Callable[[Any], Raw]], Callable[[Any], Raw]]:
-    """Register a reader under exact names, or under one `kind:PATH`."""
+SOURCES: Registry[Source] = Registry("dataset", "nas.data.sources")
 
-    def register(reader: Callable[[Any], Raw]) -> Callable[[Any], Raw]:
-        _readers.update(dict.fromkeys(names, reader))
+
+def source(*names: str) -> Callable[[Reader], Reader]:
+    """Register a reader under exact names, or under one `kind:PATH` (a folder) or `kind:FILE`."""
+
+    def register(reader: Reader) -> Reader:
+        for name in names:
+            kind, _, takes = name.partition(":")
+            if takes not in ("", "PATH", "FILE"):
+                raise SpecError(f"a source is called NAME, NAME:PATH (a folder) or NAME:FILE, found {name!r}")
+            SOURCES.add(_normal(kind))(Source(reader, takes))
         return reader
 
     return register
@@ -50,26 +66,31 @@ def source(*names: str) -> Callable[[Callable[[Any], Raw]], Callable[[Any], Raw]
 
 def source_names() -> list[str]:
     """Everything that `load` accepts, as a user writes it: `cifar10`, `digits`, ..., `parquet:PATH`."""
-    package = importlib.import_module("nas.data.sources")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
-    return sorted(_readers)
+    return [f"{kind}:{known.takes}" if known.takes else kind for kind, known in SOURCES.items()]
 
 
 def read(text: str, base: Path | None = None) -> Raw:
     """The dataset that `text` names. A relative path starts at `base`, else at the working directory."""
-    known = source_names()
     kind, colon, rest = text.strip().partition(":")
-    kind = kind.strip().lower().replace("-", "_")
-    if colon and f"{kind}:PATH" in known:
-        path = (base or Path()) / Path(rest.strip()).expanduser()
-        if not rest.strip():
-            raise DataError(f"{text!r} needs a path after the colon")
-        if not path.is_dir():
-            raise DataError(f"{text!r}: no such directory: {path.resolve()}")
-        return _readers[f"{kind}:PATH"](path)
-    if colon or kind not in known:
-        close = next((name for name in known if name.partition(":")[0] == kind), None)
-        hint = f"write {close}" if close else nearest(text, known)
+    kind, rest = _normal(kind), rest.strip()
+    if kind not in SOURCES or bool(colon) != bool(SOURCES[kind].takes):
+        names = source_names()
+        close = next((name for name in names if name.partition(":")[0] == kind), None)
+        hint = f"write {close}" if close else nearest(text, names)
         raise DataError(f"no dataset is called {text!r}; {hint}")
-    return _readers[kind](kind)
+    known = SOURCES[kind]
+    if not known.takes:
+        return known.read(kind)
+    if not rest:
+        raise DataError(f"{text!r} needs a path after the colon")
+    path = (base or Path()) / Path(rest).expanduser()
+    found, wanted = ("file", "directory") if known.takes == "PATH" else ("directory", "file")
+    if not path.exists():
+        raise DataError(f"{text!r}: no such {wanted}: {path.resolve()}")
+    if path.is_dir() != (known.takes == "PATH"):
+        raise DataError(f"{text!r}: {kind} takes a {wanted}, found a {found}: {path.resolve()}")
+    return known.read(path)
+
+
+def _normal(kind: str) -> str:
+    return kind.strip().lower().replace("-", "_")

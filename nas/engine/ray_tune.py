@@ -10,6 +10,8 @@ it before they must. What Tune would also do is left out:
   it told as complete; a source that trains in steps hands out the same directory again, with a later `until`.
 - Its state is not used. Every run starts a new Tuner in `<run>/.ray` (deleted afterwards); what an earlier session left
   unfinished is handed out first, and its training resumes from the checkpoint in its directory.
+Plug-ins travel to the workers with the trainable (nas/plugins.py). A worker that cannot use one stops the run, as one
+that cannot use the run directory does: no trial is to blame.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from nas.engine.storage import Storage
 from nas.engine.worker import Work
 from nas.errors import RunError
 from nas.files import write_text
+from nas.plugins import Plugin, shipment
 
 SHARED = "Machines need a common file system, or a `storage:` (docs/cluster.md)"
 RETRIES = 1  # of a trial whose worker process died, between two epochs
@@ -45,8 +48,8 @@ def run(source: Source, ledger: Ledger, *, work: Work, pool: Pool, on_event: OnE
     """Train the ledger's unfinished jobs, then the source's, until it is done.
 
     Call inside `session(...)` and `ledger.locked()`. `work` runs in worker processes, with the pool's device.
-    Raises RunError if the run directory cannot be written, and whatever the source raises. After KeyboardInterrupt the
-    unfinished trials are resumable.
+    Raises RunError if the run directory cannot be written or a worker cannot use a plug-in, SpecError for a plug-in
+    that is no file, and whatever the source raises. After KeyboardInterrupt the unfinished trials are resumable.
 
     >>> with ledger.locked(), session(Workers()) as pool:
     ...     run(source, ledger, work=TrainJob("digits", Training(), seed=0), pool=pool)
@@ -55,7 +58,12 @@ def run(source: Source, ledger: Ledger, *, work: Work, pool: Pool, on_event: OnE
     shutil.rmtree(scratch, ignore_errors=True)
     driver = _Driver(source, ledger, Recent(pool.slots_now), on_event)
     trainable = tune.with_parameters(
-        _trainable(), folder=ledger.folder, storage=ledger.storage, work=work, shared=0 < pool.gpu < 1
+        _trainable(),
+        plugins=shipment(),
+        folder=ledger.folder,
+        storage=ledger.storage,
+        work=work,
+        shared=0 < pool.gpu < 1,
     )
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": pool.cpu, "gpu": pool.gpu}),
@@ -93,15 +101,25 @@ def _trainable() -> Callable[..., None]:
     slower than a trial, Tune would give each next trial to the one worker that is up, and never get to the others.
     """
 
-    def train(config: dict[str, Any], *, folder: Path, storage: Storage | None, work: Work, shared: bool) -> None:
+    def train(
+        config: dict[str, Any],
+        *,
+        plugins: list[Plugin],
+        folder: Path,
+        storage: Storage | None,
+        work: Work,
+        shared: bool,
+    ) -> None:
         import socket
         from dataclasses import replace
 
         from nas.engine.job import Job
         from nas.engine.worker import CrowdedError, StorageError, run_job, workplace
+        from nas.plugins import install
 
         neighbours = shared and not config["alone"]
         try:
+            install(plugins)
             with workplace(folder, storage, config["trial"]) as (directory, keep):
 
                 def report(row: dict[str, Any]) -> None:
@@ -114,8 +132,8 @@ def _trainable() -> Callable[..., None]:
                     raise StorageError(f"{socket.gethostname()} cannot read {directory}: {error}. {SHARED}") from error
                 outcome = run_job(job, work, report, neighbours=neighbours)
                 keep(True)
-        except StorageError as error:
-            tune.report({"storage": str(error)})
+        except (StorageError, RunError) as error:  # the run directory or a plug-in cannot be used
+            tune.report({"unusable": str(error)})
         except CrowdedError as error:
             tune.report({"crowded": str(error)})
         else:
@@ -184,9 +202,9 @@ class _Driver:
             self.crowded.append(self.live.pop(trial))
             text = f"trial {trial} is run again later, alone on its GPU: {result['crowded']}"
             self.on_event(Event("message", trial, {"text": text}))
-        elif "storage" in result:
+        elif "unusable" in result:
             self.live.pop(trial)
-            raise RunError(result["storage"], file=self.ledger.directory)
+            raise RunError(result["unusable"], file=self.ledger.directory)
 
     def died(self, trial: str, details: str) -> None:
         """The worker process died, and died again when the trial was retried."""

@@ -1,19 +1,20 @@
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from nas.data import ImageSet, load, registry, sources
+from nas.data import ImageSet, load
 from nas.data.images import SAMPLE
-from nas.data.registry import source_names
+from nas.data.pictures import Arrays
+from nas.data.registry import Raw, source, source_names
 from nas.data.split import Resident
 from nas.data.streaming import Streaming
 from nas.errors import DataError
+from nas.registry import Registry
 
 
 def stack(images: ImageSet, split: str) -> torch.Tensor:
@@ -96,6 +97,7 @@ def test_every_source_is_found() -> None:
         ("parquets:/data", {}, r"did you mean parquet:PATH\?"),
         ("parquet:", {}, "needs a path"),
         ("parquet:/no/such/place", {}, "no such directory: /no/such/place"),
+        (f"parquet:{__file__}", {}, "parquet takes a directory, found a file: .*test_load.py"),
         ("digits", {"limit": 9}, "limit leaves 9 images; digits has 10 classes"),
         ("digits", {"limit": 10}, "the validation split is empty"),
         ("digits", {"validation": 1.0}, "validation is 1.0; expected a share of at least 0 and below 1"),
@@ -107,22 +109,32 @@ def test_mistakes(source: str, options: dict, message: str) -> None:
         load(source, **options)
 
 
-def test_a_new_kind_is_one_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "toy.py").write_text(
-        "import numpy as np, torch\n"
-        "from nas.data.pictures import Arrays\n"
-        "from nas.data.registry import Raw, source\n"
-        "@source('toy')\n"
-        "def read(name):\n"
-        "    images = torch.zeros(20, 3, 4, 4, dtype=torch.uint8)\n"
-        "    return Raw(name, ('a', 'b'), Arrays(images, np.arange(20) % 2))\n"
-    )
-    monkeypatch.setattr(registry, "_readers", dict(registry._readers))
-    monkeypatch.setattr(sources, "__path__", [*sources.__path__, str(tmp_path)])
-    images = load("toy")
-    sys.modules.pop("nas.data.sources.toy")
+@pytest.fixture
+def toy() -> Iterator[None]:
+    """A source of one file, whose images are all alike."""
+
+    @source("Toy-Set:FILE")
+    def read(path: Path) -> Raw:
+        count = int(path.read_text())
+        return Raw("toy", ("a", "b"), Arrays(torch.zeros(count, 3, 4, 4, dtype=torch.uint8), np.arange(count) % 2))
+
+    yield
+    Registry.forget(__name__)
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_source_of_one_file(tmp_path: Path) -> None:
+    (tmp_path / "set.txt").write_text("20")
+    images = load("toy_set:set.txt", base=tmp_path)
     assert (images.classes, images.channels, images.size) == (("a", "b"), 3, 4)
-    assert torch.isfinite(next(images.train.batches(8))[0]).all()  # all pixels alike, and still finite
+    assert torch.isfinite(next(images.train.batches(8))[0]).all()
+    assert "toy_set:FILE" in source_names()
+    with pytest.raises(DataError, match=rf"'toy-set:{tmp_path}': toy_set takes a file, found a directory: "):
+        load(f"toy-set:{tmp_path}")
+    with pytest.raises(DataError, match="no such file: /no/such/file"):
+        load("toy_set:/no/such/file")
+    with pytest.raises(DataError, match="no dataset is called 'toy_set'; write toy_set:FILE"):
+        load("toy_set")
 
 
 def test_a_relative_path_starts_at_base(tmp_path: Path, write_folder: Callable[..., Path]) -> None:

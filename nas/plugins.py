@@ -1,0 +1,294 @@
+"""Plug-ins: blocks, data sources, metrics, samplers and schedulers that live outside of the package.
+
+A plug-in is a Python module that registers something (nas/registry.py). It joins in one of four ways:
+    a file         load_plugins(["my_block.py"])           imported as the module `nas_plugin_my_block`
+    a module       load_plugins(["my_package.blocks"])     whatever `import my_package.blocks` finds
+    an import      import my_block                         before the Python face is called
+    installed      an entry point of the group `nas.plugins`, imported when a registry is first asked
+
+- A file is read once, and what is hashed is what runs. The same file again is the same plug-in; an edited one is loaded
+  again.
+- Worker processes, on this machine or another one, get the source of each single file and import it under the same
+  name. A module that belongs to a package is imported there by name, and has to have the same source.
+- run.yaml records which plug-ins a run was begun with, and nothing is ever imported because a run directory names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import re
+import socket
+import sys
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from importlib.abc import SourceLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from nas.errors import RunError, SpecError
+from nas.files import read_yaml
+from nas.registry import Registry
+
+GROUP = "nas.plugins"
+LEVELS = 4  # from a run directory down to baseline/trials/0007/genome.yaml
+
+
+@dataclass(frozen=True)
+class Record:
+    """What run.yaml keeps of a plug-in."""
+
+    name: str
+    sha256: str
+    provides: list[str]
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A module outside of the package, and what it has registered. Picklable.
+
+    name: of the file, or of a module in a package. provides: "core block 'mean'". source: of a single file.
+    """
+
+    name: str
+    module: str
+    sha256: str
+    provides: tuple[str, ...]
+    path: str = ""
+    source: bytes | None = field(default=None, repr=False)
+
+    def as_record(self) -> dict[str, Any]:
+        """An entry of `plugins:` in run.yaml."""
+        return {"name": self.name, "sha256": self.sha256, "provides": list(self.provides)}
+
+
+def load_plugins(names: Iterable[str | Path]) -> None:
+    """Import plug-ins, each given by the path of its file or the name of its module.
+
+    Raises SpecError: no such file, not Python, an error inside (with its line), a module that cannot be imported,
+    nothing registered, a name that is taken.
+
+    >>> load_plugins(["my_block.py", "my_package.blocks"])
+    """
+    for name in map(str, names):
+        if name.endswith(".py") or os.sep in name or Path(name).is_file():
+            _load_file(Path(name).expanduser().resolve())
+        else:
+            _import(name, f"the plug-in {name!r}")
+            if not any(owner == name or owner.startswith(f"{name}.") for owner in Registry.owners.values()):
+                raise SpecError(_idle(f"the module {name!r}"))
+
+
+@cache
+def load_installed() -> None:
+    """Import the plug-ins of installed packages, once. Raises SpecError, naming the package, if one cannot be."""
+    for entry in metadata.entry_points(group=GROUP):
+        package = entry.dist.name if entry.dist else "unknown"
+        _import(entry.module, f"the plug-in {entry.name!r} of the installed package {package!r}")
+
+
+def active() -> list[Plugin]:
+    """All modules outside of the package that have registered something, in the order in which they did.
+
+    >>> [plugin.name for plugin in active()]
+    ['my_block.py', 'my_package.blocks']
+    """
+    load_installed()
+    owners = dict.fromkeys(owner for owner in Registry.owners.values() if not owner.startswith("nas."))
+    return [_plugin(owner) for owner in owners if owner in sys.modules]
+
+
+def check(recorded: Any, *, file: object = None) -> None:
+    """Raise RunError if a plug-in that a run has recorded (`plugins:` of run.yaml) is not active, or is another one.
+
+    >>> check(read_record(directory).get("plugins"), file=directory / "run.yaml")
+    """
+    try:
+        records = TypeAdapter(list[Record]).validate_python(recorded or [])
+    except ValidationError:
+        raise RunError("expected a list of name, sha256, provides", file=file, path="plugins") from None
+    now = active()
+    for known in records:
+        if any(plugin.sha256 == known.sha256 for plugin in now):
+            continue
+        what = f"the run was begun with the plug-in {known.name} (sha256 {known.sha256[:12]}…)"
+        other = next((plugin for plugin in now if plugin.name == known.name), None)
+        if other is not None:
+            message = f"{what}, now it is another one (sha256 {other.sha256[:12]}…): give it as it was"
+        else:
+            provides = " and ".join(f"the {member}" for member in known.provides)
+            message = f"{what}, which provides {provides}: give it again with --plugin PATH"
+        raise RunError(message, file=file)
+
+
+def lacking(genome: Path) -> str:
+    """What `check` says of the run that a genome's file lies in; empty where there is none, or none is missing."""
+    for folder in Path(genome).resolve().parents[:LEVELS]:
+        if (folder / "run.yaml").is_file():
+            try:
+                record = read_yaml(folder / "run.yaml")
+                check(record.get("plugins") if isinstance(record, dict) else None)
+            except SpecError as error:
+                return str(error)
+            return ""
+    return ""
+
+
+def shipment() -> list[Plugin]:
+    """The plug-ins that worker processes need. Raises SpecError for what is defined in a script or a notebook."""
+    plugins = active()
+    for plugin in plugins:
+        if plugin.module == "__main__":
+            what = f"the {plugin.provides[0]} is defined in the script or notebook itself, which workers cannot import"
+            raise SpecError(f"{what}: save it to a file, and import that or give it with --plugin PATH")
+    return plugins
+
+
+def install(plugins: Iterable[Plugin]) -> None:
+    """Make a shipment's plug-ins available in this process. Raises RunError, naming the machine, if that fails."""
+    for plugin in plugins:
+        what = f"the plug-in {plugin.name} cannot be used on {socket.gethostname()}"
+        if plugin.source is not None and _digest(plugin.source) != plugin.sha256:
+            raise RunError(f"{what}: its source was damaged on the way")
+        try:
+            if plugin.source is None:
+                _import(plugin.module, "it")
+            elif not _is_loaded(plugin):
+                _execute(plugin.module, plugin.path, plugin.source)
+        except SpecError as error:
+            alone = "its file is sent alone, so what it imports has to be installed on every machine"
+            remedy = "install its package on every machine" if plugin.source is None else alone
+            raise RunError(f"{what}: {error.message}; {remedy}") from error
+        if not _is_loaded(plugin):
+            missing = f"has another source there, or does not register the {', the '.join(plugin.provides)}"
+            raise RunError(f"{what}: it {missing}; install the same version on every machine")
+
+
+class _InMemory(SourceLoader):
+    """Imports a module from the source that it is given. Tracebacks and `inspect` read it from here."""
+
+    def __init__(self, path: str, source: bytes):
+        self.path, self.source = path, source
+
+    def get_filename(self, fullname: str) -> str:
+        return self.path
+
+    def get_data(self, path: str | bytes) -> bytes:
+        return self.source
+
+
+def _load_file(path: Path) -> None:
+    try:
+        source = path.read_bytes()
+    except FileNotFoundError:
+        raise SpecError("no such file", file=path) from None
+    except OSError as error:
+        raise SpecError(f"not readable: {error.strerror}", file=path) from None
+    if path.suffix != ".py":
+        raise SpecError("a plug-in is a Python file, called something.py", file=path)
+    name = f"nas_plugin_{re.sub(r'[^a-zA-Z0-9]', '_', path.stem)}"
+    for plugin in active():
+        if plugin.path == str(path) and plugin.sha256 == _digest(source):
+            return
+        if plugin.module == name and plugin.path != str(path):
+            raise SpecError(f"another plug-in has this name, {plugin.path}: rename one of the files", file=path)
+    _execute(name, str(path), source)
+
+
+def _execute(name: str, path: str, source: bytes) -> None:
+    """Import `source` as the module `name`. Nothing is left of it if that fails."""
+    _forget(name)
+    spec = spec_from_loader(name, _InMemory(path, source))
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+        if not _provided(name):
+            raise SpecError(_idle("the file"))
+    except (Exception, SystemExit) as error:
+        _forget(name)
+        raise _explained(error, path) from error
+
+
+def _forget(module: str) -> None:
+    Registry.forget(module)
+    sys.modules.pop(module, None)
+
+
+def _import(module: str, what: str) -> None:
+    try:
+        importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        raise SpecError(f"{what} cannot be imported: {_place(error)}{_first(error)}") from error
+
+
+def _explained(error: BaseException, path: str) -> SpecError:
+    """An error inside a plug-in's file, with the line of that file."""
+    if isinstance(error, SpecError):
+        return error.within(file=path)
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    if isinstance(error, SyntaxError) and error.filename == path:
+        lines.append(error.lineno)
+    return SpecError(f"line {lines[-1]}: {_first(error)}" if lines else _first(error), file=path)
+
+
+def _place(error: BaseException) -> str:
+    """File and line of an error that `_import` has met; empty for one of the import itself."""
+    if isinstance(error, SpecError):
+        return ""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}: line {error.lineno}: "
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+    inside = frames[2:]  # below `_import` and importlib
+    return f"{inside[-1].filename}: line {inside[-1].lineno}: " if inside else ""
+
+
+def _first(error: BaseException) -> str:
+    """`NameError: name 'x' is not defined`, in one line."""
+    if isinstance(error, SpecError):
+        return str(error)
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {text.partition(chr(10))[0]}"
+
+
+def _idle(what: str) -> str:
+    return f"{what} registers nothing; a plug-in has something decorated by @block, @source, @metric or the like"
+
+
+def _provided(module: str) -> tuple[str, ...]:
+    """What a module has registered: `core block 'mean'`."""
+    return tuple(f"{registry.kind} {name!r}" for (registry, name), owner in Registry.owners.items() if owner == module)
+
+
+def _plugin(name: str) -> Plugin:
+    module = sys.modules[name]
+    loader, path = getattr(module, "__loader__", None), Path(getattr(module, "__file__", None) or "")
+    source = loader.source if isinstance(loader, _InMemory) else path.read_bytes() if path.is_file() else b""
+    single = path.suffix == ".py" and name != "__main__" and not getattr(module, "__package__", None)
+    return Plugin(
+        path.name if single else name,
+        name,
+        _digest(source),
+        _provided(name),
+        str(path),
+        source if single else None,
+    )
+
+
+def _is_loaded(plugin: Plugin) -> bool:
+    if plugin.module not in sys.modules:
+        return False
+    here = _plugin(plugin.module)
+    return here.sha256 == plugin.sha256 and set(plugin.provides) <= set(here.provides)
+
+
+def _digest(source: bytes) -> str:
+    return hashlib.sha256(source).hexdigest()
