@@ -60,4 +60,4 @@ def _edited(base: Any, changes: dict[str, Any], file: object) -> dict[str, Any]:
 def _opened(key: str, value: Any) -> Any:
     if value is None:
         return {}
-    return {"name": value} if key == "sampler" and isinstance(value, str) else value
+    return {"name": value} if key in ("sampler", "scheduler") and isinstance(value, str) else value

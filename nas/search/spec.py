@@ -181,7 +181,12 @@ class SearchSpec(BaseModel):
 
         See nas/genome/settings.py.
         """
-        data = with_settings(self.model_dump(mode="json"), changes, keyed=("parameters",), file=self._file)
+        data = self.model_dump(mode="json")
+        data["sampler"] = self.sampler.model_dump(mode="json", exclude_defaults=True)  # another one has other options
+        data["scheduler"] = self.scheduler.model_dump(mode="json", exclude_defaults=True)
+        if data["scheduler"] == {"name": "full"}:
+            del data["scheduler"]  # `halving.first=2` stands for another one
+        data = with_settings(data, changes, keyed=("parameters",), file=self._file)
         return SearchSpec.parse(data, file=self._file, blame=SET if changes else None)
 
     @classmethod

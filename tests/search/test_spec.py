@@ -142,7 +142,7 @@ def test_halving_is_short_for_a_scheduler(
     file: Path, line: str, settings: list[str], scheduler: dict[str, object]
 ) -> None:
     file.write_text(MINIMAL + line)
-    spec = load_space(file).with_settings(settings)
+    spec = load_space(file).with_settings(parse_settings(settings))
     dumped = spec.model_dump(mode="json")
     assert dumped["scheduler"] == scheduler
     assert "halving" not in dumped
