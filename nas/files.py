@@ -226,9 +226,10 @@ def read_yaml(path: Path) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes what PyYAML's readers would not take for a string, and what other readers would not."""
+    """SafeDumper that quotes whatever a reader of YAML 1.1 or 1.2 would not take for a string."""
 
 
+# SafeDumper knows YAML 1.1 as PyYAML reads it. These are the booleans of other readers, and what looks like a number.
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^[yYnN]$"), list("yYnN"))
 _NUMBER_LIKE = re.compile(r"^[-+]?[.0-9_][0-9a-fA-F_.:oOxX+-]*$")
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER_LIKE, list("-+._0123456789"))
@@ -243,5 +244,9 @@ _Dumper.add_representer(str, _represent)
 
 
 def dump_yaml(value: Any) -> str:
-    """YAML with keys in the order given and short sequences on one line; every YAML reader gives the value back."""
+    """YAML with keys in the order given and short sequences on one line; every YAML reader gives the value back.
+
+    >>> dump_yaml({"study": "off", "split": [1, 2]})
+    "study: 'off'\\nsplit: [1, 2]\\n"
+    """
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=110)

@@ -166,6 +166,33 @@ def test_zero_input_stays_finite(slot: Any, name: str, options: dict[str, Any]) 
     assert all(p.grad is None or p.grad.isfinite().all() for p in parts)
 
 
+EXACT = [
+    (name, options)
+    for slot, name, options in CASES
+    if slot == "core" and registered(slot)[name].exact(registered(slot)[name].Config(block=name, **options))
+]
+
+
+@pytest.mark.parametrize(("name", "options"), EXACT, ids=str)
+def test_a_core_that_calls_its_matrix_exact_applies_it(name: str, options: dict[str, Any]) -> None:
+    module, config, site = made("core", name, options, fitting("core", name, options))
+    given = inputs(site, projected("core", module, config, site))
+    y_BNHD, scores = module(given)
+    expected_BHND = scores.weights() @ given.v_BNHD.transpose(1, 2)
+    torch.testing.assert_close(y_BNHD, expected_BHND.transpose(1, 2), atol=1e-4, rtol=1e-4)
+
+
+def test_softmax_and_less_are_exact_and_a_relative_bias_is_not() -> None:
+    assert ("softmax", {}) in EXACT and ("less", {}) in EXACT
+    assert ("softmax", {"relative": True}) not in EXACT
+
+
+def test_kernels_are_odd() -> None:
+    for slot, name in (("core", "pooling"), ("core", "skip_attention"), ("core", "less"), ("local", "depthwise")):
+        with pytest.raises(ValueError, match="the kernel is odd"):
+            registered(slot)[name].Config(block=name, kernel=4)
+
+
 @pytest.mark.parametrize("slot", ["core", "auxiliary", "local"])
 def test_every_block_has_a_strict_config_and_a_header(slot: Any) -> None:
     import sys
