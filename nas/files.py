@@ -37,10 +37,7 @@ DIGITS = 100  # of a number
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write(temporary)` and move the result over `path`; nothing is left behind if `write` fails.
-
-    Raises OSError where the folder cannot be written or the disk is full.
-    """
+    """Call `write(temporary)` and move the result over `path`; what `write` raises leaves nothing behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
