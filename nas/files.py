@@ -1,9 +1,18 @@
-"""Files that are either whole or absent, and YAML that is data and nothing else.
+"""Files that are whole or absent, and YAML that is data and nothing else.
 
-Writes go to a temporary neighbour and are renamed over the target, so that a kill or a full disk never leaves half a
-file. YAML is read with the YAML 1.2 reading of scalars, where PyYAML's YAML 1.1 surprises people who write configs:
-`1e-3` is a number, `off` and `no` are strings (block variants are called that). Tags (`!!python/...`) and duplicate
-keys are refused.
+Writing: into a temporary neighbour, which is flushed to the disk and renamed over the target; then the folder is
+flushed. A kill, a full disk or a power cut leaves the old file or the new one, never half of one.
+
+Reading YAML: scalars mean what YAML 1.2's core schema says, where YAML 1.1 surprises people who write configs. `010` is
+10, `0o17` is 15, `1e-3` is a number; `off`, `no`, `1:30`, `0b11` and dates are strings. Three things are not core:
+`400_000` is a number, `<<: *other` merges mappings as in YAML 1.1, and every key is a string. Tags (`!!bool`,
+`!!python/...`) and duplicate keys are refused, and so is whatever could exhaust the reader: see the constants below.
+
+Writing YAML: a string is quoted where any reader, of YAML 1.1 or 1.2, would take it for something else.
+
+PyYAML scans and parses; what its events mean is decided here. PyYAML's own constructor reads YAML 1.1 and expands
+aliases without a bound. ruamel.yaml knows YAML 1.2, but takes 1.7 times as long, reads dates and `0b11` all the same,
+and would need the same checks around it.
 """
 
 from __future__ import annotations
@@ -13,6 +22,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +30,14 @@ import yaml
 
 from nas.errors import SpecError
 
+CHARACTERS = 2**20  # of a text
+VALUES = 50_000  # of a document, with aliases written out
+DEPTH = 64  # of lists and mappings inside each other
+DIGITS = 100  # of a number
+
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write(temporary)` and move the result over `path`; nothing is left behind if `write` fails."""
+    """Call `write(temporary)` and move the result over `path`; what `write` raises leaves nothing behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
@@ -30,82 +45,205 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(temporary)
         temporary.chmod(0o644)
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def put_in_place(draft: Path, target: Path) -> None:
+    """Rename a complete file or folder to its neighbour `target`, so that it is there in full even after a power cut.
+
+    The files inside a folder are flushed by whoever writes them.
+    """
+    _flush(draft)
+    os.replace(draft, target)
+    _flush(target.parent)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk. Not every file system can flush folders."""
+    with suppress(OSError) if path.is_dir() else nullcontext():
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda p: p.write_text(text))
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, default=str) + "\n")
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2 booleans and floats, and no duplicate keys."""
+_WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_WORDS |= {form: _WORDS[word] for word in ("null", "true", "false") for form in (word.title(), word.upper())}
+_DECIMALS = "[0-9]+(?:_[0-9]+)*"  # 400_000, as in Python
+_NUMBERS: list[tuple[re.Pattern[str], Callable[[str], int | float]]] = [
+    (re.compile(rf"[-+]?{_DECIMALS}"), int),
+    (re.compile("0o[0-7]+|0x[0-9a-fA-F]+"), lambda text: int(text, 0)),
+    (re.compile(rf"[-+]?(?:\.{_DECIMALS}|{_DECIMALS}(?:\.(?:{_DECIMALS})?)?)(?:[eE][-+]?{_DECIMALS})?"), float),
+    (re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"), lambda text: float(text.replace(".", ""))),
+]
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in pairs if tag.rsplit(":", 1)[1] not in ("bool", "float", "timestamp")]
-    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_BOOL = re.compile(r"^(?:true|false|True|False|TRUE|FALSE)$")
-_FLOAT = re.compile(
-    r"^[-+]?(?:(?:\d[\d_]*)?\.\d+|\d[\d_]*\.?)(?:[eE][-+]?\d+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
-)
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", _BOOL, list("tTfF"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+def _refusal(event: Any, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
 
 
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if isinstance(key, (list, dict)) or key in seen:
-            mark = key_node.start_mark
-            raise yaml.MarkedYAMLError(problem=f"key {key!r} is not usable or given twice", problem_mark=mark)
-        seen.add(key)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+class _Document:
+    """The one document of a text: `data()` makes plain data of the parser's events."""
+
+    def __init__(self, text: str):
+        self.parser = yaml.BaseLoader(text)
+        self.events: list[Any] = []
+        self.anchors: dict[str, int] = {}
+        self.targets: dict[int, int] = {}  # alias → the node that it stands for, both as numbers of events
+        self.values = 0
+
+    def event(self, at: int) -> Any:
+        """Event number `at`. Nothing is parsed before it is asked for, so a text beyond the bounds is not read on."""
+        while len(self.events) <= at:
+            event = self.parser.get_event()
+            if isinstance(event, yaml.AliasEvent):
+                if event.anchor not in self.anchors:
+                    raise _refusal(event, f"nothing before is called &{event.anchor}")
+                self.targets[len(self.events)] = self.anchors[event.anchor]
+            elif getattr(event, "anchor", None) is not None:
+                self.anchors[event.anchor] = len(self.events)
+            self.events.append(event)
+        return self.events[at]
+
+    def data(self) -> Any:
+        if isinstance(self.event(1), yaml.StreamEndEvent):
+            return None
+        value, end = self.value(2, 0)
+        if not isinstance(event := self.event(end + 1), yaml.StreamEndEvent):
+            raise _refusal(event, "a second document begins; one is expected")
+        return value
+
+    def value(self, at: int, depth: int) -> tuple[Any, int]:
+        """The value whose first event is number `at`, and the number of the event after its last."""
+        event = self.event(at)
+        self.values += 1
+        if self.values > VALUES:
+            raise _refusal(event, f"more than {VALUES:,} values, with aliases written out")
+        if isinstance(event, yaml.AliasEvent):
+            return self.value(self.targets[at], depth)[0], at + 1
+        if event.tag is not None:
+            raise _refusal(event, "YAML tags are not read; write plain values")
+        if isinstance(event, yaml.ScalarEvent):
+            return _scalar(event), at + 1
+        if depth == DEPTH:
+            raise _refusal(event, f"more than {DEPTH} lists and mappings inside each other")
+        inside = self.mapping if isinstance(event, yaml.MappingStartEvent) else self.sequence
+        return inside(at + 1, depth + 1)
+
+    def sequence(self, at: int, depth: int) -> tuple[list[Any], int]:
+        items = []
+        while not isinstance(self.event(at), yaml.SequenceEndEvent):
+            item, at = self.value(at, depth)
+            items.append(item)
+        return items, at + 1
+
+    def mapping(self, at: int, depth: int) -> tuple[dict[str, Any], int]:
+        own: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        while not isinstance(event := self.event(at), yaml.MappingEndEvent):
+            key, at = self.value(at, depth)
+            value, at = self.value(at, depth)
+            if key == "<<" and getattr(event, "style", "") is None:  # in quotes it is a key like any other
+                merged |= _merged(event, value)
+            elif not isinstance(key, str):
+                raise _refusal(event, f"a key must be a string, found {str(key)[:50]}; write it in quotes")
+            elif key in own:
+                raise _refusal(event, f"key {key[:50]!r} given twice")
+            else:
+                own[key] = value
+        return merged | own, at + 1
 
 
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+def _merged(event: Any, value: Any) -> dict[str, Any]:
+    """What `<<: value` brings in. Where several mappings have a key, the first one gives its value."""
+    mappings = value if isinstance(value, list) else [value]
+    if not all(isinstance(mapping, dict) for mapping in mappings):
+        raise _refusal(event, "<< merges a mapping, or a list of mappings")
+    return {key: value for mapping in reversed(mappings) for key, value in mapping.items()}
 
 
-class _Dumper(yaml.SafeDumper):
-    """SafeDumper whose output `parse_yaml` reads back equal: strings that look like numbers or booleans are quoted."""
-
-
-_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+def _scalar(event: yaml.ScalarEvent) -> Any:
+    """What a scalar means: in quotes or as a block, the text itself."""
+    text = event.value
+    if _UNUSABLE.search(text):
+        raise _refusal(event, "NUL characters and lone surrogates are not read")
+    if event.style is not None:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    for pattern, number in _NUMBERS:
+        if pattern.fullmatch(text):
+            if len(text) > DIGITS:
+                raise _refusal(event, f"a number of {len(text):,} characters; at most {DIGITS} are read")
+            return number(text)
+    return text
 
 
 def parse_yaml(text: str, *, file: object = None) -> Any:
-    """The data in a YAML text. Raises SpecError with file, line and column for anything that is not plain data."""
+    """The data in a YAML text. Raises SpecError with file, line and column for anything that is not plain data.
+
+    >>> parse_yaml("{macs: 400_000, study: off, lr: 1e-3}")
+    {'macs': 400000, 'study': 'off', 'lr': 0.001}
+    """
+    if len(text) > CHARACTERS:
+        raise SpecError(f"not readable as YAML: more than {CHARACTERS:,} characters", file=file)
     try:
-        return yaml.load(text, Loader=_Loader)
+        return _Document(text).data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        problem = str(error.problem or error.context)
-        if "could not determine a constructor" in problem:
-            problem = "YAML tags are not read; write plain values"
+        problem = str(error.problem or error.context)[:200]
         raise SpecError(f"{where}not readable as YAML: {problem}", file=file) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise SpecError(f"not readable as YAML: {' '.join(str(error).split())}", file=file) from None
 
 
 def read_yaml(path: Path) -> Any:
-    """`parse_yaml` of a file; a missing or binary file is a SpecError as well."""
+    """`parse_yaml` of a file; a missing, binary or very large file is a SpecError as well."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            text = file.read(CHARACTERS + 1)
     except FileNotFoundError:
         raise SpecError("no such file", file=path) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not UTF-8, or a NUL in the path
         raise SpecError(f"not readable: {error}", file=path) from None
     return parse_yaml(text, file=path)
 
 
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes whatever a reader of YAML 1.1 or 1.2 would not take for a string."""
+
+
+# SafeDumper knows YAML 1.1 as PyYAML reads it. These are the booleans of other readers, and what looks like a number.
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^[yYnN]$"), list("yYnN"))
+_NUMBER_LIKE = re.compile(r"^[-+]?[.0-9_][0-9a-fA-F_.:oOxX+-]*$")
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER_LIKE, list("-+._0123456789"))
+
+
+def _represent(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = None if text.replace("\n", "").isprintable() else '"'  # with escapes: readers differ on odd line breaks
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _represent)
+
+
 def dump_yaml(value: Any) -> str:
-    """YAML with keys in the order given and short sequences on one line; `parse_yaml` gives the value back."""
+    """YAML with keys in the order given and short sequences on one line; every YAML reader gives the value back.
+
+    >>> dump_yaml({"study": "off", "split": [1, 2]})
+    "study: 'off'\\nsplit: [1, 2]\\n"
+    """
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=110)

@@ -18,12 +18,13 @@ Legend: B batch, N tokens (prefix + grid), H heads, D head dimension, C = H·D w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, Union, get_args
 
 import torch
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     GetJsonSchemaHandler,
@@ -46,6 +47,15 @@ class BlockConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     block: str
+
+
+def _odd(kernel: int) -> int:
+    if kernel % 2 == 0:
+        raise ValueError("the kernel is odd")
+    return kernel
+
+
+OddKernel = Annotated[int, AfterValidator(_odd)]  # the side of a kernel that has a middle
 
 
 class ScoreForm(NamedTuple):
@@ -122,15 +132,29 @@ class Scores:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a layer gives its blocks. q, k, v are None where the core does not project them."""
+    """What a layer gives its core. `projected` holds those of q, k, v that the core projects, as (B, N, H, D)."""
 
     x_BNC: Tensor
-    q_BNHD: Tensor | None
-    k_BNHD: Tensor | None
-    v_BNHD: Tensor | None
+    projected: Mapping[str, Tensor]
     scores: Scores | None = None  # of the latest layer of this stage that made or mapped scores
     mixed_BNC: Tensor | None = None  # what the attention of the layer before answered, after its projection
     residual: Scores | None = None  # added to the scores of a stage's first layer
+
+    @property
+    def q_BNHD(self) -> Tensor:
+        return self.projected["q"]
+
+    @property
+    def k_BNHD(self) -> Tensor:
+        return self.projected["k"]
+
+    @property
+    def v_BNHD(self) -> Tensor:
+        return self.projected["v"]
+
+    def heads_first(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(q_BHND, k_BHND, v_BHND), as views."""
+        return self.q_BNHD.transpose(1, 2), self.k_BNHD.transpose(1, 2), self.v_BNHD.transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -168,6 +192,11 @@ class Core(Block):
     def outgoing(cls, config: Any, site: Site) -> ScoreForm | None:
         """The form of the scores handed on; by default q and k are projected, so they are handed on factored."""
         return ScoreForm("factored", site.head_dim)
+
+    @classmethod
+    def exact(cls, config: Any) -> bool:
+        """Whether the weights of the scores handed on are the matrix that the layer applies to its values."""
+        return False
 
     def normalise(self, y_BNHD: Tensor) -> Tensor:
         """Applied to core + auxiliary, before the local branch is added."""

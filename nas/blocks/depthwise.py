@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from nas.blocks.base import BlockConfig, Cost, Local, Site, block
-from nas.errors import GenomeError
+from nas.blocks.base import BlockConfig, Cost, Local, OddKernel, Site, block
+from nas.blocks.grid import to_grid, to_tokens
 
 
 @block("depthwise")
@@ -31,7 +31,7 @@ class Depthwise(Local):
     class Config(BlockConfig):
         block: Literal["depthwise"] = "depthwise"
         dimensions: Literal[1, 2] = 1
-        kernel: int | None = Field(None, ge=1, le=31, description="odd; default 9 taps in 1-D, 3×3 in 2-D")
+        kernel: OddKernel | None = Field(None, ge=1, le=31, description="odd; default 9 taps in 1-D, 3×3 in 2-D")
 
         @property
         def size(self) -> int:
@@ -56,9 +56,9 @@ class Depthwise(Local):
             filters = self.weight.transpose(2, 3).repeat_interleave(v_BNHD.shape[3], 0)
             y_BC1N = F.conv2d(v_BC1N, filters, padding=(0, half), groups=len(filters))
             return y_BC1N.squeeze(2).transpose(1, 2).unflatten(2, v_BNHD.shape[2:])
-        v_BChw = v_BNC[:, self.prefix :].unflatten(1, self.grid).permute(0, 3, 1, 2)
+        v_BChw = to_grid(v_BNC, self.grid, self.prefix)
         y_BChw = F.conv2d(v_BChw, self.weight, padding=half, groups=len(self.weight))
-        y_BNC = F.pad(y_BChw.permute(0, 2, 3, 1).flatten(1, 2), (0, 0, self.prefix, 0))
+        y_BNC = F.pad(to_tokens(y_BChw), (0, 0, self.prefix, 0))
         return y_BNC.unflatten(2, v_BNHD.shape[2:])
 
     def _shifted(self, v_BNHD: Tensor) -> Tensor:
@@ -69,11 +69,6 @@ class Depthwise(Local):
         for tap in range(self.weight.shape[2]):
             y_BNHD = y_BNHD + padded_BNHD[:, tap : tap + n] * self.weight[:, 0, tap]
         return y_BNHD
-
-    @classmethod
-    def check(cls, config: Config, site: Site) -> None:
-        if config.size % 2 == 0:
-            raise GenomeError(f"the kernel is odd, found {config.size}", path="kernel")
 
     @classmethod
     def cost(cls, config: Config, site: Site) -> Cost:

@@ -45,7 +45,6 @@ class FocusedLinear(Core):
         self.position = nn.Parameter(torch.zeros(site.tokens, site.width)) if config.key_position else None
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Scores]:
-        assert inputs.q_BNHD is not None and inputs.k_BNHD is not None and inputs.v_BNHD is not None
         q_BNHD, k_BNHD = inputs.q_BNHD, inputs.k_BNHD
         if self.position is not None:
             k_BNHD = k_BNHD + self.position.view(k_BNHD.shape[1:])

@@ -29,7 +29,6 @@ class Hydra(Core):
         self.scale = site.head_dim**-0.5
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Scores]:
-        assert inputs.q_BNHD is not None and inputs.k_BNHD is not None and inputs.v_BNHD is not None
         q_BNC, k_BNC, v_BNC = (t.flatten(2) for t in (inputs.q_BNHD, inputs.k_BNHD, inputs.v_BNHD))
         y_BNC = unit(q_BNC) * (unit(k_BNC) * v_BNC).sum(1, keepdim=True)
         scores = Scores(inputs.q_BNHD.transpose(1, 2), inputs.k_BNHD.transpose(1, 2), self.scale)

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from nas.blocks.base import BlockConfig, Core, Cost, Inputs, ScoreForm, Scores, Site, block
+from nas.blocks.base import BlockConfig, Core, Cost, Inputs, OddKernel, ScoreForm, Scores, Site, block
 from nas.blocks.transforms import Conv, Dense, Identity, LowRank
 from nas.errors import GenomeError
 
@@ -40,7 +40,7 @@ class Less(Core):
         block: Literal["less"] = "less"
         transform: Literal["dense", "low_rank", "conv", "identity"] = "dense"
         rank: int = Field(16, ge=1, description="of low_rank")
-        kernel: int = Field(3, ge=1, le=15, description="of conv, odd")
+        kernel: OddKernel = Field(3, ge=1, le=15, description="of conv, odd")
         per_head: bool = False
         bias: bool = False
         source: Literal["scores", "weights"] = "scores"
@@ -53,12 +53,11 @@ class Less(Core):
         self.bias_psi, self.bias_theta = (nn.Parameter(torch.zeros(site.tokens)) if config.bias else None for _ in "qk")
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Scores]:
-        assert inputs.scores is not None and inputs.v_BNHD is not None
+        assert inputs.scores is not None
         v_BHND = inputs.v_BNHD.transpose(1, 2)
         if self.form.kind == "factored":
             scores = self._map_factors(inputs.scores)
-            assert scores.q_BHNE is not None and scores.k_BHNE is not None
-            y_BHND = F.scaled_dot_product_attention(scores.q_BHNE, scores.k_BHNE, v_BHND, scale=scores.scale)
+            y_BHND = F.scaled_dot_product_attention(*scores.factors(), v_BHND, scale=scores.scale)
         else:
             softmaxed = self.form.kind == "weights"
             before_BHNN = inputs.scores.weights() if softmaxed else inputs.scores.dense()
@@ -68,9 +67,8 @@ class Less(Core):
 
     def _map_factors(self, before: Scores) -> Scores:
         """q' = [Ψq, Ψ1, b_Ψ], k' = [Θk, b_Θ, 1], the last two columns with a bias only (1/s undoes the score scale)."""
-        assert before.q_BHNE is not None and before.k_BHNE is not None
-        q_BNHE = self.psi(before.q_BHNE.transpose(1, 2))
-        k_BNHE = self.theta(before.k_BHNE.transpose(1, 2))
+        q_BHNE, k_BHNE = before.factors()
+        q_BNHE, k_BNHE = self.psi(q_BHNE.transpose(1, 2)), self.theta(k_BHNE.transpose(1, 2))
         if self.bias_psi is not None and self.bias_theta is not None:
             ones_BNH1 = torch.ones_like(q_BNHE[..., :1])
             undo = 1 / before.scale
@@ -97,8 +95,6 @@ class Less(Core):
     def check(cls, config: Config, site: Site) -> None:
         incoming = site.incoming
         assert incoming is not None
-        if config.transform == "conv" and config.kernel % 2 == 0:
-            raise GenomeError(f"the kernel of a conv transform is odd, found {config.kernel}", path="kernel")
         if config.source == "scores" and incoming.kind == "weights":
             raise GenomeError(
                 "the layer before hands on softmaxed weights, from which scores cannot be had; use source: weights",
@@ -117,6 +113,10 @@ class Less(Core):
         if config.path == "auto" and _macs_dense(config, site) < _macs_factored(config, site):
             return ScoreForm("dense")
         return ScoreForm("factored", site.incoming.features + 2 * config.bias)
+
+    @classmethod
+    def exact(cls, config: Config) -> bool:
+        return True
 
     @classmethod
     def cost(cls, config: Config, site: Site) -> Cost:

@@ -43,8 +43,7 @@ class LinearAngular(Core):
         self.config, self.scale = config, site.head_dim**-0.5
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Scores]:
-        assert inputs.q_BNHD is not None and inputs.k_BNHD is not None and inputs.v_BNHD is not None
-        q_BHND, k_BHND, v_BHND = (t.transpose(1, 2) for t in (inputs.q_BNHD, inputs.k_BNHD, inputs.v_BNHD))
+        q_BHND, k_BHND, v_BHND = inputs.heads_first()
         copies = (t.clone(memory_format=torch.contiguous_format) for t in (q_BHND, k_BHND, v_BHND))
         mix = self._exact if self.config.kernel == "exact" else self._linear
         return mix(*copies).transpose(1, 2), Scores(q_BHND, k_BHND, self.scale)

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Site, block
-from nas.errors import GenomeError
+from nas.blocks.base import BlockConfig, Core, Cost, Inputs, OddKernel, Site, block
+from nas.blocks.grid import to_grid, to_tokens
 
 
 @block("pooling")
@@ -28,7 +28,7 @@ class Pooling(Core):
 
     class Config(BlockConfig):
         block: Literal["pooling"] = "pooling"
-        kernel: int = Field(3, ge=3, le=31, description="odd")
+        kernel: OddKernel = Field(3, ge=3, le=31, description="odd")
 
     def __init__(self, config: Config, site: Site):
         super().__init__()
@@ -36,9 +36,9 @@ class Pooling(Core):
         self.shape = (site.heads, site.head_dim)
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, None]:
-        x_BChw = inputs.x_BNC[:, self.prefix :].unflatten(1, self.grid).permute(0, 3, 1, 2)  # channels-last, no copy
+        x_BChw = to_grid(inputs.x_BNC, self.grid, self.prefix)
         pooled_BChw = F.avg_pool2d(x_BChw, self.kernel, 1, self.kernel // 2, count_include_pad=False)
-        y_BNC = (pooled_BChw - x_BChw).permute(0, 2, 3, 1).flatten(1, 2)
+        y_BNC = to_tokens(pooled_BChw - x_BChw)
         if self.prefix:
             y_BNC = F.pad(y_BNC, (0, 0, self.prefix, 0))
         return y_BNC.unflatten(2, self.shape), None
@@ -50,11 +50,6 @@ class Pooling(Core):
     @classmethod
     def outgoing(cls, config: Config, site: Site) -> None:
         return None
-
-    @classmethod
-    def check(cls, config: Config, site: Site) -> None:
-        if config.kernel % 2 == 0:
-            raise GenomeError(f"the kernel is odd, found {config.kernel}", path="kernel")
 
     @classmethod
     def cost(cls, config: Config, site: Site) -> Cost:

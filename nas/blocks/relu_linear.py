@@ -36,8 +36,7 @@ class ReluLinear(Core):
         self.scale = site.head_dim**-0.5
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Scores]:
-        assert inputs.q_BNHD is not None and inputs.k_BNHD is not None and inputs.v_BNHD is not None
-        q_BHND, k_BHND, v_BHND = (t.transpose(1, 2) for t in (inputs.q_BNHD, inputs.k_BNHD, inputs.v_BNHD))
+        q_BHND, k_BHND, v_BHND = inputs.heads_first()
         with full_precision(q_BHND):
             y_BHND = linear_attention(F.relu(wide(q_BHND)), F.relu(wide(k_BHND)), wide(v_BHND), EPSILON)
         return y_BHND.to(v_BHND.dtype).transpose(1, 2), Scores(q_BHND, k_BHND, self.scale)

@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Site, block
-from nas.errors import GenomeError
+from nas.blocks.base import BlockConfig, Core, Cost, Inputs, OddKernel, Site, block
+from nas.blocks.grid import to_grid, to_tokens
 
 ECA_TAPS = 3
 
@@ -36,7 +36,7 @@ class SkipAttention(Core):
     class Config(BlockConfig):
         block: Literal["skip_attention"] = "skip_attention"
         expansion: int = Field(2, ge=1, le=8)
-        kernel: int = Field(5, ge=1, le=31, description="of the depthwise convolution, odd")
+        kernel: OddKernel = Field(5, ge=1, le=31, description="of the depthwise convolution, odd")
 
     def __init__(self, config: Config, site: Site):
         super().__init__()
@@ -50,9 +50,9 @@ class SkipAttention(Core):
     def forward(self, inputs: Inputs) -> tuple[Tensor, None]:
         assert inputs.mixed_BNC is not None
         z_BNC = inputs.mixed_BNC
-        u_BNE = F.gelu(self.linear1(z_BNC[:, self.prefix :]))
-        u_BEhw = self.conv(u_BNE.unflatten(1, self.grid).permute(0, 3, 1, 2))  # channels-last view, no copy
-        y_BNC = self.linear2(F.gelu(u_BEhw.permute(0, 2, 3, 1).flatten(1, 2)))
+        u_BnE = F.gelu(self.linear1(z_BNC[:, self.prefix :]))
+        u_BEhw = self.conv(to_grid(u_BnE, self.grid))
+        y_BNC = self.linear2(F.gelu(to_tokens(u_BEhw)))
         y_BNC = y_BNC * self.eca(y_BNC.mean(1, keepdim=True)).sigmoid()
         if self.prefix:
             y_BNC = torch.cat((z_BNC[:, : self.prefix], y_BNC), 1)
@@ -65,11 +65,6 @@ class SkipAttention(Core):
     @classmethod
     def outgoing(cls, config: Config, site: Site) -> None:
         return None
-
-    @classmethod
-    def check(cls, config: Config, site: Site) -> None:
-        if config.kernel % 2 == 0:
-            raise GenomeError(f"the kernel is odd, found {config.kernel}", path="kernel")
 
     @classmethod
     def cost(cls, config: Config, site: Site) -> Cost:

@@ -36,8 +36,7 @@ class Softmax(Core):
         self.bias = RelativeBias(site.grid, site.heads, site.prefix) if config.relative else None
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Scores]:
-        assert inputs.q_BNHD is not None and inputs.k_BNHD is not None and inputs.v_BNHD is not None
-        q_BHND, k_BHND, v_BHND = (t.transpose(1, 2) for t in (inputs.q_BNHD, inputs.k_BNHD, inputs.v_BNHD))
+        q_BHND, k_BHND, v_BHND = inputs.heads_first()
         scores = Scores(q_BHND, k_BHND, self.scale)
         if inputs.residual is not None:
             scores = _added(scores, inputs.residual)
@@ -49,6 +48,10 @@ class Softmax(Core):
             q_BHNE, k_BHNE = scores.factors()
             y_BHND = F.scaled_dot_product_attention(q_BHNE, k_BHNE, v_BHND, attn_mask=bias_HNN, scale=self.scale)
         return y_BHND.transpose(1, 2), scores
+
+    @classmethod
+    def exact(cls, config: Config) -> bool:
+        return not config.relative  # the bias is not handed on
 
     @classmethod
     def outgoing(cls, config: Config, site: Site) -> ScoreForm:

@@ -26,6 +26,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Site, block
+from nas.blocks.grid import to_grid, to_tokens
 from nas.errors import GenomeError
 
 
@@ -46,7 +47,6 @@ class SpatialReduction(Core):
             self.norm = nn.LayerNorm(site.width, eps=1e-5)
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, None]:
-        assert inputs.q_BNHD is not None
         q_BNHD = inputs.q_BNHD
         kv_Bn2HD = self.kv(self._reduced(inputs.x_BNC)).unflatten(2, (2, *q_BNHD.shape[2:]))
         k_BHnD, v_BHnD = (t.transpose(1, 2) for t in kv_Bn2HD.unbind(2))
@@ -57,8 +57,7 @@ class SpatialReduction(Core):
         """(B, n, C): prefix tokens as they are, then the normalised tokens of the reduced grid."""
         if self.sr is None:
             return x_BNC
-        x_BChw = x_BNC[:, self.prefix :].unflatten(1, self.grid).permute(0, 3, 1, 2)  # channels-last view, no copy
-        r_BnC = self.norm(self.sr(x_BChw).flatten(2).transpose(1, 2))
+        r_BnC = self.norm(to_tokens(self.sr(to_grid(x_BNC, self.grid, self.prefix))))
         return torch.cat((x_BNC[:, : self.prefix], r_BnC), 1) if self.prefix else r_BnC
 
     @classmethod

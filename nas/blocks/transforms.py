@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.blocks.base import Cost, Site
+from nas.blocks.grid import to_grid, to_tokens
 
 
 class Dense(nn.Module):
@@ -63,9 +64,9 @@ class Conv(nn.Module):
         features = x_BNHF.shape[-1]
         filters = self.weight.repeat_interleave(self.heads * features // len(self.weight), 0)
         x_BNC = x_BNHF.flatten(2).contiguous()  # convolutions on a slice of the qkv projection are slow
-        x_BChw = x_BNC[:, self.prefix :].unflatten(1, self.grid).permute(0, 3, 1, 2)  # channels-last view, no copy
+        x_BChw = to_grid(x_BNC, self.grid, self.prefix)
         y_BChw = F.conv2d(x_BChw, filters, padding=self.weight.shape[-1] // 2, groups=len(filters))
-        y_BNC = y_BChw.permute(0, 2, 3, 1).flatten(1, 2)
+        y_BNC = to_tokens(y_BChw)
         if self.prefix:
             y_BNC = torch.cat((x_BNC[:, : self.prefix], y_BNC), 1)
         return y_BNC.unflatten(2, (self.heads, features))

@@ -56,7 +56,6 @@ class Window(Core):
         self.register_buffer("apart", apart, persistent=False)
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Scores | None]:
-        assert inputs.q_BNHD is not None and inputs.k_BNHD is not None and inputs.v_BNHD is not None
         q, k, v = (self._split(t) for t in (inputs.q_BNHD, inputs.k_BNHD, inputs.v_BNHD))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=self._mask(), scale=self.scale)
         scores = None

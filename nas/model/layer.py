@@ -58,7 +58,7 @@ class Attention(nn.Module):
         if self.qkv is not None:
             shape = (len(self.projects), self.heads, self.head_dim)
             parts = dict(zip(self.projects, self.qkv(x_BNC).unflatten(2, shape).unbind(2), strict=True))
-        inputs = Inputs(x_BNC, parts.get("q"), parts.get("k"), parts.get("v"), *carry)
+        inputs = Inputs(x_BNC, parts, *carry)
         y_BNHD, scores = self.core(inputs)
         mass = None
         if self.auxiliary is not None and (self.training or self.auxiliary_in_eval):

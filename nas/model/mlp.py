@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.blocks import Site
+from nas.blocks.grid import to_grid, to_tokens
 
 
 class Mlp(nn.Module):
@@ -26,7 +27,6 @@ class Mlp(nn.Module):
     def forward(self, x_BNC: Tensor) -> Tensor:
         h_BNF = self.fc1(x_BNC)
         if self.conv is not None:
-            on_grid_BFhw = h_BNF[:, self.prefix :].unflatten(1, self.grid).permute(0, 3, 1, 2)
-            mixed_BNF = self.conv(on_grid_BFhw).permute(0, 2, 3, 1).flatten(1, 2)
-            h_BNF = torch.cat((h_BNF[:, : self.prefix], mixed_BNF), 1) if self.prefix else mixed_BNF
+            mixed_BnF = to_tokens(self.conv(to_grid(h_BNF, self.grid, self.prefix)))
+            h_BNF = torch.cat((h_BNF[:, : self.prefix], mixed_BnF), 1) if self.prefix else mixed_BnF
         return self.fc2(F.gelu(h_BNF))

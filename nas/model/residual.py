@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.blocks import Cost, Scores, Site
+from nas.blocks.grid import to_grid, to_tokens
 from nas.genome.layout import StagePlan
 
 
@@ -67,9 +68,9 @@ class Separable(nn.Module):
 
     def _pooled(self, x_BnGE: Tensor, weight: Tensor) -> Tensor:
         heads, features = x_BnGE.shape[2:]
-        x_BChw = x_BnGE.flatten(2).unflatten(1, self.grid).permute(0, 3, 1, 2)
+        x_BChw = to_grid(x_BnGE.flatten(2), self.grid)
         y_BChw = F.conv2d(x_BChw, weight.repeat_interleave(features, 0), stride=self.stride, groups=heads * features)
-        return y_BChw.permute(0, 2, 3, 1).flatten(1, 2).unflatten(2, (heads, features))
+        return to_tokens(y_BChw).unflatten(2, (heads, features))
 
     @staticmethod
     def cost(source: Site, heads: int, stride: int) -> Cost:

@@ -30,7 +30,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.blocks.less import Less
-from nas.blocks.softmax import Softmax
 from nas.data import Split
 from nas.genome.layout import LayerPlan, StagePlan
 from nas.model import Model, auxiliaries_on
@@ -100,8 +99,8 @@ def diagnose(model: Model, split: Split, *, device: str | torch.device = "cpu") 
     layers = []
     for plan in plans:
         figures = {name: value for (layer, name), value in sums.items() if layer == plan.name and math.isfinite(value)}
-        exact = _exact(plan) if "diagonal" in figures else None
-        core = model.get_submodule(f"{plan.name}.attention.core")
+        core: Any = model.get_submodule(f"{plan.name}.attention.core")
+        exact = core.exact(plan.core) if "diagonal" in figures else None
         if isinstance(core, Less):
             figures |= {name: _from_identity(getattr(core, name), plan) for name in ("psi", "theta")}
         layers.append(
@@ -155,10 +154,6 @@ def _neighbours(grid: tuple[int, int], prefix: int) -> Tensor:
     rows_N, columns_N = (t.flatten() for t in torch.meshgrid(*(torch.arange(side) for side in grid), indexing="ij"))
     apart_NN = torch.maximum((rows_N[:, None] - rows_N).abs(), (columns_N[:, None] - columns_N).abs())
     return torch.block_diag(torch.eye(prefix), (apart_NN <= 1).float()).bool()
-
-
-def _exact(plan: LayerPlan) -> bool:
-    return isinstance(plan.core, Less.Config) or (isinstance(plan.core, Softmax.Config) and not plan.core.relative)
 
 
 def _from_identity(transform: nn.Module, plan: LayerPlan) -> float:

@@ -39,9 +39,9 @@ def drawn(site: Site, *names: str, batch: int = 2) -> dict[str, Tensor]:
 
 def answered(module: Any, site: Site, **given: Tensor) -> Tensor:
     """(B, N, C) of a core for x, q, k, v, mixed given as (B, N, C)."""
-    parts = {f"{p}_BNHD": given[p].unflatten(2, (site.heads, -1)) if p in given else None for p in "qkv"}
+    parts = {p: given[p].unflatten(2, (site.heads, -1)) for p in "qkv" if p in given}
     x = given.get("x", next(iter(given.values())))
-    return module(Inputs(x_BNC=x, mixed_BNC=given.get("mixed"), **parts))[0].flatten(2)
+    return module(Inputs(x, parts, mixed_BNC=given.get("mixed")))[0].flatten(2)
 
 
 # ------------------------------------------------------------------------------------------------ spatial reduction
@@ -119,9 +119,9 @@ def test_only_a_window_that_covers_the_grid_hands_scores_on() -> None:
     assert cls.outgoing(cls.Config(size=2), Site((4, 4), 32, 2)) is None
     assert cls.outgoing(cls.Config(size=7), Site((4, 4), 32, 2)) is not None
     given = drawn(Site((4, 4), 32, 2), "q", "k", "v")
-    parts = [given[p].unflatten(2, (2, 16)) for p in "qkv"]
+    parts = {p: given[p].unflatten(2, (2, 16)) for p in "qkv"}
     for size in (2, 7):
-        _, scores = core("window", Site((4, 4), 32, 2), size=size)(Inputs(given["q"], *parts))
+        _, scores = core("window", Site((4, 4), 32, 2), size=size)(Inputs(given["q"], parts))
         assert (scores is None) == (size == 2)
 
 

@@ -33,7 +33,7 @@ def test_released_form() -> None:
     y = 0.5 * v + (q / q.norm(dim=-1, keepdim=True)) @ ((k / k.norm(dim=-1, keepdim=True)).mT @ v) / math.pi
     expected = y / y.norm(dim=-1, keepdim=True)
     module = core()
-    ours = module.normalise(module(Inputs(v, *qkv()))[0])
+    ours = module.normalise(module(Inputs(v, dict(zip("qkv", qkv(), strict=True))))[0])
     torch.testing.assert_close(ours, expected.transpose(1, 2), atol=1e-12, rtol=1e-12)
 
 
@@ -42,15 +42,15 @@ def test_sum_and_row_are_attention_with_the_linear_kernel() -> None:
     cosine = torch.nn.functional.cosine_similarity(q[..., :, None, :], k[..., None, :, :], dim=-1)
     sim = 0.5 + cosine / math.pi
     expected = sim @ v / sim.sum(-1, keepdim=True)
-    ours, _ = core(constant="sum", normaliser="row")(Inputs(v, *qkv()))
+    ours, _ = core(constant="sum", normaliser="row")(Inputs(v, dict(zip("qkv", qkv(), strict=True))))
     torch.testing.assert_close(ours, expected.transpose(1, 2), atol=1e-12, rtol=1e-12)
 
 
 def test_exact_kernel_is_within_the_truncation_error() -> None:
     """|Sim − (½ + c/π)| ≤ ½ − 1/π = 0.1817 for every pair (castling-vit's series, cut after its first power)."""
     q, k, v = qkv()
-    exact, _ = core(constant="sum", kernel="exact", normaliser="none")(Inputs(v, q, k, v))
-    linear, _ = core(constant="sum", normaliser="none")(Inputs(v, q, k, v))
+    exact, _ = core(constant="sum", kernel="exact", normaliser="none")(Inputs(v, {"q": q, "k": k, "v": v}))
+    linear, _ = core(constant="sum", normaliser="none")(Inputs(v, {"q": q, "k": k, "v": v}))
     bound = (0.5 - 1 / math.pi) * v.abs().sum(1, keepdim=True)
     assert ((exact - linear).abs() <= bound + 1e-9).all()
     assert (exact - linear).abs().max() > 1e-6

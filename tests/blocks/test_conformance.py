@@ -85,13 +85,13 @@ def inputs(
         return drawn.requires_grad_(device == "cpu")
 
     shape = (batch, site.tokens, site.heads, site.head_dim)
-    parts = {part: draw(*shape) if part in projects else None for part in "qkv"}
+    parts = {part: draw(*shape) for part in "qkv" if part in projects}
     scores = None
     if site.incoming is not None:
         factors = (draw(*shape).transpose(1, 2) for _ in "qk")
         scores = Scores(*factors, scale=site.head_dim**-0.5)
     x_BNC, mixed_BNC = (draw(batch, site.tokens, site.width) for _ in range(2))
-    return Inputs(x_BNC, parts["q"], parts["k"], parts["v"], scores, mixed_BNC)
+    return Inputs(x_BNC, parts, scores, mixed_BNC)
 
 
 def run(slot: Any, module: Any, given: Inputs) -> torch.Tensor:
@@ -157,14 +157,40 @@ def test_zero_input_stays_finite(slot: Any, name: str, options: dict[str, Any]) 
     module, config, site = made(slot, name, options, fitting(slot, name, options))
     given = inputs(site, projected(slot, module, config, site))
     with torch.no_grad():
-        parts = [given.x_BNC, given.q_BNHD, given.k_BNHD, given.v_BNHD, given.mixed_BNC]
+        parts = [given.x_BNC, given.mixed_BNC, *given.projected.values()]
         for part in parts:
-            if part is not None:
-                part.zero_()
+            part.zero_()
     y = run(slot, module, given)
     assert y.isfinite().all()
     y.sum().backward()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in parts if p is not None)
+    assert all(p.grad is None or p.grad.isfinite().all() for p in parts)
+
+
+EXACT = [
+    (name, options)
+    for slot, name, options in CASES
+    if slot == "core" and registered(slot)[name].exact(registered(slot)[name].Config(block=name, **options))
+]
+
+
+@pytest.mark.parametrize(("name", "options"), EXACT, ids=str)
+def test_a_core_that_calls_its_matrix_exact_applies_it(name: str, options: dict[str, Any]) -> None:
+    module, config, site = made("core", name, options, fitting("core", name, options))
+    given = inputs(site, projected("core", module, config, site))
+    y_BNHD, scores = module(given)
+    expected_BHND = scores.weights() @ given.v_BNHD.transpose(1, 2)
+    torch.testing.assert_close(y_BNHD, expected_BHND.transpose(1, 2), atol=1e-4, rtol=1e-4)
+
+
+def test_softmax_and_less_are_exact_and_a_relative_bias_is_not() -> None:
+    assert ("softmax", {}) in EXACT and ("less", {}) in EXACT
+    assert ("softmax", {"relative": True}) not in EXACT
+
+
+def test_kernels_are_odd() -> None:
+    for slot, name in (("core", "pooling"), ("core", "skip_attention"), ("core", "less"), ("local", "depthwise")):
+        with pytest.raises(ValueError, match="the kernel is odd"):
+            registered(slot)[name].Config(block=name, kernel=4)
 
 
 @pytest.mark.parametrize("slot", ["core", "auxiliary", "local"])

@@ -32,7 +32,7 @@ def chain(options: dict[str, Any], site: Site, length: int, dtype: torch.dtype =
 def forward(layers: list[Less], q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     scores, total = Scores(q, k, 0.4), torch.zeros((), dtype=q.dtype)
     for layer in layers:
-        y, scores = layer(Inputs(v, None, None, v, scores))
+        y, scores = layer(Inputs(v, {"v": v}, scores))
         total = total + (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)).sum()
     return y, total
 
@@ -68,8 +68,8 @@ def test_a_fresh_layer_repeats_the_attention_before_it(options: dict[str, Any]) 
     layer = Less(config, SITE._replace(incoming=ScoreForm("factored", SITE.head_dim)))
     q, k, v = (torch.randn(2, SITE.tokens, SITE.heads, SITE.head_dim) for _ in range(3))
     softmax = registered("core")["softmax"]
-    expected, scores = softmax(softmax.Config(), SITE)(Inputs(v, q, k, v))
-    y, _ = layer(Inputs(v, None, None, v, scores))
+    expected, scores = softmax(softmax.Config(), SITE)(Inputs(v, {"q": q, "k": k, "v": v}))
+    y, _ = layer(Inputs(v, {"v": v}, scores))
     torch.testing.assert_close(y, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -99,5 +99,5 @@ def test_factored_inference_never_holds_a_matrix() -> None:
         layer = chain({"transform": transform, "path": "factored"}, site, 1, torch.float32)[0]
         q, k, v = (torch.randn(1, site.tokens, 1, 64) for _ in range(3))
         with torch.inference_mode(), Largest() as largest:
-            layer(Inputs(v, None, None, v, Scores(q.transpose(1, 2), k.transpose(1, 2), 0.1)))
+            layer(Inputs(v, {"v": v}, Scores(q.transpose(1, 2), k.transpose(1, 2), 0.1)))
         assert 0 < largest.size < site.tokens**2 / 4

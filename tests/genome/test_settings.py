@@ -77,7 +77,11 @@ def test_a_section_that_is_a_name_is_opened(sampler: Any) -> None:
         (BASE, {"base.stages.1.width": 1}, "--set: base.stages.1.width: expected an index below 1 or *, found '1'"),
         (BASE, {"base.stages.0.local.kernel": 3}, "local.kernel: cannot be set: base.stages.0.local is not set"),
         (BASE, {"base.*.size": 1}, "--set: base.*.size: * stands for every element of a list, and base is a mapping"),
-        (BASE, {"base.stages.0.core": {"block": []}}, "--set: base.stages.0.core: unknown core block []"),
+        (
+            BASE,
+            {"base.stages.0.core": {"block": []}},
+            "--set: base.stages.0.core: expected a core block, as a name or a mapping",
+        ),
         (BASE | {"classes": 0}, {"base.pool": "token"}, "base.classes: Input should be greater"),
         (
             BASE,

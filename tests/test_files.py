@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from nas.errors import SpecError
+from nas.files import dump_yaml, parse_yaml, put_in_place, read_yaml, write_atomically, write_json, write_text
+from tests import fuzz
+
+# ------------------------------------------------------------------------------------------------------------- scalars
+
+STRINGS = (
+    "off no yes on y tRUE nUll none 1:30 0b11 2020-01-01 2020-01-01T10:00:00Z -0x1F 0o8 1__0 _1 1_ 1.2.3 . e5 1e + = ٣ "
+    "0x inf nan 8x8 ... 1,5 -. +e1"
+)
+SCALARS: dict[str, Any] = {
+    "12": 12,
+    "010": 10,
+    "089": 89,
+    "-7": -7,
+    "+7": 7,
+    "0o17": 15,
+    "0x1F": 31,
+    "400_000": 400_000,
+    "0": 0,
+    "1e-3": 0.001,
+    "2e8": 2e8,
+    ".5": 0.5,
+    "5.": 5.0,
+    "-1.5e+2": -150.0,
+    "1_0.5": 10.5,
+    ".inf": float("inf"),
+    "-.INF": -float("inf"),
+    "true": True,
+    "False": False,
+    "TRUE": True,
+    "null": None,
+    "~": None,
+    "": None,
+    **{word: word for word in STRINGS.split()},
+}
+
+
+@pytest.mark.parametrize("text", SCALARS)
+def test_scalars_mean_what_yaml_1_2_says(text: str) -> None:
+    value = parse_yaml(f"key: {text}")["key"]
+    assert (type(value), value) == (type(SCALARS[text]), SCALARS[text])
+    for quoted in (f"'{text}'", f'"{text}"', f"|-\n  {text}"):
+        assert parse_yaml(f"key: {quoted}")["key"] == text
+
+
+def test_not_a_number_is_one() -> None:
+    assert str(parse_yaml("[.nan, .NaN]")) == "[nan, nan]"
+
+
+# -------------------------------------------------------------------------------------------------------------- merges
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3, z: 4}", {"x": 1, "y": 3, "z": 4}),
+        ("a: &a {x: 1, y: 2}\nb: {y: 3, <<: *a}", {"x": 1, "y": 3}),
+        ("a: [&a {x: 1}, &c {x: 2, y: 2}]\nb: {<<: [*a, *c], z: 4}", {"x": 1, "y": 2, "z": 4}),
+        ("a: [&a {x: 1}, &c {<<: *a, y: 2}]\nb: {<<: *c}", {"x": 1, "y": 2}),
+        ("b: {<<: {x: {y: 1}}}", {"x": {"y": 1}}),
+    ],
+)
+def test_merge_keys_are_read_as_pyyaml_reads_them(text: str, value: Any) -> None:
+    ours = parse_yaml(text)
+    assert ours["b"] == value
+    assert list(ours["b"]) == list(yaml.safe_load(text)["b"])
+
+
+def test_a_merge_key_in_quotes_is_a_key() -> None:
+    assert parse_yaml("'<<': {a: 1}") == {"<<": {"a": 1}}
+
+
+def test_aliases_are_copies_and_an_anchor_may_be_given_again() -> None:
+    data = parse_yaml("a: &x [1]\nb: &y [*x]\nc: &x 2\nd: *y\ne: *x")
+    assert data == {"a": [1], "b": [[1]], "c": 2, "d": [[1]], "e": 2}
+    assert data["d"] is not data["b"]
+
+
+# ------------------------------------------------------------------------------------------------------------ refusals
+
+REFUSED = {
+    "tag": ("a: !!bool x", "line 1, column 4: .*tags are not read"),
+    "local tag": ("a: !x [1]", "tags are not read"),
+    "bare tag": ("a: ! 1", "tags are not read"),
+    "tag on a mapping": ("!!omap\na: 1", "tags are not read"),
+    "duplicate key": ("a: 1\na: 2", "line 2, column 1: .*key 'a' given twice"),
+    "number as a key": ("a: 1\n2: b", "line 2, column 1: .*a key must be a string, found 2; write it in quotes"),
+    "null as a key": ("{null: 1}", "a key must be a string, found None"),
+    "list as a key": ("? [a, b]\n: 1", "a key must be a string"),
+    "mapping as a key": ("{{a: 1}: 2}", "a key must be a string"),
+    "merge of a list": ("<<: [1]", "<< merges a mapping, or a list of mappings"),
+    "merge of nothing": ("a: 1\n<<:", "line 2, column 1: .*<< merges a mapping"),
+    "alias to nothing": ("a: *b", "nothing before is called &b"),
+    "alias to itself": ("a: &a [*a]", "64 lists and mappings inside each other"),
+    "merge of itself": ("a: &a\n  <<: *a", "64 lists and mappings inside each other"),
+    "depth": ("[" * 65 + "]" * 65, "64 lists and mappings inside each other"),
+    "depth in blocks": ("- " * 2000 + "a", "64 lists and mappings inside each other"),
+    "depth by aliases": (
+        "\n".join(["a0: &a0 []", *(f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, 99))]), "64 lists and mappings"
+    ),
+    "values": ("[" + "1," * 50_000 + "]", "more than 50,000 values"),
+    "digits": ("a: " + "9" * 101, "a number of 101 characters; at most 100 are read"),
+    "hexadecimal digits": ("a: 0x" + "f" * 9999, "a number of 10,001 characters"),
+    "digits of a fraction": ("a: 0." + "1" * 9999, "a number of 10,001 characters"),
+    "characters": ("#" * (2**20 + 1), "more than 1,048,576 characters"),
+    "NUL": ("a: \0", "not readable as YAML"),
+    "escaped NUL": ('a: "\\0"', "NUL characters and lone surrogates"),
+    "lone surrogate": ("a: \ud800", "not readable as YAML"),
+    "escaped surrogate": ('{"\\ud800": 1}', "NUL characters and lone surrogates"),
+    "no such character": ('a: "\\UFFFFFFFF"', "not readable as YAML"),
+    "tab": ("a:\n\tb: 1", "line 2, column 1: not readable as YAML"),
+    "tab before a value": ("a:\t1", "line 1, column 3: not readable as YAML"),
+    "two documents": ("a: 1\n---\nb: 2", "line 2, column 1: .*a second document begins"),
+    "version": ("%YAML 1." + "9" * 5000 + "\n--- a", "not readable as YAML"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
+def test_refusals_name_file_and_place(text: str, message: str) -> None:
+    with pytest.raises(SpecError, match=rf"^s\.yaml: .*{message}") as raised:
+        parse_yaml(text, file="s.yaml")
+    assert len(str(raised.value)) < 300
+
+
+def test_a_billion_laughs_are_refused_before_they_are_expanded() -> None:
+    laughs = "\n".join(["a0: &a0 [lol]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30))])
+    merges = "\n".join(
+        [
+            "a0: &a0 {x: 1}",
+            *(f"a{i}: &a{i} {{k{i}: [{', '.join([f'*a{i - 1}'] * 9)}], <<: *a{i - 1}}}" for i in range(1, 30)),
+        ]
+    )
+    for text in (laughs, merges):
+        with pytest.raises(SpecError, match="more than 50,000 values, with aliases written out"):
+            parse_yaml(text)
+
+
+def test_at_the_bounds_all_is_read() -> None:
+    assert parse_yaml("[" * 64 + "]" * 64)
+    assert parse_yaml("9" * 100) == 10**100 - 1
+    assert parse_yaml("#" * 2**20) is None
+
+
+@pytest.mark.parametrize("text", ["\ufeffa: 1", "%YAML 1.1\n---\na: 1\n...", "? a\n: 1", "{a: 1,}", "--- {a: 1} # b"])
+def test_unusual_and_correct(text: str) -> None:
+    assert parse_yaml(text) == {"a": 1}
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
+    (tmp_path / "large.yaml").write_text("#" * (2**20 + 1))
+    for name, message in {
+        "none.yaml": "no such file",
+        "binary.yaml": "not readable: .*utf-8",
+        "large.yaml": "more than 1,048,576 characters",
+        "": "not readable: .*directory",
+        "a\0b": "not readable",
+    }.items():
+        with pytest.raises(SpecError, match=message):
+            read_yaml(tmp_path / name)
+    with pytest.raises(SpecError, match="not readable"):
+        read_yaml(Path("/dev/zero"))
+
+
+def test_mutations_of_the_shipped_files_are_data_or_refused() -> None:
+    fuzz.main(400)
+
+
+# ---------------------------------------------------------------------------------------------------------- round trip
+
+WORDS = (
+    "off no yes on Y n true null ~ = << 1:30 1:30.5 0b11 010 089 0o17 0x1F 1_000 1e3 1e-3 .5 5. _ _1 +_ 1__0 -.inf "
+    ".nan 2020-01-01 - -- 0o_7 -0b1 ... --- %a @a `a #a &a *a !a ? : 1e5. 12e03 +.e1 0x_ a:b a#b {a} [a] a,b"
+)
+LOOKALIKES = [
+    *WORDS.split(),
+    *("", " a", "a ", "? a", "- a", "a: b", "a #b", "2020-1-1 1:2:3", "it's", '"', "softmax x 2", "stages.{0,1}.split"),
+    *("a\nb", "\na", "a\n", "\n", "a\n\n b", "a\r", "a\tb", "\x85", "a\u2028b", "\ufeff", "é", "🙂", "\x7f"),
+    *("x" * 200, "x " * 100, "x\n" * 100),
+]
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0")) | st.sampled_from(LOOKALIKES)
+LEAVES = (
+    TEXTS
+    | st.none()
+    | st.booleans()
+    | st.integers(-(10**98), 10**98)
+    | st.floats(allow_nan=False)
+    | st.text("0123456789_.:eE+-xob", max_size=6)
+)
+DATA = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4))
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equal in types and order as well."""
+    return repr(left) == repr(right)
+
+
+@given(DATA)
+def test_what_is_dumped_is_read_back_by_any_reader(value: Any) -> None:
+    text = dump_yaml(value)
+    assert same(parse_yaml(text), value)
+    assert same(yaml.safe_load(text), value)
+    assert same(YAML(typ="safe", pure=True).load(text), value)
+
+
+@pytest.mark.parametrize("text", LOOKALIKES)
+def test_lookalikes_stay_strings_for_any_reader(text: str) -> None:
+    for value in (text, [text, text], {text: text}, [[{text: [text]}]]):
+        test_what_is_dumped_is_read_back_by_any_reader.hypothesis.inner_test(value)
+
+
+def test_what_needs_no_quotes_has_none() -> None:
+    value = {"name": "softmax x 2", "image": {"size": 8}, "lr": 0.001, "split": [1, 2], "stages.{0,1}.split": None}
+    assert dump_yaml(value) == (
+        "name: softmax x 2\nimage: {size: 8}\nlr: 0.001\nsplit: [1, 2]\nstages.{0,1}.split: null\n"
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- writing
+
+
+def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
+    def fails(path: Path) -> None:
+        path.write_text("half")
+        raise OSError("No space left on device")
+
+    target = tmp_path / "new" / "file.txt"
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(target, fails)
+    assert list(target.parent.iterdir()) == []
+    write_text(target, "old é")
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(target, fails)
+    assert [path.name for path in target.parent.iterdir()] == ["file.txt"]
+    assert target.read_text(encoding="utf-8") == "old é"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o644
+
+
+def test_content_is_on_the_disk_before_the_name_and_the_name_before_the_return(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, events = tmp_path / "file.json", []
+    flush = os.fsync
+
+    def fsync(handle: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        events.append((path == tmp_path, target.exists(), path.is_file() and path.read_text()))
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_json(target, {"a": 1})
+    assert events == [(False, False, '{\n "a": 1\n}\n'), (True, True, False)]
+
+
+def test_folders_that_cannot_be_flushed_are_left_to_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_text(tmp_path / "file", "a")
+    (tmp_path / ".draft").mkdir()
+    put_in_place(tmp_path / ".draft", tmp_path / "folder")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_disk_that_fails_to_flush_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(tmp_path / "file", "old")
+
+    def fsync(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(tmp_path / "file", "new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
