@@ -68,7 +68,7 @@ class Searcher:
         self._processed = 0  # how many of them have been processed
         self._outcomes: dict[tuple[int, int | None], Outcome] = {}  # of those that have come back
         self._running: dict[int, tuple[int | None, Job]] = {}  # those that have not, by trial
-        self._ended: set[int] = set()  # trials whose end has been processed
+        self._ended: dict[int, Outcome] = {}  # of trials whose end has been processed
         self._reported: dict[int, bool] = {}  # trials that the sampler accepted: whether it was told an outcome
         self._replay()
 
@@ -248,10 +248,11 @@ class Searcher:
             assert until is not None
             self._process_pause(number, until, outcome)
             return True
+        self._ended[number] = outcome
         first = self._first[self._jobs[number].hash]
-        self._ended.add(number)
-        if len(self._repeats[first]) == self.repeat and self._ended.issuperset(self._repeats[first]):
-            self._report(first, _mean([self._outcomes[repeat, until] for repeat in self._repeats[first]]))
+        ended = [self._ended[repeat] for repeat in self._repeats[first] if repeat in self._ended]
+        if len(ended) == self.repeat:
+            self._report(first, _mean(ended))
         return True
 
     def _process_pause(self, number: int, until: int, outcome: Outcome) -> None:

@@ -13,7 +13,7 @@ from nas.engine import Outcome
 from nas.errors import SpaceError
 from nas.files import parse_yaml
 from nas.search import SearchSpec
-from nas.search.samplers import SAMPLERS, Sampler, make_sampler, sampler_options
+from nas.search.samplers import SAMPLERS, Sampler, SamplerOptions, make_sampler, sampler_options
 from nas.search.space import Assignment, SearchSpace
 from tests.search.simulation import LAVIT, Killed, Simulation, sequence
 
@@ -143,3 +143,21 @@ def test_options_are_validated_and_settled(name: str) -> None:
     assert sampler_options(settled.model_dump(mode="json")) == settled
     assert None not in settled.model_dump().values()
     assert sampler_options({"name": name, "lag": 0}).settled(trials=9, slots=3).lag == 0
+
+
+def test_a_new_sampler_is_one_class(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class DiagonalSampler(Sampler):
+        class Options(SamplerOptions):
+            steps: int = 4
+
+        options: Options
+
+        def ask(self, draw: int) -> Assignment:
+            place = draw % self.options.steps / self.options.steps
+            return self.space.assign(lambda parameter: parameter.at(place))
+
+    monkeypatch.setitem(SAMPLERS._members, "diagonal", DiagonalSampler)
+    spec = SearchSpec.parse(parse_yaml(FINITE) | {"sampler": {"name": "diagonal", "steps": 3}, "trials": 3})
+    assert spec.model_dump(mode="json")["sampler"] == {"name": "diagonal", "steps": 3, "lag": None}
+    splits = [trial.job.parameters["stages.0.split"] for trial in Simulation(spec, tmp_path).run().trials]
+    assert splits == [2, 1, 3], "the base, then what is suggested, but for the base again"

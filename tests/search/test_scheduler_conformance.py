@@ -16,7 +16,7 @@ from nas.engine.job import read_rungs
 from nas.errors import SpaceError
 from nas.files import parse_yaml
 from nas.search import SearchSpec
-from nas.search.schedulers import SCHEDULERS, make_scheduler, scheduler_options
+from nas.search.schedulers import SCHEDULERS, Scheduler, SchedulerOptions, make_scheduler, scheduler_options
 from tests.search.simulation import LAVIT, Killed, Simulation, sequence
 
 EPOCHS = 9
@@ -128,3 +128,42 @@ def test_repeats_are_refused_or_trained(case: dict[str, Any], tmp_path: Path) ->
         return
     table = Simulation(spec(case, repeat=2, trials=3), tmp_path).run().table()
     assert (table["state"] == "complete").sum() == 6
+
+
+def test_a_new_scheduler_is_one_class(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class ThresholdScheduler(Scheduler):
+        """Trials that are accurate enough at one third of the epochs go on."""
+
+        class Options(SchedulerOptions):
+            accuracy: float = 0.5
+
+        adaptive = True
+
+        def __init__(self, options: Options, epochs: int):
+            super().__init__(options, epochs)
+            self.accuracy = options.accuracy
+            self._due: list[int] = []
+            self._good: set[int] = set()
+
+        def start(self) -> int:
+            return self.epochs // 3
+
+        def mean_epochs(self) -> float:
+            return self.epochs
+
+        def pause(self, number: int, until: int, point_M: np.ndarray) -> None:
+            if -point_M[0] > self.accuracy:
+                self._due.append(number)
+                self._good.add(number)
+
+        def promote(self) -> tuple[int, None] | None:
+            return (self._due.pop(0), None) if self._due else None
+
+        def looks_final(self, number: int, until: int) -> bool:
+            return number not in self._good
+
+    monkeypatch.setitem(SCHEDULERS._members, "threshold", ThresholdScheduler)
+    table = Simulation(spec({"name": "threshold", "accuracy": 0.75}), tmp_path).run().table()
+    trained = table[table["state"] != "infeasible"]
+    assert set(trained["epochs"]) == {EPOCHS // 3, EPOCHS}
+    assert set(trained.loc[trained["state"] == "pruned", "reason"]) == {"paused after 3 epochs"}

@@ -1,7 +1,7 @@
 """Tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011; several objectives: Ozaki et al., GECCO 2020).
 
 Two densities are fitted to the trials so far: l of the better ones, g of the others. The suggestion maximises l/g among
-candidates drawn from l. Optuna's implementation, one parameter at a time.
+candidates drawn from l. Optuna's implementation, with its defaults.
 """
 
 from __future__ import annotations
