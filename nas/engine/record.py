@@ -5,7 +5,6 @@ name, kind (search or ablation), spec (everything resolved), seed, versions, har
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import subprocess
@@ -19,6 +18,7 @@ import nas
 from nas.engine.job import now
 from nas.errors import RunError
 from nas.files import dump_yaml, read_yaml, write_text
+from nas.hardware import hardware
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "timm")
 
@@ -93,25 +93,6 @@ def versions() -> dict[str, str]:
     return found | {name: metadata.version(name) for name in PACKAGES}
 
 
-def hardware() -> dict[str, Any]:
-    """CPU name, cores this process may use, memory, GPU names."""
-    import torch
-
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return {"cpu": _cpu(), "cores": cores, "memory_gb": round(memory, 1), "gpus": gpus}
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def _commit() -> str | None:
     """The commit of the source that runs, if it runs from a git checkout; `+` marks local changes."""
     command = ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
@@ -124,8 +105,8 @@ def _commit() -> str | None:
 
 
 def _flat(value: Any, free: Collection[str] = (), prefix: str = "") -> dict[str, Any]:
-    """Leaves by dotted path; an empty mapping is a leaf."""
-    if not isinstance(value, dict) or not value:
+    """Leaves by dotted path. An empty mapping has none: `budget: {}` is as good as no budget, or one of nulls."""
+    if not isinstance(value, dict):
         return {prefix.removesuffix("."): value}
     found: dict[str, Any] = {}
     for key, inner in value.items():

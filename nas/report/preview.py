@@ -1,14 +1,15 @@
 """What a search would be, without making a run: the space's size, what the budget leaves, sample genomes, the time.
 
 Sizes, shares and costs are worked out. For the time some of the samples are trained for a few steps
-(nas/search/forecast.py). A throughput budget needs models to be timed as well, which is done here only if it is quick.
+(nas/search/forecast.py). A budget of time needs models to be timed as well, which is done here only if it is quick.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from itertools import zip_longest
 from random import Random
 
@@ -16,24 +17,25 @@ import torch
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from nas.cost import cost
-from nas.cost.latency import BATCH, LatencyTable, known_parts, missing
+from nas.cost.latency import LatencyTable, known_parts, missing
 from nas.errors import GenomeError
 from nas.genome import Genome
+from nas.metrics import METRICS
+from nas.metrics.estimate import Costs, batch_sizes, estimator
 from nas.model import build
-from nas.numbers import magnitude
 from nas.report.describe import describe
 from nas.search import SearchSpec
-from nas.search.budget import Estimate, check_feasible
+from nas.search.budget import Budget, check_feasible
 from nas.search.forecast import WINNERS, Forecast, device_of, forecast
 from nas.search.parameter import Parameter
 from nas.search.run import resolve
 from nas.search.space import Assignment, SearchSpace
+from nas.search.timings import covering
 from nas.seeds import derive
 
 DRAWS = 500
 SAMPLES = 10
-PATIENCE = 6.0  # seconds that timing models for a throughput budget may take
+PATIENCE = 6.0  # seconds that timing models for a budget may take
 SECONDS, CALLS = 3.0, 36  # that it takes for one model: these seconds, or so many batches if they are slower
 
 
@@ -45,13 +47,10 @@ def preview(spec: SearchSpec) -> RenderableType:
     begin = time.perf_counter()
     space, _, images = resolve(spec)
     loading = time.perf_counter() - begin
-    latency, untimed = _latency(spec, space)
-    budget = spec.budget.model_copy(update={"throughput": None}) if untimed else spec.budget
-
-    def estimate(genome: Genome) -> Estimate:
-        found = cost(genome)
-        return Estimate(found.macs, found.params, latency.images_per_second(genome) if latency else None)
-
+    tables, untimed = _tables(spec, space, spec.budget.limits)
+    known = [name for name in spec.costs if METRICS[name].batch_size in {None, *tables}]
+    budget = Budget({name: limit for name, limit in spec.budget.limits.items() if name in known})
+    estimate = estimator(known, tables)
     check_feasible(space, budget, estimate, seed=derive(spec.seed, "probe"))
     valid = _drawn(space, derive(spec.seed, "preview"))
     within = [genome for genome in valid if budget.refusal(estimate(genome)) is None]
@@ -62,7 +61,7 @@ def preview(spec: SearchSpec) -> RenderableType:
     return Group(
         f"{spec.name} on {spec.data}: {size(space)}, {len(space.parameters)} parameters, {spec.trials} trials",
         f"of {DRAWS} random ones, {100 * len(valid) / DRAWS:.0f} % make a genome"
-        f" and {100 * len(within) / DRAWS:.0f} % are within the budget ({_budget(spec)})",
+        f" and {100 * len(within) / DRAWS:.0f} % are within the budget ({_budget(spec.budget)})",
         *([untimed] if untimed else []),
         *_time(times),
         "",
@@ -112,24 +111,28 @@ def _drawn(space: SearchSpace, seed: int) -> list[Genome]:
     return valid
 
 
-def _latency(spec: SearchSpec, space: SearchSpace) -> tuple[LatencyTable | None, str]:
-    """The table that a throughput budget is checked with, or why it is not made here."""
-    if spec.budget.throughput is None:
-        return None, ""
-    device, seed = device_of(spec), derive(spec.seed, "latency")
-    models = len(missing(space, seed, known_parts(space.base, device)))
-    seconds = models * max(SECONDS, CALLS * _batch_seconds(space.base, device))
+def _tables(spec: SearchSpec, space: SearchSpace, limits: Collection[str]) -> tuple[dict[int, LatencyTable], str]:
+    """The tables of timings that the budget is checked with, or none and why they are not made here."""
+    device = device_of(spec)
+    genomes = list(covering(space, derive(spec.seed, "latency"))) if batch_sizes(limits) else []
+    models = {size: len(missing(genomes, known_parts(space.base, device, size))) for size in batch_sizes(limits)}
+    seconds = sum(
+        count * max(SECONDS, CALLS * _batch_seconds(space.base, device, size)) for size, count in models.items()
+    )
     if seconds <= PATIENCE:
-        return LatencyTable.measure(space, seed=seed, device=device, keep=False), ""
-    return None, (
-        f"whether {spec.budget.throughput:,.0f} images/s can be met is known after {models} models that have all parts"
+        measure = partial(LatencyTable.measure, genomes, space.base, device=device, keep=False)
+        return {size: measure(batch_size=size) for size in models}, ""
+    predicted = [name for name in limits if METRICS[name].known == "table"]
+    wanted = " and ".join(METRICS[name].phrase(spec.budget.limits[name]) for name in predicted)
+    return {}, (
+        f"whether {wanted} can be met is known after {max(models.values())} models that have all parts"
         f" of the space between them are timed, which a search does first, in about {seconds:.0f} seconds"
     )
 
 
-def _batch_seconds(genome: Genome, device: str) -> float:
+def _batch_seconds(genome: Genome, device: str, batch_size: int) -> float:
     model, image = build(genome).eval().to(device), genome.image
-    images_BCHW = torch.zeros(BATCH, image.channels, image.size, image.size, device=device)
+    images_BCHW = torch.zeros(batch_size, image.channels, image.size, image.size, device=device)
     with torch.inference_mode():
         for _ in range(2):  # the first one warms up
             begin = time.perf_counter()
@@ -137,11 +140,9 @@ def _batch_seconds(genome: Genome, device: str) -> float:
     return time.perf_counter() - begin
 
 
-def _budget(spec: SearchSpec) -> str:
-    limits = {"macs": spec.budget.macs, "params": spec.budget.params}
-    parts = [f"{name} at most {magnitude(limit)}" for name, limit in limits.items() if limit is not None]
-    if spec.budget.throughput is not None:
-        parts.append(f"throughput at least {spec.budget.throughput:,.0f} images/s")
+def _budget(budget: Budget) -> str:
+    sides = {"min": "at most", "max": "at least"}
+    parts = [f"{n} {sides[METRICS[n].direction]} {METRICS[n].phrase(limit)}" for n, limit in budget.limits.items()]
     return ", ".join(parts) or "none"
 
 
@@ -163,20 +164,16 @@ def _time(times: Forecast) -> list[str]:
 
 
 def _table(
-    names: Sequence[str], genomes: Sequence[Genome], found: Sequence[Estimate], seconds: Sequence[float | None]
+    names: Sequence[str], genomes: Sequence[Genome], found: Sequence[Costs], seconds: Sequence[float | None]
 ) -> Table:
-    """Genomes with what they cost; images/s and seconds of a whole training where they are known."""
+    """Genomes with what they cost; seconds of a whole training where they are known."""
     table = Table(box=None, pad_edge=False)
-    headings = ["", "MACs", "params", "images/s", "seconds", "layers by stage"]
-    timed = any(estimate.throughput is not None for estimate in found)
-    if not timed:
-        headings.remove("images/s")
+    headings = ["", *(METRICS[name].heading for name in found[0]), "seconds", "layers by stage"]
     for heading in headings:
         table.add_column(heading, justify="left" if heading in ("", headings[-1]) else "right")
-    for name, genome, estimate, trial in zip_longest(names, genomes, found, seconds):
-        speed = [f"{estimate.throughput:,.0f}"] if timed else []
-        time_ = _seconds(trial) if trial is not None else "–"
-        table.add_row(name, magnitude(estimate.macs), magnitude(estimate.params), *speed, time_, describe(genome))
+    for name, genome, costs, trial in zip_longest(names, genomes, found, seconds):
+        cells = [METRICS[metric].text(value) for metric, value in costs.items()]
+        table.add_row(name, *cells, _seconds(trial) if trial is not None else "–", describe(genome))
     return table
 
 

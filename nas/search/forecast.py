@@ -20,8 +20,8 @@ import torch
 from nas.data import ImageSet, Split
 from nas.data.split import View
 from nas.engine import Workers
-from nas.engine.record import hardware
 from nas.genome import Genome
+from nas.hardware import hardware
 from nas.search.spec import SearchSpec
 from nas.train import Training, train
 

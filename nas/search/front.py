@@ -9,20 +9,23 @@ by slicing along the last objective (exact; exponential in the number of objecti
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 
+from nas.engine import Outcome
 from nas.metrics import signs
 
 
-def costs(table: pd.DataFrame, objectives: list[str]) -> np.ndarray:
+def costs(table: pd.DataFrame, objectives: Collection[str]) -> np.ndarray:
     """(trials, objectives) float array in which less is better."""
-    return table[objectives].to_numpy(dtype=float) * signs(objectives)
+    return table[list(objectives)].to_numpy(dtype=float) * signs(objectives)
 
 
-def costs_of(trial: object, objectives: list[str]) -> np.ndarray:
+def costs_of(trial: Outcome, objectives: list[str]) -> np.ndarray:
     """(objectives,) the same for one outcome."""
-    return np.array([getattr(trial, name) for name in objectives], dtype=float) * signs(objectives)
+    return np.array([trial.value(name) for name in objectives], dtype=float) * signs(objectives)
 
 
 def non_dominated(points_NM: np.ndarray) -> np.ndarray:
@@ -43,7 +46,7 @@ def non_dominated(points_NM: np.ndarray) -> np.ndarray:
     return keep_N
 
 
-def front_of(table: pd.DataFrame, objectives: list[str]) -> pd.DataFrame:
+def front_of(table: pd.DataFrame, objectives: Collection[str]) -> pd.DataFrame:
     """The rows of trials.csv on the front, best in the first objective first.
 
     A genome that was trained with several seeds stands as its first trial, with the mean of their accuracies in place

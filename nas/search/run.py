@@ -1,7 +1,7 @@
 """A search from its space to its front: what `nas search` calls.
 
     results/<run>/   run.yaml, trials/<id>/, trials.csv, front.csv, winners/, hypervolume.csv,
-                     latency.json (if throughput matters), baseline/trials/ (with `baseline: random`), optuna.db
+                     latency.json (if time matters), baseline/trials/ (with `baseline: random`), optuna.db
 
 Called again with the same directory it resumes: trials that ended are kept, those that were running go on from their
 checkpoints, the sampler continues its sequence; with a larger `trials` the search goes further. Everything that a user
@@ -10,7 +10,6 @@ can get wrong is found before the directory is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,6 @@ from typing import Any
 import pandas as pd
 import torch
 
-from nas.cost import cost
-from nas.cost.latency import LatencyTable, device_file, known_parts, missing
 from nas.data import ImageSet, load
 from nas.engine import Event, Ledger, OnEvent, Pool, session
 from nas.engine.events import ignore
@@ -28,9 +25,9 @@ from nas.engine.storage import Storage
 from nas.engine.training import TrainJob
 from nas.errors import SpecError
 from nas.files import write_atomically
-from nas.genome import Genome
+from nas.metrics.estimate import Estimate, estimator
 from nas.search.anytime import BASELINE, anytime
-from nas.search.budget import Estimate, check_feasible
+from nas.search.budget import check_feasible
 from nas.search.follower import followed
 from nas.search.halving import Ladder
 from nas.search.keeping import Keeper
@@ -38,6 +35,7 @@ from nas.search.sampler import make_sampler
 from nas.search.searcher import Searcher
 from nas.search.space import SearchSpace
 from nas.search.spec import SamplerSpec, SearchSpec
+from nas.search.timings import table_file, timings
 from nas.search.warm_start import earlier_runs, take_over
 from nas.search.winners import Exam, write_front
 from nas.seeds import derive
@@ -74,15 +72,16 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
         spec["sampler"] = record["spec"].get("sampler", {}) | given
         check_same(record, "search", spec, free=FREE, directory=directory)
     earlier = earlier_runs(space.warm_start, spec) if record is None else []
-    latency = _latency(space, domain, directory, on_event)
-    estimate = _estimator(latency)
+    seed, device = derive(space.seed, "latency"), _device(space)
+    tables = timings(space.costs, domain, directory, seed=seed, device=device, on_event=on_event)
+    estimate = estimator(space.costs, tables)
     check_feasible(domain, space.budget, estimate, seed=derive(space.seed, "probe"))
 
-    objectives, least = list(space.objectives), space.budget.throughput
+    objectives = list(space.objectives)
     ledger = Ledger(directory, storage)
     with ledger.locked():
-        if latency is not None:
-            latency.write(directory / "latency.json")
+        for size, table in tables.items():
+            table.write(table_file(directory, size))
         try:
             with session(space.workers) as pool:
                 sampler_spec = _settled(SamplerSpec(**spec["sampler"]), space.trials, pool)
@@ -106,13 +105,13 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
                         party.run(beside, sampler_spec.model_copy(update={"name": space.baseline}))
         except KeyboardInterrupt:
             if ledger.trials:
-                write_front(directory, ledger.table(), objectives, least=least, exam=None)
+                write_front(directory, ledger.table(), objectives, budget=space.budget, exam=None)
             raise
         reached = anytime(directory, objectives)
         write_atomically(directory / "hypervolume.csv", lambda path: reached.to_csv(path, index=False))
         on_event(Event("message", data={"text": "measuring the winners, with nothing else running"}))
-        exam = Exam(directory, images.test, _device(space))
-        front = write_front(directory, ledger.table(), objectives, least=least, exam=exam)
+        exam = Exam(directory, images.test, device)
+        front = write_front(directory, ledger.table(), objectives, budget=space.budget, exam=exam)
         if storage is not None:
             storage.save_files(directory)
     return SearchResult(directory, ledger.table(), front, message or _failure(ledger))
@@ -124,7 +123,7 @@ class _Party:
 
     space: SearchSpec
     domain: SearchSpace
-    estimate: Callable[[Genome], Estimate]
+    estimate: Estimate
     work: TrainJob
     pool: Pool
     on_event: OnEvent
@@ -209,27 +208,6 @@ def _absolute(source: str) -> str:
     return f"{kind}:{Path(path).resolve()}" if colon else source
 
 
-def _latency(space: SearchSpec, domain: SearchSpace, directory: Path, on_event: OnEvent) -> LatencyTable | None:
-    if not space.timed:
-        return None
-    if (directory / "latency.json").exists():
-        return LatencyTable.read(directory / "latency.json")
-    device, seed = _device(space), derive(space.seed, "latency")
-    models = len(missing(domain, seed, known_parts(domain.base, device)))
-    text = f"timing the parts of {models} models, with nothing else running"
-    known = f"timing the base; the parts' times are those in {device_file(domain.base, device)}"
-    on_event(Event("message", data={"text": text if models else known}))
-    return LatencyTable.measure(domain, seed=seed, device=device)
-
-
-def _estimator(latency: LatencyTable | None) -> Callable[[Genome], Estimate]:
-    def estimate(genome: Genome) -> Estimate:
-        found = cost(genome)
-        return Estimate(found.macs, found.params, latency.images_per_second(genome) if latency else None)
-
-    return estimate
-
-
 def _settled(spec: SamplerSpec, trials: int, pool: Pool) -> SamplerSpec:
     """The sampler's numbers, filled in once for the life of the run."""
     population = spec.population or min(50, max(8, trials // 5))
@@ -238,5 +216,5 @@ def _settled(spec: SamplerSpec, trials: int, pool: Pool) -> SamplerSpec:
 
 
 def _device(space: SearchSpec) -> str:
-    """Where throughput is measured: in the driver's process, on a GPU if workers would use one."""
+    """Where time is measured: in the driver's process, on a GPU if workers would use one."""
     return "cuda" if torch.cuda.is_available() and space.workers.gpu != 0 else "cpu"

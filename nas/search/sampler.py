@@ -145,7 +145,7 @@ class Adaptive:
             state = optuna.trial.TrialState.FAIL if outcome.state == "failed" else optuna.trial.TrialState.PRUNED
             self.study.tell(trial, state=state)
             return
-        values = [getattr(outcome, name) for name in self.objectives]
+        values: list[Any] = [outcome.value(name) for name in self.objectives]
         if outcome.state == "complete":
             self._complete += 1
             for name, value in zip(self.objectives, values, strict=True):

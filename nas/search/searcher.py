@@ -15,13 +15,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from statistics import fmean
 
 from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Signal
 from nas.genome import Genome
-from nas.search.budget import Budget, Estimate
+from nas.metrics.estimate import Estimate
+from nas.search.budget import Budget
 from nas.search.candidates import Candidate, Candidates
 from nas.search.front import costs_of
 from nas.search.halving import Ladder
@@ -42,7 +42,7 @@ class Searcher:
         self,
         space: SearchSpace,
         budget: Budget,
-        estimate: Callable[[Genome], Estimate],
+        estimate: Estimate,
         sampler: Sampler,
         ledger: Ledger,
         *,
@@ -134,7 +134,7 @@ class Searcher:
             self._enter(job)
             return self._issue(job, 0)
         self._enter_ended(job, outcome)
-        self.on_event(Event("refused", job.id, asdict(outcome)))
+        self.on_event(Event("refused", job.id, outcome.as_dict()))
         return None
 
     def _directory(self, candidate: Candidate) -> tuple[Job, Outcome | None]:
@@ -149,15 +149,15 @@ class Searcher:
             seed=0,
             hash=genome.hash if genome else "",
             parameters=candidate.assignment,
+            costs=found or {},
             note={"draw": candidate.draw, "margin": margin},
-            **(asdict(found) if found else {}),
         )
         outcome = Outcome.of(draft, "infeasible", reason=refusal) if refusal is not None else None
         return self._add(genome, draft, outcome), outcome
 
     def _add(self, genome: Genome | None, draft: Job, outcome: Outcome | None = None) -> Job:
         """A trial directory like the draft, with a number and a seed of its own."""
-        kept = {name: getattr(draft, name) for name in ("hash", "parameters", "macs", "params", "throughput", "note")}
+        kept = {name: getattr(draft, name) for name in ("hash", "parameters", "costs", "note")}
         seed = derive(self.seed, "trial", self.ledger.next_number)
         return self.ledger.add(genome, seed=seed, outcome=outcome, **kept)
 
@@ -189,7 +189,7 @@ class Searcher:
             self.ledger.remove(job, "checkpoint.pt")
             if not self._known.get(job.number, True):
                 self._tell(job.number, outcome)
-            self.on_event(Event("ended", job.id, asdict(outcome)))
+            self.on_event(Event("ended", job.id, outcome.as_dict()))
 
     # ------------------------------------------------------------------------------------------------------------------
     # What the sampler knows
