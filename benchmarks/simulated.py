@@ -14,9 +14,8 @@ from pathlib import Path
 
 from nas.engine import Job, Ledger, Outcome, Pool, Signal, Source
 from nas.engine.events import ignore
-from nas.genome import Genome
+from nas.metrics.estimate import Estimate
 from nas.search import SearchSpec
-from nas.search.budget import Estimate
 from nas.search.run import _settled
 from nas.search.sampler import make_sampler
 from nas.search.searcher import Searcher
@@ -26,9 +25,7 @@ WORKERS = 2
 _MEMORY = Path("/dev/shm")
 
 
-def candidates(
-    spec: SearchSpec, space: SearchSpace, ledger: Ledger, estimate: Callable[[Genome], Estimate]
-) -> Searcher:
+def candidates(spec: SearchSpec, space: SearchSpace, ledger: Ledger, estimate: Estimate) -> Searcher:
     """The source of jobs as `nas search` would make it of this space; `space` is the space's."""
     objectives = list(spec.objectives)
     sampler = _settled(spec.sampler, spec.trials, Pool(slots=WORKERS, cpu=1, gpu=0.0))

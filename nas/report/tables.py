@@ -52,7 +52,7 @@ def front_columns(front: pd.DataFrame) -> list[str]:
     """What a reader needs of the front; winners have names, and what was measured instead of what was predicted."""
     known = [str(name) for name in front if front[name].notna().any()]
     names = dict.fromkeys([*FRONT_COLUMNS, *(name for name in known if name in METRICS)])
-    better = {"trial": "winner"} | {name: f"{name}_measured" for name in names}
+    better = {name: f"{name}_measured" for name in names} | {"trial": "winner"}
     chosen = [better[name] if better[name] in known else name for name in names]
     return [name for name in chosen if name in known]
 

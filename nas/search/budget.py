@@ -42,8 +42,8 @@ class Budget(RootModel[dict[str, PositiveFloat]]):
         allowed = [name for name, metric in METRICS.items() if metric.budget]
         for name in value:
             if name not in allowed:
-                why = "is known only after a training" if name in METRICS else "is no metric"
-                raise SpaceError(f"{name} {why}; {nearest(name, allowed)}", path=str(name))
+                what = "known only after a training, so no budget" if name in METRICS else "unknown key"
+                raise SpaceError(f"{what}; {nearest(name, allowed)}", path=str(name))
         return {name: limit for name, limit in value.items() if limit is not None}
 
     @model_serializer

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from nas.report.tables import cell, front_columns, front_table, magnitude, markdown
+from nas.numbers import magnitude
+from nas.report.tables import cell, front_columns, front_table, markdown
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def assert_mirrors(study: optuna.Study, ledger: Ledger, wanted: SearchSpec) -> N
         assert trial.state == states[outcome.state]
         assert trial.user_attrs["state"] == outcome.state
         assert trial.user_attrs.get("reason") == outcome.reason
-        assert (trial.user_attrs["hash"], trial.user_attrs["macs"]) == (job.hash, outcome.macs)
+        assert (trial.user_attrs["hash"], trial.user_attrs["macs"]) == (job.hash, outcome.value("macs"))
         assert trial.params == job.parameters
         assert (trial.constraints["budget"] > 0) == (outcome.state == "infeasible")
         if outcome.state == "complete":
