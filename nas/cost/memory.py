@@ -89,7 +89,7 @@ class _Part:
         return tuple(_form(leaf, storages) for leaf in _leaves(self.output))
 
 
-_KNOWN: dict[tuple[Any, ...], _Part] = {}
+_KNOWN: dict[tuple[Any, ...], _Part] = {}  # some kilobytes a part
 
 
 class _Run:
@@ -114,8 +114,9 @@ class _Run:
             with torch.no_grad(), _Fused(), _Live() as live:
                 output = call(model, *before.output)
             weights = 0 if phase[0] == "leave" else _own_weights(model, name)
-            sizes = {_storage(leaf): leaf.untyped_storage().nbytes() for leaf in _leaves(output) if _is_tensor(leaf)}
-            _KNOWN[key] = _Part(weights, live.peak, sum(sizes.values()), output)
+            tensors = [leaf for leaf in _leaves(output) if isinstance(leaf, Tensor)]
+            held = {_address(tensor): tensor.untyped_storage().nbytes() for tensor in tensors}
+            _KNOWN[key] = _Part(weights, live.peak, sum(held.values()), output)
         part = _KNOWN[key]
         self.weights += part.weights
         self.peak = max(self.peak, kept + before.held + part.inside)
@@ -131,19 +132,23 @@ class _Live(TorchDispatchMode):
         self.known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.known |= {_storage(leaf) for leaf in tree_leaves((args, kwargs)) if _is_tensor(leaf)}  # weights too
+        self._meet((args, kwargs), counted=False)  # weights, and what the part was handed
         output = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(output):
-            if _is_tensor(leaf) and _storage(leaf) not in self.known:
-                self.known.add(_storage(leaf))
-                storage = leaf.untyped_storage()
-                weakref.finalize(storage, self._free, _storage(leaf), storage.nbytes())
-                self.now += storage.nbytes()
-                self.peak = max(self.peak, self.now)
+        self._meet(output, counted=True)
         return output
 
-    def _free(self, storage: int, size: int) -> None:
-        self.known.discard(storage)  # its address may be used again
+    def _meet(self, tensors: Any, *, counted: bool) -> None:
+        for leaf in tree_leaves(tensors):
+            if isinstance(leaf, Tensor) and _address(leaf) not in self.known:
+                storage = leaf.untyped_storage()
+                size = storage.nbytes() if counted else 0
+                self.known.add(_address(leaf))
+                weakref.finalize(storage, self._free, _address(leaf), size)
+                self.now += size
+                self.peak = max(self.peak, self.now)
+
+    def _free(self, address: int, size: int) -> None:
+        self.known.discard(address)  # it may be used again
         self.now -= size
 
 
@@ -151,19 +156,26 @@ class _Fused(TorchFunctionMode):
     """Attention as the fused kernels of CPU and CUDA do it, which the meta device does not have: no N×N matrix."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is F.scaled_dot_product_attention:
-            q_BHND, _, v_BHND = args[:3]
-            if q_BHND.shape[-1] == v_BHND.shape[-1]:
-                return torch.empty_like(q_BHND.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)
-        return func(*args, **(kwargs or {}))
+        call = partial(func, *args, **(kwargs or {}))
+        return _attention(call, *args, **(kwargs or {})) if func is F.scaled_dot_product_attention else call()
+
+
+def _attention(
+    call: Callable[[], Tensor], query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
+) -> Tensor:
+    """What `call` would answer, as the fused kernels lay it out in memory: (B, N, H, D)."""
+    if query.ndim != 4 or query.shape[-1] != value.shape[-1]:
+        return call()
+    batch, heads, tokens, features = query.shape
+    return query.new_empty(batch, tokens, heads, features).transpose(1, 2)
 
 
 def _own_weights(model: Model, name: str) -> int:
     """Bytes of a part's parameters and buffers, without those of the parts inside it."""
-    inner = "layers." if name.startswith("stages.") and ".layers." not in name else "" if name else "stages."
     module = model.get_submodule(name)
+    inner = "layers." if name else "stages."
     tensors = [*module.named_parameters(), *module.named_buffers()]
-    return sum(tensor.nbytes for path, tensor in tensors if not (inner and path.startswith(inner)))
+    return sum(tensor.nbytes for path, tensor in tensors if not path.startswith(inner))
 
 
 def _leaves(value: Any) -> Iterator[Any]:
@@ -178,15 +190,12 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def _form(leaf: Any, storages: dict[int, int]) -> Any:
-    if not _is_tensor(leaf):
+    if not isinstance(leaf, Tensor):
         return leaf
-    number = storages.setdefault(_storage(leaf), len(storages))
+    number = storages.setdefault(_address(leaf), len(storages))
     return number, tuple(leaf.shape), leaf.stride(), leaf.storage_offset(), leaf.untyped_storage().nbytes()
 
 
-def _is_tensor(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor)
-
-
-def _storage(tensor: Tensor) -> int:
+def _address(tensor: Tensor) -> int:
+    """Of its storage, which views share."""
     return tensor.untyped_storage()._cdata

@@ -57,6 +57,13 @@ def test_what_may_change_may_change(tmp_path: Path) -> None:
     check(tmp_path, SPEC | {"trials": 300})
 
 
+def test_null_and_nothing_are_the_same(tmp_path: Path) -> None:
+    """Version 0.1 wrote limits that were not set."""
+    write_record(tmp_path, kind="search", seed=4, spec=SPEC | {"budget": {"macs": None, "params": None}})
+    check(tmp_path, SPEC)
+    check(tmp_path, {key: value for key, value in SPEC.items() if key != "budget"})
+
+
 def test_a_run_of_another_kind_is_left_alone(tmp_path: Path) -> None:
     write_record(tmp_path, kind="ablation", seed=4, spec=SPEC)
     with pytest.raises(SpecError, match=r"another kind of run in it .ablation."):

@@ -72,7 +72,7 @@ def assert_mirrors(study: optuna.Study, ledger: Ledger, wanted: SearchSpec) -> N
         assert trial.params == job.parameters
         assert (trial.constraints["budget"] > 0) == (outcome.state == "infeasible")
         if outcome.state == "complete":
-            assert trial.values == [getattr(outcome, name) for name in wanted.objectives]
+            assert trial.values == [outcome.value(name) for name in wanted.objectives]
     front = front_of(ledger.table(), list(wanted.objectives))["trial"]
     assert sorted(trial.user_attrs["trial"] for trial in study.best_trials) == sorted(map(int, front))
     assert study.metric_names == list(wanted.objectives)
