@@ -47,7 +47,7 @@ class Budget(RootModel[dict[str, PositiveFloat]]):
         return {name: limit for name, limit in value.items() if limit is not None}
 
     @model_serializer
-    def _written(self) -> dict[str, float]:
+    def _written(self) -> dict[str, Any]:
         return self.limits
 
     @property

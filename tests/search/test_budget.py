@@ -39,7 +39,7 @@ def test_a_refusal_says_by_how_much() -> None:
 def test_only_what_was_set_is_written_and_whole_limits_stay_whole() -> None:
     budget = Budget.model_validate({"macs": 7.5e5, "params": None, "throughput": None, "latency": 20})
     assert budget.limits == budget.model_dump() == {"macs": 750_000, "latency": 20.0}
-    assert isinstance(budget.limits["macs"], int)
+    assert budget.model_dump_json() == '{"macs":750000,"latency":20.0}'
     assert Budget.model_validate({"macs": None}) == Budget()
 
 
