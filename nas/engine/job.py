@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nas.genome import Genome
 
 State = Literal["complete", "paused", "pruned", "infeasible", "failed"]
-PUBLIC = ("macs", "params", "throughput")  # costs that all files and tables have a place for, known or not
+PUBLIC_COSTS = ("macs", "params", "throughput")  # costs that all files and tables have a place for, known or not
 
 
 def now() -> str:
@@ -136,7 +136,7 @@ def _flat(record: Job | Outcome) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for each in fields(record):
         value = getattr(record, each.name)
-        content |= dict.fromkeys(PUBLIC) | value if each.name == "costs" else {each.name: value}
+        content |= dict.fromkeys(PUBLIC_COSTS) | value if each.name == "costs" else {each.name: value}
     return content
 
 

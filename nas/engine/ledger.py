@@ -37,7 +37,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
 
-from nas.engine.job import PUBLIC, Job, Outcome, read_rungs
+from nas.engine.job import PUBLIC_COSTS, Job, Outcome, read_rungs
 from nas.errors import RunError
 from nas.files import write_atomically, write_text
 from nas.metrics import METRICS
@@ -145,7 +145,7 @@ class Ledger:
         """One row per trial with the columns of trials.csv, which the head of this file lists."""
         rows = []
         paths: dict[str, None] = {}
-        costs = dict.fromkeys(PUBLIC)
+        costs = dict.fromkeys(PUBLIC_COSTS)
         for trial in self.trials:
             job = trial.job
             outcome = trial.outcome or Outcome.of(job, "failed", epochs=_epochs(job.directory))

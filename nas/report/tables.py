@@ -12,9 +12,10 @@ from collections.abc import Mapping
 import pandas as pd
 from rich.table import Table
 
+from nas.engine.job import PUBLIC_COSTS
 from nas.metrics import METRICS, Metric
 
-FRONT_COLUMNS = ("trial", "accuracy", "accuracy_test", "macs", "params", "throughput")
+FRONT_COLUMNS = ("trial", "accuracy", "accuracy_test", *PUBLIC_COSTS)
 HEADINGS = {"accuracy_test": "test %", "hash": "genome", "layers": "layers by stage"}  # that are not the column's name
 
 
