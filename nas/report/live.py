@@ -42,7 +42,7 @@ class Progress:
         self.console = console or Console(highlight=False)
         table = Ledger(directory).table()
         self.counts: Counter[str] = Counter(table["state"])
-        self.front = front_of(table, objectives)[["state", *objectives]]
+        self.front = front_of(table, objectives).reindex(columns=["state", *objectives])
         self.best = table["accuracy"].max() if len(table) else float("nan")
         self.running: dict[str, tuple[int, float | None]] = {}  # trial: epochs behind it, accuracy after them
         self.begin, self.before = time.monotonic(), self.trained

@@ -19,8 +19,8 @@ from nas.metrics import signs
 
 
 def costs(table: pd.DataFrame, objectives: Collection[str]) -> np.ndarray:
-    """(trials, objectives) float array in which less is better."""
-    return table[list(objectives)].to_numpy(dtype=float) * signs(objectives)
+    """(trials, objectives) float array in which less is better; NaN where no trial has the column yet."""
+    return table.reindex(columns=list(objectives)).to_numpy(dtype=float) * signs(objectives)
 
 
 def costs_of(trial: Outcome, objectives: list[str]) -> np.ndarray:
