@@ -47,7 +47,7 @@ def peak_memory(genome: Genome) -> int:
     images_BCHW = torch.empty(1, image.channels, image.size, image.size, device="meta")
     left = _Part(0, 0, 0, (images_BCHW, None))  # held by the caller
     for index, stage in enumerate(genome.layout):
-        ends = (index == 0, index == last)
+        ends = (index == 0, index == last, stage.layers[0].site.heads)  # heads: of an attention residual
         before, part = left, run(stage.name, ("enter", *ends), partial(_enter, index), left)
         for plan, after in zip_longest(stage.layers, stage.layers[1:]):
             reused = after is not None and registered("core")[after.core.block].needs == "mixed"

@@ -24,8 +24,8 @@ PROBES = 300
 class Budget(RootModel[dict[str, PositiveFloat]]):
     """The `budget:` section: a limit for each metric that is named, in the unit of its values.
 
-    At most that much where less is better, at least that much where more is. Raises SpaceError for what is no metric,
-    or one that only a training tells. null is no limit.
+    At most that much where less is better, at least that much where more is; null is no limit. A name that is no
+    metric is refused, and so is a metric that only a training tells.
 
     >>> Budget(macs=750_000, throughput=None).limits
     {'macs': 750000}

@@ -48,6 +48,7 @@ def test_activations_are_exact_where_every_kernel_is_torchs_own(name: str) -> No
         {"layer_scale": 1e-5, "stages.0.tail": "skip_attention"},
         {"stages.1.attention_residual": "flat"},
         {"stages.1.attention_residual": "separable"},
+        {"stages.1.attention_residual": "separable", "stages.1.heads": 1},
         {"stem": "conv", "stages.0.patch": 4, "image.size": 32, "stage_norm": True, "pool": "token"},
     ],
 )
