@@ -23,13 +23,16 @@ from unittest.mock import patch
 from benchmarks.contest import met
 from benchmarks.machine import Setting
 from nas.cost import throughput, throughputs
-from nas.cost.latency import BATCH, LatencyTable, covering
+from nas.cost.latency import LatencyTable
 from nas.genome import Genome
+from nas.metrics import METRICS
 from nas.model import build
 from nas.search import load_space
 from nas.search.space import SearchSpace
+from nas.search.timings import covering
 
 _BAR = 0.10
+_BATCH = 64
 _SEED = 0
 _HELD_OUT = 20
 _SPACES = {
@@ -51,12 +54,13 @@ def _result(name: str, space_name: str, settings: dict[str, Any], setting: Setti
     held_out = _held_out(space)
 
     def alone(genome: Genome) -> float:
-        return throughput(build(genome), batch_size=BATCH, device=setting.device).images_per_second
+        return throughput(build(genome), batch_size=_BATCH, device=setting.device).images_per_second
 
-    table = LatencyTable.measure(space, seed=_SEED, device=setting.device)
-    predicted = [table.images_per_second(genome) for genome in [space.base, *held_out]]
+    genomes = covering(space, _SEED)
+    table = LatencyTable.measure(genomes, space.base, batch_size=_BATCH, device=setting.device)
+    predicted = [METRICS["throughput"].of(table.seconds_of(genome)) for genome in [space.base, *held_out]]
     models = [build(genome) for genome in [space.base, *held_out]]
-    found = throughputs(models, batch_size=BATCH, device=setting.device)
+    found = throughputs(models, batch_size=_BATCH, device=setting.device)
     measured = [each.images_per_second for each in found]
     again = [(alone(genome), alone(genome)) for genome in held_out]
     pairs = list(zip(predicted, measured, strict=True))

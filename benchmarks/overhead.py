@@ -28,11 +28,9 @@ from typing import Any
 from benchmarks.contest import met
 from benchmarks.machine import Setting
 from benchmarks.simulated import candidates
-from nas.cost import cost
 from nas.engine import Job, Ledger, Workers, session
-from nas.genome import Genome
+from nas.metrics.estimate import estimator
 from nas.search import load_space
-from nas.search.budget import Estimate
 
 SLOTS = 2
 _BAR_SECONDS, _BAR_RATIO = 0.4, 3.0
@@ -86,7 +84,7 @@ def ours(folder: Path, trials: int) -> list[float]:
     with ledger.locked(), session(Workers(cpu=1, gpu=0.0, count=SLOTS)) as pool:
         from nas.engine import run as run_engine
 
-        source = candidates(spec, spec.space(spec.genome()), ledger, _estimate)
+        source = candidates(spec, spec.space(spec.genome()), ledger, estimator())
         run_engine(source, ledger, work=nothing, pool=pool)
     ended = [trial.job.directory for trial in ledger.trials if trial.outcome and trial.outcome.state == "complete"]
     assert len(ended) == trials
@@ -124,11 +122,6 @@ def _plain_environment() -> Iterator[None]:
         yield
     finally:
         os.environ.update(kept)
-
-
-def _estimate(genome: Genome) -> Estimate:
-    found = cost(genome)
-    return Estimate(found.macs, found.params)
 
 
 def _row(what: str, against: str, at: str, rounds: list[float], bar: float | None, *, upper: bool) -> dict[str, Any]:

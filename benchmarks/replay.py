@@ -23,8 +23,8 @@ import pandas as pd
 
 from nas.engine import Job, Outcome
 from nas.genome import Genome
+from nas.metrics.estimate import Costs
 from nas.search import SearchSpec, hypervolume, load_space
-from nas.search.budget import Estimate
 from nas.search.pareto import reference_of
 from nas.search.space import SearchSpace
 
@@ -54,9 +54,9 @@ class Replay:
         self._points_N2 = np.stack([-self._mean, self._cost[:, 0]], axis=1)
         self._reference_2 = reference_of(self._points_N2)
 
-    def estimate(self, genome: Genome) -> Estimate:
+    def estimate(self, genome: Genome) -> Costs:
         macs, params = self._cost[self._row[genome.hash]]
-        return Estimate(int(macs), int(params))
+        return {"macs": int(macs), "params": int(params)}
 
     def outcome(self, job: Job) -> Outcome:
         """What one of the three trainings found; which one is drawn by the trial's seed."""
@@ -103,7 +103,7 @@ def join(runs: list[Path], path: Path) -> None:
         writer.writerow(["hash", "parameters", "macs", "params", *_ACCURACIES])
         for name, (job, _) in tables[0].items():
             found = [f"{table[name][1].accuracy:.6f}" for table in tables]
-            writer.writerow([name, json.dumps(job.parameters), job.macs, job.params, *found])
+            writer.writerow([name, json.dumps(job.parameters), job.costs["macs"], job.costs["params"], *found])
 
 
 def _complete(run: Path) -> dict[str, tuple[Job, Outcome]]:

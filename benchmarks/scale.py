@@ -27,12 +27,10 @@ from typing import Any
 from benchmarks.contest import met
 from benchmarks.machine import Setting
 from benchmarks.simulated import candidates, finished, scratch
-from nas.cost import cost
 from nas.engine import Job, Ledger, Outcome, Signal, Source
 from nas.files import parse_yaml
-from nas.genome import Genome
+from nas.metrics.estimate import estimator
 from nas.search import SearchSpec
-from nas.search.budget import Estimate
 from nas.search.samplers import sampler_options
 
 TRIALS = {"random": 10_000, "nsga2": 10_000, "tpe": 2_000}
@@ -85,7 +83,7 @@ def searched(sampler: str, trials: int) -> list[dict[str, float]]:
     with scratch() as folder:
         ledger = Ledger(folder)
         before = _peak_bytes()
-        source = _Timed(candidates(spec, space, ledger, _estimate))
+        source = _Timed(candidates(spec, space, ledger, estimator()))
         begin, spent, since = time.process_time(), 0.0, 0
         for count, _ in enumerate(finished(source, ledger, _outcome), start=1):
             ledger.write_table(patience=20)
@@ -125,11 +123,6 @@ class _Timed:
 def _space(sampler: str, trials: int) -> SearchSpec:
     spec = SearchSpec.parse(parse_yaml(_SPACE))
     return spec.model_copy(update={"sampler": sampler_options(sampler), "trials": trials})
-
-
-def _estimate(genome: Genome) -> Estimate:
-    found = cost(genome)
-    return Estimate(found.macs, found.params)
 
 
 def _outcome(job: Job) -> Outcome:

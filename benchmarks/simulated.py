@@ -14,9 +14,8 @@ from pathlib import Path
 
 from nas.engine import Job, Ledger, Outcome, Signal, Source
 from nas.engine.events import ignore
-from nas.genome import Genome
+from nas.metrics.estimate import Estimate
 from nas.search import SearchSpec
-from nas.search.budget import Estimate
 from nas.search.samplers import make_sampler
 from nas.search.schedulers import make_scheduler
 from nas.search.searcher import Searcher
@@ -26,9 +25,7 @@ WORKERS = 2
 _MEMORY = Path("/dev/shm")
 
 
-def candidates(
-    spec: SearchSpec, space: SearchSpace, ledger: Ledger, estimate: Callable[[Genome], Estimate]
-) -> Searcher:
+def candidates(spec: SearchSpec, space: SearchSpace, ledger: Ledger, estimate: Estimate) -> Searcher:
     """The source of jobs as `nas search` would make it of this space; `space` is the space's."""
     objectives = list(spec.objectives)
     sampler = spec.sampler.settled(trials=spec.trials, slots=WORKERS)

@@ -85,12 +85,12 @@ def found(data: Any, path: str) -> list[Any]:
 
 
 def flat(data: Any, free: Collection[str] = (), prefix: str = "") -> dict[str, Any]:
-    """Leaves by dotted path, without the top-level keys in `free`; lists and empty mappings are leaves.
+    """Leaves by dotted path, without the top-level keys in `free`. A list is a leaf; an empty mapping has none.
 
     >>> flat({"training": {"epochs": 3, "augment": {}}})
-    {'training.epochs': 3, 'training.augment': {}}
+    {'training.epochs': 3}
     """
-    if not isinstance(data, dict) or not data:
+    if not isinstance(data, dict):
         return {prefix: data} if prefix else {}
     leaves: dict[str, Any] = {}
     for key, inner in data.items():

@@ -75,6 +75,10 @@ class Registry(Generic[T]):
             raise SpecError(f"no {self.kind} is called {name!r}; {nearest(name, self._members)}")
         return self._members[name]
 
+    def get(self, name: str) -> T | None:
+        """The plug-in of that name, or None: what a file says may come from a plug-in that is not here."""
+        return self._members[name] if name in self else None
+
     def __contains__(self, name: object) -> bool:
         self._import()
         return name in self._members

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from nas.ablation.spec import Ablation, Arm, parse_ablation
-from nas.cost import cost, throughputs
+from nas.cost import throughputs
 from nas.device import default_device
 from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Run, Signal
 from nas.engine.evaluation import read_test
@@ -26,6 +26,7 @@ from nas.engine.events import ignore
 from nas.engine.training import TrainJob
 from nas.files import write_json
 from nas.genome import Genome
+from nas.metrics.estimate import estimator
 from nas.model import build
 from nas.train import fitted
 
@@ -51,7 +52,6 @@ class Cells:
     def next(self) -> Job | Signal:
         while self.todo:
             arm, seed = self.todo.pop(0)
-            found = cost(arm.genome)
             cell = hashlib.sha256(f"{arm.genome.hash}/{self.key}/{seed}".encode()).hexdigest()[:16]
             twin = self.elsewhere.get(cell)
             job = self.ledger.add(
@@ -61,8 +61,7 @@ class Cells:
                 seed=seed,
                 hash=arm.genome.hash,
                 parameters={"arm": arm.name} | arm.levels,
-                macs=found.macs,
-                params=found.params,
+                costs=estimator()(arm.genome),
                 note={"arm": arm.name, "cell": cell},
             )
             if twin is None:
@@ -134,8 +133,8 @@ def cells_of(directory: Path) -> pd.DataFrame:
     rows = []
     for trial in trials:
         job, outcome = trial.job, trial.outcome
-        row = {"arm": job.note["arm"], "seed": job.seed, "trial": job.id, "hash": job.hash, "macs": job.macs}
-        row |= {"params": job.params, "state": outcome.state if outcome else "running"}
+        row = {"arm": job.note["arm"], "seed": job.seed, "trial": job.id, "hash": job.hash} | job.costs
+        row |= {"state": outcome.state if outcome else "running"}
         row |= {name: getattr(outcome, name, None) for name in ("epochs", "seconds", "reason")}
         row["accuracy_validation"] = outcome.accuracy if outcome else None
         if outcome is not None and outcome.state == "complete":

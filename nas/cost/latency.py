@@ -1,14 +1,14 @@
-"""Throughput of genomes that nobody has built: time per part, taken once per device and alone, then added up.
+"""The time of genomes that nobody has built: time per part, taken once per device and alone, then added up.
 
 While a search runs, its workers keep the machine busy and a stopwatch would measure them as well. So before they
-start, a few genomes that have all parts of the space between them are run on the quiet device (nas/cost/parts.py).
-A prediction is the sum over a genome's parts. Winners are measured alone in the end (nas/search/winners.py).
+start, a few genomes that have all parts of the space between them are run on the quiet device (nas/cost/parts.py), in
+batches of one size: there is a table for each. A prediction is the sum over a genome's parts.
 
 What a device has shown is kept in a file (`~/.cache/nas`, as nas/cache.py says): the parts' times in multiples of the
 base genome's time. Multiples last, where seconds move with a machine's clock and its neighbours: each run takes the
-base's seconds anew, and keeps the table that it went by in its latency.json. The file is another one for another base,
-device, number of threads, torch, or source of the models, and is not written while the machine is busy. Delete it to
-time afresh.
+base's seconds anew, and keeps the table that it went by in its directory. The file is another one for another base,
+batch size, device, number of threads, torch, or source of the models, and is not written while the machine is busy.
+Delete it to time afresh.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ import os
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from random import Random
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 from pydantic import ConfigDict, TypeAdapter
@@ -33,25 +32,20 @@ from nas.blocks.base import Slot, registered
 from nas.cache import alone, cache_file
 from nas.cost import throughput
 from nas.cost.parts import part_times, parts
-from nas.engine.record import hardware
-from nas.errors import GenomeError, RunError
+from nas.errors import RunError
 from nas.files import write_json
 from nas.genome import Genome
+from nas.hardware import hardware
 from nas.model import build
 
-if TYPE_CHECKING:
-    from nas.search.space import SearchSpace
-
-BATCH = 64
 SOURCE = ("blocks", "cost", "genome", "model")  # packages whose code decides what runs, and how it is timed
-PATIENCE = 200  # genomes drawn in a row without a part that is new, until the space counts as covered
 
 
 @dataclass(frozen=True)
 class LatencyTable:
     """Seconds per part for one batch, on `device` (its name) with so many CPU threads, in float32.
 
-    >>> LatencyTable.measure(space, seed=0).images_per_second(load_genome("lavit_digits"))
+    >>> LatencyTable.measure([genome], base=genome, batch_size=64).seconds_of(genome)
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
@@ -59,11 +53,11 @@ class LatencyTable:
     seconds: dict[str, float]
     device: str
     threads: int
-    batch_size: int = BATCH
+    batch_size: int
 
-    def images_per_second(self, genome: Genome) -> float:
-        """The prediction. A part that was not met counts as the slowest of its kind."""
-        return self.batch_size / sum(self._of(key) for key in parts(genome).values())
+    def seconds_of(self, genome: Genome) -> float:
+        """The predicted seconds of one batch. A part that was not met counts as the slowest of its kind."""
+        return sum(self._of(key) for key in parts(genome).values())
 
     def _of(self, key: str) -> float:
         if key in self.seconds:
@@ -72,30 +66,33 @@ class LatencyTable:
         return max(value for other, value in self.seconds.items() if other.startswith(kind))
 
     @classmethod
-    def measure(cls, space: SearchSpace, *, seed: int, device: str = "cpu", keep: bool = True) -> LatencyTable:
-        """The table of a space; what the device's file does not know is timed. Nothing else may run meanwhile.
+    def measure(
+        cls, genomes: Iterable[Genome], base: Genome, *, batch_size: int, device: str = "cpu", keep: bool = True
+    ) -> LatencyTable:
+        """The table of all parts of `genomes`; what the device's file does not know is timed, in multiples of `base`.
 
-        keep: write what was timed to that file.
+        Nothing else may run meanwhile. keep: write what was timed to that file.
         """
-        file = device_file(space.base, device)
+        genomes = list(genomes)
+        file = device_file(base, device, batch_size)
         quiet = os.getloadavg()[0] < hardware()["cores"] / 2
         with alone(file):
-            known = known_parts(space.base, device)
+            known = known_parts(base, device, batch_size)
             samples: dict[str, list[float]] = defaultdict(list)
-            for genome in missing(space, seed, known):
-                times = part_times(genome, space.base, batch_size=BATCH, device=device)
+            for genome in missing(genomes, known):
+                times = part_times(genome, base, batch_size=batch_size, device=device)
                 for name, key in parts(genome).items():
                     samples[key].append(times[name])
             known = {key: statistics.median(values) for key, values in samples.items()} | known
             if samples and keep and quiet:
                 with contextlib.suppress(OSError):  # the next run times them again
-                    write_json(file, _conditions(space.base, device) | {"multiples": known})
-        pace = throughput(build(space.base), batch_size=BATCH, device=device)
-        wanted = {key for genome in covering(space, seed) for key in parts(genome).values()}
+                    write_json(file, _conditions(base, device, batch_size) | {"multiples": known})
+        pace = throughput(build(base), batch_size=batch_size, device=device)
+        wanted = {key for genome in genomes for key in parts(genome).values()}
         seconds = {key: pace.median_seconds * known[key] for key in sorted(wanted)}
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # the workers have the device now
-        return cls(seconds, _name(device), pace.threads)
+        return cls(seconds, _name(device), pace.threads, batch_size)
 
     def write(self, path: Path) -> None:
         write_json(path, asdict(self))
@@ -110,47 +107,29 @@ class LatencyTable:
             raise RunError(f"not a table of timings: {what}; delete it to have it measured anew", file=path) from None
 
 
-def device_file(base: Genome, device: str) -> Path:
+def device_file(base: Genome, device: str, batch_size: int) -> Path:
     """Where the times of a device are kept, in multiples of the time of `base`, for this torch and so on."""
-    return cache_file(_conditions(base, device), ".latency.json")
+    return cache_file(_conditions(base, device, batch_size), ".latency.json")
 
 
-def known_parts(base: Genome, device: str) -> dict[str, float]:
+def known_parts(base: Genome, device: str, batch_size: int) -> dict[str, float]:
     """Time of each part in the device's file; nothing where there is none that can be read."""
     try:
-        content = json.loads(device_file(base, device).read_text())
+        content = json.loads(device_file(base, device, batch_size).read_text())
         return TypeAdapter(dict[str, float]).validate_python(content["multiples"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
-def covering(space: SearchSpace, seed: int) -> Iterator[Genome]:
-    """The base, then random genomes of the space that each have a part not met before."""
-    yield space.base
-    known = set(parts(space.base).values())
-    rng, idle = Random(seed), 0
-    while idle < PATIENCE:
-        idle += 1
-        try:
-            genome = space.genome(space.draw(rng))
-        except GenomeError:
-            continue
-        new = set(parts(genome).values()) - known
-        if new:
-            known |= new
-            idle = 0
-            yield genome
+def missing(genomes: Iterable[Genome], known: Collection[str]) -> list[Genome]:
+    """Those of the genomes that have a part whose time is not known."""
+    return [genome for genome in genomes if not set(parts(genome).values()) <= set(known)]
 
 
-def missing(space: SearchSpace, seed: int, known: Collection[str]) -> list[Genome]:
-    """Those of the covering genomes that have a part whose time is not known."""
-    return [genome for genome in covering(space, seed) if not set(parts(genome).values()) <= set(known)]
-
-
-def _conditions(base: Genome, device: str) -> dict[str, Any]:
+def _conditions(base: Genome, device: str, batch_size: int) -> dict[str, Any]:
     """All that a part's time depends on beside its key."""
     torch_ = [torch.__version__, torch.get_num_threads(), torch.get_float32_matmul_precision()]
-    machine = {"device": _name(device), "cores": hardware()["cores"], "batch_size": BATCH, "torch": torch_}
+    machine = {"device": _name(device), "cores": hardware()["cores"], "batch_size": batch_size, "torch": torch_}
     return machine | {"base": base.hash, "image": base.image.model_dump(), "source": _source()}
 
 

@@ -13,7 +13,7 @@ class Event:
 
     message     data: text                                  something a person should know
     refused     data: the outcome (infeasible) as a dict    no worker was asked
-    started     data: parameters, macs, params              training begins, or goes on after an interruption
+    started     data: parameters, and costs by metric       training begins, or goes on after an interruption
     epoch       data: the row of metrics.csv
     paused      data: the outcome as a dict                 training may go on later
     ended       data: the outcome as a dict                 complete, pruned or failed

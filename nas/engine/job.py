@@ -5,15 +5,16 @@ A trial directory is the durable truth about one trial (nas/engine/ledger.py lis
     rungs.json    epochs -> `Outcome` (paused) of a training that stops on the way (nas/search/halving.py), if any
     result.json   `Outcome`, written last; a directory without it is a trial that is running, or was when all was lost
 Workers read the job from its directory, so that what is trained is what is written down.
+In the files, costs stand beside the other keys (`"macs": 722080`), and a number under any other key is a cost.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from nas.errors import RunError
 from nas.files import write_json
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from nas.genome import Genome
 
 State = Literal["complete", "paused", "pruned", "infeasible", "failed"]
+PUBLIC_COSTS = ("macs", "params", "throughput")  # costs that all files and tables have a place for, known or not
 
 
 def now() -> str:
@@ -33,7 +35,7 @@ def now() -> str:
 class Job:
     """One genome to train with one seed in one directory.
 
-    macs, params, throughput: what is known before training (None: not asked for, or no such model can be built).
+    costs: by metric, what is known before training; empty where no such model can be built.
     note: what the client (a search, an ablation) wants to find again when it reads the ledger.
     until: stop after this epoch, in the state `paused`; None: go to the end. An order of the moment, not written down.
     """
@@ -42,9 +44,7 @@ class Job:
     seed: int
     hash: str
     parameters: dict[str, Any]
-    macs: int | None = None
-    params: int | None = None
-    throughput: float | None = None
+    costs: dict[str, float] = field(default_factory=dict)
     note: dict[str, Any] = field(default_factory=dict)
     created: str = field(default_factory=now)
     directory: Path = Path()
@@ -63,17 +63,17 @@ class Job:
     @classmethod
     def read(cls, directory: Path) -> Job:
         """Raises RunError if trial.json is damaged."""
-        return cls(**_read(directory / "trial.json"), directory=directory)
+        return replace(_from_flat(cls, _read(directory / "trial.json")), directory=directory)
 
     def write(self, directory: Path) -> None:
-        content = asdict(self)
+        content = _flat(self)
         del content["directory"], content["until"]
         write_json(directory / "trial.json", content)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended, or where it paused. `accuracy` is a fraction on the validation split.
+    """How a trial ended, or where it paused. `accuracy` is a fraction on the validation split, `costs` the job's.
 
     `reason` says why it is not complete. `paused` is never the state of result.json: such a trial has not ended.
     """
@@ -81,37 +81,73 @@ class Outcome:
     state: State
     accuracy: float | None = None
     epochs: int = 0
-    macs: int | None = None
-    params: int | None = None
-    throughput: float | None = None
+    costs: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     reason: str | None = None
     finished: str = field(default_factory=now)
 
     @classmethod
     def of(cls, job: Job, state: State, **found: Any) -> Outcome:
-        """An outcome that carries the cost that was known of the job."""
-        return cls(state, macs=job.macs, params=job.params, throughput=job.throughput, **found)
+        """An outcome that carries the costs that were known of the job."""
+        return cls(state, costs=job.costs, **found)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Outcome:
+        """The outcome of which this is `as_dict()`."""
+        return _from_flat(cls, content)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in result.json and in events: each cost under its metric's name."""
+        return _flat(self)
+
+    def value(self, metric: str) -> float | None:
+        """The accuracy or a cost; None if it is not known.
+
+        >>> Outcome("complete", accuracy=0.9, costs={"macs": 722080}).value("macs")
+        722080
+        """
+        return self.accuracy if metric == "accuracy" else self.costs.get(metric)
 
     @classmethod
     def read(cls, directory: Path) -> Outcome | None:
         """None where the trial has not ended. Raises RunError if result.json is damaged."""
         path = directory / "result.json"
-        return cls(**_read(path)) if path.exists() else None
+        return cls.from_dict(_read(path)) if path.exists() else None
 
     def write(self, directory: Path) -> None:
         """To result.json; a pause is added to rungs.json."""
         if self.state != "paused":
-            write_json(directory / "result.json", asdict(self))
+            write_json(directory / "result.json", self.as_dict())
             return
-        pauses = {str(epochs): asdict(pause) for epochs, pause in read_rungs(directory).items()}
-        write_json(directory / "rungs.json", pauses | {str(self.epochs): asdict(self)})
+        pauses = {str(epochs): pause.as_dict() for epochs, pause in read_rungs(directory).items()}
+        write_json(directory / "rungs.json", pauses | {str(self.epochs): self.as_dict()})
 
 
 def read_rungs(directory: Path) -> dict[int, Outcome]:
     """Where a trial has paused, by epochs. Raises RunError if rungs.json is damaged."""
     path = directory / "rungs.json"
-    return {int(epochs): Outcome(**pause) for epochs, pause in _read(path).items()} if path.exists() else {}
+    return {int(epochs): Outcome.from_dict(pause) for epochs, pause in _read(path).items()} if path.exists() else {}
+
+
+R = TypeVar("R", Job, Outcome)
+
+
+def _flat(record: Job | Outcome) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for each in fields(record):
+        value = getattr(record, each.name)
+        content |= dict.fromkeys(PUBLIC_COSTS) | value if each.name == "costs" else {each.name: value}
+    return content
+
+
+def _from_flat(cls: type[R], content: dict[str, Any]) -> R:
+    own = {each.name for each in fields(cls)} - {"costs"}
+    costs = {
+        name: value
+        for name, value in content.items()
+        if name not in own and isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+    return cls(**{name: value for name, value in content.items() if name in own}, costs=costs)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -13,6 +13,9 @@
             result.json     Outcome, last and atomic  (worker; driver if no worker was asked, or it died)
         trials.csv          the table of all this, for people and plots; rewritten from the directories
 
+The columns of trials.csv are trial, state, epochs, accuracy, then macs, params, throughput and further costs that are
+known of any trial, then seed, hash, seconds, reason, then the parameters.
+
 A trial directory appears whole (it is renamed into place) and a result is there or not: a kill at any moment leaves
 trials that are finished, and trials that can be resumed.
 """
@@ -28,15 +31,16 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
 
-from nas.engine.job import Job, Outcome, read_rungs
+from nas.engine.job import PUBLIC_COSTS, Job, Outcome, read_rungs
 from nas.errors import RunError
 from nas.files import write_atomically, write_text
+from nas.metrics import METRICS
 
 if TYPE_CHECKING:
     from nas.engine.storage import Storage
@@ -44,10 +48,6 @@ if TYPE_CHECKING:
 
 STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE}  # the disk's, not ours
 MINUTE = 60
-COLUMNS = [
-    *("trial", "state", "epochs", "accuracy", "macs", "params", "throughput", "seed", "hash"),
-    *("seconds", "reason"),
-]
 
 
 @dataclass(frozen=True)
@@ -142,19 +142,23 @@ class Ledger:
             self.storage.push(job.directory, f"trials/{job.id}")
 
     def table(self) -> pd.DataFrame:
-        """One row per trial with the columns of trials.csv: `COLUMNS`, then one per parameter."""
+        """One row per trial with the columns of trials.csv, which the head of this file lists."""
         rows = []
         paths: dict[str, None] = {}
+        costs = dict.fromkeys(PUBLIC_COSTS)
         for trial in self.trials:
             job = trial.job
-            found = asdict(trial.outcome or Outcome.of(job, "failed", epochs=_epochs(job.directory)))
-            found |= {"state": found["state"] if trial.outcome else "running", "trial": job.id}
+            outcome = trial.outcome or Outcome.of(job, "failed", epochs=_epochs(job.directory))
+            found = outcome.as_dict() | {"trial": job.id}
+            found |= {} if trial.outcome else {"state": "running"}
             found |= {"seed": job.seed, "hash": job.hash}
             rows.append(found | {path: _cell(value) for path, value in job.parameters.items()})
             paths |= dict.fromkeys(job.parameters)
-        table = pd.DataFrame(rows, columns=[*COLUMNS, *paths])
-        whole = ["epochs", "macs", "params", "seed"]
-        return table.astype({**dict.fromkeys(whole, "Int64"), "accuracy": float, "throughput": float})
+            costs |= dict.fromkeys(outcome.costs)
+        ends = ("trial", "state", "epochs", "accuracy"), ("seed", "hash", "seconds", "reason")
+        table = pd.DataFrame(rows, columns=[*ends[0], *costs, *ends[1], *paths])
+        kinds = {name: "Int64" if name in METRICS and METRICS[name].whole else "float64" for name in costs}
+        return table.astype({"epochs": "Int64", "seed": "Int64", "accuracy": "float64", **kinds})
 
     def write_table(self, *, patience: float = 0.0) -> None:
         """Rewrite trials.csv. With `patience`, only if the last time is so many times longer ago than it took."""

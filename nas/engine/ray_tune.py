@@ -21,7 +21,6 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +136,7 @@ def _trainable() -> Callable[..., None]:
         except CrowdedError as error:
             tune.report({"crowded": str(error)})
         else:
-            tune.report({"outcome": asdict(outcome)})
+            tune.report({"outcome": outcome.as_dict()})
 
     return train
 
@@ -187,7 +186,7 @@ class _Driver:
         job = self.live.get(trial)
         if job is None:  # Tune starts a worker again that died after its outcome was heard
             return
-        self.on_event(Event("started", trial, {"parameters": job.parameters, "macs": job.macs, "params": job.params}))
+        self.on_event(Event("started", trial, {"parameters": job.parameters, **job.costs}))
 
     def reported(self, trial: str, result: dict[str, Any]) -> None:
         if "row" in result:
@@ -197,7 +196,7 @@ class _Driver:
             return
         elif "outcome" in result:
             self.ledger.fetch(self.live[trial])
-            self.ended(trial, Outcome(**result["outcome"]))
+            self.ended(trial, Outcome.from_dict(result["outcome"]))
         elif "crowded" in result:
             self.crowded.append(self.live.pop(trial))
             text = f"trial {trial} is run again later, alone on its GPU: {result['crowded']}"
@@ -231,7 +230,7 @@ class _Driver:
             self.ledger.finish(job, outcome)
         self.source.tell(job, outcome)
         self.ledger.write_table(patience=20)
-        self.on_event(Event("paused" if outcome.state == "paused" else "ended", trial, asdict(outcome)))
+        self.on_event(Event("paused" if outcome.state == "paused" else "ended", trial, outcome.as_dict()))
 
     def guarded(self, call: Any, *arguments: Any) -> Any:
         """Tune logs and swallows what its hooks raise: keep it, hand out no more jobs, and let `run` raise it."""

@@ -9,7 +9,6 @@ keys have that as their default, and clients bring an old spec up to today's key
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import subprocess
@@ -23,6 +22,7 @@ import nas
 from nas.engine.job import now
 from nas.errors import RunError
 from nas.files import dump_yaml, read_yaml, write_text
+from nas.hardware import hardware
 
 VERSION = 2  # of the files in a run directory; nas 0.1 wrote none
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "timm")
@@ -78,25 +78,6 @@ def versions() -> dict[str, str]:
     """Of Python, this package, and the packages that results depend on."""
     found = {"python": platform.python_version(), "nas": nas.__version__}
     return found | {name: metadata.version(name) for name in PACKAGES}
-
-
-def hardware() -> dict[str, Any]:
-    """CPU name, cores this process may use, memory, GPU names."""
-    import torch
-
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return {"cpu": _cpu(), "cores": cores, "memory_gb": round(memory, 1), "gpus": gpus}
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _commit() -> str | None:

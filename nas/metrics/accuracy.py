@@ -10,5 +10,6 @@ METRICS.add("accuracy")(
         heading="accuracy %",
         axis="validation accuracy (%)",
         text=lambda value: f"{100 * value:.2f}",
+        unit="%",
     )
 )

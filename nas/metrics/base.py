@@ -1,20 +1,21 @@
 """A metric: a number that objectives and budgets are stated in, with all that the rest of the package asks of it.
 
 How it is known decides when:
-    training   from a training's last epoch; the only kind that has to be paid for
+    training   from a training's last epoch (accuracy); the only kind that has to be paid for
     formula    from the genome alone, exactly, before anything runs
     table      from timings of the device's parts (nas/cost/latency.py), before anything runs; winners by the stopwatch
 
-A metric that is known before training can be a budget, and a budget is hard. A new metric is one file:
+A metric that is known before training is a cost. A cost can be a budget, and a budget is hard. A new cost is one
+function in one file, and is then an objective, a budget, a column of the tables and a figure of the report:
 
-    @metric("depth", direction="min", known="formula", heading="layers")
+    @metric("depth", direction="min", known="formula", heading="layers", whole=True)
     def depth(genome: Genome) -> int:
         return sum(len(stage.layers) for stage in genome.layout)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,9 +28,9 @@ from nas.registry import Registry
 class Metric:
     """See the head of this file.
 
-    value: of a genome for `formula`; of the predicted seconds of one batch for `table`; None for `training`, whose
-    value is the column `name` of metrics.csv. batch_size: of those seconds. heading: of a table's column, with the
-    unit. axis: of a figure. text: how a table prints a value. whole: values are integers.
+    value: of a genome for `formula`; of the seconds of one batch for `table`; None for `training`. batch_size: of those
+    seconds. heading: of a table's column, with the unit. axis: of a figure. text: how a table prints a value.
+    unit: what a sentence says behind that. whole: values are integers.
     """
 
     name: str
@@ -41,16 +42,26 @@ class Metric:
     value: Callable[[Any], float] | None = None
     batch_size: int | None = None
     whole: bool = False
-
-    @property
-    def sign(self) -> float:
-        """Times a value gives a cost: less is better."""
-        return -1.0 if self.direction == "max" else 1.0
+    unit: str = ""
 
     @property
     def budget(self) -> bool:
         """Whether a budget can be set: what is known only after training cannot be refused before."""
         return self.known != "training"
+
+    def of(self, source: Any) -> float:
+        """The value for a genome (`formula`), or for the seconds of one batch (`table`)."""
+        assert self.value is not None
+        value = self.value(source)
+        return int(value) if self.whole else float(value)
+
+    def phrase(self, value: float) -> str:
+        """A value as a sentence has it.
+
+        >>> METRICS["macs"].phrase(331_000)
+        '331 k MACs'
+        """
+        return f"{self.text(value)} {self.unit}".rstrip()
 
 
 METRICS: Registry[Metric] = Registry("metric", "nas.metrics")
@@ -66,11 +77,12 @@ def metric(
     text: Callable[[float], str] = "{:,.4g}".format,
     batch_size: int | None = None,
     whole: bool = False,
+    unit: str = "",
 ) -> Callable[[Callable[[Any], float]], Callable[[Any], float]]:
     """Register the function that works a metric out. See `Metric` for the arguments."""
 
     def register(value: Callable[[Any], float]) -> Callable[[Any], float]:
-        made = Metric(name, direction, known, heading, axis or heading, text, value, batch_size, whole)
+        made = Metric(name, direction, known, heading, axis or heading, text, value, batch_size, whole, unit)
         METRICS.add(name)(made)
         return value
 
@@ -78,5 +90,9 @@ def metric(
 
 
 def signs(names: Iterable[str]) -> np.ndarray:
-    """(metrics,) −1 where more is better, else 1."""
-    return np.array([METRICS[name].sign for name in names])
+    """(metrics,) −1 where more is better, else 1.
+
+    A mapping brings its directions along: the file of a run may name a metric whose plug-in is not here.
+    """
+    given = names if isinstance(names, Mapping) else {name: METRICS[name].direction for name in names}
+    return np.array([-1.0 if direction == "max" else 1.0 for direction in given.values()])

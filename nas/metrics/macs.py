@@ -16,6 +16,7 @@ from nas.numbers import magnitude
     axis="MACs per image (deployed graph)",
     text=magnitude,
     whole=True,
+    unit="MACs",
 )
 def macs(genome: Genome) -> int:
     return cost(genome).macs

@@ -16,6 +16,7 @@ from nas.numbers import magnitude
     axis="parameters (deployed graph)",
     text=magnitude,
     whole=True,
+    unit="params",
 )
 def params(genome: Genome) -> int:
     return cost(genome).params

@@ -15,6 +15,7 @@ BATCH = 64
     axis="images per second (deployed graph)",
     text="{:,.0f}".format,
     batch_size=BATCH,
+    unit="images/s",
 )
 def throughput(seconds: float) -> float:
     return BATCH / seconds

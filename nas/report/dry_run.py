@@ -8,12 +8,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from nas.metrics import METRICS
-from nas.numbers import magnitude
 from nas.report.describe import describe
+from nas.search.budget import Budget
 from nas.search.dry_run import DRAWS, DryRun, combinations
 from nas.search.forecast import WINNERS, Forecast
 from nas.search.space import SearchSpace
-from nas.search.spec import SearchSpec
 
 
 def dry_run_table(found: DryRun) -> RenderableType:
@@ -22,7 +21,7 @@ def dry_run_table(found: DryRun) -> RenderableType:
     return Group(
         f"{spec.name} on {spec.data}: {size(space)}, {len(space.parameters)} parameters, {spec.trials} trials",
         f"of {DRAWS} random ones, {100 * found.valid:.0f} % make a genome"
-        f" and {100 * found.feasible:.0f} % are within the budget ({_budget(spec)})",
+        f" and {100 * found.feasible:.0f} % are within the budget ({_budget(spec.budget)})",
         *([found.untimed] if found.untimed else []),
         *_time(found.forecast),
         "",
@@ -37,11 +36,9 @@ def size(space: SearchSpace) -> str:
     return f"{text}, and {ranges} continuous range{'s' if ranges > 1 else ''} on top" if ranges else text
 
 
-def _budget(spec: SearchSpec) -> str:
-    limits = {"macs": spec.budget.macs, "params": spec.budget.params}
-    parts = [f"{name} at most {magnitude(limit)}" for name, limit in limits.items() if limit is not None]
-    if spec.budget.throughput is not None:
-        parts.append(f"throughput at least {spec.budget.throughput:,.0f} images/s")
+def _budget(budget: Budget) -> str:
+    sides = {"min": "at most", "max": "at least"}
+    parts = [f"{n} {sides[METRICS[n].direction]} {METRICS[n].phrase(limit)}" for n, limit in budget.limits.items()]
     return ", ".join(parts) or "none"
 
 
@@ -63,20 +60,16 @@ def _time(times: Forecast) -> list[str]:
 
 
 def _table(found: DryRun) -> Table:
-    """Genomes with what they cost; images/s and seconds of a whole training where they are known."""
+    """Genomes with what they cost; seconds of a whole training where they are known."""
     names = ["base", *["random"] * (len(found.genomes) - 1)]
     seconds = [*([None] if len(found.genomes) > 1 else []), *found.forecast.trials]
     table = Table(box=None, pad_edge=False)
-    headings = ["", "MACs", "params", "images/s", "seconds", "layers by stage"]
-    timed = any(costs.throughput is not None for costs in found.costs)
-    if not timed:
-        headings.remove("images/s")
+    headings = ["", *(METRICS[name].heading for name in found.costs[0]), "seconds", "layers by stage"]
     for heading in headings:
         table.add_column(heading, justify="left" if heading in ("", headings[-1]) else "right")
     for name, genome, costs, trial in zip_longest(names, found.genomes, found.costs, seconds):
-        speed = [METRICS["throughput"].text(costs.throughput)] if timed else []
-        time_ = _seconds(trial) if trial is not None else "–"
-        table.add_row(name, magnitude(costs.macs), magnitude(costs.params), *speed, time_, describe(genome))
+        cells = [METRICS[metric].text(value) for metric, value in costs.items()]
+        table.add_row(name, *cells, _seconds(trial) if trial is not None else "–", describe(genome))
     return table
 
 

@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.engine import Event, Ledger
-from nas.numbers import magnitude
+from nas.metrics import METRICS
 from nas.report.tables import cell
 from nas.search import front_of
 
@@ -42,7 +42,7 @@ class Progress:
         self.console = console or Console(highlight=False)
         table = Ledger(directory).table()
         self.counts: Counter[str] = Counter(table["state"])
-        self.front = front_of(table, objectives)[["state", *objectives]]
+        self.front = front_of(table, objectives).reindex(columns=["state", *objectives])
         self.best = table["accuracy"].max() if len(table) else float("nan")
         self.running: dict[str, tuple[int, float | None]] = {}  # trial: epochs behind it, accuracy after them
         self.begin, self.before = time.monotonic(), self.trained
@@ -90,15 +90,15 @@ class Progress:
         self.counts[state] += 1
         if state == "complete" and outcome["accuracy"] is not None:
             self.best = max(outcome["accuracy"], self.best) if self.best == self.best else outcome["accuracy"]
-            row = pd.DataFrame([{name: outcome[name] for name in ("state", *self.objectives)}])
+            row = pd.DataFrame([{name: outcome.get(name) for name in ("state", *self.objectives)}])
             self.front = front_of(pd.concat([self.front, row]) if len(self.front) else row, self.objectives)
         if state == "failed" or not self.console.is_terminal:
             self.say(self._line(trial, outcome))
 
     def _line(self, trial: str, outcome: dict[str, Any]) -> str:
         """`trial 0007 complete: 97.22 %, 331 k MACs, 6.1 s (8 of 32)`"""
-        found = [f"{cell('accuracy', outcome['accuracy'])} %"] if outcome["accuracy"] is not None else []
-        found += [f"{magnitude(outcome['macs'])} MACs"] if outcome["macs"] is not None else []
+        metrics = dict.fromkeys(["accuracy", "macs", *self.objectives])
+        found = [METRICS[name].phrase(outcome[name]) for name in metrics if outcome.get(name) is not None]
         found += [f"{outcome['seconds']:.1f} s"] if outcome["seconds"] else []
         found += [outcome["reason"]] if outcome["reason"] else []
         return f"trial {trial} {outcome['state']}: {', '.join(found)} ({self.trained} of {self.trials})"

@@ -17,10 +17,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nas.files import dump_yaml
+from nas.metrics import METRICS, Metric
 from nas.numbers import magnitude
 from nas.report import plots
 from nas.report.run import Run
-from nas.report.tables import HEADINGS, cell, front_columns
+from nas.report.tables import cell, front_columns, heading
 
 TEXT_COLUMNS = {"state", "reason", "winner", "layers", "hash"}
 STATES = ("complete", "pruned", "infeasible", "failed", "running")
@@ -45,18 +46,14 @@ class Drawing:
 
 
 def drawings(run: Run) -> list[Drawing]:
-    """The figures of a run; throughput only where it was estimated or measured."""
+    """The figures of a run: accuracy against each cost that matters to it and is known, then how the search went."""
     made: list[Drawing] = []
     budget = run.facts["spec"].get("budget") or {}
-    if len(run.front):
-        figure = plots.accuracy_against("macs", run.trials, run.front, limit=budget.get("macs"), base=run.base)
-        caption = "Accuracy against MACs. Numbers are trials; the line is the best accuracy that each cost can buy."
-        made.append(Drawing("accuracy_macs", figure, caption))
-    if run.front["throughput"].notna().any():
-        limit = budget.get("throughput")
-        figure = plots.accuracy_against("throughput", run.trials, run.front, better="more", limit=limit, base=run.base)
-        caption = "Accuracy against throughput as predicted before training; faster is to the right."
-        made.append(Drawing("accuracy_throughput", figure, caption))
+    limits = {name: limit for name, limit in budget.items() if limit is not None}
+    for name in dict.fromkeys(["macs", "throughput", *run.objectives, *limits]):
+        if name in METRICS and METRICS[name].budget and name in run.front and run.front[name].notna().any():
+            figure = plots.accuracy_against(name, run.trials, run.front, limit=limits.get(name), base=run.base)
+            made.append(Drawing(f"accuracy_{name}", figure, _caption(METRICS[name])))
     if len(run.anytime) > 1:
         caption = "Hypervolume of the front after each trial, as a share of what all trials have reached by now."
         made.append(Drawing("hypervolume", plots.anytime_curves(run.anytime), caption))
@@ -65,6 +62,14 @@ def drawings(run: Run) -> list[Drawing]:
         caption = "Learning curves; trials of the front (seven at most, cheap to costly) in colour, the others in grey."
         made.append(Drawing("learning_curves", plots.learning_curves(run.curves, named), caption))
     return made
+
+
+def _caption(metric: Metric) -> str:
+    if metric.known == "table":
+        side = "left" if metric.direction == "min" else "right"
+        return f"Accuracy against {metric.axis}, as predicted before training; better is to the {side}."
+    line = "Numbers are trials; the line is the best accuracy that each cost can buy."
+    return f"Accuracy against {metric.axis}. {line}"
 
 
 def page(run: Run, figures: Iterable[Drawing]) -> str:
@@ -104,7 +109,7 @@ def _view(frame: pd.DataFrame, columns: list[str], marked: set[int]) -> dict[str
     text = {name for name in columns if name in TEXT_COLUMNS or not pd.api.types.is_numeric_dtype(frame[name])}
     return {
         "marked": bool(marked),
-        "columns": [{"heading": HEADINGS.get(name, name), "text": name in text} for name in columns],
+        "columns": [{"heading": heading(name), "text": name in text} for name in columns],
         "rows": [
             {"front": row["trial"] in marked, "cells": [cell(name, row[name]) for name in columns]}
             for row in frame.to_dict("records")
@@ -139,7 +144,7 @@ def _notices(run: Run) -> list[str]:
     if running:
         notices.append(f"{running} trial(s) have not ended: the run goes on, or was interrupted and can be resumed.")
     if run.facts.get("kind") == "search" and not run.ended:
-        notices.append("The search has not ended: this is the front so far, and its throughput has not been measured.")
+        notices.append("The search has not ended: this is the front so far, and nothing of it has been timed.")
     return notices
 
 

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from nas.metrics import METRICS
 from nas.numbers import magnitude
 
 BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE, BLACK = (
@@ -22,7 +23,6 @@ BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE, BLACK = (
 )  # fmt: skip
 GREY = "#9a9a9a"
 CURVES = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
-LABELS = {"macs": "MACs per image (deployed graph)", "throughput": "images per second (deployed graph)"}
 LINES = ("-", "--", "-.", ":", "-", "--", "-.")
 
 
@@ -31,21 +31,21 @@ def accuracy_against(
     trials: pd.DataFrame,
     front: pd.DataFrame,
     *,
-    better: str = "less",
     limit: float | None = None,
     base: str | None = None,
 ) -> Figure:
-    """Validation accuracy of every complete trial over `column`, with the non-dominated ones in colour.
+    """Validation accuracy of every complete trial over a metric, with the non-dominated ones in colour.
 
-    `better` says which end of the axis is wanted: the staircase joins the best accuracy that each cost can buy (of
-    these two columns alone: with more objectives a trial of the front may lie below it). `limit` draws the budget,
-    `base` is the hash of the base genome, whose trial gets a ring.
+    The staircase joins the best accuracy that each cost can buy (of these two columns alone: with more objectives a
+    trial of the front may lie below it). `limit` draws the budget, `base` is the hash of the base genome, whose trial
+    gets a ring.
     """
+    metric = METRICS[column]
     figure, axes = _figure()
     complete = trials[trials["state"] == "complete"].dropna(subset=[column, "accuracy"])
     others = complete[~complete["trial"].isin(front["trial"])]
     of_base = complete[complete["hash"] == base] if base else complete[:0]
-    steps = _staircase(front, column, better)
+    steps = _staircase(front, column, metric.direction)
     if not others.empty:
         axes.plot(others[column], 100 * others["accuracy"], "o", color=GREY, alpha=0.8, label="trial")
     axes.plot(steps[column], 100 * steps["accuracy"], "-", color=BLUE, linewidth=1.5, zorder=2)
@@ -57,13 +57,13 @@ def accuracy_against(
         )  # fmt: skip
     if limit is not None:
         axes.axvline(limit, color=BLACK, linestyle="--", linewidth=1, label=f"budget {_tick(limit)}")
-    axes.set_xlabel(LABELS[column])
+    axes.set_xlabel(metric.axis)
     axes.set_ylabel("validation accuracy (%)")
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
     axes.margins(x=0.08, y=0.12)
     axes.legend(loc="best", framealpha=0.9, edgecolor="none")
-    _name_points(figure, axes, front, column, better)
+    _name_points(figure, axes, front, column, metric.direction)
     return figure
 
 
@@ -152,11 +152,11 @@ def _tick(value: float) -> str:
     return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {prefix}".rstrip()
 
 
-def _staircase(front: pd.DataFrame, column: str, better: str) -> pd.DataFrame:
+def _staircase(front: pd.DataFrame, column: str, direction: str) -> pd.DataFrame:
     """The corners of the step line: walking away from the cheap end, accuracy holds until a point improves on it."""
     corners: list[tuple[float, float]] = []
     best = -math.inf
-    ordered = front.sort_values(column, ascending=better == "less")
+    ordered = front.sort_values(column, ascending=direction == "min")
     for x, accuracy in ordered[[column, "accuracy"]].itertuples(index=False):
         if accuracy > best:
             if corners:
@@ -166,10 +166,10 @@ def _staircase(front: pd.DataFrame, column: str, better: str) -> pd.DataFrame:
     return pd.DataFrame(corners, columns=[column, "accuracy"])
 
 
-def _name_points(figure: Figure, axes: Axes, front: pd.DataFrame, column: str, better: str) -> None:
+def _name_points(figure: Figure, axes: Axes, front: pd.DataFrame, column: str, direction: str) -> None:
     """Trial numbers at the outer side of the front, where no point can be; one that would cover another is left out."""
     figure.draw_without_rendering()  # settles the scales
-    side = -1 if better == "less" else 1
+    side = -1 if direction == "min" else 1
     taken: list[tuple[float, float]] = []
     for row in front.sort_values("accuracy", ascending=False).to_dict("records"):
         point = (float(row[column]), 100 * row["accuracy"])

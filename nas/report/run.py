@@ -49,7 +49,7 @@ class Run:
         written = self.directory / "hypervolume.csv"
         if written.exists() and not (self.directory / "trials").is_dir():
             return pd.read_csv(written)
-        return anytime(self.directory, list(self.objectives))
+        return anytime(self.directory, self.objectives)
 
     @cached_property
     def base(self) -> str:
@@ -93,7 +93,7 @@ def read_run(directory: Path) -> Run:
     objectives = facts["spec"].get("objectives") or {"accuracy": "max", "macs": "min"}
     front = _written_front(directory)
     if front is None:
-        front = front_of(trials, list(objectives))
+        front = front_of(trials, objectives)
     return Run(directory, facts, trials, front, objectives)
 
 

@@ -1,7 +1,8 @@
 """The tables of a run as people read them: in the terminal (rich), in Markdown, and as rows for the HTML page.
 
-The numbers come from the DataFrames with the columns of trials.csv and front.csv; here they get units. Accuracy is a
-fraction in the files and a percentage on every page; MACs and parameters keep three digits (files have the integers).
+The numbers come from the DataFrames with the columns of trials.csv and front.csv; here they get units. How a
+metric's values read is the metric's affair (nas/metrics): accuracy is a fraction in the files and a percentage on every
+page, MACs keep three digits.
 """
 
 from __future__ import annotations
@@ -11,31 +12,36 @@ from collections.abc import Mapping
 import pandas as pd
 from rich.table import Table
 
-from nas.numbers import magnitude
+from nas.engine.job import PUBLIC_COSTS
+from nas.metrics import METRICS, Metric
 
-FRONT_COLUMNS = ("trial", "accuracy", "accuracy_test", "macs", "params", "throughput")
-HEADINGS = {
-    "trial": "trial", "state": "state", "epochs": "epochs", "accuracy": "accuracy %", "accuracy_test": "test %",
-    "macs": "MACs", "params": "params", "throughput": "images/s", "throughput_measured": "images/s", "seed": "seed",
-    "hash": "genome", "seconds": "seconds", "reason": "reason", "winner": "winner", "layers": "layers by stage",
-}  # fmt: skip
+FRONT_COLUMNS = ("trial", "accuracy", "accuracy_test", *PUBLIC_COSTS)
+HEADINGS = {"accuracy_test": "test %", "hash": "genome", "layers": "layers by stage"}  # that are not the column's name
+
+
+def heading(column: str) -> str:
+    """What stands above a column of trials.csv or front.csv: a metric's heading, with the unit of its cells."""
+    metric = _metric(column)
+    return HEADINGS.get(column) or (metric.heading if metric else column)
 
 
 def cell(column: str, value: object) -> str:
-    """One value as text with the unit that HEADINGS announces; a missing one is a dash."""
+    """One value as text with the unit that its heading announces; a missing one is a dash."""
     if value is None or pd.isna(value) or value == "":  # type: ignore[call-overload]
         return "–"
-    if column == "accuracy" or column.startswith("accuracy_"):
-        return f"{100 * float(value):.2f}"  # type: ignore[arg-type]
-    if column in ("macs", "params"):
-        return magnitude(float(value))  # type: ignore[arg-type]
-    if column.startswith("throughput"):
-        return f"{float(value):,.0f}"  # type: ignore[arg-type]
+    if (metric := _metric(column)) is not None:
+        return metric.text(float(value))  # type: ignore[arg-type]
     if column in ("trial", "epochs", "seed"):
         return str(int(value))  # type: ignore[call-overload]
     if column == "seconds":
         return f"{float(value):.1f}"  # type: ignore[arg-type]
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _metric(column: str) -> Metric | None:
+    """The metric whose values a column has: `accuracy_std` has accuracies, `throughput_measured` throughputs."""
+    name = "accuracy" if column.startswith("accuracy_") else column.removesuffix("_measured")
+    return METRICS.get(name)
 
 
 def rows(frame: pd.DataFrame, columns: list[str]) -> list[list[str]]:
@@ -44,11 +50,12 @@ def rows(frame: pd.DataFrame, columns: list[str]) -> list[list[str]]:
 
 
 def front_columns(front: pd.DataFrame) -> list[str]:
-    """What a reader needs of the front; winners have names, and a measured throughput instead of an estimate."""
-    better = {"trial": "winner", "throughput": "throughput_measured"}
-    known = {name for name in better.values() if name in front and front[name].notna().any()}
-    names = [better[name] if better.get(name) in known else name for name in FRONT_COLUMNS]
-    return [name for name in names if name in front and front[name].notna().any()]
+    """What a reader needs of the front; winners have names, and what was measured instead of what was predicted."""
+    known = [str(name) for name in front if front[name].notna().any()]
+    names = dict.fromkeys([*FRONT_COLUMNS, *(name for name in known if name in METRICS)])
+    better = {name: f"{name}_measured" for name in names} | {"trial": "winner"}
+    chosen = [better[name] if better[name] in known else name for name in names]
+    return [name for name in chosen if name in known]
 
 
 def front_table(front: pd.DataFrame, layers: Mapping[int, str]) -> Table:
@@ -56,8 +63,8 @@ def front_table(front: pd.DataFrame, layers: Mapping[int, str]) -> Table:
     table = Table(title="Pareto front", title_justify="left", title_style="bold", box=None, pad_edge=False)
     columns = front_columns(front)
     for column in columns:
-        table.add_column(HEADINGS[column], justify="left" if column == "winner" else "right", no_wrap=True)
-    table.add_column(HEADINGS["layers"], overflow="fold")
+        table.add_column(heading(column), justify="left" if column == "winner" else "right", no_wrap=True)
+    table.add_column(heading("layers"), overflow="fold")
     for trial, cells in zip(front["trial"], rows(front, columns), strict=True):
         table.add_row(*cells, layers.get(int(trial), ""))
     return table
@@ -71,7 +78,7 @@ def markdown(frame: pd.DataFrame, columns: list[str]) -> str:
     """
     text = {"state", "hash", "reason", "winner", "layers"}
     lines = [
-        "| " + " | ".join(HEADINGS.get(column, column) for column in columns) + " |",
+        "| " + " | ".join(heading(column) for column in columns) + " |",
         "|" + "|".join(" --- " if column in text else " ---: " for column in columns) + "|",
     ]
     for cells in rows(frame, columns):

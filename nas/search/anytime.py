@@ -8,6 +8,7 @@ either), without which their curves could not be compared.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from nas.search.pareto import costs, hypervolume, non_dominated, reference_of
 BASELINE = "baseline"  # the folder of the random search beside a search, and its name in the table
 
 
-def anytime(directory: Path, objectives: list[str]) -> pd.DataFrame:
+def anytime(directory: Path, objectives: Collection[str]) -> pd.DataFrame:
     """The record of a run directory, from its trial directories. Columns: run (search or baseline), trials,
     worker_seconds, hypervolume.
 
@@ -49,10 +50,10 @@ def _ended(ledger: Ledger) -> list[Trial]:
     return sorted(trials, key=lambda trial: (trial.outcome.finished, trial.job.number))  # type: ignore[union-attr]
 
 
-def _points(trials: list[Trial], objectives: list[str]) -> np.ndarray:
+def _points(trials: list[Trial], objectives: Collection[str]) -> np.ndarray:
     """(trials, objectives) costs; infinite for a trial that is not complete."""
-    rows = [{name: getattr(trial.outcome, name) for name in objectives} for trial in trials]
-    points_NM = costs(pd.DataFrame(rows, columns=objectives, dtype=float), objectives)
+    rows = [{name: trial.outcome.value(name) for name in objectives} for trial in trials if trial.outcome]
+    points_NM = costs(pd.DataFrame(rows, columns=list(objectives), dtype=float), objectives)
     complete_N = np.array([trial.outcome is not None and trial.outcome.state == "complete" for trial in trials], bool)
     return np.where(complete_N[:, None], points_NM, np.inf)
 

@@ -1,70 +1,88 @@
 """What a candidate may cost, and the search for at least one that does not cost more.
 
-Budgets are hard: what a formula or the latency table knows about a genome is asked before a worker is. A violation is
-relative: 0.25 is a quarter over the budget (for throughput, a quarter under it), and at most 0 is within.
+Budgets are hard: what a formula or a table of timings knows about a genome is asked before a worker is. A violation is
+relative: 0.25 is a quarter over the limit (where more is better, the limit is a quarter over what was found), and at
+most 0 is within.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from random import Random
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, PositiveFloat, RootModel, model_serializer, model_validator
 
-from nas.errors import BudgetError, GenomeError
-from nas.genome import Genome
+from nas.errors import BudgetError, GenomeError, SpaceError, nearest
+from nas.metrics import METRICS
+from nas.metrics.estimate import Costs, Estimate
 from nas.search.space import Assignment, SearchSpace
 
 PROBES = 300
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """What is known of a genome without training it. `throughput` in images per second, None if nobody asks for it."""
+class Budget(RootModel[dict[str, PositiveFloat]]):
+    """The `budget:` section: a limit for each metric that is named, in the unit of its values.
 
-    macs: int
-    params: int
-    throughput: float | None = None
+    At most that much where less is better, at least that much where more is; null is no limit. A name that is no
+    metric is refused, and so is a metric that only a training tells.
 
+    >>> Budget(macs=750_000, throughput=None).limits
+    {'macs': 750000}
+    """
 
-class Budget(BaseModel):
-    """The `budget:` section. macs (of one image) and params: at most; throughput (images per second): at least."""
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+    root: dict[str, PositiveFloat] = {}
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    macs: int | None = Field(None, gt=0)
-    params: int | None = Field(None, gt=0)
-    throughput: float | None = Field(None, gt=0)
+    @model_validator(mode="before")
+    @classmethod
+    def _set(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        allowed = [name for name, metric in METRICS.items() if metric.budget]
+        for name in value:
+            if name not in allowed:
+                what = "known only after a training, so no budget" if name in METRICS else "unknown key"
+                raise SpaceError(f"{what}; {nearest(name, allowed)}", path=str(name))
+        return {name: limit for name, limit in value.items() if limit is not None}
 
-    def violations(self, estimate: Estimate) -> dict[str, float]:
-        """Relative excess per budget that was set; negative with room to spare."""
-        found = asdict(estimate)
-        over = {name: found[name] / limit - 1 for name, limit in self._limits() if name != "throughput"}
-        if self.throughput is not None:
-            over["throughput"] = self.throughput / max(found["throughput"], 1e-9) - 1
-        return over
+    @model_serializer
+    def _written(self) -> dict[str, Any]:
+        return self.limits
 
-    def refusal(self, estimate: Estimate) -> str | None:
+    @property
+    def limits(self) -> dict[str, float]:
+        """What was set; whole numbers are integers where the metric's values are."""
+        return {n: int(v) if METRICS[n].whole and v == int(v) else v for n, v in self.root.items()}
+
+    def excess(self, name: str, found: float) -> float:
+        """By how much `found` misses the limit of a metric, relative to it; negative with room to spare."""
+        limit = self.root[name]
+        return (found / limit if METRICS[name].direction == "min" else limit / max(found, 1e-9)) - 1
+
+    def violations(self, costs: Costs) -> dict[str, float]:
+        """The excess over each limit that was set."""
+        return {name: self.excess(name, costs[name]) for name in self.root}
+
+    def refusal(self, costs: Costs) -> str | None:
         """Why a genome is refused, or None if it is not."""
-        over = {name: excess for name, excess in self.violations(estimate).items() if excess > 0}
-        return "; ".join(self.sentence(name, asdict(estimate)[name]) for name in over) or None
+        over = [name for name, excess in self.violations(costs).items() if excess > 0]
+        return "; ".join(self.sentence(name, costs[name]) for name in over) or None
 
     def sentence(self, name: str, found: float) -> str:
-        """By how much `found` misses the budget called `name`."""
-        limit, side = getattr(self, name), "below the least" if name == "throughput" else "over the budget"
+        """By how much `found` misses the limit of a metric, in words."""
+        metric, limit = METRICS[name], self.limits[name]
+        side = "over the budget" if metric.direction == "min" else "below the least"
         return f"{name} {_number(found)} is {side} of {_number(limit)} by {100 * abs(found / limit - 1):.1f} %"
 
-    def _limits(self) -> list[tuple[str, float]]:
-        return [(name, limit) for name, limit in self.model_dump().items() if limit is not None]
 
-
-def check_feasible(space: SearchSpace, budget: Budget, estimate: Callable[[Genome], Estimate], *, seed: int) -> None:
+def check_feasible(space: SearchSpace, budget: Budget, estimate: Estimate, *, seed: int) -> None:
     """Raise BudgetError if no genome of the space is found within the budget, saying which one binds and by how much.
 
     Tried are the base, random genomes, and a descent from the nearest of them, one parameter at a time.
     """
-    best: tuple[float, Assignment, Estimate] | None = None
-    least: dict[str, Estimate] = {}
+    best: tuple[float, Assignment] | None = None
+    least: dict[str, float] = {}
 
     def tried(assignment: Assignment) -> bool:
         nonlocal best
@@ -74,11 +92,11 @@ def check_feasible(space: SearchSpace, budget: Budget, estimate: Callable[[Genom
             return False
         over = budget.violations(found)
         for name, excess in over.items():
-            if name not in least or excess < budget.violations(least[name])[name]:
-                least[name] = found
+            if name not in least or excess < budget.excess(name, least[name]):
+                least[name] = found[name]
         worst = max(over.values(), default=0.0)
         if best is None or worst < best[0]:
-            best = worst, assignment, found
+            best = worst, assignment
         return worst <= 0
 
     rng = Random(seed)
@@ -102,15 +120,14 @@ def _neighbours(space: SearchSpace, assignment: Assignment) -> Iterator[Assignme
             yield space.assign(lambda p, wanted=wanted: wanted.get(p.path, p.at(0)))  # type: ignore[misc]
 
 
-def _explain(budget: Budget, least: dict[str, Estimate]) -> str:
-    """least: for each budget, what comes nearest to it."""
+def _explain(budget: Budget, least: dict[str, float]) -> str:
+    """least: for each limit, what comes nearest to it."""
     if not least:
         return "no genome of the space is valid at all"
-    best = {name: asdict(found)[name] for name, found in least.items()}
-    binding = [name for name, found in least.items() if budget.violations(found)[name] > 0]
+    binding = [name for name, found in least.items() if budget.excess(name, found) > 0]
     if binding:
-        return "nothing in the space can meet it: at best, " + "; ".join(budget.sentence(n, best[n]) for n in binding)
-    each = ", ".join(f"{name} {_number(value)}" for name, value in best.items())
+        return "nothing in the space can meet it: at best, " + "; ".join(budget.sentence(n, least[n]) for n in binding)
+    each = ", ".join(f"{name} {_number(value)}" for name, value in least.items())
     return f"nothing in the space meets all of it at once, though each can be met alone (at best {each})"
 
 

@@ -1,7 +1,7 @@
 """A dry run: what a search would be. Its size, what the budget leaves, sample genomes, the time; no run is made.
 
 Sizes, shares and costs are worked out. For the time some of the samples are trained for a few steps
-(nas/search/forecast.py). A throughput budget needs models to be timed as well, which is done here only if it is quick.
+(nas/search/forecast.py). A budget of time needs models to be timed as well, which is done here only if it is quick.
 """
 
 from __future__ import annotations
@@ -10,27 +10,30 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 import torch
 
-from nas.cost.latency import BATCH, LatencyTable, known_parts, missing
+from nas.cost.latency import LatencyTable, known_parts, missing
 from nas.device import default_device
 from nas.errors import GenomeError
 from nas.genome import Genome
+from nas.metrics import METRICS
+from nas.metrics.estimate import Costs, batch_sizes, estimator
 from nas.model import build
-from nas.search.budget import Estimate, check_feasible
+from nas.search.budget import Budget, check_feasible
 from nas.search.forecast import Forecast, forecast
 from nas.search.parameter import Parameter
-from nas.search.run import estimator
 from nas.search.space import Assignment, SearchSpace
 from nas.search.spec import SearchSpec
+from nas.search.timings import covering
 from nas.seeds import derive
 from nas.train import fitted
 
 DRAWS = 500
 SAMPLES = 10
-PATIENCE = 6.0  # seconds that timing models for a throughput budget may take
+PATIENCE = 6.0  # seconds that timing models for a budget may take
 SECONDS, CALLS = 3.0, 36  # that it takes for one model: these seconds, or so many batches if they are slower
 
 
@@ -38,7 +41,7 @@ SECONDS, CALLS = 3.0, 36  # that it takes for one model: these seconds, or so ma
 class DryRun:
     """valid, feasible: shares of random assignments that make a genome, and that are within the budget as well.
 
-    genomes: the base, then random feasible ones; costs: of each. untimed: why a throughput budget was not checked, or
+    genomes: the base, then random feasible ones; costs: of each. untimed: why a budget of time was not checked, or
     empty. forecast: of the time, from `genomes[1:]`, or from the base where nothing else is feasible.
     """
 
@@ -47,7 +50,7 @@ class DryRun:
     valid: float
     feasible: float
     genomes: list[Genome]
-    costs: list[Estimate]
+    costs: list[Costs]
     untimed: str
     forecast: Forecast
 
@@ -62,9 +65,10 @@ def dry_run(spec: SearchSpec) -> DryRun:
     images = spec.task.load()
     space = spec.space(fitted(spec.genome(), images))
     loading = time.perf_counter() - begin
-    latency, untimed = _latency(spec, space)
-    budget = spec.budget.model_copy(update={"throughput": None}) if untimed else spec.budget
-    estimate = estimator(latency)
+    tables, untimed = _tables(spec, space)
+    known = [name for name in spec.costs if METRICS[name].batch_size in {None, *tables}]
+    budget = Budget({name: limit for name, limit in spec.budget.limits.items() if name in known})
+    estimate = estimator(known, tables)
     check_feasible(space, budget, estimate, seed=derive(spec.seed, "probe"))
     valid = _drawn(space, derive(spec.seed, "preview"))
     feasible = [genome for genome in valid if budget.refusal(estimate(genome)) is None]
@@ -121,24 +125,29 @@ def _drawn(space: SearchSpace, seed: int) -> list[Genome]:
     return valid
 
 
-def _latency(spec: SearchSpec, space: SearchSpace) -> tuple[LatencyTable | None, str]:
-    """The table that a throughput budget is checked with, or why it is not made here."""
-    if spec.budget.throughput is None:
-        return None, ""
-    device, seed = default_device(spec.workers.gpu), derive(spec.seed, "latency")
-    models = len(missing(space, seed, known_parts(space.base, device)))
-    seconds = models * max(SECONDS, CALLS * _batch_seconds(space.base, device))
+def _tables(spec: SearchSpec, space: SearchSpace) -> tuple[dict[int, LatencyTable], str]:
+    """The tables of timings that the budget is checked with, or none and why they are not made here."""
+    limits, device = spec.budget.limits, default_device(spec.workers.gpu)
+    sizes = batch_sizes(limits)
+    genomes = list(covering(space, derive(spec.seed, "latency"))) if sizes else []
+    models = {size: len(missing(genomes, known_parts(space.base, device, size))) for size in sizes}
+    seconds = sum(
+        count * max(SECONDS, CALLS * _batch_seconds(space.base, device, size)) for size, count in models.items()
+    )
     if seconds <= PATIENCE:
-        return LatencyTable.measure(space, seed=seed, device=device, keep=False), ""
-    return None, (
-        f"whether {spec.budget.throughput:,.0f} images/s can be met is known after {models} models that have all parts"
+        measure = partial(LatencyTable.measure, genomes, space.base, device=device, keep=False)
+        return {size: measure(batch_size=size) for size in models}, ""
+    predicted = [name for name in limits if METRICS[name].known == "table"]
+    wanted = " and ".join(METRICS[name].phrase(limits[name]) for name in predicted)
+    return {}, (
+        f"whether {wanted} can be met is known after {max(models.values())} models that have all parts"
         f" of the space between them are timed, which a search does first, in about {seconds:.0f} seconds"
     )
 
 
-def _batch_seconds(genome: Genome, device: str) -> float:
+def _batch_seconds(genome: Genome, device: str, batch_size: int) -> float:
     model, image = build(genome).eval().to(device), genome.image
-    images_BCHW = torch.zeros(BATCH, image.channels, image.size, image.size, device=device)
+    images_BCHW = torch.zeros(batch_size, image.channels, image.size, image.size, device=device)
     with torch.inference_mode():
         for _ in range(2):  # the first one warms up
             begin = time.perf_counter()

@@ -21,8 +21,8 @@ from nas.data import ImageSet, Split
 from nas.data.split import View
 from nas.device import default_device
 from nas.engine import Workers
-from nas.engine.record import hardware
 from nas.genome import Genome
+from nas.hardware import hardware
 from nas.search.schedulers import make_scheduler
 from nas.search.spec import SearchSpec
 from nas.train import Training, train

@@ -14,23 +14,26 @@ Legend: N points, M objectives, F points of one front.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import moocore
 import numpy as np
 import pandas as pd
 
+from nas.engine import Outcome
 from nas.metrics import signs
 
 NEAR = 3  # fronts whose trials keep their weights
 
 
-def costs(table: pd.DataFrame, objectives: list[str]) -> np.ndarray:
-    """(trials, objectives) float array in which less is better."""
-    return table[objectives].to_numpy(dtype=float) * signs(objectives)
+def costs(table: pd.DataFrame, objectives: Collection[str]) -> np.ndarray:
+    """(trials, objectives) float array in which less is better; NaN where no trial has the column yet."""
+    return table.reindex(columns=list(objectives)).to_numpy(dtype=float) * signs(objectives)
 
 
-def costs_of(trial: object, objectives: list[str]) -> np.ndarray:
+def costs_of(trial: Outcome, objectives: list[str]) -> np.ndarray:
     """(objectives,) the same for one outcome."""
-    return np.array([getattr(trial, name) for name in objectives], dtype=float) * signs(objectives)
+    return np.array([trial.value(name) for name in objectives], dtype=float) * signs(objectives)
 
 
 def non_dominated(points_NM: np.ndarray) -> np.ndarray:
@@ -49,7 +52,7 @@ def near_front(points_NM: np.ndarray) -> np.ndarray:
     return near_N
 
 
-def front_of(table: pd.DataFrame, objectives: list[str]) -> pd.DataFrame:
+def front_of(table: pd.DataFrame, objectives: Collection[str]) -> pd.DataFrame:
     """The rows of trials.csv on the front, best in the first objective first.
 
     A genome that was trained with several seeds is represented by its first trial, with the mean of their accuracies

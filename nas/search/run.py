@@ -1,7 +1,7 @@
 """A search from its space to its front: what `nas search` calls.
 
     results/<run>/   run.yaml, trials/<id>/, trials.csv, front.csv, winners/, hypervolume.csv,
-                     latency.json (if throughput matters), baseline/trials/ (with `baseline: random`), optuna.db
+                     latency.json (if time matters), baseline/trials/ (with `baseline: random`), optuna.db
 
 Called again with the same directory it resumes: trials that ended are kept, those that were running go on from their
 checkpoints, the sampler continues its sequence; with a larger `trials` the search goes further. Everything that a user
@@ -10,23 +10,21 @@ can get wrong is found before the directory is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from nas.cost import cost
-from nas.cost.latency import LatencyTable, device_file, known_parts, missing
 from nas.device import default_device
 from nas.engine import Event, Ledger, OnEvent, Run
 from nas.engine.events import ignore
 from nas.engine.training import TrainJob
 from nas.files import write_atomically
 from nas.genome import Genome
+from nas.metrics.estimate import Estimate, estimator
 from nas.search.anytime import BASELINE, anytime
-from nas.search.budget import Estimate, check_feasible
+from nas.search.budget import check_feasible
 from nas.search.retention import WeightRetention
 from nas.search.samplers import SamplerOptions, make_sampler, sampler_options
 from nas.search.schedulers import make_scheduler
@@ -34,6 +32,7 @@ from nas.search.searcher import Searcher
 from nas.search.space import SearchSpace
 from nas.search.spec import SearchSpec, upgrade_spec
 from nas.search.study import study_of
+from nas.search.timings import table_file, timings
 from nas.search.warm_start import earlier_runs, take_over
 from nas.search.winners import RunExaminer, write_front
 from nas.seeds import derive
@@ -58,7 +57,7 @@ class Plan:
 
     spec: SearchSpec
     space: SearchSpace
-    estimate: Callable[[Genome], Estimate]
+    estimate: Estimate
 
 
 def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) -> SearchResult:
@@ -77,15 +76,16 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
         spec["sampler"] = run.begun["sampler"] | given
     run.check(spec, free=FREE)
     earlier = earlier_runs(space.warm_start, spec) if run.begun is None else []
-    latency = _latency(space, around, run.directory, on_event)
-    plan = Plan(space, around, estimator(latency))
+    seed, device = derive(space.seed, "latency"), default_device(space.workers.gpu)
+    tables = timings(space.costs, around, run.directory, seed=seed, device=device, on_event=on_event)
+    plan = Plan(space, around, estimator(space.costs, tables))
     check_feasible(around, space.budget, plan.estimate, seed=derive(space.seed, "probe"))
 
-    objectives, least = list(space.objectives), space.budget.throughput
+    objectives = list(space.objectives)
     with run.opened(space.workers):
         sampler = sampler_options(spec["sampler"]).settled(trials=space.trials, slots=run.pool.slots)
-        if latency is not None:
-            latency.write(run.directory / "latency.json")
+        for size, table in tables.items():
+            table.write(table_file(run.directory, size))
         if earlier:
             text = take_over(earlier, run.ledger, around, space, plan.estimate)
             on_event(Event("message", data={"text": text}))
@@ -99,12 +99,12 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
                     _run(plan, sampler_options({"name": space.baseline, "lag": sampler.lag}), beside, on_event)
         except KeyboardInterrupt:
             if run.ledger.trials:
-                write_front(run.directory, run.ledger.table(), objectives, least=least, examiner=None)
+                write_front(run.directory, run.ledger.table(), objectives, budget=space.budget, examiner=None)
             raise
         reached = anytime(run.directory, objectives)
         write_atomically(run.directory / "hypervolume.csv", lambda path: reached.to_csv(path, index=False))
-        examiner = RunExaminer(run, space.task, default_device(space.workers.gpu), on_event)
-        front = write_front(run.directory, run.ledger.table(), objectives, least=least, examiner=examiner)
+        examiner = RunExaminer(run, space.task, device, on_event)
+        front = write_front(run.directory, run.ledger.table(), objectives, budget=space.budget, examiner=examiner)
     return SearchResult(run.directory, run.ledger.table(), front, message or _failure(run.ledger))
 
 
@@ -173,24 +173,3 @@ def _failure(ledger: Ledger) -> str | None:
         return None
     reasons = [outcome.reason for outcome in ended if outcome.state == "failed"]
     return f"no trial completed; the first failure was: {reasons[0]}" if reasons else "no trial completed"
-
-
-def _latency(spec: SearchSpec, space: SearchSpace, directory: Path, on_event: OnEvent) -> LatencyTable | None:
-    if not spec.timed:
-        return None
-    if (directory / "latency.json").exists():
-        return LatencyTable.read(directory / "latency.json")
-    device, seed = default_device(spec.workers.gpu), derive(spec.seed, "latency")
-    models = len(missing(space, seed, known_parts(space.base, device)))
-    text = f"timing the parts of {models} models, with nothing else running"
-    known = f"timing the base; the parts' times are those in {device_file(space.base, device)}"
-    on_event(Event("message", data={"text": text if models else known}))
-    return LatencyTable.measure(space, seed=seed, device=device)
-
-
-def estimator(latency: LatencyTable | None) -> Callable[[Genome], Estimate]:
-    def estimate(genome: Genome) -> Estimate:
-        found = cost(genome)
-        return Estimate(found.macs, found.params, latency.images_per_second(genome) if latency else None)
-
-    return estimate

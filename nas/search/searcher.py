@@ -15,13 +15,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from statistics import fmean
 
 from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Signal
 from nas.genome import Genome
-from nas.search.budget import Budget, Estimate
+from nas.metrics.estimate import Estimate
+from nas.search.budget import Budget
 from nas.search.candidates import Candidate, Candidates
 from nas.search.pareto import costs_of
 from nas.search.samplers import Sampler
@@ -42,7 +42,7 @@ class Searcher:
         self,
         space: SearchSpace,
         budget: Budget,
-        estimate: Callable[[Genome], Estimate],
+        estimate: Estimate,
         sampler: Sampler,
         scheduler: Scheduler,
         ledger: Ledger,
@@ -135,7 +135,7 @@ class Searcher:
         if refusal is None:
             return self._start(job)
         self._register_ended(job, refusal)
-        self.on_event(Event("refused", job.id, asdict(refusal)))
+        self.on_event(Event("refused", job.id, refusal.as_dict()))
         return None
 
     def _add_candidate(self, candidate: Candidate) -> tuple[Job, Outcome | None]:
@@ -150,15 +150,15 @@ class Searcher:
             seed=0,
             hash=genome.hash if genome else "",
             parameters=candidate.assignment,
+            costs=estimate or {},
             note={"draw": candidate.draw, "margin": margin},
-            **(asdict(estimate) if estimate else {}),
         )
         outcome = Outcome.of(draft, "infeasible", reason=reason) if reason is not None else None
         return self._add(genome, draft, outcome), outcome
 
     def _add(self, genome: Genome | None, draft: Job, outcome: Outcome | None = None) -> Job:
         """A trial directory like the draft, with a number and a seed of its own."""
-        kept = {name: getattr(draft, name) for name in ("hash", "parameters", "macs", "params", "throughput", "note")}
+        kept = {name: getattr(draft, name) for name in ("hash", "parameters", "costs", "note")}
         seed = derive(self.seed, "trial", self.ledger.next_number)
         return self.ledger.add(genome, seed=seed, outcome=outcome, **kept)
 
@@ -192,7 +192,7 @@ class Searcher:
             self.ledger.remove(job, "checkpoint.pt")
             if not self._reported.get(job.number, True):
                 self._report(job.number, outcome)
-            self.on_event(Event("ended", job.id, asdict(outcome)))
+            self.on_event(Event("ended", job.id, outcome.as_dict()))
 
     # ------------------------------------------------------------------------------------------------------------------
     # Reporting outcomes to the sampler and the scheduler

@@ -151,9 +151,9 @@ class SearchSpec(BaseModel):
         return self
 
     @property
-    def timed(self) -> bool:
-        """Whether candidates must be known by their throughput before they are trained."""
-        return "throughput" in self.objectives or self.budget.throughput is not None
+    def costs(self) -> list[str]:
+        """Metrics of the objectives and the budget that must be known of a candidate before it is trained."""
+        return [name for name in dict.fromkeys([*self.objectives, *self.budget.limits]) if METRICS[name].budget]
 
     @property
     def task(self) -> Task:

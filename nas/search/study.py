@@ -21,7 +21,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from queue import SimpleQueue
 from types import TracebackType
@@ -40,7 +39,7 @@ RETRY = 60.0  # seconds after an error until the database is tried again
 PATIENCE = 60.0  # seconds that the end of a search waits for the last trials to be added
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "infeasible": "FAIL"}
 KEY = ("trial", "state", "epochs", "finished")  # attributes that identify a trial
-ATTRIBUTES = (*KEY, "hash", "seed", "macs", "params", "throughput", "seconds", "reason")
+ATTRIBUTES = (*KEY, "hash", "seed", "seconds", "reason")  # beside the costs
 POSTGRES = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "options": "-c lock_timeout=5000"}
 
 
@@ -154,13 +153,13 @@ class Study:
         held = {path: v for path, v in job.parameters.items() if path in self.parameters}
         held = {path: v for path, v in held.items() if self.parameters[path][0].holds(v)}
         margin = job.note.get("margin", -1.0)  # -1: there is no budget
-        found = asdict(outcome) | {"trial": job.number, "hash": job.hash, "seed": job.seed}
+        found = outcome.as_dict() | {"trial": job.number, "hash": job.hash, "seed": job.seed}
         frozen = optuna.create_trial(
             state=optuna.trial.TrialState[STATES[outcome.state]],
             values=[found[name] for name in self.objectives] if outcome.state == "complete" else None,
             params={path: v if self.parameters[path][0].numeric else label(v) for path, v in held.items()},
             distributions={path: self.parameters[path][1] for path in held},
-            user_attrs={name: found[name] for name in ATTRIBUTES if found[name] is not None},
+            user_attrs={name: found[name] for name in (*ATTRIBUTES, *outcome.costs) if found[name] is not None},
             constraints={"budget": margin} if margin > -1 else None,
         )
         end = datetime.fromisoformat(outcome.finished).astimezone().replace(tzinfo=None)  # Optuna's are local times

@@ -3,7 +3,7 @@
 A trial is comparable if it was trained by the same recipe on the same data; a run that was not is refused, with the key
 that differs. Of a comparable run, those trials are taken that the new space can express (its parameters give the very
 same genome) and that are within its budget. They do not count towards `trials`, are not trained again, stand on the
-front, and the sampler knows them from the beginning. Throughput is that of the new run's own latency table.
+front, and the sampler knows them from the beginning. What they cost is estimated anew, by the new run's own timings.
 
 An earlier run has kept weights only of trials near its own front (nas/search/retention.py). With other objectives or
 budgets, trials without weights may now be near the front: these are left out, so that they can be trained again.
@@ -11,8 +11,7 @@ budgets, trials without weights may now be near the front: these are left out, s
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,9 @@ from nas.engine import Ledger, Outcome, Trial
 from nas.engine.record import read_record
 from nas.errors import GenomeError, RunError
 from nas.genome import Genome
+from nas.metrics.estimate import Costs, Estimate
 from nas.paths import difference
-from nas.search.budget import Budget, Estimate
+from nas.search.budget import Budget
 from nas.search.pareto import costs_of, near_front
 from nas.search.space import SearchSpace
 
@@ -46,21 +46,19 @@ class _Taken:
     trial: Trial
     origin: str
     genome: Genome
-    cost: Estimate
+    costs: Costs
 
     @property
     def outcome(self) -> Outcome:
         assert self.trial.outcome is not None
-        return replace(self.trial.outcome, throughput=self.cost.throughput)
+        return replace(self.trial.outcome, costs=self.costs)
 
     @property
     def files(self) -> list[Path]:
         return [path for name in FILES if (path := self.trial.job.directory / name).exists()]
 
 
-def take_over(
-    runs: list[Path], ledger: Ledger, space: SearchSpace, search: SearchSpec, estimate: Callable[[Genome], Estimate]
-) -> str:
+def take_over(runs: list[Path], ledger: Ledger, space: SearchSpace, search: SearchSpec, estimate: Estimate) -> str:
     """Copy what fits into the ledger, but for what is there already; returns a sentence about it."""
     fitting: dict[str, _Taken] = {}
     found = 0
@@ -72,9 +70,9 @@ def take_over(
             genome = _expressed(space, trial)
             if genome is None or genome.hash in fitting:
                 continue
-            cost = estimate(genome)
-            if search.budget.refusal(cost) is None:
-                fitting[genome.hash] = _Taken(trial, f"{run.name}/{trial.job.id}", genome, cost)
+            costs = estimate(genome)
+            if search.budget.refusal(costs) is None:
+                fitting[genome.hash] = _Taken(trial, f"{run.name}/{trial.job.id}", genome, costs)
     taken = _with_weights_near_the_front(list(fitting.values()), list(search.objectives))
     known = {trial.job.note.get("from") for trial in ledger.trials}  # a kill came between
     for one in taken:
@@ -133,6 +131,6 @@ def _copy(one: _Taken, ledger: Ledger, budget: Budget) -> None:
         seed=one.trial.job.seed,
         hash=one.genome.hash,
         parameters=one.trial.job.parameters,
-        note={"draw": -1, "margin": max(budget.violations(one.cost).values(), default=-1.0), "from": one.origin},
-        **asdict(one.cost),
+        costs=one.costs,
+        note={"draw": -1, "margin": max(budget.violations(one.costs).values(), default=-1.0), "from": one.origin},
     )

@@ -2,14 +2,15 @@
 
     winners/w1-0012.yaml + w1-0012.safetensors        best in the first objective first; 0012 is the trial
 
-All this happens when no worker is running. The winners' throughput is the stopwatch's, at which they take turns, and a
-throughput budget is hard: a winner that misses it by the stopwatch leaves the front, and whoever it dominated may
-enter. The test split is read here and nowhere else, once for each winner, and nothing is chosen by it.
+All this happens when no worker is running. What was predicted from timings is now read off the stopwatch, at which
+winners take turns, and a budget is hard: a winner that misses it by the stopwatch leaves the front, and whoever it
+dominated may enter. The test split is read here and nowhere else, once for each winner, and nothing is chosen by it.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,11 +19,13 @@ from typing import Protocol
 import pandas as pd
 
 from nas.cost import throughputs
-from nas.cost.latency import BATCH
 from nas.engine import Event, OnEvent, Run
 from nas.engine.evaluation import read_test
 from nas.files import write_atomically, write_text
+from nas.metrics import METRICS
+from nas.metrics.estimate import batch_sizes
 from nas.model import build
+from nas.search.budget import Budget
 from nas.search.pareto import front_of
 from nas.train import Task
 
@@ -30,7 +33,7 @@ from nas.train import Task
 class Examiner(Protocol):
     """What is measured of a trial's trained model, by the trial's id."""
 
-    def throughputs(self, trials: list[str]) -> list[float]: ...  # at which they take turns
+    def seconds(self, trials: list[str], batch_size: int) -> list[float]: ...  # of one batch; they take turns
 
     def test_accuracies(self, trials: list[str]) -> list[float]: ...
 
@@ -44,13 +47,12 @@ class RunExaminer:
     device: str
     on_event: OnEvent
 
-    def throughputs(self, trials: list[str]) -> list[float]:
-        if trials:
-            text = f"timing {len(trials)} winners, with nothing else running"
-            self.on_event(Event("message", data={"text": text}))
+    def seconds(self, trials: list[str], batch_size: int) -> list[float]:
+        what = "single images" if batch_size == 1 else f"batches of {batch_size}"
+        text = f"timing {len(trials)} winners in {what}, with nothing else running"
+        self.on_event(Event("message", data={"text": text}))
         models = (build(self.run.ledger.folder / trial / "genome.yaml", weights=True) for trial in trials)
-        found = throughputs(models, batch_size=BATCH, device=self.device)
-        return [each.images_per_second for each in found]
+        return [each.median_seconds for each in throughputs(models, batch_size=batch_size, device=self.device)]
 
     def test_accuracies(self, trials: list[str]) -> list[float]:
         jobs = [self.run.ledger.trial(int(trial)).job for trial in trials]
@@ -59,37 +61,53 @@ class RunExaminer:
 
 
 def write_front(
-    directory: Path, table: pd.DataFrame, objectives: list[str], *, least: float | None, examiner: Examiner | None
+    directory: Path, table: pd.DataFrame, objectives: list[str], *, budget: Budget, examiner: Examiner | None
 ) -> pd.DataFrame:
     """Write front.csv and winners/ from the table of trials, and return the front.
 
-    The columns are the table's, then winner (its name), throughput_measured, accuracy_test; with repeats, accuracy is
-    the mean of a genome's trainings, and accuracy_weights that of the one whose weights the winner has. least: the
-    throughput budget. examiner: None leaves what must be measured empty (the front of a run that was interrupted).
+    The columns are the table's, then winner (its name), throughput_measured and the same of other metrics in use that
+    are predicted from timings, accuracy_test; with repeats, accuracy is the mean of a genome's trainings, and
+    accuracy_weights that of the one whose weights the winner has. examiner: None leaves what must be measured empty
+    (the front of a run that was interrupted).
     """
     kept = [(directory / "trials" / trial / "weights.safetensors").exists() for trial in table["trial"]]
     table = table[table["hash"].isin(table.loc[kept, "hash"])]  # nas/search/retention.py
+    timed = [n for n in dict.fromkeys(["throughput", *objectives, *budget.limits]) if METRICS[n].known == "table"]
     missed: set[str] = set()
-    measured: dict[str, float] = {}
+    measured: dict[str, dict[str, float]] = {}
     while True:
         front = front_of(table[~table["hash"].isin(missed)], objectives)
         new = [trial for trial in front["trial"] if trial not in measured]
         if examiner is None or not new:
             break
-        measured |= dict(zip(new, examiner.throughputs(new), strict=True))
-        slow = [trial for trial, speed in measured.items() if least is not None and speed < least]
-        missed = set(table.loc[table["trial"].isin(slow), "hash"])
+        measured |= _measured(examiner, new, timed)
+        over = [trial for trial in measured if _misses(budget, measured[trial])]
+        missed = set(table.loc[table["trial"].isin(over), "hash"])
     if "repeats" in front:
         own = table.set_index("trial")["accuracy"]
         front["accuracy_weights"] = own[front["trial"]].to_numpy()
     front["winner"] = [f"w{rank}-{trial}" for rank, trial in enumerate(front["trial"], start=1)]
-    front["throughput_measured"] = [measured.get(trial) for trial in front["trial"]]
+    for name in timed:
+        front[f"{name}_measured"] = [measured.get(trial, {}).get(name) for trial in front["trial"]]
     trials = front["trial"].tolist()
     front["accuracy_test"] = examiner.test_accuracies(trials) if examiner else [None] * len(trials)
-    front = front.astype({"throughput_measured": float, "accuracy_test": float})
+    front = front.astype(dict.fromkeys([*(f"{name}_measured" for name in timed), "accuracy_test"], float))
     _copy(directory, front)
     write_atomically(directory / "front.csv", lambda path: front.to_csv(path, index=False))
     return front
+
+
+def _measured(examiner: Examiner, trials: list[str], metrics: list[str]) -> dict[str, dict[str, float]]:
+    """Of each trial the metrics' values by the stopwatch, which is read once for each batch size."""
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for size in batch_sizes(metrics):
+        for trial, seconds in zip(trials, examiner.seconds(trials, size), strict=True):
+            found[trial] |= {n: METRICS[n].of(seconds) for n in metrics if METRICS[n].batch_size == size}
+    return found
+
+
+def _misses(budget: Budget, found: dict[str, float]) -> bool:
+    return any(budget.excess(name, value) > 0 for name, value in found.items() if name in budget.limits)
 
 
 def _copy(directory: Path, front: pd.DataFrame) -> None:

@@ -65,7 +65,7 @@ def test_runs_are_joined_by_genome(tmp_path: Path) -> None:
     for seed, order in enumerate((["a", "b"], ["b", "a"], ["a", "b"])):
         ledger = Ledger(tmp_path / f"seed{seed}")
         for name in order:
-            job = ledger.add(None, seed=0, hash=name, parameters={"x": name}, macs=1, params=2)
+            job = ledger.add(None, seed=0, hash=name, parameters={"x": name}, costs={"macs": 1, "params": 2})
             ledger.finish(job, Outcome.of(job, "complete", accuracy=0.1 * seed + 0.01 * ord(name)))
     runs = [tmp_path / f"seed{seed}" for seed in range(3)]
     replay.join(runs, tmp_path / "joined.csv")

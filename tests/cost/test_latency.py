@@ -10,13 +10,14 @@ import torch
 
 from nas import cost
 from nas.cost import Throughput, latency
-from nas.cost.latency import LatencyTable, covering, device_file, known_parts, missing
+from nas.cost.latency import LatencyTable, device_file, known_parts, missing
 from nas.cost.parts import parts
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
 from nas.model import Model
 from nas.search.parameter import ParameterSpec, expand
 from nas.search.space import SearchSpace
+from nas.search.timings import covering
 
 MIXED = load_genome("mixed_digits")
 CORES = ["softmax", "linear_angular"]
@@ -30,6 +31,10 @@ def space() -> SearchSpace:
     )
 
 
+def measured(space: SearchSpace, seed: int = 0, keep: bool = True) -> LatencyTable:
+    return LatencyTable.measure(covering(space, seed), space.base, batch_size=64, keep=keep)
+
+
 def test_few_genomes_cover_a_space(space: SearchSpace) -> None:
     genomes = list(covering(space, seed=0))
     covered = {key for genome in genomes for key in parts(genome).values()}
@@ -40,10 +45,10 @@ def test_few_genomes_cover_a_space(space: SearchSpace) -> None:
 def test_a_prediction_is_the_sum_of_the_parts(tmp_path: Path) -> None:
     keys = list(parts(MIXED).values())
     table = LatencyTable({key: 0.001 * (i + 1) for i, key in enumerate(dict.fromkeys(keys))}, "cpu", 1, 64)
-    expected = 64 / sum(table.seconds[key] for key in keys)
-    assert table.images_per_second(MIXED) == pytest.approx(expected)
+    expected = sum(table.seconds[key] for key in keys)
+    assert table.seconds_of(MIXED) == pytest.approx(expected)
     other = MIXED.edit({"stages.0.layers.0.core": "linear_angular"})
-    assert table.images_per_second(other) < expected, "an unknown layer counts as the slowest known one"
+    assert table.seconds_of(other) > expected, "an unknown layer counts as the slowest known one"
     table.write(tmp_path / "latency.json")
     assert LatencyTable.read(tmp_path / "latency.json") == table
 
@@ -71,27 +76,28 @@ def stopwatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Genome]:
 
 def test_a_device_is_asked_once_for_a_part(space: SearchSpace, stopwatch: list[Genome]) -> None:
     small = SearchSpace(MIXED, list(space.parameters[:2]))
-    table = LatencyTable.measure(small, seed=0)
+    table = measured(small)
     assert table.seconds == pytest.approx(dict.fromkeys(table.seconds, 0.2))
     assert all(set(parts(small.genome(a)).values()) <= set(table.seconds) for a in small.every())
     assert stopwatch[0] == MIXED and len(stopwatch) > 1
 
     stopwatch.clear()
-    known = known_parts(MIXED, "cpu")
+    known = known_parts(MIXED, "cpu", 64)
     assert set(known) == set(table.seconds)
-    wide = LatencyTable.measure(space, seed=0)
+    wide = measured(space)
     assert stopwatch and all(set(parts(genome).values()) - set(known) for genome in stopwatch)
-    assert set(wide.seconds) == set(known_parts(MIXED, "cpu")) > set(known)
+    assert set(wide.seconds) == set(known_parts(MIXED, "cpu", 64)) > set(known)
     stopwatch.clear()
-    again = LatencyTable.measure(small, seed=1)
-    assert stopwatch == [] == missing(space, 1, known_parts(MIXED, "cpu"))
+    again = measured(small, seed=1)
+    assert stopwatch == [] == missing(covering(space, 1), known_parts(MIXED, "cpu", 64))
     assert again == table, "a run's table holds what its space has"
 
 
 def test_what_is_known_is_for_one_device_base_torch_and_source(
     stopwatch: list[Genome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = {device_file(MIXED, "cpu"), device_file(load_genome("castling_digits"), "cpu")}
+    other = load_genome("castling_digits")
+    files = {device_file(MIXED, "cpu", 64), device_file(MIXED, "cpu", 1), device_file(other, "cpu", 64)}
     for owner, name, answer in (
         (latency, "_source", "edited"),
         (latency, "_name", "another"),
@@ -100,33 +106,33 @@ def test_what_is_known_is_for_one_device_base_torch_and_source(
     ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, answer if name == "__version__" else lambda *_, answer=answer: answer)
-            files.add(device_file(MIXED, "cpu"))
-    assert len(files) == 6 and device_file(MIXED, "cpu") in files
+            files.add(device_file(MIXED, "cpu", 64))
+    assert len(files) == 7 and device_file(MIXED, "cpu", 64) in files
 
 
 @pytest.mark.parametrize("damaged", ["{", "[]", "null", "{}", '{"multiples": null}', '{"multiples": {"a": "b"}}'])
 def test_a_damaged_file_is_no_file(stopwatch: list[Genome], damaged: str) -> None:
     small = SearchSpace(MIXED, [])
-    table = LatencyTable.measure(small, seed=0)
-    device_file(MIXED, "cpu").write_text(damaged)
-    assert known_parts(MIXED, "cpu") == {}
-    assert LatencyTable.measure(small, seed=0) == table and known_parts(MIXED, "cpu")
+    table = measured(small)
+    device_file(MIXED, "cpu", 64).write_text(damaged)
+    assert known_parts(MIXED, "cpu", 64) == {}
+    assert measured(small) == table and known_parts(MIXED, "cpu", 64)
 
 
 def test_a_busy_machine_a_preview_and_a_cache_that_cannot_be_written_leave_nothing(
     stopwatch: list[Genome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = SearchSpace(MIXED, [])
-    LatencyTable.measure(small, seed=0, keep=False)
-    assert known_parts(MIXED, "cpu") == {}
+    measured(small, keep=False)
+    assert known_parts(MIXED, "cpu", 64) == {}
     with monkeypatch.context() as patch:
         patch.setattr(latency.os, "getloadavg", lambda: (64.0, 0.1, 0.1))
-        LatencyTable.measure(small, seed=0)
-    assert known_parts(MIXED, "cpu") == {}
+        measured(small)
+    assert known_parts(MIXED, "cpu", 64) == {}
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert LatencyTable.measure(small, seed=0).images_per_second(MIXED) > 0
-    assert known_parts(MIXED, "cpu") == {}
+    assert measured(small).seconds_of(MIXED) > 0
+    assert known_parts(MIXED, "cpu", 64) == {}
 
 
 def test_a_measured_table_gives_the_base_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,8 +144,8 @@ def test_a_measured_table_gives_the_base_its_time(tmp_path: Path, monkeypatch: p
         return pace[-1]
 
     monkeypatch.setattr(latency, "throughput", throughput)
-    table = LatencyTable.measure(SearchSpace(MIXED, []), seed=0)
-    assert table.images_per_second(MIXED) == pytest.approx(pace[0].images_per_second, rel=0.5)
+    table = measured(SearchSpace(MIXED, []))
+    assert table.seconds_of(MIXED) == pytest.approx(pace[0].median_seconds, rel=0.5)
 
 
 @pytest.mark.parametrize("damaged", ["{", '{"seconds": {}}', '{"seconds":{},"device":"","threads":1,"scale":0.9}'])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from nas.engine import Event, Job, Ledger, Outcome, Signal
@@ -39,7 +38,7 @@ class Tune:
             except CrowdedError as error:
                 self.driver.reported(job.id, {"crowded": str(error)})
             else:
-                self.driver.reported(job.id, {"outcome": asdict(outcome)})
+                self.driver.reported(job.id, {"outcome": outcome.as_dict()})
         return self.ran
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -19,23 +20,28 @@ def genome() -> Genome:
     return load_genome("lavit_digits")
 
 
+COSTS = {"macs": 10, "params": 20}
+
+
 def add(ledger: Ledger, genome: Genome, **job: object) -> Job:
-    given = {"seed": 5, "hash": genome.hash, "parameters": {"stages.0.split": 2}, "macs": 10, "params": 20}
+    given = {"seed": 5, "hash": genome.hash, "parameters": {"stages.0.split": 2}, "costs": COSTS}
     return ledger.add(genome, **(given | job))
 
 
 def test_a_job_and_its_outcome_come_back_from_disk(tmp_path: Path, genome: Genome) -> None:
     ledger = Ledger(tmp_path)
     job = add(
-        ledger, genome, throughput=12.5, note={"draw": 3}, parameters={"a": {"block": "less"}, "b": None, "c": 1e-7}
-    )
+        ledger, genome, costs=COSTS | {"throughput": 12.5, "peak_memory": 4096}, note={"draw": 3},
+        parameters={"a": {"block": "less"}, "b": None, "c": 1e-7},
+    )  # fmt: skip
     outcome = Outcome.of(job, "complete", accuracy=0.1 + 0.2, epochs=3, seconds=1.5)
     ledger.finish(job, outcome)
 
     (again,) = Ledger(tmp_path).trials
     assert again.job == job
     assert again.outcome == outcome
-    assert again.outcome.throughput == 12.5
+    assert again.outcome.value("throughput") == 12.5 and again.outcome.value("latency") is None
+    assert isinstance(again.outcome.value("peak_memory"), int)
     assert again.job.genome == genome
 
 
@@ -53,7 +59,7 @@ def test_the_table_has_the_columns_that_readers_rely_on(tmp_path: Path, genome: 
     done, running = add(ledger, genome), add(ledger, genome, parameters={"core": {"block": "less"}})
     ledger.finish(done, Outcome.of(done, "complete", accuracy=0.5, epochs=2))
     (running.directory / "metrics.csv").write_text("epoch,loss\n1,0.5\n2,0.4\n3,0.3\n")
-    refused = add(ledger, genome, macs=None, params=None)
+    refused = add(ledger, genome, costs={})
     ledger.finish(refused, Outcome.of(refused, "infeasible", reason="macs 10 over"))
     ledger.write_table()
 
@@ -64,6 +70,28 @@ def test_the_table_has_the_columns_that_readers_rely_on(tmp_path: Path, genome: 
     assert table["state"].tolist() == ["complete", "running", "infeasible"]
     assert table["epochs"].tolist() == [2, 3, 0]
     assert table["core"][1] == '{"block": "less"}'
+
+
+def test_further_costs_stand_beside_the_public_ones(tmp_path: Path, genome: Genome) -> None:
+    """In the files too; a metric whose plug-in is not here is a number like any other."""
+    ledger = Ledger(tmp_path)
+    job = add(ledger, genome, costs=COSTS | {"peak_memory": 4096, "of_a_plug_in": 7})
+    ledger.finish(job, Outcome.of(job, "complete", accuracy=0.5))
+    for name in ("trial.json", "result.json"):
+        content = json.loads((job.directory / name).read_text())
+        assert [content[key] for key in ("macs", "params", "throughput", "peak_memory")] == [10, 20, None, 4096]
+    table = Ledger(tmp_path).table()
+    columns = "accuracy macs params throughput peak_memory of_a_plug_in seed"
+    assert list(table.columns)[3:10] == columns.split()
+    assert table["peak_memory"].tolist() == [4096] and table["of_a_plug_in"].tolist() == [7.0]
+
+
+def test_trials_of_version_0_1_open() -> None:
+    ledger = Ledger(Path(__file__).parents[1] / "fixtures/v0_1/halving")
+    written = pd.read_csv(ledger.directory / "trials.csv", dtype={"trial": str})
+    pd.testing.assert_frame_equal(ledger.table(), written, check_dtype=False)
+    pause = ledger.trial(0).rungs[1]
+    assert (pause.state, pause.costs, pause.seconds) == ("paused", ledger.trial(0).job.costs, pytest.approx(0.4922622))
 
 
 def test_an_empty_ledger_has_an_empty_table(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from nas.engine import Run
-from nas.engine.record import VERSION, hardware, read_record, versions, write_record
+from nas.engine.record import VERSION, read_record, versions, write_record
 from nas.errors import SpecError
+from nas.hardware import hardware
 
 SPEC: dict[str, Any] = {
     "data": "digits",
@@ -41,7 +42,7 @@ def test_a_record_says_what_a_run_was(tmp_path: Path) -> None:
     [
         ({"data": "cifar10"}, "spec.data: the run was begun with 'digits', now it is 'cifar10'; choose another RUN"),
         ({"training": {"epochs": 3, "lr": 1e-05}}, "spec.training.epochs: .* with 2, now it is 3"),
-        ({"budget": {"macs": 7}}, r"spec.budget: .* with {}, now it is None"),
+        ({"budget": {"macs": 7}}, "spec.budget.macs: .* with None, now it is 7"),
         ({"sizes": [1]}, "spec.sizes"),
         ({"more": 1}, "spec.more: the run was begun with None, now it is 1"),
     ],
@@ -55,6 +56,13 @@ def test_the_first_difference_is_named(tmp_path: Path, change: dict[str, Any], m
 def test_what_may_change_may_change(tmp_path: Path) -> None:
     write_record(tmp_path, kind="search", seed=4, spec=SPEC)
     check(tmp_path, SPEC | {"trials": 300})
+
+
+def test_null_and_nothing_are_the_same(tmp_path: Path) -> None:
+    """Version 0.1 wrote limits that were not set."""
+    write_record(tmp_path, kind="search", seed=4, spec=SPEC | {"budget": {"macs": None, "params": None}})
+    check(tmp_path, SPEC)
+    check(tmp_path, {key: value for key, value in SPEC.items() if key != "budget"})
 
 
 def test_a_run_of_another_kind_is_left_alone(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
 
 def add(ledger: Ledger) -> Job:
-    return ledger.add(GENOME, seed=1, hash=GENOME.hash, parameters={}, macs=7, params=8)
+    return ledger.add(GENOME, seed=1, hash=GENOME.hash, parameters={}, costs={"macs": 7, "params": 8})
 
 
 def test_a_folder_goes_there_and_comes_back(tmp_path: Path, storage: Storage) -> None:

@@ -20,7 +20,8 @@ from tests.engine import works
 
 def job_in(path: Path, behaviour: str = "") -> Job:
     genome = load_genome("lavit_digits")
-    return Ledger(path).add(genome, seed=1, hash=genome.hash, parameters={"behaviour": behaviour}, macs=7, params=8)
+    costs = {"macs": 7, "params": 8}
+    return Ledger(path).add(genome, seed=1, hash=genome.hash, parameters={"behaviour": behaviour}, costs=costs)
 
 
 def silent(row: dict) -> None: ...
@@ -29,7 +30,7 @@ def silent(row: dict) -> None: ...
 def test_a_finished_job_is_written_down(tmp_path: Path) -> None:
     job, rows = job_in(tmp_path), []
     outcome = run_job(job, works.succeed, rows.append)
-    assert (outcome.state, outcome.macs, outcome.params, outcome.reason) == ("complete", 7, 8, None)
+    assert (outcome.state, outcome.costs, outcome.reason) == ("complete", {"macs": 7, "params": 8}, None)
     assert Outcome.read(job.directory) == outcome
     assert [row["epoch"] for row in rows] == [1]
 

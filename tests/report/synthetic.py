@@ -41,11 +41,8 @@ def add_trial(
     number = len(ledger.trials)
     split = 1 + (number + 1) % 3  # the base's, in trial 0
     genome = load_genome("lavit_digits").edit({"stages.0.split": split, "drop_path": number / 1000})
-    throughput = None if macs is None else 4e10 / (macs + 3e5)
-    job = ledger.add(
-        genome, seed=number, hash=genome.hash, parameters={"stages.0.split": split}, macs=macs,
-        params=macs and macs // 5, throughput=throughput,
-    )  # fmt: skip
+    costs = {"macs": macs, "params": macs // 5, "throughput": 4e10 / (macs + 3e5)} if macs else {}
+    job = ledger.add(genome, seed=number, hash=genome.hash, parameters={"stages.0.split": split}, costs=costs)
     epochs = {"complete": 4, "running": 2, "failed": 1}.get(state, 0)
     if epochs:
         final = accuracy or 0.6

@@ -36,6 +36,17 @@ def test_a_log_has_a_line_for_each_trial_that_ends(tmp_path):
     ]
 
 
+def test_a_line_names_the_costs_that_are_objectives(tmp_path):
+    file = io.StringIO()
+    console = Console(file=file, width=110, color_system=None, highlight=False)
+    ended = outcome("complete", 0.9) | {"latency": 1.5, "peak_memory": 540_136}
+    with Progress(
+        tmp_path, trials=8, epochs=4, objectives=["accuracy", "latency", "peak_memory"], console=console
+    ) as p:
+        p(Event("ended", "0000", ended))
+    assert file.getvalue() == "trial 0000 complete: 90.00 %, 100 k MACs, 1.50 ms, 0.54 MB, 2.0 s (1 of 8)\n"
+
+
 def test_the_terminal_counts_what_an_earlier_session_left(tmp_path):
     write_facts(tmp_path)
     ledger = Ledger(tmp_path)

@@ -88,9 +88,9 @@ def test_nothing_is_written_into_what_is_not_a_run(tmp_path):
 
 def test_the_staircase_holds_accuracy_until_it_improves():
     front = pd.DataFrame({"macs": [3, 1, 2], "throughput": [1, 3, 2], "accuracy": [0.9, 0.5, 0.4]})
-    steps = plots._staircase(front, "macs", "less")
+    steps = plots._staircase(front, "macs", "min")
     assert steps.to_numpy().tolist() == [[1, 0.5], [3, 0.5], [3, 0.9]]
-    steps = plots._staircase(front, "throughput", "more")
+    steps = plots._staircase(front, "throughput", "max")
     assert steps.to_numpy().tolist() == [[3, 0.5], [1, 0.5], [1, 0.9]]
 
 

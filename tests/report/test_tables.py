@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from nas.report.tables import cell, front_columns, front_table, magnitude, markdown
+from nas.numbers import magnitude
+from nas.report.tables import cell, front_columns, front_table, heading, markdown
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,8 @@ def test_magnitudes_have_three_digits(value, text):
         ("accuracy", 0.97222, "97.22"), ("accuracy", float("nan"), "–"), ("macs", pd.NA, "–"), ("trial", 7, "7"),
         ("macs", 928384, "928 k"), ("throughput_measured", 4829.3, "4,829"), ("reason", None, "–"),
         ("stages.0.split", 2, "2"), ("loss.diagonal.weight", 0.0123456, "0.01235"),
+        ("peak_memory", 25_895_584, "25.9"), ("peak_memory", 1.2345e9, "1,234"), ("latency_measured", 12.3, "12.30"),
+        ("of_a_plug_in", 12.3456, "12.35"),
     ],
 )  # fmt: skip
 def test_cells_carry_the_unit_of_their_heading(column, value, text):
@@ -43,6 +46,12 @@ def test_winners_replace_trials_and_measured_throughput_replaces_the_estimate():
     assert front_columns(named) == ["winner", "accuracy", "macs", "params", "throughput_measured"]
     unmeasured = front(winner=["w1-0003", "w2-0005"], throughput_measured=[None, None], throughput=[None, None])
     assert front_columns(unmeasured) == ["winner", "accuracy", "macs", "params"]
+
+
+def test_further_metrics_have_columns_with_their_unit():
+    columns = front_columns(front(latency=[1.0, 2.0], latency_measured=[1.5, 2.5], peak_memory=[10, 20], depth=[3, 4]))
+    assert columns == ["trial", "accuracy", "macs", "params", "throughput", "latency_measured", "peak_memory"]
+    assert [heading(name) for name in columns[-2:]] == ["latency ms", "memory MB"]
 
 
 def test_the_terminal_table_keeps_order_and_describes_genomes():

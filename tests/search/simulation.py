@@ -6,11 +6,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from nas.cost import cost
 from nas.engine import Event, Job, Ledger, Outcome, Signal
-from nas.genome import Genome
+from nas.metrics.estimate import estimator
 from nas.search import SearchSpec
-from nas.search.budget import Estimate
 from nas.search.samplers import make_sampler
 from nas.search.schedulers import make_scheduler
 from nas.search.searcher import Searcher
@@ -26,9 +24,7 @@ parameters:
 """
 
 
-def estimate(genome: Genome) -> Estimate:
-    found = cost(genome)
-    return Estimate(found.macs, found.params)
+estimate = estimator()
 
 
 def accuracy(job: Job) -> float:
@@ -58,7 +54,7 @@ class Simulation:
         self.candidates = Searcher(
             self.space,
             spec.budget,
-            estimate,
+            estimator(spec.costs),
             make_sampler(sampler, self.space, list(spec.objectives), seed=spec.seed),
             make_scheduler(spec.scheduler, spec.training.epochs),
             self.ledger,

@@ -16,7 +16,7 @@ OBJECTIVES = ["accuracy", "macs"]
 
 
 def ended(ledger: Ledger, state: str, accuracy: float | None, macs: int, seconds: float, second: int) -> None:
-    job = ledger.add(None, seed=0, hash=str(ledger.next_number), parameters={}, macs=macs, params=1)
+    job = ledger.add(None, seed=0, hash=str(ledger.next_number), parameters={}, costs={"macs": macs, "params": 1})
     finished = f"2026-01-31T12:00:{second:02d}+00:00"
     outcome = Outcome.of(job, state, accuracy=accuracy, seconds=seconds, finished=finished)  # type: ignore[arg-type]
     ledger.finish(job, outcome)

@@ -25,7 +25,7 @@ def suggestions(name: str, count: int = 60) -> list[dict[str, object]]:
         sampler.accept(number, assignment, 2 * number, margin=0.5 if number % 5 == 0 else 0.0)
         state = "infeasible" if number % 5 == 0 else "failed" if number % 11 == 0 else "complete"
         accuracy = number * 37 % 50 / 50 if state == "complete" else None
-        sampler.tell(number, Outcome(state, accuracy=accuracy, macs=number * 13 % 40))
+        sampler.tell(number, Outcome(state, accuracy=accuracy, costs={"macs": number * 13 % 40}))
         asked.append(assignment)
     return asked
 

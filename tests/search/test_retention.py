@@ -12,7 +12,7 @@ OBJECTIVES = ["accuracy", "macs"]
 
 def trained(ledger: Ledger, accuracy: float, macs: int, genome: str = "") -> Job:
     number = ledger.next_number
-    job = ledger.add(None, seed=0, hash=genome or str(number), parameters={}, macs=macs, params=1)
+    job = ledger.add(None, seed=0, hash=genome or str(number), parameters={}, costs={"macs": macs, "params": 1})
     (job.directory / "weights.safetensors").write_text("weights")
     ledger.finish(job, Outcome.of(job, "complete", accuracy=accuracy))
     return job

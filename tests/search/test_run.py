@@ -12,11 +12,14 @@ from random import Random
 import pandas as pd
 import pytest
 
+from nas.cost.memory import peak_memory
 from nas.data import load
 from nas.engine import Event, Ledger, Pool
 from nas.errors import BudgetError, DataError, RunError, SpaceError
 from nas.files import parse_yaml, read_yaml
+from nas.genome import load_genome
 from nas.model import build
+from nas.report import report
 from nas.search import SearchSpec, load_space, search
 from nas.search.run import resolved
 from nas.seeds import derive
@@ -123,6 +126,25 @@ def test_a_search_is_killed_and_resumed_and_goes_further(tmp_path: Path, pool: P
 
     with pytest.raises(RunError, match=r"spec.training.epochs: the run was begun with 12, now it is 3; choose another"):
         search(wanted.with_settings({"training.epochs": 3}), run)
+
+
+def test_any_metric_is_an_objective_and_a_budget_through_a_whole_search(tmp_path: Path, pool: Pool) -> None:
+    keys = {"objectives": {"accuracy": "max", "peak_memory": "min"}, "budget": {"latency": 1000}, "trials": 2}
+    wanted = spec(**keys, parameters={"stages.1.split": {"int": [1, 2]}}, training={"epochs": 1, "limit": 200})
+    run = tmp_path / "run"
+    result = search(wanted, run)
+    assert list(result.trials.columns)[4:10] == ["macs", "params", "throughput", "peak_memory", "latency", "seed"]
+    assert result.trials["throughput"].isna().all() and (result.trials["latency"] < 1000).all()
+    genomes = [load_genome(run / "trials" / trial / "genome.yaml") for trial in result.trials["trial"]]
+    assert result.trials["peak_memory"].tolist() == [peak_memory(genome) for genome in genomes]
+
+    assert read_yaml(run / "run.yaml")["spec"]["budget"] == {"latency": 1000}
+    assert (run / "latency-1.json").exists() and not (run / "latency.json").exists()
+    front = frame(run / "front.csv")
+    assert (front["throughput_measured"] > 0).all() and (front["latency_measured"] < 1000).all()
+    text = report(run).read_text()
+    assert "memory MB" in text and "latency ms" in text
+    assert {"accuracy_peak_memory.png", "accuracy_latency.png"} < {file.name for file in (run / "figures").iterdir()}
 
 
 def test_halving_beside_a_random_baseline(tmp_path: Path, pool: Pool) -> None:

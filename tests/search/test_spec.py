@@ -111,7 +111,7 @@ def test_settings_reach_any_key(file: Path) -> None:
     settings = "training.batch_size=16 budget.macs=2e8 sampler.lag=3 trials=7 data=cifar10"
     settings += " objectives={accuracy: max} parameters.stages.1.split={int: [1, 2]}"
     spec = load_space(file).with_settings(parse_settings([settings]))
-    assert (spec.training.epochs, spec.training.batch_size, spec.budget.macs) == (5, 16, 200_000_000)
+    assert (spec.training.epochs, spec.training.batch_size, spec.budget.limits["macs"]) == (5, 16, 200_000_000)
     assert (spec.sampler.name, spec.sampler.lag, spec.trials, spec.data) == ("random", 3, 7, "cifar10")
     assert list(spec.objectives) == ["accuracy"]
     assert [p.path for p in spec.expanded()] == ["stages.0.split", "stages.1.split"]

@@ -68,11 +68,11 @@ def assert_shows(study: optuna.Study, ledger: Ledger, wanted: SearchSpec) -> Non
         assert trial.state == states[outcome.state]
         assert trial.user_attrs["state"] == outcome.state
         assert trial.user_attrs.get("reason") == outcome.reason
-        assert (trial.user_attrs["hash"], trial.user_attrs["macs"]) == (job.hash, outcome.macs)
+        assert (trial.user_attrs["hash"], trial.user_attrs["macs"]) == (job.hash, outcome.value("macs"))
         assert trial.params == job.parameters
         assert (trial.constraints["budget"] > 0) == (outcome.state == "infeasible")
         if outcome.state == "complete":
-            assert trial.values == [getattr(outcome, name) for name in wanted.objectives]
+            assert trial.values == [outcome.value(name) for name in wanted.objectives]
     front = front_of(ledger.table(), list(wanted.objectives))["trial"]
     assert sorted(trial.user_attrs["trial"] for trial in study.best_trials) == sorted(map(int, front))
     assert study.metric_names == list(wanted.objectives)

@@ -59,7 +59,7 @@ def test_what_the_space_or_the_budget_excludes_stays_behind(tmp_path: Path, earl
     assert found.startswith("warm start: ")
     assert len(new.ledger.trials) < 7
     assert all(set(trial.job.parameters) == {"stages.0.split", "stages.1.split"} for trial in new.ledger.trials)
-    assert all((trial.job.macs or 0) <= 950_000 for trial in new.ledger.trials)
+    assert all(trial.job.costs["macs"] <= 950_000 for trial in new.ledger.trials)
 
 
 def test_what_would_be_near_the_front_without_weights_is_left_to_be_trained(tmp_path: Path, earlier: Path) -> None:

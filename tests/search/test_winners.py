@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from nas.engine import Ledger, Outcome
 from nas.model import build
+from nas.search.budget import Budget
 from nas.search.winners import write_front
 from tests.search.simulation import estimate
 
@@ -16,16 +17,19 @@ class Told:
     """An examiner whose results are given."""
 
     def __init__(self, **speeds: float):
-        self.speeds, self.tested = speeds, []
+        """speeds: images per second in batches of 64; a single image takes as long as it would in one."""
+        self.speeds, self.tested, self.asked = speeds, [], []
 
-    def throughputs(self, trials: list[str]) -> list[float]:
-        return [self.speeds.pop(trial) for trial in trials]  # once
+    def seconds(self, trials: list[str], batch_size: int) -> list[float]:
+        self.asked += [(trial, batch_size) for trial in trials]
+        return [batch_size / self.speeds[trial] for trial in trials]
 
     def test_accuracies(self, trials: list[str]) -> list[float]:
         self.tested += trials
         return [0.25] * len(trials)
 
 
+OBJECTIVES = ["accuracy", "macs"]
 SPLITS = [(3, 4), (1, 4), (1, 1), (2, 2)]
 ACCURACY = [0.9, 0.8, 0.7, 0.6]  # the last one is dominated by the third
 
@@ -35,10 +39,8 @@ def ledger(tmp_path: Path) -> Ledger:
     ledger = Ledger(tmp_path)
     for (first, second), accuracy in zip(SPLITS, ACCURACY, strict=True):
         model = build(build("lavit_digits").genome.edit({"stages.0.split": first, "stages.1.split": second}))
-        found = estimate(model.genome)
-        job = ledger.add(
-            model.genome, seed=0, hash=model.genome.hash, parameters={}, macs=found.macs, params=found.params
-        )
+        costs = estimate(model.genome)
+        job = ledger.add(model.genome, seed=0, hash=model.genome.hash, parameters={}, costs=costs)
         save_file(model.state_dict(), job.directory / "weights.safetensors")
         ledger.finish(job, Outcome.of(job, "complete", accuracy=accuracy, epochs=1))
     return ledger
@@ -49,7 +51,7 @@ def test_the_front_is_copied_to_where_build_finds_it(ledger: Ledger) -> None:
     folder.mkdir()
     (folder / "w9-0099.yaml").write_text("of an earlier front")
     examiner = Told(**{"0000": 7.5, "0001": 7.5, "0002": 7.5})
-    front = write_front(ledger.directory, ledger.table(), ["accuracy", "macs"], least=None, examiner=examiner)
+    front = write_front(ledger.directory, ledger.table(), OBJECTIVES, budget=Budget(), examiner=examiner)
     assert front["winner"].tolist() == ["w1-0000", "w2-0001", "w3-0002"]
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         f"{name}{suffix}" for name in front["winner"] for suffix in (".yaml", ".safetensors")
@@ -66,20 +68,32 @@ def test_the_front_is_copied_to_where_build_finds_it(ledger: Ledger) -> None:
 
 def test_a_winner_that_misses_the_throughput_budget_leaves_the_front(ledger: Ledger) -> None:
     examiner = Told(**{"0000": 99.0, "0001": 101.0, "0002": 50.0, "0003": 120.0})
-    front = write_front(ledger.directory, ledger.table(), ["accuracy", "macs"], least=100.0, examiner=examiner)
+    front = write_front(
+        ledger.directory, ledger.table(), OBJECTIVES, budget=Budget(throughput=100.0), examiner=examiner
+    )
     assert front["trial"].tolist() == ["0001", "0003"], "the one that the third had dominated moves up"
-    assert examiner.speeds == {}
+    assert sorted(examiner.asked) == [(f"000{number}", 64) for number in range(4)], "each once"
     assert examiner.tested == ["0001", "0003"], "the test split is read for winners alone"
 
 
+def test_any_budget_of_time_is_hard_by_the_stopwatch(ledger: Ledger) -> None:
+    examiner = Told(**{"0000": 99.0, "0001": 101.0, "0002": 50.0, "0003": 120.0})
+    front = write_front(ledger.directory, ledger.table(), OBJECTIVES, budget=Budget(latency=10.0), examiner=examiner)
+    assert front["trial"].tolist() == ["0001", "0003"]
+    assert front["latency_measured"].tolist() == pytest.approx([1000 / 101, 1000 / 120])
+    assert list(front.columns)[-4:] == ["winner", "throughput_measured", "latency_measured", "accuracy_test"]
+    assert sorted(examiner.asked) == [(f"000{number}", size) for number in range(4) for size in (1, 64)]
+
+
 def test_an_interrupted_run_has_a_front_without_measurements(ledger: Ledger) -> None:
-    front = write_front(ledger.directory, ledger.table(), ["accuracy", "macs"], least=100.0, examiner=None)
+    front = write_front(ledger.directory, ledger.table(), OBJECTIVES, budget=Budget(throughput=100.0), examiner=None)
     assert len(front) == 3
     assert front["throughput_measured"].isna().all()
     assert front["accuracy_test"].isna().all()
 
 
 def test_a_run_without_a_winner_has_an_empty_front(tmp_path: Path) -> None:
-    front = write_front(tmp_path, Ledger(tmp_path).table(), ["accuracy", "macs"], least=None, examiner=Told())
+    objectives = [*OBJECTIVES, "peak_memory"]
+    front = write_front(tmp_path, Ledger(tmp_path).table(), objectives, budget=Budget(), examiner=Told())
     assert len(front) == 0
     assert len(pd.read_csv(tmp_path / "front.csv")) == 0

@@ -71,7 +71,7 @@ class OptunaSampler(Sampler):
         if outcome.state in ("failed", "pruned"):
             self.study.tell(trial, state=TrialState.FAIL if outcome.state == "failed" else TrialState.PRUNED)
             return
-        values = [getattr(outcome, name) for name in self.objectives]
+        values: list[Any] = [outcome.value(name) for name in self.objectives]
         if outcome.state == "complete":
             self._complete += 1
             for name, value in zip(self.objectives, values, strict=True):

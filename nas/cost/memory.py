@@ -1,0 +1,200 @@
+"""Peak memory of one image's inference: the deployed graph's weights, and the most that its tensors hold at once.
+
+    peak = Σ weights + max over time of Σ live tensors                 (bytes; float32, one image, no autograd)
+
+Counted is what torch's allocator is asked for: parameters and buffers once, every other tensor from the operation that
+makes it until nothing refers to it. Live beside what a layer computes are its input (for the residual), the scores and
+the output that the layer before hands on, and the tokens and scores of the stage before. Not counted are the image and
+what kernels take for themselves (MKL, oneDNN, workspaces), which differ by device. Attention counts as the fused
+kernel's where q, k and v have one head size, and as the matrices that torch makes where they do not.
+
+The graph runs on the `meta` device, where tensors have shapes, strides and lifetimes but no values: so does any block
+that can run there. It runs part by part (nas/cost/parts.py), and a part runs once. What it needs is determined by its
+key and by the form of what it is handed, and looked up from then on.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property, partial
+from itertools import zip_longest
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from nas.blocks import Scores, registered
+from nas.cost.parts import parts
+from nas.genome import Genome
+from nas.model import Model, build, deploy
+from nas.model.layer import Carry
+
+
+def peak_memory(genome: Genome) -> int:
+    """Bytes, weights included. Milliseconds where no part is new.
+
+    >>> peak_memory(load_genome("deit_tiny"))
+    25895584
+    """
+    run, image, last = _Run(genome), genome.image, len(genome.layout) - 1
+    images_BCHW = torch.empty(1, image.channels, image.size, image.size, device="meta")
+    left = _Part(0, 0, 0, (images_BCHW, None))  # held by the caller
+    for index, stage in enumerate(genome.layout):
+        ends = (index == 0, index == last, stage.layers[0].site.heads)  # heads: of an attention residual
+        before, part = left, run(stage.name, ("enter", *ends), partial(_enter, index), left)
+        for plan, after in zip_longest(stage.layers, stage.layers[1:]):
+            reused = after is not None and registered("core")[after.core.block].needs == "mixed"
+            part = run(plan.name, ("step", reused), partial(_step, stage.name, plan.name), part, before.held)
+        left = run(stage.name, ("leave", *ends), partial(_leave, index), part, before.held)
+    run("", ("head",), _head, left)
+    return run.weights + run.peak
+
+
+def _enter(index: int, model: Model, x: Tensor, scores: Scores | None) -> Any:
+    return model.stages[index].enter(model.stage_input(index, x), scores)  # type: ignore[operator]
+
+
+def _step(stage: str, layer: str, model: Model, x_BNC: Tensor, carry: Carry) -> Any:
+    return model.get_submodule(stage).step(model.get_submodule(layer), x_BNC, carry, None)  # type: ignore[operator]
+
+
+def _leave(index: int, model: Model, x_BNC: Tensor, carry: Carry) -> Any:
+    return model.stages[index].norm(x_BNC), carry.scores  # type: ignore[operator]
+
+
+def _head(model: Model, x_BNC: Tensor, scores: Scores | None) -> Any:
+    return (model.forward_head(model.norm(x_BNC)),)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Bytes of a part's own weights, of what it makes and holds at once, and of what it hands on; and the latter."""
+
+    weights: int
+    inside: int
+    held: int
+    output: tuple[Any, ...]
+
+    @cached_property
+    def form(self) -> tuple[Any, ...]:
+        """All that the next part can depend on: shapes, memory layout, and which tensors share their memory."""
+        storages: dict[int, int] = {}
+        return tuple(_form(leaf, storages) for leaf in _leaves(self.output))
+
+
+_KNOWN: dict[tuple[Any, ...], _Part] = {}  # some kilobytes a part
+
+
+class _Run:
+    """One genome's inference, a part at a time. The model is built only if a part is new."""
+
+    def __init__(self, genome: Genome):
+        self.genome, self.keys = genome, parts(genome)
+        self.weights = self.peak = 0
+
+    @cached_property
+    def model(self) -> Model:
+        with torch.device("meta"):
+            return deploy(build(self.genome))
+
+    def __call__(
+        self, name: str, phase: tuple[Any, ...], call: Callable[..., Any], before: _Part, kept: int = 0
+    ) -> _Part:
+        """kept: bytes that are live meanwhile, beside what the part before has handed on."""
+        key = (self.keys[name], phase, before.form)
+        if key not in _KNOWN:
+            model = self.model  # built before anything is counted
+            with torch.no_grad(), _Fused(), _Live() as live:
+                output = call(model, *before.output)
+            weights = 0 if phase[0] == "leave" else _own_weights(model, name)
+            tensors = [leaf for leaf in _leaves(output) if isinstance(leaf, Tensor)]
+            held = {_address(tensor): tensor.untyped_storage().nbytes() for tensor in tensors}
+            _KNOWN[key] = _Part(weights, live.peak, sum(held.values()), output)
+        part = _KNOWN[key]
+        self.weights += part.weights
+        self.peak = max(self.peak, kept + before.held + part.inside)
+        return part
+
+
+class _Live(TorchDispatchMode):
+    """Bytes of the storages that operations make, from then until the last tensor on them is gone: now, and at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._meet((args, kwargs), counted=False)  # weights, and what the part was handed
+        output = func(*args, **(kwargs or {}))
+        self._meet(output, counted=True)
+        return output
+
+    def _meet(self, tensors: Any, *, counted: bool) -> None:
+        for leaf in tree_leaves(tensors):
+            if isinstance(leaf, Tensor) and _address(leaf) not in self.known:
+                storage = leaf.untyped_storage()
+                size = storage.nbytes() if counted else 0
+                self.known.add(_address(leaf))
+                weakref.finalize(storage, self._free, _address(leaf), size)
+                self.now += size
+                self.peak = max(self.peak, self.now)
+
+    def _free(self, address: int, size: int) -> None:
+        self.known.discard(address)  # it may be used again
+        self.now -= size
+
+
+class _Fused(TorchFunctionMode):
+    """Attention as the fused kernels of CPU and CUDA do it, which the meta device does not have: no N×N matrix."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        call = partial(func, *args, **(kwargs or {}))
+        return _attention(call, *args, **(kwargs or {})) if func is F.scaled_dot_product_attention else call()
+
+
+def _attention(
+    call: Callable[[], Tensor], query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
+) -> Tensor:
+    """What `call` would answer, as the fused kernels lay it out in memory: (B, N, H, D)."""
+    if query.ndim != 4 or query.shape[-1] != value.shape[-1]:
+        return call()
+    batch, heads, tokens, features = query.shape
+    return query.new_empty(batch, tokens, heads, features).transpose(1, 2)
+
+
+def _own_weights(model: Model, name: str) -> int:
+    """Bytes of a part's parameters and buffers, without those of the parts inside it."""
+    module = model.get_submodule(name)
+    inner = "layers." if name else "stages."
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    return sum(tensor.nbytes for path, tensor in tensors if not path.startswith(inner))
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """Tensors and plain values in what parts hand on: tuples and `Scores`."""
+    if is_dataclass(value):
+        value = tuple(getattr(value, each.name) for each in fields(value))
+    if isinstance(value, tuple):
+        for each in value:
+            yield from _leaves(each)
+    else:
+        yield value
+
+
+def _form(leaf: Any, storages: dict[int, int]) -> Any:
+    if not isinstance(leaf, Tensor):
+        return leaf
+    number = storages.setdefault(_address(leaf), len(storages))
+    return number, tuple(leaf.shape), leaf.stride(), leaf.storage_offset(), leaf.untyped_storage().nbytes()
+
+
+def _address(tensor: Tensor) -> int:
+    """Of its storage, which views share."""
+    return tensor.untyped_storage()._cdata

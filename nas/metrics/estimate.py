@@ -1,0 +1,45 @@
+"""What a genome costs, for everybody who asks before it is trained: MACs, parameters, and each metric that is named.
+
+    estimate = estimator(["accuracy", "throughput"], tables)      # of a search's objectives and budget
+    estimate(genome)                                              # {"macs": ..., "params": ..., "throughput": ...}
+
+Metrics that are known by formula are worked out from the genome. Those that are known from a table are predicted from
+the table of timings of their batch size (nas/cost/latency.py). What only a training tells is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from nas.genome import Genome
+from nas.metrics.base import METRICS
+
+if TYPE_CHECKING:
+    from nas.cost.latency import LatencyTable
+
+ALWAYS = ("macs", "params")  # formulas that cost nothing
+
+Costs = dict[str, float]
+Estimate = Callable[[Genome], Costs]
+
+
+def estimator(names: Iterable[str] = (), tables: Mapping[int, LatencyTable] | None = None) -> Estimate:
+    """The function from a genome to what it costs, by metric. tables: by batch size, as `batch_sizes(names)` asks.
+
+    >>> estimator()(load_genome("deit_tiny"))
+    {'macs': 1253683200, 'params': 5717416}
+    """
+    metrics = [METRICS[name] for name in dict.fromkeys([*ALWAYS, *names]) if METRICS[name].budget]
+    by_batch = tables or {}
+
+    def estimate(genome: Genome) -> Costs:
+        seconds = {size: table.seconds_of(genome) for size, table in by_batch.items()}
+        return {each.name: each.of(genome if each.batch_size is None else seconds[each.batch_size]) for each in metrics}
+
+    return estimate
+
+
+def batch_sizes(names: Iterable[str]) -> list[int]:
+    """Of the tables of timings that these metrics are predicted from, the largest first."""
+    return sorted({size for name in names if (size := METRICS[name].batch_size)}, reverse=True)

@@ -1,0 +1,19 @@
+"""Milliseconds that one image takes in the deployed graph: predicted from a table of timings, winners by stopwatch."""
+
+from __future__ import annotations
+
+from nas.metrics.base import metric
+
+
+@metric(
+    "latency",
+    direction="min",
+    known="table",
+    heading="latency ms",
+    axis="milliseconds for one image (deployed graph)",
+    text="{:,.2f}".format,
+    batch_size=1,
+    unit="ms",
+)
+def latency(seconds: float) -> float:
+    return 1000 * seconds

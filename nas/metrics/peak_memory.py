@@ -1,0 +1,21 @@
+"""Bytes that the deployed graph needs for one image: weights, and the largest activations (nas/cost/memory.py)."""
+
+from __future__ import annotations
+
+from nas.cost.memory import peak_memory as bytes_of
+from nas.genome import Genome
+from nas.metrics.base import metric
+
+
+@metric(
+    "peak_memory",
+    direction="min",
+    known="formula",
+    heading="memory MB",
+    axis="bytes of weights and largest activations, one image (deployed graph)",
+    text=lambda value: f"{value / 1e6:,.3g}" if value < 1e8 else f"{value / 1e6:,.0f}",
+    whole=True,
+    unit="MB",
+)
+def peak_memory(genome: Genome) -> int:
+    return bytes_of(genome)

@@ -1,0 +1,61 @@
+"""A metric of a user's own: one function, and then an objective, a budget and a column like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nas.genome import Genome, load_genome
+from nas.metrics import METRICS, metric
+from nas.metrics.estimate import estimator
+from nas.report.page import drawings
+from nas.report.run import read_run
+from nas.search import SearchSpec
+from tests.report.synthetic import write_facts
+from tests.search.simulation import Simulation
+
+SPACE = {
+    "base": "lavit_digits",
+    "parameters": {"stages.{0,1}.split": {"int": [1, 3]}},
+    "objectives": {"accuracy": "max", "attentions": "max"},
+    "budget": {"attentions": 4, "macs": None},
+    "sampler": "random",
+    "trials": 4,
+}
+
+
+@pytest.fixture
+def attentions() -> Iterator[None]:
+    @metric("attentions", direction="max", known="formula", heading="attentions", whole=True)
+    def attentions(genome: Genome) -> int:
+        return sum(layer.core.block == "softmax" for stage in genome.layout for layer in stage.layers)
+
+    yield
+    del METRICS._members["attentions"]
+
+
+def test_one_function_is_an_objective_a_budget_and_a_column(attentions: None, tmp_path: Path) -> None:
+    spec = SearchSpec.parse(SPACE)
+    assert spec.costs == ["attentions"] and spec.budget.limits == {"attentions": 4}
+    costs = estimator(spec.costs)(load_genome("lavit_digits"))
+    assert list(costs) == ["macs", "params", "attentions"] and isinstance(costs["attentions"], int)
+
+    table = Simulation(spec, tmp_path).run().table()
+    assert list(table.columns)[3:8] == ["accuracy", "macs", "params", "throughput", "attentions"]
+    assert table["attentions"].dtype == "Int64"
+    refused = table[table["state"] == "infeasible"]
+    assert ((table["attentions"] >= 4) == (table["state"] == "complete")).all() and len(refused)
+    assert "is below the least of 4 by" in refused["reason"].iloc[0]
+
+
+def test_a_run_can_be_reported_where_the_plug_in_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(METRICS, "_members", METRICS._members | {})
+        metric("attentions", direction="max", known="formula", heading="attentions")(lambda genome: len(genome.stages))
+        Simulation(SearchSpec.parse(SPACE | {"budget": {}}), tmp_path).run().write_table()
+    write_facts(tmp_path, objectives=SPACE["objectives"], budget={"attentions": 4})
+    run = read_run(tmp_path)
+    assert len(run.front) and run.front["attentions"].notna().all()
+    assert {drawing.name for drawing in drawings(run)} >= {"accuracy_macs", "hypervolume"}
