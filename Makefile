@@ -12,9 +12,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 NAS := $(BIN)/nas
 
+# One --plugin for each word of PLUGIN.
+PLUGINS = $(if $(PLUGIN),$$(printf ' --plugin %s' $$PLUGIN))
+
 # The knobs reach the shell as environment variables, so that no character in a value is special.
 SPACE ?= lavit_split
-export SPACE DATA TRIALS RUN SET TABLE ONLY
+export SPACE DATA TRIALS RUN SET TABLE ONLY PLUGIN
 ifneq ($(strip $(RAY_ADDRESS)),)
 export RAY_ADDRESS
 else
@@ -39,6 +42,7 @@ Knobs of search:
   TRIALS=32                     how many trials the run has in the end
   RUN=name                      results/name; left out, it is named after the space and the data
   SET="training.epochs=30 budget.macs=2e8"    any key of the space, by its dotted path
+  PLUGIN="my_block.py ..."      blocks, metrics, samplers, schedulers, data sources of your own (docs/extending.md)
   RAY_ADDRESS=host:6379         an existing Ray cluster; left out, this machine
 Any target: PYTHON=python3.12   the interpreter that .venv is made with (3.11 or newer)
 
@@ -55,13 +59,13 @@ help:
 
 search: $(VENV)/.installed
 	@$(NAS) search "$$SPACE" $(if $(DATA),--data "$$DATA") $(if $(TRIALS),--trials "$$TRIALS") \
-		$(if $(RUN),--run "$$RUN") $(if $(SET),--set "$$SET")
+		$(if $(RUN),--run "$$RUN") $(if $(SET),--set "$$SET") $(PLUGINS)
 
 ablate: require-TABLE $(VENV)/.installed
-	@$(NAS) ablate "$$TABLE" $(if $(DATA),--data "$$DATA") $(if $(RUN),--run "$$RUN") $(if $(SET),--set "$$SET")
+	@$(NAS) ablate "$$TABLE" $(if $(DATA),--data "$$DATA") $(if $(RUN),--run "$$RUN") $(if $(SET),--set "$$SET") $(PLUGINS)
 
 retrain: require-RUN $(VENV)/.installed
-	@$(NAS) retrain "$$RUN" $(if $(SET),--set "$$SET")
+	@$(NAS) retrain "$$RUN" $(if $(SET),--set "$$SET") $(PLUGINS)
 
 bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only "$$ONLY") $(ARGS)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from nas.genome import list_presets as list_presets
     from nas.genome import load_genome as load_genome
     from nas.model import deploy as deploy
+    from nas.plugins import load_plugins as load_plugins
     from nas.search import list_spaces as list_spaces
     from nas.search import load_space as load_space
     from nas.serve import export as export
@@ -61,6 +62,7 @@ _HOME = {
     "load_space": "nas.search",
     "list_spaces": "nas.search",
     "load_ablation": "nas.ablation",
+    "load_plugins": "nas.plugins",
     "SpecError": "nas.errors",
 }
 __all__ = sorted(_HOME)

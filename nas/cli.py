@@ -37,6 +37,25 @@ GenomeArgument = Annotated[
     str, typer.Argument(metavar="GENOME", help="preset name (see `nas presets`) or genome YAML file")
 ]
 DATA_HELP = "digits, cifar10, ..., imagefolder:PATH or parquet:PATH"
+
+
+def _load_plugins(names: list[str] | None) -> list[str]:
+    from nas.plugins import load_plugins
+
+    load_plugins(names or [])
+    return names or []
+
+
+PluginOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py|MODULE",
+        help="blocks, metrics, samplers, schedulers or data sources of your own; repeatable",
+        callback=_load_plugins,
+        is_eager=True,
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -55,6 +74,7 @@ def search(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="say what the space holds and how long it takes; no run is made")
     ] = False,
+    plugin: PluginOption = None,
 ) -> None:
     """Search a space and print its Pareto front. Again with the same run: resumes, or goes further with more trials.
 
@@ -88,6 +108,7 @@ def ablate(
     data: Annotated[str | None, typer.Option(help=DATA_HELP)] = None,
     run: Annotated[str | None, typer.Option(help="name in results/, or a path; default <table>-<data>")] = None,
     set_: SetOption = None,
+    plugin: PluginOption = None,
 ) -> None:
     """Train every arm with every seed and print the table. Again with the same run: resumes.
 
@@ -104,6 +125,7 @@ def ablate(
 def retrain(
     run: Annotated[str, typer.Argument(metavar="RUN", help="name in results/ of a search, or a path")],
     set_: SetOption = None,
+    plugin: PluginOption = None,
 ) -> None:
     """Train a search's winners from scratch on training and validation images, with several seeds, and test them once.
 
@@ -125,6 +147,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="directory to write; default results/train-<genome>-<hash>")] = None,
     seed: Annotated[int, typer.Option(help="root of all randomness")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one")] = None,
+    plugin: PluginOption = None,
 ) -> None:
     """Train one genome. Again with the same arguments: resumes.
 
@@ -150,6 +173,7 @@ def cost(
     genome: GenomeArgument,
     set_: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+    plugin: PluginOption = None,
 ) -> None:
     """MACs and parameters of the deployed model, per layer, by formula."""
     from nas.api import edited
@@ -177,6 +201,7 @@ def diagnose(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one")] = None,
     json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="write it as JSON too")] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="write it as CSV too, a row per layer")] = None,
+    plugin: PluginOption = None,
 ) -> None:
     """The attention of a trained model, layer by layer: how alike layers are, where they look, what LA layers changed.
 
@@ -195,7 +220,10 @@ def diagnose(
 
 
 @app.command()
-def report(run: Annotated[str, typer.Argument(metavar="RUN", help="name in results/, or a path")]) -> None:
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="name in results/, or a path")],
+    plugin: PluginOption = None,
+) -> None:
     """Tables, figures and one HTML page of a run, from its files alone; also while it is running."""
     from nas.api import write_report
 
@@ -207,6 +235,7 @@ def export(
     genome: Annotated[str, typer.Argument(metavar="GENOME", help="genome YAML file, a run's winner for instance")],
     to: Annotated[Path, typer.Option(metavar="FILE.pt2", help="where the exported program goes")],
     weights: Annotated[Path | None, typer.Option(help="safetensors file; default: the one beside the genome")] = None,
+    plugin: PluginOption = None,
 ) -> None:
     """Write a trained model as a torch.export program: the deployed graph, any batch size, no need for this package.
 

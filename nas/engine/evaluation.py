@@ -20,6 +20,7 @@ from nas.engine.storage import Storage
 from nas.engine.worker import StorageError, workplace
 from nas.errors import RunError
 from nas.files import write_json
+from nas.plugins import Plugin, install, shipment
 
 if TYPE_CHECKING:
     from nas.train import Task
@@ -39,13 +40,14 @@ def test_in_workers(ledger: Ledger, jobs: Iterable[Job], task: Task, pool: Pool,
         text = f"reading the test split, for {len(waiting)} trained models"
         on_event(Event("message", data={"text": text}))
     evaluate = ray.remote(num_cpus=pool.cpu, num_gpus=pool.gpu)(_evaluate)
+    plugins = ray.put(shipment())
     running: dict[ray.ObjectRef, Job] = {}
     try:
         while waiting or running:
             while waiting and len(running) < pool.slots:
                 job = waiting.pop(0)
-                made = evaluate.remote(ledger.folder, ledger.storage, job.id, task, pool.device, pool.cpu)
-                running[made] = job
+                where = (ledger.folder, ledger.storage, job.id)
+                running[evaluate.remote(plugins, *where, task, pool.device, pool.cpu)] = job
             (done,), _ = ray.wait(list(running))
             job = running.pop(done)
             problem = ray.get(done)
@@ -57,8 +59,16 @@ def test_in_workers(ledger: Ledger, jobs: Iterable[Job], task: Task, pool: Pool,
             ray.cancel(left, force=True)
 
 
-def _evaluate(folder: Path, storage: Storage | None, trial: str, task: Task, device: str, threads: int) -> str | None:
-    """In a worker; answers what is wrong with the storage, if anything is."""
+def _evaluate(
+    plugins: list[Plugin],
+    folder: Path,
+    storage: Storage | None,
+    trial: str,
+    task: Task,
+    device: str,
+    threads: int,
+) -> str | None:
+    """In a worker; answers why it cannot be done there: a plug-in that is missing, or a storage that fails."""
     import torch
 
     from nas.engine.training import images_of
@@ -67,13 +77,14 @@ def _evaluate(folder: Path, storage: Storage | None, trial: str, task: Task, dev
 
     torch.set_num_threads(threads)
     try:
+        install(plugins)
         with workplace(folder, storage, trial) as (directory, keep):
             model = build(directory / "genome.yaml", weights=True).to(device)
             test = images_of(task, model.genome.image.size).test
             accuracy = evaluate(model, test, device=device)
             write_json(directory / FILE, {"accuracy": accuracy, "test_images": len(test)})
             keep(False)
-    except StorageError as error:
+    except (StorageError, RunError) as error:
         return str(error)
     return None
 

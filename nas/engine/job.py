@@ -2,7 +2,7 @@
 
 A trial directory is the durable truth about one trial (nas/engine/ledger.py lists its files):
     trial.json    `Job`, written by the driver before anything runs
-    rungs.json    epochs -> `Outcome` (paused) of a training that stops on the way (nas/search/halving.py), if any
+    rungs.json    epochs -> `Outcome` (paused) of a training that a scheduler stops on the way, if any
     result.json   `Outcome`, written last; a directory without it is a trial that is running, or was when all was lost
 Workers read the job from its directory, so that what is trained is what is written down.
 In the files, costs stand beside the other keys (`"macs": 722080`), and a number under any other key is a cost.
@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from nas.engine.version import VERSION, check_version
 from nas.errors import RunError
 from nas.files import write_json
 
@@ -66,7 +67,7 @@ class Job:
         return replace(_from_flat(cls, _read(directory / "trial.json")), directory=directory)
 
     def write(self, directory: Path) -> None:
-        content = _flat(self)
+        content = {"version": VERSION} | _flat(self)
         del content["directory"], content["until"]
         write_json(directory / "trial.json", content)
 
@@ -117,7 +118,7 @@ class Outcome:
     def write(self, directory: Path) -> None:
         """To result.json; a pause is added to rungs.json."""
         if self.state != "paused":
-            write_json(directory / "result.json", self.as_dict())
+            write_json(directory / "result.json", {"version": VERSION} | self.as_dict())
             return
         pauses = {str(epochs): pause.as_dict() for epochs, pause in read_rungs(directory).items()}
         write_json(directory / "rungs.json", pauses | {str(self.epochs): self.as_dict()})
@@ -154,6 +155,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
         assert isinstance(content, dict)
-        return content
     except (OSError, ValueError, AssertionError) as error:
         raise RunError(f"damaged; delete its directory to train this genome again ({error})", file=path) from None
+    check_version(content, path)
+    content.pop("version", None)
+    return content

@@ -32,6 +32,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ import pandas as pd
 
 from nas.engine.job import PUBLIC_COSTS, Job, Outcome, read_rungs
 from nas.errors import RunError
-from nas.files import write_atomically, write_text
+from nas.files import put_in_place, write_atomically, write_text
 from nas.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -106,12 +107,12 @@ class Ledger:
         if genome is not None:
             write_text(draft / "genome.yaml", genome.to_yaml())
         for file in files:
-            shutil.copyfile(file, draft / file.name)
+            write_atomically(draft / file.name, partial(shutil.copyfile, file))
         if outcome is not None:
             outcome.write(draft)
         draft.chmod(0o755)
         made = replace(made, directory=self.folder / made.id)
-        os.replace(draft, made.directory)
+        put_in_place(draft, made.directory)
         self.bring(made)
         self._trials[made.number] = Trial(made, outcome)
         self.next_number += 1

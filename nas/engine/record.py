@@ -1,9 +1,9 @@
 """run.yaml: what a run was, in full. Written before the first trial, read when the run is continued or reported.
 
-version (of the format), name, kind (search or ablation), spec (everything resolved), seed, versions, hardware, created,
-command, commit
+version (of the format), name, kind (search or ablation), spec (everything resolved), seed, plugins (nas/plugins.py),
+versions, hardware, created, command, commit
 
-A file without a version is of nas 0.1. A key that is missing from a spec means what it meant before the key came: new
+A key that is missing from a spec means what it meant before the key came: new
 keys have that as their default, and clients bring an old spec up to today's keys (nas/engine/runs.py).
 """
 
@@ -20,11 +20,12 @@ from typing import Any
 
 import nas
 from nas.engine.job import now
+from nas.engine.version import VERSION, check_version
 from nas.errors import RunError
 from nas.files import dump_yaml, read_yaml, write_text
 from nas.hardware import hardware
+from nas.plugins import active
 
-VERSION = 2  # of the files in a run directory; nas 0.1 wrote none
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "timm")
 
 
@@ -36,6 +37,7 @@ def write_record(directory: Path, *, kind: str, seed: int, spec: dict[str, Any])
         "kind": kind,
         "seed": seed,
         "spec": spec,
+        "plugins": [plugin.as_record() for plugin in active()],
         "versions": versions(),
         "hardware": hardware(),
         "created": now(),
@@ -64,14 +66,6 @@ def read_record(directory: Path) -> dict[str, Any] | None:
         raise RunError("not the record of a run", file=path)
     check_version(record, path)
     return record
-
-
-def check_version(content: dict[str, Any], file: Path) -> None:
-    """Raise RunError for a file of a version that came after this one."""
-    version = content.get("version", 1)
-    if not isinstance(version, int) or not 1 <= version <= VERSION:
-        message = f"its format is version {version!r}, and nas {nas.__version__} reads 1 to {VERSION}: use a newer nas"
-        raise RunError(message, file=file)
 
 
 def versions() -> dict[str, str]:

@@ -29,6 +29,7 @@ from nas.engine.storage import Storage
 from nas.engine.worker import Work
 from nas.errors import RunError, SpecError, shown
 from nas.paths import difference
+from nas.plugins import check, shipment
 
 if TYPE_CHECKING:
     from nas.train import Task
@@ -49,10 +50,12 @@ class Run:
         self.storage = Storage.of(storage, self.directory)
         if self.storage is not None:
             self.storage.restore_files(self.directory)
+        shipment()  # refused now: what is defined in a script or a notebook, where no worker finds it
         record = read_record(self.directory)
         if record is not None and record.get("kind") != kind:
             what = f"there is another kind of run in it ({record.get('kind')}); choose another RUN"
             raise RunError(what, file=self.directory)
+        check((record or {}).get("plugins"), file=self.directory / "run.yaml")
         try:
             self.begun = None if record is None else upgrade(record["spec"])
         except SpecError as error:

@@ -16,7 +16,6 @@ back an epoch that its successor has done as well; both have computed the same.
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import tempfile
 import uuid
@@ -31,7 +30,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from nas.errors import RunError
-from nas.files import write_atomically
+from nas.files import put_in_place, write_atomically
 
 Seen = dict[str, tuple[int, int]]  # file -> its size and time of change when it was last copied
 ATOMIC = ("s3", "gcs", "abfs")  # pyarrow's names of object stores
@@ -97,7 +96,7 @@ class Storage:
                 draft = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
                 self.pull(f"trials/{trial}", draft)
                 draft.chmod(0o755)
-                os.replace(draft, folder / trial)
+                put_in_place(draft, folder / trial)
             elif "trial.json" in there and "result.json" not in here:
                 self.pull(f"trials/{trial}", folder / trial)
             elif here and ("trial.json" not in there or "result.json" not in there):

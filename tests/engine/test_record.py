@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from nas.engine import Run
-from nas.engine.record import VERSION, read_record, versions, write_record
+from nas.engine.record import read_record, versions, write_record
+from nas.engine.version import VERSION
 from nas.errors import SpecError
 from nas.hardware import hardware
 
