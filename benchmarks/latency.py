@@ -1,6 +1,6 @@
 """How far a search's prediction of throughput is from the stopwatch, on genomes that the prediction has not seen.
 
-As a search does it (nas/cost/latency.py): genomes that have all parts of the space between them are timed, in
+As a search does it (nas/profiling/latency.py): genomes that have all parts of the space between them are timed, in
 multiples of the base's time; others of the space, drawn at random, are predicted by adding up their parts, and run for
 real, each in turns with the base. Three figures a space, each a median over the held-out genomes:
 
@@ -22,11 +22,11 @@ from unittest.mock import patch
 
 from benchmarks.contest import met
 from benchmarks.machine import Setting
-from nas.cost import throughput, throughputs
-from nas.cost.latency import LatencyTable
 from nas.genome import Genome
 from nas.metrics import METRICS
 from nas.model import build
+from nas.profiling import throughput, throughputs
+from nas.profiling.latency import LatencyTable
 from nas.search import load_space
 from nas.search.space import SearchSpace
 from nas.search.timings import covering

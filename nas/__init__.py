@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from nas.api import run_search as run_search
     from nas.api import train_genome as train_genome
     from nas.api import write_report as write_report
-    from nas.cost import cost as cost
-    from nas.cost import throughput as throughput
     from nas.errors import SpecError as SpecError
     from nas.genome import Genome as Genome
     from nas.genome import list_presets as list_presets
     from nas.genome import load_genome as load_genome
     from nas.model import deploy as deploy
     from nas.plugins import load_plugins as load_plugins
+    from nas.profiling import cost as cost
+    from nas.profiling import throughput as throughput
     from nas.search import list_spaces as list_spaces
     from nas.search import load_space as load_space
     from nas.serve import export as export
@@ -53,8 +53,8 @@ _HOME = {
     "build": "nas.timm",
     "from_timm": "nas.timm",
     "deploy": "nas.model",
-    "cost": "nas.cost",
-    "throughput": "nas.cost",
+    "cost": "nas.profiling",
+    "throughput": "nas.profiling",
     "load_data": "nas.api",
     "Genome": "nas.genome",
     "load_genome": "nas.genome",

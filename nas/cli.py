@@ -177,7 +177,7 @@ def cost(
 ) -> None:
     """MACs and parameters of the deployed model, per layer, by formula."""
     from nas.api import edited
-    from nas.cost import cost
+    from nas.profiling import cost
 
     chosen = edited(genome, _settings(set_))
     total = cost(chosen)

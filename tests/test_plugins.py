@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from nas.blocks import registered
-from nas.cost.latency import _source
 from nas.data.registry import SOURCES
 from nas.engine import Ledger, Pool, run
 from nas.engine.training import TrainJob
@@ -27,6 +26,7 @@ from nas.genome import Genome, load_genome
 from nas.metrics import METRICS
 from nas.model import build
 from nas.plugins import active, check, install, load_plugins, shipment
+from nas.profiling.latency import _source
 from nas.registry import Registry
 from nas.train import Training
 from tests.engine.test_ray_tune import Listed

@@ -18,7 +18,6 @@ from typing import Any
 import pandas as pd
 
 from nas.ablation.spec import Ablation, Arm, parse_ablation
-from nas.cost import throughputs
 from nas.device import default_device
 from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Run, Signal
 from nas.engine.evaluation import read_test
@@ -28,6 +27,7 @@ from nas.files import write_json
 from nas.genome import Genome
 from nas.metrics.estimate import estimator
 from nas.model import build
+from nas.profiling import throughputs
 from nas.train import fitted
 
 TAKEN = ("metrics.csv", "weights.safetensors", "test.json")  # of a finished cell of another table

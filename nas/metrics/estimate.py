@@ -4,7 +4,7 @@
     estimate(genome)                                              # {"macs": ..., "params": ..., "throughput": ...}
 
 Metrics that are known by formula are worked out from the genome. Those that are known from a table are predicted from
-the table of timings of their batch size (nas/cost/latency.py). What only a training tells is left out.
+the table of timings of their batch size (nas/profiling/latency.py). What only a training tells is left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nas.genome import Genome
 from nas.metrics.base import METRICS
 
 if TYPE_CHECKING:
-    from nas.cost.latency import LatencyTable
+    from nas.profiling.latency import LatencyTable
 
 ALWAYS = ("macs", "params")  # formulas that cost nothing
 

@@ -1,11 +1,11 @@
-"""Parameters of the deployed graph, by formula (nas/cost/formula.py)."""
+"""Parameters of the deployed graph, by formula (nas/profiling/formula.py)."""
 
 from __future__ import annotations
 
-from nas.cost import cost
 from nas.genome import Genome
 from nas.metrics.base import metric
 from nas.numbers import magnitude
+from nas.profiling import cost
 
 
 @metric(

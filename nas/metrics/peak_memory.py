@@ -1,10 +1,10 @@
-"""Bytes that the deployed graph needs for one image: weights, and the largest activations (nas/cost/memory.py)."""
+"""Bytes that the deployed graph needs for one image: weights, and the largest activations (nas/profiling/memory.py)."""
 
 from __future__ import annotations
 
-from nas.cost.memory import peak_memory as bytes_of
 from nas.genome import Genome
 from nas.metrics.base import metric
+from nas.profiling.memory import peak_memory as bytes_of
 
 
 @metric(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from nas.cost import GenomeCost, cost
 from nas.genome import list_presets, load_genome
 from nas.numbers import magnitude
+from nas.profiling import GenomeCost, cost
 from nas.report.describe import describe
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 
-from nas.cost import cost
 from nas.genome import Genome, list_presets, load_genome
 from nas.genome.presets import FOLDER
+from nas.profiling import cost
 
 _PUBLISHED = re.compile(r"Published: ([\d.]+) M parameters, ([\d.]+) GMACs")
 _HEAD = """\

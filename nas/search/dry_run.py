@@ -15,13 +15,13 @@ from random import Random
 
 import torch
 
-from nas.cost.latency import LatencyTable, known_parts, missing
 from nas.device import default_device
 from nas.errors import GenomeError
 from nas.genome import Genome
 from nas.metrics import METRICS
 from nas.metrics.estimate import Costs, batch_sizes, estimator
 from nas.model import build
+from nas.profiling.latency import LatencyTable, known_parts, missing
 from nas.search.budget import Budget, check_feasible
 from nas.search.forecast import Forecast, forecast
 from nas.search.parameter import Parameter

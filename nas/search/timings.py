@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 
-from nas.cost.latency import LatencyTable, device_file, known_parts, missing
-from nas.cost.parts import parts
 from nas.engine import Event, OnEvent
 from nas.errors import GenomeError
 from nas.genome import Genome
 from nas.metrics.estimate import batch_sizes
+from nas.profiling.latency import LatencyTable, device_file, known_parts, missing
+from nas.profiling.parts import parts
 from nas.search.space import SearchSpace
 
 PATIENCE = 200  # genomes drawn in a row without a part that is new, until the space counts as covered

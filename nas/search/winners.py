@@ -18,13 +18,13 @@ from typing import Protocol
 
 import pandas as pd
 
-from nas.cost import throughputs
 from nas.engine import Event, OnEvent, Run
 from nas.engine.evaluation import read_test
 from nas.files import write_atomically, write_text
 from nas.metrics import METRICS
 from nas.metrics.estimate import batch_sizes
 from nas.model import build
+from nas.profiling import throughputs
 from nas.search.budget import Budget
 from nas.search.pareto import front_of
 from nas.train import Task

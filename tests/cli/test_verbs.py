@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import nas as package
-from nas.cost import cost
 from nas.data import load
 from nas.genome import Genome, list_presets
+from nas.profiling import cost
 from nas.train import evaluate
 from tests.report.synthetic import write_run
 
@@ -145,6 +145,6 @@ def test_ctrl_c_in_a_training_says_how_to_resume(nas, monkeypatch):
 
 
 def test_a_bug_keeps_its_traceback(nas, monkeypatch):
-    monkeypatch.setattr("nas.cost.cost", lambda genome: 1 / 0)
+    monkeypatch.setattr("nas.profiling.cost", lambda genome: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         nas("cost", "lavit_digits")

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from nas.cost import cost
 from nas.data import load
 from nas.genome import load_genome
 from nas.metrics import METRICS
 from nas.model import build
 from nas.plugins import load_plugins
+from nas.profiling import cost
 from nas.registry import Registry
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"

@@ -12,13 +12,13 @@ from random import Random
 import pandas as pd
 import pytest
 
-from nas.cost.memory import peak_memory
 from nas.data import load
 from nas.engine import Event, Ledger, Pool
 from nas.errors import BudgetError, DataError, RunError, SpaceError
 from nas.files import parse_yaml, read_yaml
 from nas.genome import load_genome
 from nas.model import build
+from nas.profiling.memory import peak_memory
 from nas.report import report
 from nas.search import SearchSpec, load_space, search
 from nas.search.run import resolved

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from nas.cost.latency import LatencyTable
-from nas.cost.parts import parts
 from nas.engine import Event
 from nas.errors import RunError
 from nas.genome import load_genome
 from nas.metrics.estimate import estimator
+from nas.profiling.latency import LatencyTable
+from nas.profiling.parts import parts
 from nas.search.parameter import ParameterSpec, expand
 from nas.search.space import SearchSpace
 from nas.search.timings import table_file, timings

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from nas.cost.parts import part_times, parts
 from nas.genome import load_genome
 from nas.model import build
+from nas.profiling.parts import part_times, parts
 
 
 def test_equal_layers_share_a_key_and_training_aids_do_not_matter() -> None:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from torch.utils.flop_counter import FlopCounterMode
 
 import nas
-from nas.cost import stopwatch, throughputs
-from nas.cost.stopwatch import TURNS, timed
+from nas.profiling import stopwatch, throughputs
+from nas.profiling.stopwatch import TURNS, timed
 from tests.genome.test_genome import genomes
 
 

@@ -1,7 +1,7 @@
 """The time of genomes that nobody has built: time per part, taken once per device and alone, then added up.
 
 While a search runs, its workers keep the machine busy and a stopwatch would measure them as well. So before they
-start, a few genomes that have all parts of the space between them are run on the quiet device (nas/cost/parts.py), in
+start, a few genomes that have all parts of the space between them are run on the quiet device (nas/profiling/parts.py), in
 batches of one size: there is a table for each. A prediction is the sum over a genome's parts.
 
 What a device has shown is kept in a file (`~/.cache/nas`, as nas/cache.py says): the parts' times in multiples of the
@@ -30,15 +30,15 @@ from pydantic import ConfigDict, TypeAdapter
 
 from nas.blocks.base import Slot, registered
 from nas.cache import alone, cache_file
-from nas.cost import throughput
-from nas.cost.parts import part_times, parts
 from nas.errors import RunError
 from nas.files import write_json
 from nas.genome import Genome
 from nas.hardware import hardware
 from nas.model import build
+from nas.profiling import throughput
+from nas.profiling.parts import part_times, parts
 
-SOURCE = ("blocks", "cost", "genome", "model")  # packages whose code decides what runs, and how it is timed
+SOURCE = ("blocks", "genome", "model", "profiling")  # packages whose code decides what runs, and how it is timed
 
 
 @dataclass(frozen=True)

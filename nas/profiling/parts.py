@@ -6,7 +6,7 @@ Equal parts of different genomes have one key.
 Parts are timed by a clock at their borders in a model that runs as a whole, so that a layer finds the caches as it
 would in use; the clock itself costs time, so what it reads is scaled to the sum that the same model takes without it.
 Times are stated in multiples of another model's, the anchor's, which takes turns with it: readings of different days
-can then stand in one table (nas/cost/latency.py).
+can then stand in one table (nas/profiling/latency.py).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from nas.cost.stopwatch import timed
 from nas.genome import Genome
 from nas.model import Model, build, deploy
+from nas.profiling.stopwatch import timed
 
 TRAINING_ONLY = {"name", "layers", "auxiliary", "drop_path"}  # fields of a plan that the deployed graph's time ignores
 ELSEWHERE = {"name", "notes", "image", "classes", "stages", "drop_path", "loss"}  # fields of a genome that are, too

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from nas import cost
-from nas.cost import Throughput, latency
-from nas.cost.latency import LatencyTable, device_file, known_parts, missing
-from nas.cost.parts import parts
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
 from nas.model import Model
+from nas.profiling import Throughput, latency
+from nas.profiling.latency import LatencyTable, device_file, known_parts, missing
+from nas.profiling.parts import parts
 from nas.search.parameter import ParameterSpec, expand
 from nas.search.space import SearchSpace
 from nas.search.timings import covering

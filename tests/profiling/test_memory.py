@@ -8,10 +8,10 @@ from torch import Tensor
 
 import nas
 from benchmarks.measure import peak_bytes
-from nas.cost import memory
-from nas.cost.memory import peak_memory
 from nas.genome import Genome, load_genome
 from nas.model import build, deploy
+from nas.profiling import memory
+from nas.profiling.memory import peak_memory
 
 SMALL = [name for name in nas.list_presets() if name.endswith(("_digits", "_32"))]
 LARGER = ["castling_deit_tiny", "deit_tiny", "lavit_t", "levit_like", "pvt_v2_b0"]
