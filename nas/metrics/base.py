@@ -3,7 +3,8 @@
 How it is known decides when:
     training   from a training's last epoch (accuracy); the only kind that has to be paid for
     formula    from the genome alone, exactly, before anything runs
-    table      from timings of the device's parts (nas/profiling/latency.py), before anything runs; winners by the stopwatch
+    table      from timings of the device's parts (nas/profiling/latency.py), before anything runs; of winners, by the
+               stopwatch
 
 A metric that is known before training is a cost. A cost can be a budget, and a budget is hard. A new cost is one
 function in one file, and is then an objective, a budget, a column of the tables and a figure of the report:

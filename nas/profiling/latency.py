@@ -1,7 +1,7 @@
 """The time of genomes that nobody has built: time per part, taken once per device and alone, then added up.
 
 While a search runs, its workers keep the machine busy and a stopwatch would measure them as well. So before they
-start, a few genomes that have all parts of the space between them are run on the quiet device (nas/profiling/parts.py), in
+start, a few genomes that have all parts of the space between them are run on the quiet device (see parts.py), in
 batches of one size: there is a table for each. A prediction is the sum over a genome's parts.
 
 What a device has shown is kept in a file (`~/.cache/nas`, as nas/cache.py says): the parts' times in multiples of the

@@ -9,7 +9,7 @@ what kernels take for themselves (MKL, oneDNN, workspaces), which differ by devi
 kernel's where q, k and v have one head size, and as the matrices that torch makes where they do not.
 
 The graph runs on the `meta` device, where tensors have shapes, strides and lifetimes but no values: so does any block
-that can run there. It runs part by part (nas/profiling/parts.py), and a part runs once. What it needs is determined by its
+that can run there. It runs part by part (see parts.py), and a part runs once. What it needs is determined by its
 key and by the form of what it is handed, and looked up from then on.
 """
 

@@ -22,7 +22,7 @@ from nas.engine.events import ignore
 from nas.engine.training import TrainJob
 from nas.files import write_atomically
 from nas.genome import Genome
-from nas.metrics.estimate import Estimate, estimator
+from nas.metrics.estimate import estimator
 from nas.search.anytime import BASELINE, anytime
 from nas.search.budget import check_feasible
 from nas.search.retention import WeightRetention
@@ -34,7 +34,7 @@ from nas.search.spec import SearchSpec, upgrade_spec
 from nas.search.study import study_of
 from nas.search.timings import table_file, timings
 from nas.search.warm_start import earlier_runs, take_over
-from nas.search.winners import RunExaminer, write_front
+from nas.search.winners import Examiner, RunExaminer, write_front
 from nas.seeds import derive
 from nas.train import fitted
 
@@ -51,15 +51,6 @@ class SearchResult:
     message: str | None = None
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A search once its data has been looked at. space: around the base genome as the data has it."""
-
-    spec: SearchSpec
-    space: SearchSpace
-    estimate: Estimate
-
-
 def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) -> SearchResult:
     """Run or resume a search in a run directory. space: as `load_space` reads it.
 
@@ -68,73 +59,109 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
 
     >>> search(load_space("lavit_split").with_settings({"trials": 4}), Path("results/try")).front
     """
-    run = Run(directory, "search", _upgraded, storage=space.storage)
-    around = resolved(space)
-    spec = recorded(space, around.base)
-    if run.begun is not None:  # the sampler's numbers were settled when the run began
-        given = {key: value for key, value in spec["sampler"].items() if value is not None}
-        spec["sampler"] = run.begun["sampler"] | given
-    run.check(spec, free=FREE)
-    earlier = earlier_runs(space.warm_start, spec) if run.begun is None else []
-    seed, device = derive(space.seed, "latency"), default_device(space.workers.gpu)
-    tables = timings(space.costs, around, run.directory, seed=seed, device=device, on_event=on_event)
-    plan = Plan(space, around, estimator(space.costs, tables))
-    check_feasible(around, space.budget, plan.estimate, seed=derive(space.seed, "probe"))
+    one = _Search(space, directory, on_event)
+    one.prepare()
+    return one.execute()
 
-    objectives = list(space.objectives)
-    with run.opened(space.workers):
-        sampler = sampler_options(spec["sampler"]).settled(trials=space.trials, slots=run.pool.slots)
-        for size, table in tables.items():
+
+class _Search:
+    """One search: what its file says, and what data, device and run directory make of it."""
+
+    def __init__(self, spec: SearchSpec, directory: Path, on_event: OnEvent):
+        self.spec, self.on_event = spec, on_event
+        self.objectives = list(spec.objectives)
+        self.run = Run(directory, "search", _upgraded, storage=spec.storage)
+        self.device = default_device(spec.workers.gpu)
+
+    def prepare(self) -> None:
+        """Find everything that a user can get wrong. Nothing is written."""
+        spec, run = self.spec, self.run
+        self.space = resolved(spec)
+        self.recorded = recorded(spec, self.space.base)
+        if run.begun is not None:  # the sampler's numbers were settled then
+            given = {key: value for key, value in self.recorded["sampler"].items() if value is not None}
+            self.recorded["sampler"] = run.begun["sampler"] | given
+        run.check(self.recorded, free=FREE)
+        self.earlier = earlier_runs(spec.warm_start, self.recorded) if run.begun is None else []
+        self.tables = timings(
+            spec.costs,
+            self.space,
+            run.directory,
+            seed=derive(spec.seed, "latency"),
+            device=self.device,
+            on_event=self.on_event,
+        )
+        self.estimate = estimator(spec.costs, self.tables)
+        check_feasible(self.space, spec.budget, self.estimate, seed=derive(spec.seed, "probe"))
+
+    def execute(self) -> SearchResult:
+        """Train to the end, then write front and winners."""
+        spec, run = self.spec, self.run
+        with run.opened(spec.workers):
+            sampler = self._begin()
+            try:
+                message = self._train(sampler, run)
+                if spec.baseline:
+                    self._say(f"the baseline: {spec.trials} trials drawn at random")
+                    with run.within(BASELINE) as beside:
+                        self._train(sampler_options({"name": spec.baseline, "lag": sampler.lag}), beside)
+            except KeyboardInterrupt:
+                if run.ledger.trials:
+                    self._write_front(None)
+                raise
+            reached = anytime(run.directory, self.objectives)
+            write_atomically(run.directory / "hypervolume.csv", lambda path: reached.to_csv(path, index=False))
+            front = self._write_front(RunExaminer(run, spec.task, self.device, self.on_event))
+        return SearchResult(run.directory, run.ledger.table(), front, message or _failure(run.ledger))
+
+    def _begin(self) -> SamplerOptions:
+        """What is written before the first trial; the sampler's options, settled."""
+        spec, run = self.spec, self.run
+        sampler = sampler_options(self.recorded["sampler"]).settled(trials=spec.trials, slots=run.pool.slots)
+        for size, table in self.tables.items():
             table.write(table_file(run.directory, size))
-        if earlier:
-            text = take_over(earlier, run.ledger, around, space, plan.estimate)
-            on_event(Event("message", data={"text": text}))
-        run.begin(spec | {"sampler": sampler.model_dump(mode="json")}, seed=space.seed)
-        try:
-            message = _run(plan, sampler, run, on_event)
-            if space.baseline:
-                text = f"the baseline: {space.trials} trials drawn at random"
-                on_event(Event("message", data={"text": text}))
-                with run.within(BASELINE) as beside:
-                    _run(plan, sampler_options({"name": space.baseline, "lag": sampler.lag}), beside, on_event)
-        except KeyboardInterrupt:
-            if run.ledger.trials:
-                write_front(run.directory, run.ledger.table(), objectives, budget=space.budget, examiner=None)
-            raise
-        reached = anytime(run.directory, objectives)
-        write_atomically(run.directory / "hypervolume.csv", lambda path: reached.to_csv(path, index=False))
-        examiner = RunExaminer(run, space.task, device, on_event)
-        front = write_front(run.directory, run.ledger.table(), objectives, budget=space.budget, examiner=examiner)
-    return SearchResult(run.directory, run.ledger.table(), front, message or _failure(run.ledger))
+        if self.earlier:
+            self._say(take_over(self.earlier, run.ledger, self.space, spec, self.estimate))
+        run.begin(self.recorded | {"sampler": sampler.model_dump(mode="json")}, seed=spec.seed)
+        return sampler
 
+    def _train(self, sampler: SamplerOptions, run: Run) -> str | None:
+        """Search in a run's directory, to the end; why it ended early, if it did."""
+        spec, objectives = self.spec, self.objectives
+        searcher = Searcher(
+            self.space,
+            spec.budget,
+            self.estimate,
+            make_sampler(sampler, self.space, objectives, seed=spec.seed),
+            make_scheduler(spec.scheduler, spec.training.epochs),
+            run.ledger,
+            objectives=objectives,
+            trials=spec.trials,
+            seed=spec.seed,
+            lag=sampler.lag or 0,
+            on_event=self.on_event,
+            repeat=spec.repeat,
+        )
+        listener = self.on_event
+        if spec.keep == "front":
+            listener = _both(WeightRetention(run.ledger, objectives, repeat=spec.repeat), listener)
+        name = run.directory.name
+        if name == BASELINE:
+            name = f"{run.directory.parent.name}-{BASELINE}"
+        work = TrainJob(spec.task, device=run.pool.device, threads=run.pool.cpu)
+        with study_of(run.ledger, spec.study, name, self.space, spec.objectives, listener) as told:
+            run.train(searcher, work, told)
+        return searcher.message
 
-def _run(plan: Plan, sampler: SamplerOptions, run: Run, on_event: OnEvent) -> str | None:
-    """Search in a run's directory, to the end; why it ended early, if it did."""
-    spec, objectives = plan.spec, list(plan.spec.objectives)
-    searcher = Searcher(
-        plan.space,
-        spec.budget,
-        plan.estimate,
-        make_sampler(sampler, plan.space, objectives, seed=spec.seed),
-        make_scheduler(spec.scheduler, spec.training.epochs),
-        run.ledger,
-        objectives=objectives,
-        trials=spec.trials,
-        seed=spec.seed,
-        lag=sampler.lag or 0,
-        on_event=on_event,
-        repeat=spec.repeat,
-    )
-    listener = on_event
-    if spec.keep == "front":
-        listener = _both(WeightRetention(run.ledger, objectives, repeat=spec.repeat), listener)
-    name = run.directory.name
-    if name == BASELINE:
-        name = f"{run.directory.parent.name}-{BASELINE}"
-    work = TrainJob(spec.task, device=run.pool.device, threads=run.pool.cpu)
-    with study_of(run.ledger, spec.study, name, plan.space, spec.objectives, listener) as told:
-        run.train(searcher, work, told)
-    return searcher.message
+    def _write_front(self, examiner: Examiner | None) -> pd.DataFrame:
+        """examiner: None after an interruption, when nothing is measured."""
+        run = self.run
+        return write_front(
+            run.directory, run.ledger.table(), self.objectives, budget=self.spec.budget, examiner=examiner
+        )
+
+    def _say(self, text: str) -> None:
+        self.on_event(Event("message", data={"text": text}))
 
 
 def resolved(spec: SearchSpec) -> SearchSpace:
