@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import statistics
 import tempfile
+from functools import partial
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -25,11 +26,10 @@ from benchmarks.machine import Setting
 from nas.genome import Genome
 from nas.metrics import METRICS
 from nas.model import build
-from nas.profiling import throughput, throughputs
+from nas.profiling import covering, throughput, throughputs
 from nas.profiling.latency import LatencyTable
 from nas.search import load_space
 from nas.search.space import SearchSpace
-from nas.search.timings import covering
 
 _BAR = 0.10
 _BATCH = 64
@@ -56,7 +56,7 @@ def _result(name: str, space_name: str, settings: dict[str, Any], setting: Setti
     def alone(genome: Genome) -> float:
         return throughput(build(genome), batch_size=_BATCH, device=setting.device).images_per_second
 
-    genomes = covering(space, _SEED)
+    genomes = covering(space.base, partial(space.sample, Random(_SEED)))
     table = LatencyTable.measure(genomes, space.base, batch_size=_BATCH, device=setting.device)
     predicted = [METRICS["throughput"].of(table.seconds_of(genome)) for genome in [space.base, *held_out]]
     models = [build(genome) for genome in [space.base, *held_out]]
@@ -95,7 +95,7 @@ def _row(what: str, at: str, errors: list[float], *, bar: float | None) -> dict[
 
 def _held_out(space: SearchSpace) -> list[Genome]:
     """Genomes of the space, none of which gave a timing."""
-    known = {genome.hash for genome in covering(space, _SEED)}
+    known = {genome.hash for genome in covering(space.base, partial(space.sample, Random(_SEED)))}
     rng, found = Random("held out"), []
     while len(found) < _HELD_OUT:
         genome = space.genome(space.draw(rng))

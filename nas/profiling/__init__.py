@@ -1,6 +1,21 @@
 """What a genome costs: MACs and parameters by formula, memory by tracing shapes, time by stopwatch and by table."""
 
 from nas.profiling.formula import GenomeCost, LayerCost, cost
+from nas.profiling.latency import LatencyTable, known_parts, missing
 from nas.profiling.stopwatch import Throughput, throughput, throughputs
+from nas.profiling.tables import covering, run_tables, table_file
 
-__all__ = ["GenomeCost", "LayerCost", "Throughput", "cost", "throughput", "throughputs"]
+__all__ = [
+    "GenomeCost",
+    "LatencyTable",
+    "LayerCost",
+    "Throughput",
+    "cost",
+    "covering",
+    "known_parts",
+    "missing",
+    "run_tables",
+    "table_file",
+    "throughput",
+    "throughputs",
+]

@@ -35,8 +35,8 @@ from nas.files import write_json
 from nas.genome import Genome
 from nas.hardware import hardware
 from nas.model import build
-from nas.profiling import throughput
 from nas.profiling.parts import part_times, parts
+from nas.profiling.stopwatch import throughput
 
 SOURCE = ("blocks", "genome", "model", "profiling")  # packages whose code decides what runs, and how it is timed
 

@@ -16,18 +16,16 @@ from random import Random
 import torch
 
 from nas.device import default_device
-from nas.errors import GenomeError
 from nas.genome import Genome
 from nas.metrics import METRICS
 from nas.metrics.estimate import Costs, batch_sizes, estimator
 from nas.model import build
-from nas.profiling.latency import LatencyTable, known_parts, missing
+from nas.profiling import LatencyTable, covering, known_parts, missing
 from nas.search.budget import Budget, check_feasible
 from nas.search.forecast import Forecast, forecast
 from nas.search.parameter import Parameter
 from nas.search.space import Assignment, SearchSpace
 from nas.search.spec import SearchSpec
-from nas.search.timings import covering
 from nas.seeds import derive
 from nas.train import fitted
 
@@ -116,20 +114,17 @@ def _independent(parameters: Sequence[Parameter]) -> list[list[Parameter]]:
 
 
 def _drawn(space: SearchSpace, seed: int) -> list[Genome]:
-    rng, valid = Random(seed), []
-    for _ in range(DRAWS):
-        try:
-            valid.append(space.genome(space.draw(rng)))
-        except GenomeError:  # values that are right one by one and do not go together
-            continue
-    return valid
+    rng = Random(seed)
+    sampled = [space.sample(rng) for _ in range(DRAWS)]
+    return [genome for genome in sampled if genome is not None]
 
 
 def _tables(spec: SearchSpec, space: SearchSpace) -> tuple[dict[int, LatencyTable], str]:
     """The tables of timings that the budget is checked with, or none and why they are not made here."""
     limits, device = spec.budget.limits, default_device(spec.workers.gpu)
     sizes = batch_sizes(limits)
-    genomes = list(covering(space, derive(spec.seed, "latency"))) if sizes else []
+    sample = partial(space.sample, Random(derive(spec.seed, "latency")))
+    genomes = list(covering(space.base, sample)) if sizes else []
     models = {size: len(missing(genomes, known_parts(space.base, device, size))) for size in sizes}
     seconds = sum(
         count * max(SECONDS, CALLS * _batch_seconds(space.base, device, size)) for size, count in models.items()

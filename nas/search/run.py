@@ -11,7 +11,9 @@ can get wrong is found before the directory is made.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pandas as pd
@@ -22,7 +24,8 @@ from nas.engine.events import ignore
 from nas.engine.training import TrainJob
 from nas.files import write_atomically
 from nas.genome import Genome
-from nas.metrics.estimate import estimator
+from nas.metrics.estimate import batch_sizes, estimator
+from nas.profiling import run_tables, table_file
 from nas.search.anytime import BASELINE, anytime
 from nas.search.budget import check_feasible
 from nas.search.retention import WeightRetention
@@ -32,7 +35,6 @@ from nas.search.searcher import Searcher
 from nas.search.space import SearchSpace
 from nas.search.spec import SearchSpec, upgrade_spec
 from nas.search.study import study_of
-from nas.search.timings import table_file, timings
 from nas.search.warm_start import earlier_runs, take_over
 from nas.search.winners import Examiner, RunExaminer, write_front
 from nas.seeds import derive
@@ -83,13 +85,14 @@ class _Search:
             self.recorded["sampler"] = run.begun["sampler"] | given
         run.check(self.recorded, free=FREE)
         self.earlier = earlier_runs(spec.warm_start, self.recorded) if run.begun is None else []
-        self.tables = timings(
-            spec.costs,
-            self.space,
+        seed = derive(spec.seed, "latency")
+        self.tables = run_tables(
+            batch_sizes(spec.costs),
+            self.space.base,
+            lambda: partial(self.space.sample, Random(seed)),
             run.directory,
-            seed=derive(spec.seed, "latency"),
             device=self.device,
-            on_event=self.on_event,
+            say=self._say,
         )
         self.estimate = estimator(spec.costs, self.tables)
         check_feasible(self.space, spec.budget, self.estimate, seed=derive(spec.seed, "probe"))

@@ -47,6 +47,13 @@ class SearchSpace:
         numbers = {parameter.path: rng.random() for parameter in self.parameters}
         return self.assign(lambda parameter: parameter.at(numbers[parameter.path]))
 
+    def sample(self, rng: Random) -> Genome | None:
+        """A random genome; None where the values that were drawn are right one by one and do not go together."""
+        try:
+            return self.genome(self.draw(rng))
+        except GenomeError:
+            return None
+
     def every(self) -> Iterator[Assignment]:
         """All assignments, in lexicographic order. For a space that is `finite`."""
         return self._walk(0, {})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,9 +18,9 @@ from nas.model import Model
 from nas.profiling import Throughput, latency
 from nas.profiling.latency import LatencyTable, device_file, known_parts, missing
 from nas.profiling.parts import parts
+from nas.profiling.tables import covering
 from nas.search.parameter import ParameterSpec, expand
 from nas.search.space import SearchSpace
-from nas.search.timings import covering
 
 MIXED = load_genome("mixed_digits")
 CORES = ["softmax", "linear_angular"]
@@ -31,12 +34,16 @@ def space() -> SearchSpace:
     )
 
 
+def _covering(space: SearchSpace, seed: int) -> Iterator[Genome]:
+    return covering(space.base, partial(space.sample, Random(seed)))
+
+
 def measured(space: SearchSpace, seed: int = 0, keep: bool = True) -> LatencyTable:
-    return LatencyTable.measure(covering(space, seed), space.base, batch_size=64, keep=keep)
+    return LatencyTable.measure(_covering(space, seed), space.base, batch_size=64, keep=keep)
 
 
 def test_few_genomes_cover_a_space(space: SearchSpace) -> None:
-    genomes = list(covering(space, seed=0))
+    genomes = list(_covering(space, 0))
     covered = {key for genome in genomes for key in parts(genome).values()}
     assert all(set(parts(space.genome(a)).values()) <= covered for a in space.every())
     assert len(genomes) < 10
@@ -89,7 +96,7 @@ def test_a_device_is_asked_once_for_a_part(space: SearchSpace, stopwatch: list[G
     assert set(wide.seconds) == set(known_parts(MIXED, "cpu", 64)) > set(known)
     stopwatch.clear()
     again = measured(small, seed=1)
-    assert stopwatch == [] == missing(covering(space, 1), known_parts(MIXED, "cpu", 64))
+    assert stopwatch == [] == missing(_covering(space, 1), known_parts(MIXED, "cpu", 64))
     assert again == table, "a run's table holds what its space has"
 
 
