@@ -28,7 +28,7 @@ from nas.model import build
 from nas.plugins import active, check, install, load_plugins, shipment
 from nas.profiling.latency import _source
 from nas.registry import Registry
-from nas.train import Training
+from nas.train import Task, Training
 from tests.engine.test_ray_tune import Listed
 
 ROOT = Path(__file__).parents[1]
@@ -353,7 +353,7 @@ def train(path: Path, pool: Pool) -> Listed:
     ledger = Ledger(path)
     source = Listed(ledger, [{}, {}], Genome.parse(GENOME))
     with ledger.locked():
-        run(source, ledger, work=TrainJob("digits", Training(epochs=1, limit=100), seed=0), pool=pool)
+        run(source, ledger, work=TrainJob(Task("digits", Training(epochs=1, limit=100))), pool=pool)
     return source
 
 

@@ -120,7 +120,10 @@ SETTINGS = {
     "twice": ("training.epochs=1 training.epochs=2", "training.epochs: is set twice"),
     "no setting": ("training", "expected KEY=VALUE, found 'training'"),
     "no YAML": ("training.epochs=[1", "training.epochs: line 1, column 3: not readable as YAML: "),
-    "in itself": ("training=&a [*a]", "training: Input should be a valid dictionary or instance of Training, found [["),
+    "in itself": (
+        "training=&a [*a]",
+        "training: line 1, column 1: not readable as YAML: more than 64 lists and mappings inside",
+    ),
 }
 
 

@@ -31,7 +31,18 @@ def test_a_record_says_what_a_run_was(tmp_path: Path) -> None:
     record = read_record(tmp_path)
     assert record is not None
     assert record["version"] == VERSION
-    assert list(record)[1:] == ["name", "kind", "seed", "spec", "versions", "hardware", "created", "command", "commit"]
+    assert list(record)[1:] == [
+        "name",
+        "kind",
+        "seed",
+        "spec",
+        "plugins",
+        "versions",
+        "hardware",
+        "created",
+        "command",
+        "commit",
+    ]
     assert record["spec"] == SPEC
     assert record["name"] == tmp_path.name
     assert record["versions"] == versions()

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from nas.genome import Genome, load_genome
-from nas.metrics import METRICS, metric
+from nas.metrics import metric
 from nas.metrics.estimate import estimator
+from nas.registry import Registry
 from nas.report.page import drawings
 from nas.report.run import read_run
 from nas.search import SearchSpec
@@ -33,7 +34,7 @@ def attentions() -> Iterator[None]:
         return sum(layer.core.block == "softmax" for stage in genome.layout for layer in stage.layers)
 
     yield
-    del METRICS._members["attentions"]
+    Registry.forget(__name__)
 
 
 def test_one_function_is_an_objective_a_budget_and_a_column(attentions: None, tmp_path: Path) -> None:
@@ -50,11 +51,12 @@ def test_one_function_is_an_objective_a_budget_and_a_column(attentions: None, tm
     assert "is below the least of 4 by" in refused["reason"].iloc[0]
 
 
-def test_a_run_can_be_reported_where_the_plug_in_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(METRICS, "_members", METRICS._members | {})
-        metric("attentions", direction="max", known="formula", heading="attentions")(lambda genome: len(genome.stages))
+def test_a_run_can_be_reported_where_the_plug_in_is_not(tmp_path: Path) -> None:
+    metric("attentions", direction="max", known="formula", heading="attentions")(lambda genome: len(genome.stages))
+    try:
         Simulation(SearchSpec.parse(SPACE | {"budget": {}}), tmp_path).run().write_table()
+    finally:
+        Registry.forget(__name__)
     write_facts(tmp_path, objectives=SPACE["objectives"], budget={"attentions": 4})
     run = read_run(tmp_path)
     assert len(run.front) and run.front["attentions"].notna().all()

@@ -19,7 +19,7 @@ from nas.files import parse_yaml, read_yaml
 from nas.genome import load_genome
 from nas.model import build
 from nas.profiling.memory import peak_memory
-from nas.report import report
+from nas.report import write_report
 from nas.search import SearchSpec, load_space, search
 from nas.search.run import resolved
 from nas.seeds import derive
@@ -142,7 +142,7 @@ def test_any_metric_is_an_objective_and_a_budget_through_a_whole_search(tmp_path
     assert (run / "latency-1.json").exists() and not (run / "latency.json").exists()
     front = frame(run / "front.csv")
     assert (front["throughput_measured"] > 0).all() and (front["latency_measured"] < 1000).all()
-    text = report(run).read_text()
+    text = write_report(run).read_text()
     assert "memory MB" in text and "latency ms" in text
     assert {"accuracy_peak_memory.png", "accuracy_latency.png"} < {file.name for file in (run / "figures").iterdir()}
 

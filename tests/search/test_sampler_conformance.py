@@ -65,7 +65,7 @@ def outcome_of(number: int) -> Outcome:
     rng = Random(number % 9)
     known = {"macs": rng.randrange(100), "params": rng.randrange(100), "throughput": 1 + rng.random()}
     accuracy = rng.random() if state in ("complete", "pruned") else None
-    return Outcome(state, accuracy=accuracy, **known if number % 12 != 4 else {})
+    return Outcome(state, accuracy=accuracy, costs=known if number % 12 != 4 else {})
 
 
 def tell(sampler: Sampler, number: int, assignment: Assignment) -> None:
