@@ -122,7 +122,7 @@ SETTINGS = {
     "no YAML": ("training.epochs=[1", "training.epochs: line 1, column 3: not readable as YAML: "),
     "in itself": (
         "training=&a [*a]",
-        "training: line 1, column 1: not readable as YAML: more than 64 lists and mappings inside",
+        "training: line 1, column 1: not readable as YAML: more than 64 lists",
     ),
 }
 

@@ -14,7 +14,7 @@ import torch
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
 from nas.model import Model
-from nas.profiling import Throughput, latency, stopwatch
+from nas.profiling import Throughput, latency
 from nas.profiling.latency import LatencyTable, device_file, known_parts, missing
 from nas.profiling.parts import parts
 from nas.profiling.tables import covering
@@ -146,55 +146,18 @@ def test_a_measured_table_gives_the_base_its_time(tmp_path: Path, monkeypatch: p
     pace = []
 
     def throughput(model: Model, **conditions: Any) -> Throughput:
-        pace.append(stopwatch.throughput(model, **conditions))
+        pace.append(measure(model, **conditions))
         return pace[-1]
 
     def part_times(genome: Genome, anchor: Genome, **conditions: Any) -> dict[str, float]:
         names = parts(genome)
         return dict.fromkeys(names, 1 / len(names))  # of the base's own time, in all
 
+    measure = latency.throughput
     monkeypatch.setattr(latency, "throughput", throughput)
     monkeypatch.setattr(latency, "part_times", part_times)
     table = measured(SearchSpace(MIXED, []))
     assert table.seconds_of(MIXED) == pytest.approx(pace[0].median_seconds)
-
-
-@pytest.mark.parametrize("damaged", ["{", "[]", "null", "{}", '{"multiples": null}', '{"multiples": {"a": "b"}}'])
-def test_a_damaged_file_is_no_file(stopwatch: list[Genome], damaged: str) -> None:
-    small = SearchSpace(MIXED, [])
-    table = measured(small)
-    device_file(MIXED, "cpu", 64).write_text(damaged)
-    assert known_parts(MIXED, "cpu", 64) == {}
-    assert measured(small) == table and known_parts(MIXED, "cpu", 64)
-
-
-def test_a_busy_machine_a_preview_and_a_cache_that_cannot_be_written_leave_nothing(
-    stopwatch: list[Genome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = SearchSpace(MIXED, [])
-    measured(small, keep=False)
-    assert known_parts(MIXED, "cpu", 64) == {}
-    with monkeypatch.context() as patch:
-        patch.setattr(latency.os, "getloadavg", lambda: (64.0, 0.1, 0.1))
-        measured(small)
-    assert known_parts(MIXED, "cpu", 64) == {}
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert measured(small).seconds_of(MIXED) > 0
-    assert known_parts(MIXED, "cpu", 64) == {}
-
-
-def test_a_measured_table_gives_the_base_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    pace = []
-
-    def throughput(model: Model, **conditions: Any) -> Throughput:
-        pace.append(stopwatch.throughput(model, **conditions))
-        return pace[-1]
-
-    monkeypatch.setattr(latency, "throughput", throughput)
-    table = measured(SearchSpace(MIXED, []))
-    assert table.seconds_of(MIXED) == pytest.approx(pace[0].median_seconds, rel=0.5)
 
 
 @pytest.mark.parametrize("damaged", ["{", '{"seconds": {}}', '{"seconds":{},"device":"","threads":1,"scale":0.9}'])
