@@ -3,7 +3,7 @@
 from nas.train.distillation import Teacher
 from nas.train.evaluation import evaluate
 from nas.train.loop import Result, TrainingDiverged, train
+from nas.train.recipe import Training
 from nas.train.task import Task, fitted
-from nas.train.training import Training
 
 __all__ = ["Result", "Task", "Teacher", "Training", "TrainingDiverged", "evaluate", "fitted", "train"]

@@ -24,7 +24,7 @@ from nas.errors import RunError, shown
 from nas.files import write_atomically
 from nas.genome import Genome
 from nas.paths import difference, flat
-from nas.train.training import Training
+from nas.train.recipe import Training
 
 Job = dict[str, Any]  # dotted key -> plain value
 Rows = list[dict[str, Any]]

@@ -36,7 +36,7 @@ from nas.seeds import derive
 from nas.train.checkpoint import Files, describe
 from nas.train.evaluation import evaluate
 from nas.train.objective import Objective
-from nas.train.training import Training
+from nas.train.recipe import Training
 
 
 class TrainingDiverged(RuntimeError):  # noqa: N818  (an outcome of a trial, not a bug)

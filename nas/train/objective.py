@@ -18,7 +18,7 @@ from torch import Tensor
 from nas.genome import Genome
 from nas.train.diagonal import diagonal_loss
 from nas.train.distillation import Distillation
-from nas.train.training import Training
+from nas.train.recipe import Training
 
 
 class Objective:

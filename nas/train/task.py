@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from nas.data import ImageSet, load
 from nas.errors import SpecError
 from nas.genome import Genome
-from nas.train.training import Training
+from nas.train.recipe import Training
 
 
 @dataclass(frozen=True)
