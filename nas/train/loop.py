@@ -35,7 +35,7 @@ from nas.model import auxiliaries_on, build
 from nas.seeds import derive
 from nas.train.checkpoint import Files, describe
 from nas.train.evaluation import evaluate
-from nas.train.objective import Objective
+from nas.train.loss import TrainingLoss
 from nas.train.recipe import Training
 
 
@@ -122,7 +122,7 @@ def train(
     steps = data.train.batch_count(training.batch_size, drop_last=True)  # an epoch
     total = steps * training.epochs
     mix = _mixing(training, genome.classes)
-    objective = Objective(genome, training, device)
+    criterion = TrainingLoss(genome, training, device)
     groups = param_groups_weight_decay(model, training.weight_decay, no_weight_decay_list=model.no_weight_decay())
     optimizer = torch.optim.AdamW(groups, lr=training.lr, fused=True)
     warmup = min(round(training.warmup_epochs * steps), total // 2)
@@ -157,7 +157,7 @@ def train(
             model.set_progress(done / total)
             with precision():
                 logits_BK, trace = forward(images_BCHW, trace=True) if tracing else (forward(images_BCHW), {})
-                terms = objective(logits_BK, trace, labels, images_BCHW)
+                terms = criterion(logits_BK, trace, labels, images_BCHW)
             optimizer.zero_grad()
             terms["loss"].backward()
             terms["gradient_norm"] = torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip or math.inf)

@@ -10,7 +10,7 @@ from nas.genome import load_genome
 from nas.model import build
 from nas.train import Training
 from nas.train.diagonal import diagonal_loss
-from nas.train.objective import Objective
+from nas.train.loss import TrainingLoss
 
 CPU = torch.device("cpu")
 
@@ -31,7 +31,7 @@ def teacher(tmp_path, lavit):
 def test_smoothed_cross_entropy(lavit, batch):
     images_BCHW, labels_B = batch
     logits_BK = torch.randn(16, 10)
-    terms = Objective(lavit, Training(label_smoothing=0.2), CPU)(logits_BK.bfloat16(), {}, labels_B, images_BCHW)
+    terms = TrainingLoss(lavit, Training(label_smoothing=0.2), CPU)(logits_BK.bfloat16(), {}, labels_B, images_BCHW)
     shares_BK = 0.8 * F.one_hot(labels_B, 10) + 0.2 / 10
     expected = -(shares_BK * logits_BK.bfloat16().float().log_softmax(1)).sum(1).mean()
     torch.testing.assert_close(terms["cross_entropy"], expected)
@@ -44,7 +44,7 @@ def test_diagonal_loss_is_weighted_in_the_sum_alone(lavit, batch):
     genome = lavit.edit({"loss.diagonal.weight": 0.25, "loss.diagonal.variant": "printed"})
     torch.manual_seed(0)
     logits_BK, trace = build(genome)(images_BCHW, trace=True)
-    terms = Objective(genome, Training(), CPU)(logits_BK, trace, labels_B, images_BCHW)
+    terms = TrainingLoss(genome, Training(), CPU)(logits_BK, trace, labels_B, images_BCHW)
     diagonal = diagonal_loss(trace, genome.loss.diagonal)
     assert diagonal.item() != 0
     torch.testing.assert_close(terms["diagonal_loss"], diagonal)
@@ -64,7 +64,7 @@ def test_distillation(lavit, batch, teacher, kind):
     else:
         p_BK = (teacher_BK / 2).softmax(1)
         expected = 4 * (p_BK * (p_BK.log() - (logits_BK / 2).log_softmax(1))).sum(1).mean()
-    terms = Objective(lavit, training, CPU)(logits_BK, {}, labels_B, images_BCHW)
+    terms = TrainingLoss(lavit, training, CPU)(logits_BK, {}, labels_B, images_BCHW)
     torch.testing.assert_close(terms["distillation"], expected)
     torch.testing.assert_close(terms["loss"], 0.7 * terms["cross_entropy"] + 0.3 * expected)
 
@@ -72,4 +72,4 @@ def test_distillation(lavit, batch, teacher, kind):
 def test_a_teacher_of_other_classes_is_refused(lavit, teacher):
     student = load_genome(lavit).edit({"classes": 7})
     with pytest.raises(GenomeError, match="teacher's classes"):
-        Objective(student, Training(teacher=teacher[0]), CPU)
+        TrainingLoss(student, Training(teacher=teacher[0]), CPU)

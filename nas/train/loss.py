@@ -21,8 +21,8 @@ from nas.train.distillation import Distillation
 from nas.train.recipe import Training
 
 
-class Objective:
-    """Losses of a batch: `objective(logits_BK, trace, labels, images_BCHW)["loss"].backward()`."""
+class TrainingLoss:
+    """Losses of a batch: `criterion(logits_BK, trace, labels, images_BCHW)["loss"].backward()`."""
 
     def __init__(self, genome: Genome, training: Training, device: torch.device):
         self.smoothing = training.label_smoothing
