@@ -2,8 +2,8 @@
 
 Each is replaced atomically. The checkpoint holds the metrics rows of its past, and metrics.csv is written from them, so
 that a kill between the two writes costs nothing: after a resume the table again says exactly what the checkpoint says.
-Checkpoint and weights carry the `Job` that they belong to (genome, data, training, seed), and a directory of another
-job is refused: mixing two trainings would give numbers that belong to neither.
+Checkpoint and weights carry the fingerprint of their training (genome, data, recipe, seed; key `job`). A directory that
+belongs to another training is refused: a mix of two trainings would give numbers that belong to neither.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ from nas.genome import Genome
 from nas.paths import difference, flat
 from nas.train.recipe import Training
 
-Job = dict[str, Any]  # dotted key -> plain value
+Fingerprint = dict[str, Any]  # dotted key -> plain value
 Rows = list[dict[str, Any]]
 
 
-def describe(genome: Genome, data: ImageSet, training: Training, seed: int) -> Job:
+def fingerprint_of(genome: Genome, data: ImageSet, training: Training, seed: int) -> Fingerprint:
     """What must be equal for a training to continue: JSON values under dotted keys."""
     images = f"{data.name} {data.size}×{data.size}, {len(data.train)} train, {len(data.validation)} validation"
     recipe = training.model_dump(mode="json")
     return flat({"genome": genome.hash, "data": images, "seed": seed, "training": recipe})
 
 
-class Files:
+class TrainingFiles:
     """The files of one training in one directory."""
 
-    def __init__(self, directory: Path, job: Job):
-        self.directory, self.job = directory, job
+    def __init__(self, directory: Path, fingerprint: Fingerprint):
+        self.directory, self.fingerprint = directory, fingerprint
         self.metrics = directory / "metrics.csv"
         self.checkpoint = directory / "checkpoint.pt"
         self.weights = directory / "weights.safetensors"
 
     def save(self, rows: Rows, state: dict[str, Any]) -> None:
         """Write checkpoint.pt, then metrics.csv."""
-        content = {"job": json.dumps(self.job), "rows": rows, **state}
+        content = {"job": json.dumps(self.fingerprint), "rows": rows, **state}
         write_atomically(self.checkpoint, lambda path: torch.save(content, path))
         self._write_metrics(rows)
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The checkpoint on `device`, None where there is none. Raises RunError for a damaged one or another job's."""
+        """The checkpoint on `device`, or None. Raises RunError if it is damaged or another training's."""
         for file in (self.metrics, self.checkpoint, self.weights):  # what a kill in the middle of a write left behind
             for temporary in self.directory.glob(f".{file.name}.*.tmp"):
                 temporary.unlink()
@@ -61,28 +61,29 @@ class Files:
             return None
         try:
             content = torch.load(self.checkpoint, map_location=device, weights_only=True)
-            job = json.loads(content["job"])
+            theirs = json.loads(content["job"])
         except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
             raise RunError(f"damaged; delete it to train from the start ({error})", file=self.checkpoint) from None
-        self._check(job, self.checkpoint)
+        self._check(theirs, self.checkpoint)
         self._write_metrics(content["rows"])
         return content
 
     def finish(self, weights: dict[str, Tensor]) -> None:
         """Write weights.safetensors and remove the checkpoint: the training is done."""
-        write_atomically(self.weights, lambda path: save_file(weights, path, metadata={"job": json.dumps(self.job)}))
+        metadata = {"job": json.dumps(self.fingerprint)}
+        write_atomically(self.weights, lambda path: save_file(weights, path, metadata=metadata))
         self.checkpoint.unlink(missing_ok=True)
 
     def finished(self) -> Rows | None:
-        """The metrics of a training that is done, else None. Raises RunError for damaged or another job's weights."""
+        """The metrics of a training that is done, else None. Raises RunError as `load` does, for the weights."""
         if not (self.weights.exists() and self.metrics.exists()):
             return None
         try:
             with safe_open(self.weights, framework="pt") as file:
-                job = json.loads((file.metadata() or {}).get("job", "{}"))
+                theirs = json.loads((file.metadata() or {}).get("job", "{}"))
         except SafetensorError as error:
             raise RunError(f"damaged; delete it to train from the start ({error})", file=self.weights) from None
-        self._check(job, self.weights)
+        self._check(theirs, self.weights)
         self.checkpoint.unlink(missing_ok=True)  # left over where a kill came between finish's two steps
         with self.metrics.open(newline="") as file:
             return [{name: json.loads(value) for name, value in row.items()} for row in csv.DictReader(file)]
@@ -96,8 +97,8 @@ class Files:
 
         write_atomically(self.metrics, write)
 
-    def _check(self, theirs: Job, file: Path) -> None:
-        change = difference(theirs, self.job)
+    def _check(self, theirs: Fingerprint, file: Path) -> None:
+        change = difference(theirs, self.fingerprint)
         if change is not None:
             what = f"{change.path} is {shown(change.old)} there and {shown(change.new)} here"
             message = f"belongs to another training: {what}; train into another directory, or delete this one"

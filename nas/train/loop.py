@@ -33,7 +33,7 @@ from nas.data import ImageSet, check_fits
 from nas.genome import Genome
 from nas.model import auxiliaries_on, build
 from nas.seeds import derive
-from nas.train.checkpoint import Files, describe
+from nas.train.checkpoint import TrainingFiles, fingerprint_of
 from nas.train.evaluation import evaluate
 from nas.train.loss import TrainingLoss
 from nas.train.recipe import Training
@@ -99,7 +99,7 @@ def train(
     device = torch.device(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    files = Files(Path(directory), describe(genome, data, training, seed))
+    files = TrainingFiles(Path(directory), fingerprint_of(genome, data, training, seed))
     if (metrics := files.finished()) is not None:
         return Result.of(metrics)
     rows: list[dict[str, Any]] = []
