@@ -1,7 +1,7 @@
-"""What can be made again, kept on disk so that a machine makes it once: decoded images, timings of the device.
+"""An on-disk cache of what is costly to make again: decoded images, timings of a device.
 
-Everything lies in `$XDG_CACHE_HOME/nas` (`~/.cache/nas`), named by a hash of what it was made from. Deleting the folder
-is always safe. Where it cannot be written, everything works without it.
+Files lie in `$XDG_CACHE_HOME/nas` (default `~/.cache/nas`), named by a hash of what they were made from. Deleting the
+folder is always safe. If it cannot be written, nothing is cached.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pathlib import Path
 
 
 def cache_file(key: object, suffix: str) -> Path:
-    """Where the artefact made from `key` (anything that JSON can hold) lies or would lie."""
+    """The path of the file made from `key` (any JSON value), whether or not it exists."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas"
     return folder / (hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32] + suffix)
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Be the one process of this machine that makes a cache file; without a lock where none can be had."""
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a cache file against other processes of this machine; go without one where none can be taken."""
     lock = path.with_name(f".{path.name}.lock")
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)

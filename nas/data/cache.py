@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.cache import alone
+from nas.cache import locked
 from nas.files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def keep(path: Path, make: Callable[[], Tensor]) -> Tensor:
     """
     if (found := stored(path)) is not None:
         return found
-    with alone(path):
+    with locked(path):
         if (found := stored(path)) is not None:
             return found
         images = make()

@@ -29,7 +29,7 @@ import torch
 from pydantic import ConfigDict, TypeAdapter
 
 from nas.blocks.base import Slot, registered
-from nas.cache import alone, cache_file
+from nas.cache import cache_file, locked
 from nas.errors import RunError
 from nas.files import write_json
 from nas.genome import Genome
@@ -76,7 +76,7 @@ class LatencyTable:
         genomes = list(genomes)
         file = device_file(base, device, batch_size)
         quiet = os.getloadavg()[0] < hardware()["cores"] / 2
-        with alone(file):
+        with locked(file):
             known = known_parts(base, device, batch_size)
             samples: dict[str, list[float]] = defaultdict(list)
             for genome in missing(genomes, known):

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nas.cache import alone, cache_file
+from nas.cache import cache_file, locked
 from nas.data.cache import file_state
 from nas.data.encoded import Encoded
 from nas.data.registry import Raw, source
@@ -86,7 +86,7 @@ class ParquetImages(Encoded):
         if sum(_unpacked_bytes(file, self.image) for file in self.files) <= IN_MEMORY_BYTES:
             return pa.chunked_array(list(self._arrays()), pa.binary())
         path = cache_file(self.state(), ".arrow")
-        with alone(path):
+        with locked(path):
             if not path.exists():
                 log.warning("unpacking %s to %s, once: it is too large for memory", self.files[0].parent, path)
                 try:
