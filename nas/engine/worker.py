@@ -45,7 +45,7 @@ A work that stops at `job.until` with epochs left to train returns `state: "paus
 """
 
 
-PATIENCE = 120  # seconds for another process to let go of a trial; workers live 3 s longer than their driver
+RELEASE_SECONDS = 120  # seconds for another process to let go of a trial; workers live 3 s longer than their driver
 
 
 class StorageError(RuntimeError):
@@ -166,7 +166,7 @@ def _alone(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError.of(error) from error
     with file:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + RELEASE_SECONDS
         while not _locked(file):
             if time.monotonic() > end:
                 message = f"{directory} is still held by a worker of an earlier run; end it (lsof {file.name}), or wait"

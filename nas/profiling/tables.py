@@ -15,7 +15,7 @@ from nas.genome import Genome
 from nas.profiling.latency import LatencyTable, device_file, known_parts, missing
 from nas.profiling.parts import parts
 
-PATIENCE = 200  # samples in a row without a part that is new, until all parts count as met
+MAX_IDLE_SAMPLES = 200  # samples in a row without a new part, after which all parts count as found
 Sample = Callable[[], Genome | None]  # a random genome; None where the values drawn make none
 
 
@@ -24,7 +24,7 @@ def covering(base: Genome, sample: Sample) -> Iterator[Genome]:
     yield base
     known = set(parts(base).values())
     idle = 0
-    while idle < PATIENCE:
+    while idle < MAX_IDLE_SAMPLES:
         idle += 1
         genome = sample()
         if genome is None:

@@ -31,7 +31,7 @@ from nas.train import fitted
 
 DRAWS = 500
 SAMPLES = 10
-PATIENCE = 6.0  # seconds that timing models for a budget may take
+MAX_TIMING_SECONDS = 6.0  # seconds that timing models for a budget may take
 SECONDS, CALLS = 3.0, 36  # that it takes for one model: these seconds, or so many batches if they are slower
 
 
@@ -129,7 +129,7 @@ def _tables(spec: SearchSpec, space: SearchSpace) -> tuple[dict[int, LatencyTabl
     seconds = sum(
         count * max(SECONDS, CALLS * _batch_seconds(space.base, device, size)) for size, count in models.items()
     )
-    if seconds <= PATIENCE:
+    if seconds <= MAX_TIMING_SECONDS:
         measure = partial(LatencyTable.measure, genomes, space.base, device=device, keep=False)
         return {size: measure(batch_size=size) for size in models}, ""
     predicted = [name for name in limits if METRICS[name].known == "table"]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from nas.search.space import SearchSpace
 
 RETRY = 60.0  # seconds after an error until the database is tried again
-PATIENCE = 60.0  # seconds that the end of a search waits for the last trials to be added
+FLUSH_SECONDS = 60.0  # seconds that the end of a search waits for the last trials to be added
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "infeasible": "FAIL"}
 KEY = ("trial", "state", "epochs", "finished")  # attributes that identify a trial
 ATTRIBUTES = (*KEY, "hash", "seed", "seconds", "reason")  # beside the costs
@@ -205,7 +205,7 @@ class StudyWriter:
             if trial not in self._queued:
                 self._enqueue(trial)
         self._queue.put(None)
-        self._thread.join(PATIENCE)
+        self._thread.join(FLUSH_SECONDS)
         self._report_error()
         missing = len(self._queued) - self._added
         if missing:

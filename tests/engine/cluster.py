@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 120  # seconds for a node to come up; a busy machine needs many
+NODE_SECONDS = 120  # seconds for a node to come up; a busy machine needs many
 
 
 class Cluster:
@@ -52,7 +52,7 @@ class Cluster:
         with (folder / "out").open("wb") as out:
             node = subprocess.Popen(command, stdout=out, stderr=out, env=env, cwd=folder, start_new_session=True)
         self.nodes.append(node)
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + NODE_SECONDS
         while "Ray runtime started" not in (text := (folder / "out").read_text()):
             assert node.poll() is None, text
             assert time.monotonic() < end, text

@@ -15,7 +15,7 @@ from nas.engine.worker import StorageError, run_job, workplace
 from nas.errors import RunError
 from nas.genome import load_genome
 from tests.engine import works
-from tests.engine.cluster import PATIENCE
+from tests.engine.cluster import NODE_SECONDS
 from tests.engine.drivers import check_exact, drive, go_alone, log
 
 GENOME = load_genome("lavit_digits")
@@ -169,7 +169,7 @@ def test_a_search_whose_driver_and_directory_are_lost_goes_on(tmp_path: Path, dr
     arguments = (run, {"RAY_ADDRESS": ""}, TRIALS, works.afar, {"count": 2}, str(place))
     driver = drivers.Process(target=drive, args=arguments)
     driver.start()
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + NODE_SECONDS
     while sum(lines[-1][2] == works.EPOCHS for lines in log(place / "run").values()) < 2:
         assert driver.is_alive() and time.monotonic() < end
         time.sleep(0.05)
@@ -181,7 +181,7 @@ def test_a_search_whose_driver_and_directory_are_lost_goes_on(tmp_path: Path, dr
 
     driver = drivers.Process(target=drive, args=arguments)
     driver.start()
-    driver.join(PATIENCE)
+    driver.join(NODE_SECONDS)
     assert driver.exitcode == 0
     after = log(run)
     assert all(after[trial][: len(lines)] == lines for trial, lines in begun.items()), "what was begun went on"

@@ -104,7 +104,7 @@ def test_a_trial_that_another_process_holds_is_waited_for(tmp_path: Path, monkey
         assert run_job(job, works.succeed, silent).state == "complete"
 
     other = job_in(tmp_path)
-    monkeypatch.setattr(worker, "PATIENCE", 0.3)
+    monkeypatch.setattr(worker, "RELEASE_SECONDS", 0.3)
     with (other.directory / "trial.json").open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(StorageError, match=r"0001 is still held by a worker .*; end it \(lsof .*trial.json\)"):

@@ -56,12 +56,12 @@ def test_a_budget_that_nothing_meets_is_refused_as_a_search_refuses_it():
 
 def test_a_throughput_budget_is_timed_if_that_is_quick(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    monkeypatch.setattr(module, "MAX_TIMING_SECONDS", 0.0)
     slow = shown(lavit(budget__throughput=100))
     assert slow[2].startswith("whether 100 images/s can be met is known after")
     assert "images/s" not in slow[6]
 
-    monkeypatch.setattr(module, "PATIENCE", math.inf)
+    monkeypatch.setattr(module, "MAX_TIMING_SECONDS", math.inf)
     few = {"parameters": {"stages.1.split": {"int": [3, 4]}}, "base": "lavit_digits", "budget": {"throughput": 1.0}}
     timed = shown(SearchSpec.parse(few))
     assert "throughput at least 1 images/s" in timed[1]
