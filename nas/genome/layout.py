@@ -14,7 +14,7 @@ from nas.blocks.base import ScoreForm
 from nas.errors import GenomeError
 
 if TYPE_CHECKING:
-    from nas.genome.schema import Genome, Run, Stage
+    from nas.genome.schema import Genome, Run, StageSpec
 
 
 class LayerPlan(NamedTuple):
@@ -96,7 +96,7 @@ def layout_of(genome: Genome) -> Layout:
     return tuple(plans)
 
 
-def _side_after(stage: Stage, side: int, path: str) -> int:
+def _side_after(stage: StageSpec, side: int, path: str) -> int:
     if stage.kernel is not None and stage.kernel < stage.patch:
         raise GenomeError(
             f"kernel {stage.kernel} is smaller than patch {stage.patch}: pixels would be skipped", path=f"{path}.kernel"
@@ -113,7 +113,7 @@ def _drop_path_rates(genome: Genome) -> list[float]:
     return [genome.drop_path * i / max(1, depth - 1) for i in reversed(range(depth))]  # popped from the end
 
 
-def _residual_form(stage: Stage, last: Site | None, path: str) -> ScoreForm | None:
+def _residual_form(stage: StageSpec, last: Site | None, path: str) -> ScoreForm | None:
     """The form in which the scores of the stage before arrive: heads × features where they stay factored."""
     if stage.attention_residual == "none":
         return None
@@ -128,7 +128,7 @@ def _residual_form(stage: Stage, last: Site | None, path: str) -> ScoreForm | No
     return ScoreForm("factored", last.heads * last.incoming.features)
 
 
-def _layers(stage: Stage, plan: StagePlan, rates: list[float]) -> tuple[tuple[LayerPlan, ...], Site]:
+def _layers(stage: StageSpec, plan: StagePlan, rates: list[float]) -> tuple[tuple[LayerPlan, ...], Site]:
     """The layers, and the site after the last of them: its `incoming` is what the stage hands on."""
     layers: list[LayerPlan] = []
     site = Site(plan.grid, plan.width, stage.heads, plan.prefix, residual=plan.residual)

@@ -68,7 +68,7 @@ class Run(_Part):
         return full if self.repeat > 1 else {key: value for key, value in full.items() if key != "repeat"}
 
 
-class Stage(_Part):
+class StageSpec(_Part, title="Stage"):
     """Layers at one resolution. A patch-embedding convolution leads in: stride `patch`, kernel `kernel` or `patch`."""
 
     patch: int = Field(ge=1, description="stride of the patch embedding that leads into the stage")
@@ -98,7 +98,7 @@ class Stage(_Part):
         return value
 
     @model_validator(mode="after")
-    def _one_way(self) -> Stage:
+    def _one_way(self) -> StageSpec:
         short = [
             key for key in ("depth", "split", "core", "tail", "auxiliary", "local") if getattr(self, key) is not None
         ]
@@ -150,7 +150,7 @@ class Genome(_Part):
     notes: str = ""
     image: Image = Image()
     classes: int = Field(1000, ge=1)
-    stages: tuple[Stage, ...] = Field(min_length=1)
+    stages: tuple[StageSpec, ...] = Field(min_length=1)
     position: Literal["absolute", "none"] = Field("absolute", description="learned, added at the start of each stage")
     pool: Literal["mean", "token"] = Field("mean", description="token: a class token that enters in the last stage")
     stem: Literal["patch", "conv"] = Field(
