@@ -29,7 +29,8 @@ class Embed(nn.Module):
         self.norm = nn.LayerNorm(plan.width) if norm else nn.Identity()
 
     def forward(self, x_BChw: Tensor) -> Tensor:
-        return self.norm(self.proj(x_BChw).flatten(2).transpose(1, 2).contiguous())
+        x_BNC: Tensor = self.norm(self.proj(x_BChw).flatten(2).transpose(1, 2).contiguous())
+        return x_BNC
 
 
 class ConvNorm(nn.Module):
@@ -41,7 +42,8 @@ class ConvNorm(nn.Module):
         self.norm: nn.Module = nn.BatchNorm2d(after)
 
     def forward(self, x_BChw: Tensor) -> Tensor:
-        return self.norm(self.conv(x_BChw))
+        y_BChw: Tensor = self.norm(self.conv(x_BChw))
+        return y_BChw
 
     def fuse(self) -> None:
         if isinstance(self.norm, nn.BatchNorm2d):

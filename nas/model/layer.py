@@ -12,18 +12,28 @@ Legend: B batch, N tokens, C width, H heads, D = C/H.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from timm.layers import DropPath, LayerScale
 from torch import Tensor, nn
 
-from nas.blocks import Scores, registered
+from nas.blocks import Auxiliary, Scores, registered
 from nas.blocks.base import Inputs
 from nas.genome.layout import LayerPlan
 from nas.model.mlp import Mlp
 
-Trace = dict[str, Any]
+
+@dataclass
+class AttentionTrace:
+    """Intermediates of one forward pass, by layer name (`stages.1.layers.2`), of the layers that have them.
+
+    scores: what the core hands on. mask_mass: 0-d tensor, the attention mass in the auxiliary.
+    """
+
+    scores: dict[str, Scores] = field(default_factory=dict)
+    mask_mass: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Carry(NamedTuple):
@@ -45,7 +55,7 @@ class Attention(nn.Module):
         self.projects = core.projects(plan.core, site)
         self.qkv = nn.Linear(site.width, len(self.projects) * site.width, bias=qkv_bias) if self.projects else None
         self.core = core(plan.core, site)
-        self.auxiliary: Any = (
+        self.auxiliary: Auxiliary | None = (
             registered("auxiliary")[plan.auxiliary.block](plan.auxiliary, site) if plan.auxiliary else None
         )
         self.local = registered("local")[plan.local.block](plan.local, site) if plan.local else None
@@ -87,13 +97,13 @@ class Layer(nn.Module):
         self.scale2: nn.Module = LayerScale(width, layer_scale) if layer_scale else nn.Identity()
         self.drop2: nn.Module = DropPath(plan.drop_path) if plan.drop_path else nn.Identity()
 
-    def forward(self, x_BNC: Tensor, carry: Carry, trace: Trace | None = None) -> tuple[Tensor, Carry]:
+    def forward(self, x_BNC: Tensor, carry: Carry, trace: AttentionTrace | None = None) -> tuple[Tensor, Carry]:
         y_BNC, made, mass = self.attention(self.norm1(x_BNC), carry)
         if trace is not None:
             if made is not None:
-                trace[f"{self.name}.scores"] = made
+                trace.scores[self.name] = made
             if mass is not None:
-                trace[f"{self.name}.mask_mass"] = mass
+                trace.mask_mass[self.name] = mass
         x_BNC = x_BNC + self.drop1(self.scale1(y_BNC))
         x_BNC = x_BNC + self.drop2(self.scale2(self.mlp(self.norm2(x_BNC))))
         return x_BNC, Carry(made or carry.scores, y_BNC)

@@ -29,4 +29,5 @@ class Mlp(nn.Module):
         if self.conv is not None:
             mixed_BnF = to_tokens(self.conv(to_grid(h_BNF, self.grid, self.prefix)))
             h_BNF = torch.cat((h_BNF[:, : self.prefix], mixed_BnF), 1) if self.prefix else mixed_BnF
-        return self.fc2(F.gelu(h_BNF))
+        y_BNC: Tensor = self.fc2(F.gelu(h_BNF))
+        return y_BNC

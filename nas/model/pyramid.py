@@ -27,8 +27,9 @@ from nas.blocks import Auxiliary, Block, Scores
 from nas.genome import Genome
 from nas.genome.layout import StagePlan
 from nas.model.embed import Embed
-from nas.model.layer import Attention, Carry, Layer, Trace, init_weights
+from nas.model.layer import Attention, AttentionTrace, Carry, Layer, init_weights
 from nas.model.residual import attention_residual
+from nas.model.sequence import ModuleSequence
 
 
 class Stage(nn.Module):
@@ -41,7 +42,7 @@ class Stage(nn.Module):
         self.residual = attention_residual(plan)
         self.token = nn.Parameter(torch.zeros(1, 1, plan.width)) if plan.prefix else None
         self.position = nn.Parameter(torch.zeros(1, plan.tokens, plan.width)) if genome.position == "absolute" else None
-        self.layers = nn.ModuleList(
+        self.layers: ModuleSequence[Layer] = ModuleSequence(
             Layer(layer, mlp=plan.mlp, qkv_bias=genome.qkv_bias, layer_scale=genome.layer_scale)
             for layer in plan.layers
         )
@@ -52,7 +53,7 @@ class Stage(nn.Module):
                 nn.init.trunc_normal_(table, std=0.02)
 
     def forward(
-        self, x_BChw: Tensor, before: Scores | None = None, trace: Trace | None = None
+        self, x_BChw: Tensor, before: Scores | None = None, trace: AttentionTrace | None = None
     ) -> tuple[Tensor, Scores | None]:
         """`before`: the last scores of the stage before, for the attention residual. Answers tokens and last scores."""
         x_BNC, carry = self.enter(x_BChw, before)
@@ -69,29 +70,31 @@ class Stage(nn.Module):
             x_BNC = x_BNC + self.position
         return x_BNC, Carry(residual=self.residual(before) if self.residual is not None else None)
 
-    def step(self, layer: nn.Module, x_BNC: Tensor, carry: Carry, trace: Trace | None) -> tuple[Tensor, Carry]:
+    def step(self, layer: Layer, x_BNC: Tensor, carry: Carry, trace: AttentionTrace | None) -> tuple[Tensor, Carry]:
         """One layer; with gradient checkpointing, what it computes inside is forgotten and computed again."""
+        stepped: tuple[Tensor, Carry]
         if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(layer, x_BNC, carry, trace, use_reentrant=False)
-        return layer(x_BNC, carry, trace)
+            stepped = checkpoint(layer, x_BNC, carry, trace, use_reentrant=False)
+        else:
+            stepped = layer(x_BNC, carry, trace)
+        return stepped
 
     def image(self, x_BNC: Tensor) -> Tensor:
         """Tokens as a feature map (B, C, h, w), prefix tokens left out."""
-        return x_BNC[:, self.prefix :].transpose(1, 2).unflatten(2, self.grid)
+        return torch.unflatten(x_BNC[:, self.prefix :].transpose(1, 2), 2, self.grid)
 
 
 class Model(nn.Module):
     """A classifier built from a genome: `logits_BK = model(images_BCHW)`.
 
-    With `trace=True` it answers `(logits_BK, trace)`, trace being a dict of named intermediates:
-    `stages.1.layers.2.scores` (Scores) and `stages.1.layers.2.mask_mass` (0-d tensor).
+    With `trace=True` it returns `(logits_BK, trace)`; see `AttentionTrace`.
     """
 
     def __init__(self, genome: Genome):
         super().__init__()
         self.genome = genome
         last = len(genome.stages) - 1
-        self.stages = nn.ModuleList(
+        self.stages: ModuleSequence[Stage] = ModuleSequence(
             Stage(plan, genome, first=i == 0, last=i == last) for i, plan in enumerate(genome.layout)
         )
         width = genome.layout[-1].width
@@ -102,26 +105,28 @@ class Model(nn.Module):
     @overload
     def forward(self, images_BCHW: Tensor, trace: Literal[False] = False) -> Tensor: ...
     @overload
-    def forward(self, images_BCHW: Tensor, trace: Literal[True]) -> tuple[Tensor, Trace]: ...
-    def forward(self, images_BCHW: Tensor, trace: bool = False) -> Tensor | tuple[Tensor, Trace]:
-        noted: Trace | None = {} if trace else None
+    def forward(self, images_BCHW: Tensor, trace: Literal[True]) -> tuple[Tensor, AttentionTrace]: ...
+    def forward(self, images_BCHW: Tensor, trace: bool = False) -> Tensor | tuple[Tensor, AttentionTrace]:
+        noted = AttentionTrace() if trace else None
         logits_BK = self.forward_head(self.forward_features(images_BCHW, noted))
         return logits_BK if noted is None else (logits_BK, noted)
 
-    def forward_features(self, images_BCHW: Tensor, trace: Trace | None = None) -> Tensor:
+    def forward_features(self, images_BCHW: Tensor, trace: AttentionTrace | None = None) -> Tensor:
         """Normalised tokens of the last stage, (B, N, C)."""
         x, scores = images_BCHW, None
         for index, stage in enumerate(self.stages):
             x, scores = stage(self.stage_input(index, x), scores, trace)
-        return self.norm(x)
+        tokens_BNC: Tensor = self.norm(x)
+        return tokens_BNC
 
     def stage_input(self, index: int, x: Tensor) -> Tensor:
         """What stage `index` is given: the images, or the tokens of the stage before as a feature map (B, C, h, w)."""
-        return x if index == 0 else self.stages[index - 1].image(x)  # type: ignore[operator]
+        return x if index == 0 else self.stages[index - 1].image(x)
 
     def forward_head(self, x_BNC: Tensor) -> Tensor:
         """Logits (B, K) from the tokens of `forward_features`."""
-        return self.head(self.pool(x_BNC))
+        logits_BK: Tensor = self.head(self.pool(x_BNC))
+        return logits_BK
 
     def pool(self, x_BNC: Tensor) -> Tensor:
         """One vector an image, (B, C): the class token, or the mean of all tokens."""

@@ -70,7 +70,7 @@ class Separable(nn.Module):
         heads, features = x_BnGE.shape[2:]
         x_BChw = to_grid(x_BnGE.flatten(2), self.grid)
         y_BChw = F.conv2d(x_BChw, weight.repeat_interleave(features, 0), stride=self.stride, groups=heads * features)
-        return to_tokens(y_BChw).unflatten(2, (heads, features))
+        return torch.unflatten(to_tokens(y_BChw), 2, (heads, features))
 
     @staticmethod
     def cost(source: Site, heads: int, stride: int) -> Cost:

@@ -16,7 +16,8 @@ from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nas.blocks import BlockConfig, Cost, Site, registered
+from nas.blocks import BlockConfig, Core, Cost, Site, registered
+from nas.blocks.base import Slot
 from nas.genome import Genome, load_genome
 from nas.genome.layout import LayerPlan, StagePlan
 from nas.model.embed import stem_widths
@@ -100,13 +101,15 @@ def _layer(plan: LayerPlan, reused: bool, mlp: str, genome: Genome) -> Cost:
 
 
 @cache
-def _core(name: str) -> Any:
-    return registered("core")[name]
+def _core(name: str) -> type[Core]:
+    core: type[Core] = registered("core")[name]
+    return core
 
 
 @lru_cache(maxsize=65536)
-def _block(slot: Any, config: BlockConfig, site: Site) -> Cost:
-    return registered(slot)[config.block].cost(config, site)
+def _block(slot: Slot, config: BlockConfig, site: Site) -> Cost:
+    found: Cost = registered(slot)[config.block].cost(config, site)
+    return found
 
 
 def _linears(site: Site, projected: int, out: bool, hidden: int, qkv_bias: bool) -> Cost:

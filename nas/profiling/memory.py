@@ -48,27 +48,28 @@ def peak_memory(genome: Genome) -> int:
     for index, stage in enumerate(genome.layout):
         ends = (index == 0, index == last, stage.layers[0].site.heads)  # heads: of an attention residual
         before, part = left, run(stage.name, ("enter", *ends), partial(_enter, index), left)
-        for plan, after in zip_longest(stage.layers, stage.layers[1:]):
+        for number, (plan, after) in enumerate(zip_longest(stage.layers, stage.layers[1:])):
             reused = after is not None and registered("core")[after.core.block].needs == "mixed"
-            part = run(plan.name, ("step", reused), partial(_step, stage.name, plan.name), part, before.held)
+            part = run(plan.name, ("step", reused), partial(_step, index, number), part, before.held)
         left = run(stage.name, ("leave", *ends), partial(_leave, index), part, before.held)
     run("", ("head",), _head, left)
     return run.weights + run.peak
 
 
-def _enter(index: int, model: Model, x: Tensor, scores: Scores | None) -> Any:
-    return model.stages[index].enter(model.stage_input(index, x), scores)  # type: ignore[operator]
+def _enter(index: int, model: Model, x: Tensor, scores: Scores | None) -> tuple[Tensor, Carry]:
+    return model.stages[index].enter(model.stage_input(index, x), scores)
 
 
-def _step(stage: str, layer: str, model: Model, x_BNC: Tensor, carry: Carry) -> Any:
-    return model.get_submodule(stage).step(model.get_submodule(layer), x_BNC, carry, None)  # type: ignore[operator]
+def _step(index: int, number: int, model: Model, x_BNC: Tensor, carry: Carry) -> tuple[Tensor, Carry]:
+    stage = model.stages[index]
+    return stage.step(stage.layers[number], x_BNC, carry, None)
 
 
-def _leave(index: int, model: Model, x_BNC: Tensor, carry: Carry) -> Any:
-    return model.stages[index].norm(x_BNC), carry.scores  # type: ignore[operator]
+def _leave(index: int, model: Model, x_BNC: Tensor, carry: Carry) -> tuple[Tensor, Scores | None]:
+    return model.stages[index].norm(x_BNC), carry.scores
 
 
-def _head(model: Model, x_BNC: Tensor, scores: Scores | None) -> Any:
+def _head(model: Model, x_BNC: Tensor, scores: Scores | None) -> tuple[Tensor]:
     return (model.forward_head(model.norm(x_BNC)),)
 
 
@@ -104,7 +105,7 @@ class _Run:
             return deploy(build(self.genome))
 
     def __call__(
-        self, name: str, phase: tuple[Any, ...], call: Callable[..., Any], before: _Part, kept: int = 0
+        self, name: str, phase: tuple[Any, ...], call: Callable[..., tuple[Any, ...]], before: _Part, kept: int = 0
     ) -> _Part:
         """kept: bytes that are live meanwhile, beside what the part before has handed on."""
         key = (self.keys[name], phase, before.form)
@@ -126,7 +127,7 @@ class _Live(TorchDispatchMode):
     """Bytes of the storages that operations make, from then until the last tensor on them is gone: now, and at most."""
 
     def __init__(self) -> None:
-        super().__init__()
+        TorchDispatchMode.__init__(self)
         self.now = self.peak = 0
         self.known: set[int] = set()
 
@@ -197,4 +198,5 @@ def _form(leaf: Any, storages: dict[int, int]) -> Any:
 
 def _address(tensor: Tensor) -> int:
     """Of its storage, which views share."""
-    return tensor.untyped_storage()._cdata
+    address: int = tensor.untyped_storage()._cdata
+    return address

@@ -44,7 +44,8 @@ class TimmModel(Model):
     def forward_head(self, x_BNC: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits (B, K) from the tokens of `forward_features`; with `pre_logits` what the classifier is given."""
         x = self.head_drop(self.pool(x_BNC) if self.global_pool else x_BNC)
-        return x if pre_logits else self.head(x)
+        y: Tensor = x if pre_logits else self.head(x)
+        return y
 
     def forward_intermediates(
         self,
@@ -67,17 +68,17 @@ class TimmModel(Model):
         features, reached = [], -1
         x, scores = images_BCHW, None
         for index, stage in enumerate(self.stages):
-            x, carry = stage.enter(self.stage_input(index, x), scores)  # type: ignore[operator]
-            ends = len(stage.layers) - 1  # type: ignore[arg-type]
-            for number, layer in enumerate(stage.layers):  # type: ignore[arg-type]
-                x, carry = stage.step(layer, x, carry, None)  # type: ignore[operator]
-                x = stage.norm(x) if number == ends else x  # type: ignore[operator]
+            x, carry = stage.enter(self.stage_input(index, x), scores)
+            ends = len(stage.layers) - 1
+            for number, layer in enumerate(stage.layers):
+                x, carry = stage.step(layer, x, carry, None)
+                x = stage.norm(x) if number == ends else x
                 if not self.by_layer and number < ends:
                     continue
                 reached += 1
                 if reached in take:
                     normed = norm and (self.by_layer or reached == len(self.feature_info) - 1)
-                    features.append(_shaped(stage, self.norm(x) if normed else x, output_fmt))  # type: ignore[arg-type]
+                    features.append(_shaped(stage, self.norm(x) if normed else x, output_fmt))
                 if stop_early and reached == last:
                     break
             scores = carry.scores
@@ -92,7 +93,7 @@ class TimmModel(Model):
         take, last = feature_take_indices(len(self.feature_info), indices)
         cut = last < len(self.feature_info) - 1
         if self.by_layer:
-            self.stages[0].layers = self.stages[0].layers[: last + 1]  # type: ignore[index]
+            self.stages[0].layers = self.stages[0].layers[: last + 1]
         else:
             self.stages = self.stages[: last + 1]
             self.num_features = self.head_hidden_size = self.feature_info[last]["num_chs"]
@@ -129,7 +130,7 @@ class TimmModel(Model):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep no activations inside layers while training: less memory for one more forward pass."""
         for stage in self.stages:
-            stage.grad_checkpointing = enable  # type: ignore[assignment]
+            stage.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns by which timm's layer-wise learning-rate decay sorts parameters, from the image to the head."""

@@ -13,16 +13,17 @@ import math
 import torch
 import torch.nn.functional as F
 from timm.layers import resample_abs_pos_embed
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas.blocks.relative import RelativeBias
 from nas.errors import GenomeError
 from nas.genome import Genome
-from nas.model.pyramid import Model
+from nas.model.pyramid import Model, Stage
+from nas.model.sequence import ModuleSequence
 
 
 @torch.no_grad()
-def stages_at(genome: Genome, model: Model) -> nn.ModuleList:
+def stages_at(genome: Genome, model: Model) -> ModuleSequence[Stage]:
     """The stages of `model`, weights and state included, for a `genome` that differs from its own in the image size.
 
     Layers that the model has lost (`prune_intermediate_layers`) are left out. Raises GenomeError where a layer cannot
@@ -30,7 +31,7 @@ def stages_at(genome: Genome, model: Model) -> nn.ModuleList:
     """
     stages = Model(genome).stages[: len(model.stages)]
     for index, stage in enumerate(model.stages):
-        stages[index].layers = stages[index].layers[: len(stage.layers)]  # type: ignore[index, arg-type]
+        stages[index].layers = stages[index].layers[: len(stage.layers)]
     old, new = model.stages.state_dict(), stages.state_dict()
     if old.keys() != new.keys():
         raise GenomeError("a deployed model keeps its resolution: move the model first, then deploy it")
@@ -52,7 +53,7 @@ def _resized(name: str, old: Tensor, new: Tensor, model: Model, genome: Genome) 
     index = int(name.split(".")[0])
     before, after = model.genome.layout[index], genome.layout[index]
     if leaf == "position":
-        table_1NC = old.view(1, before.tokens, -1)
+        table_1NC: Tensor = old.view(1, before.tokens, -1)
         table_1NC = resample_abs_pos_embed(table_1NC, [*after.grid], [*before.grid], before.prefix)
         return table_1NC.view_as(new)
     if isinstance(model.stages.get_submodule(owner), RelativeBias):

@@ -60,7 +60,7 @@ class TrainingFiles:
         if not self.checkpoint.exists():
             return None
         try:
-            content = torch.load(self.checkpoint, map_location=device, weights_only=True)
+            content: dict[str, Any] = torch.load(self.checkpoint, map_location=device, weights_only=True)
             theirs = json.loads(content["job"])
         except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
             raise RunError(f"damaged; delete it to train from the start ({error})", file=self.checkpoint) from None

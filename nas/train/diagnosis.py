@@ -33,6 +33,7 @@ from nas.blocks.less import Less
 from nas.data import Split
 from nas.genome.layout import LayerPlan, StagePlan
 from nas.model import Model, auxiliaries_on
+from nas.model.layer import AttentionTrace
 
 ELEMENTS = 2**24  # of one layer's matrices at once: 64 MiB in float32
 
@@ -92,7 +93,7 @@ def diagnose(model: Model, split: Split, *, device: str | torch.device = "cpu") 
             model.set_progress(progress)
             with auxiliaries_on(model):
                 _, trace = model(images_BCHW, trace=True)
-            found += [(plan.name, name, trace[f"{plan.name}.mask_mass"]) for plan in plans if plan.auxiliary]
+            found += [(plan.name, name, trace.mask_mass[plan.name]) for plan in plans if plan.auxiliary]
         for layer, name, value in found:
             sums[layer, name] += float(value) * len(images_BCHW) / len(split)
     model.train(was_training)
@@ -109,13 +110,13 @@ def diagnose(model: Model, split: Split, *, device: str | torch.device = "cpu") 
     return Diagnosis(len(split), correct / len(split), layers)
 
 
-def _attention(stage: StagePlan, trace: dict[str, Any]) -> list[tuple[str, str, Tensor]]:
+def _attention(stage: StagePlan, trace: AttentionTrace) -> list[tuple[str, str, Tensor]]:
     """(layer, figure, 0-d tensor) for every layer of a stage that has scores."""
     found: list[tuple[str, str, Tensor]] = []
     near_NN = _neighbours(stage.grid, stage.prefix)
     before_BHNN: Tensor | None = None
     for plan in stage.layers:
-        scores = trace.get(f"{plan.name}.scores")
+        scores = trace.scores.get(plan.name)
         if scores is None:
             before_BHNN = None
             continue
@@ -153,7 +154,7 @@ def _neighbours(grid: tuple[int, int], prefix: int) -> Tensor:
     """(N, N) bool: a token and those around it on the grid; a prefix token is alone."""
     rows_N, columns_N = (t.flatten() for t in torch.meshgrid(*(torch.arange(side) for side in grid), indexing="ij"))
     apart_NN = torch.maximum((rows_N[:, None] - rows_N).abs(), (columns_N[:, None] - columns_N).abs())
-    return torch.block_diag(torch.eye(prefix), (apart_NN <= 1).float()).bool()
+    return F.pad(apart_NN <= 1, (prefix, 0, prefix, 0)).fill_diagonal_(True)
 
 
 def _from_identity(transform: nn.Module, plan: LayerPlan) -> float:

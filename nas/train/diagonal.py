@@ -19,24 +19,23 @@ Legend: B batch, H heads, N tokens, E features, R rows of a chunk.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from nas.blocks import Scores
 from nas.genome.schema import Diagonal
+from nas.model.layer import AttentionTrace
 
 _CHUNK = 2**24  # elements of a chunk of the matrix: 64 MiB in float32
 
 
-def diagonal_loss(trace: dict[str, Any], config: Diagonal) -> Tensor:
+def diagonal_loss(trace: AttentionTrace, config: Diagonal) -> Tensor:
     """0-d tensor, unweighted: the mean over the trace's LA layers; 0 where there are none.
 
     trace: of `model(images, trace=True)`.
     """
-    losses = [_layer_loss(made, config) for made in trace.values() if isinstance(made, Scores) and made.reused]
+    losses = [_layer_loss(scores, config) for scores in trace.scores.values() if scores.reused]
     return torch.stack(losses).mean() if losses else torch.zeros(())
 
 
@@ -44,8 +43,9 @@ def _layer_loss(scores: Scores, config: Diagonal) -> Tensor:
     softmaxed = config.matrix == "weights"
     if config.variant == "frobenius" and not softmaxed and scores.q_BHNE is not None and scores.k_BHNE is not None:
         return _closed(scores.q_BHNE.float() * scores.scale, scores.k_BHNE.float())
-    size = scores.q_BHNE.shape[2] if scores.q_BHNE is not None else scores.matrix_BHNN.shape[2]  # type: ignore[union-attr]
-    batch_heads = (scores.q_BHNE if scores.q_BHNE is not None else scores.matrix_BHNN).shape[:2].numel()  # type: ignore[union-attr]
+    known = scores.q_BHNE if scores.q_BHNE is not None else scores.matrix_BHNN
+    assert known is not None
+    size, batch_heads = known.shape[2], known.shape[:2].numel()
     rows = max(1, _CHUNK // (batch_heads * size))
     if rows >= size:
         matrix_BHNN = scores.weights() if softmaxed else scores.dense()

@@ -32,6 +32,7 @@ from torchvision.transforms import v2
 from nas.data import ImageSet, check_fits
 from nas.genome import Genome
 from nas.model import auxiliaries_on, build
+from nas.model.layer import AttentionTrace
 from nas.seeds import derive
 from nas.train.checkpoint import TrainingFiles, fingerprint_of
 from nas.train.evaluation import evaluate
@@ -156,7 +157,10 @@ def train(
             schedule.step_update(done)
             model.set_progress(done / total)
             with precision():
-                logits_BK, trace = forward(images_BCHW, trace=True) if tracing else (forward(images_BCHW), {})
+                if tracing:
+                    logits_BK, trace = forward(images_BCHW, trace=True)
+                else:
+                    logits_BK, trace = forward(images_BCHW), AttentionTrace()
                 terms = criterion(logits_BK, trace, labels, images_BCHW)
             optimizer.zero_grad()
             terms["loss"].backward()
@@ -164,9 +168,8 @@ def train(
             optimizer.step()
             if training.ema:
                 evaluated.update(model, step=done)
-            masses = [value for name, value in trace.items() if name.endswith(".mask_mass")]
-            if masses:
-                terms["mask_mass"] = torch.stack(masses).mean()
+            if trace.mask_mass:
+                terms["mask_mass"] = torch.stack([*trace.mask_mass.values()]).mean()
             for name, value in terms.items():
                 history[name].append(value.detach())
 

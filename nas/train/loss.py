@@ -9,13 +9,12 @@ Shapes: B images of a batch, K classes; labels are class numbers of shape B, or 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from nas.genome import Genome
+from nas.model.layer import AttentionTrace
 from nas.train.diagonal import diagonal_loss
 from nas.train.distillation import Distillation
 from nas.train.recipe import Training
@@ -30,7 +29,7 @@ class TrainingLoss:
         self.distillation = Distillation(training.teacher, genome, device) if training.teacher else None
 
     def __call__(
-        self, logits_BK: Tensor, trace: dict[str, Any], labels: Tensor, images_BCHW: Tensor
+        self, logits_BK: Tensor, trace: AttentionTrace, labels: Tensor, images_BCHW: Tensor
     ) -> dict[str, Tensor]:
         logits_BK = logits_BK.float()  # bfloat16 has too few digits for a loss
         cross_entropy = F.cross_entropy(logits_BK, labels, label_smoothing=self.smoothing)

@@ -40,11 +40,11 @@ def test_trace_names_scores_and_mask_mass() -> None:
     model = nas.build("castling_digits")
     logits, trace = model(images(model), trace=True)
     assert logits.shape == (3, 10)
-    assert isinstance(trace["stages.1.layers.2.scores"], Scores)
-    assert 0 < trace["stages.0.layers.0.mask_mass"] <= 1
+    assert isinstance(trace.scores["stages.1.layers.2"], Scores)
+    assert 0 < trace.mask_mass["stages.0.layers.0"] <= 1
     model.eval()
     _, trace = model(images(model), trace=True)
-    assert not [name for name in trace if name.endswith("mask_mass")]  # absent from the deployed graph
+    assert not trace.mask_mass  # absent from the deployed graph
 
 
 def test_gradients_reach_every_parameter() -> None:
@@ -136,7 +136,7 @@ def test_attention_residual_reaches_the_next_stage(form: str, pool: str) -> None
     model = nas.build(genome)
     x = images(model)
     logits, trace = model(x, trace=True)
-    first = trace["stages.1.layers.0.scores"]
+    first = trace.scores["stages.1.layers.0"]
     assert first.dense().shape == (3, 4, 4 + (pool == "token"), 4 + (pool == "token"))
     logits.square().sum().backward()
     residual = model.stages[1].residual

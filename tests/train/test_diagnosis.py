@@ -10,6 +10,7 @@ from nas.blocks import Scores
 from nas.data import Split, load
 from nas.genome import list_presets, load_genome
 from nas.model import Model, build
+from nas.model.layer import AttentionTrace
 from nas.train.diagnosis import Diagnosis, LayerDiagnosis, _attention, _neighbours, diagnose
 
 
@@ -73,7 +74,7 @@ def test_attention_that_is_nearly_uniform_is_alike_and_yet_is_not(split: Split) 
 def test_attention_to_oneself_alone() -> None:
     stage = load_genome("lavit_digits").layout[0]  # a grid of 4×4
     scores = Scores(matrix_BHNN=1e4 * torch.eye(16).expand(2, 2, 16, 16))
-    found = {name: float(value) for _, name, value in _attention(stage, {"stages.0.layers.0.scores": scores})}
+    found = {name: float(value) for _, name, value in _attention(stage, AttentionTrace({"stages.0.layers.0": scores}))}
     # 4 corners with 4 neighbours (themselves included), 8 edges with 6, 4 inside with 9: 100 of 256
     assert found == pytest.approx({"diagonal": 16.0, "near": 2.56, "entropy": 0.0}, abs=1e-5)
 
@@ -91,7 +92,7 @@ def test_figures_are_what_the_definitions_say(split: Split) -> None:
     images_BCHW, _ = next(split.batches(len(split), seed=None))
     with torch.no_grad():
         _, trace = model(images_BCHW, trace=True)
-    a, b = (trace[f"stages.1.layers.{i}.scores"].weights().flatten(0, 1) for i in (2, 1))
+    a, b = (trace.scores[f"stages.1.layers.{i}"].weights().flatten(0, 1) for i in (2, 1))
     layer = by_layer(diagnose(model, split))["1.2"]
     alike = [float(cosine_similarity(x.flatten(), y.flatten(), 0)) for x, y in zip(a, b, strict=True)]
     assert layer.similarity == pytest.approx(sum(alike) / len(alike), abs=1e-5)

@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_leaves
 
 from nas.blocks import Scores
 from nas.genome.schema import Diagonal
+from nas.model.layer import AttentionTrace
 from nas.train import diagonal
 from nas.train.diagonal import diagonal_loss
 
@@ -45,7 +46,7 @@ def test_every_form_equals_the_formula(variant: str, matrix: str, monkeypatch: p
     for form in (factored, Scores(matrix_BHNN=factored.dense(), reused=True)):
         for chunk in (2**24, 2 * 3 * N * 5):  # all rows at once, five at a time
             monkeypatch.setattr(diagonal, "_CHUNK", chunk)
-            loss = diagonal_loss({"a.scores": form}, config)
+            loss = diagonal_loss(AttentionTrace({"a": form}), config)
             torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-6)
             torch.testing.assert_close(
                 torch.autograd.grad(loss, (q, k), retain_graph=True), expected_grad, rtol=1e-3, atol=1e-6
@@ -57,7 +58,7 @@ def test_printed_rewards_what_the_name_forbids() -> None:
     eye, uniform = torch.eye(N)[None, None], torch.full((1, 1, N, N), 1 / N)
 
     def loss(a: torch.Tensor, variant: str) -> float:
-        trace = {"a": Scores(matrix_BHNN=a, softmaxed=True, reused=True)}
+        trace = AttentionTrace({"a": Scores(matrix_BHNN=a, softmaxed=True, reused=True)})
         return diagonal_loss(trace, Diagonal(variant=variant)).item()  # type: ignore[arg-type]
 
     assert loss(eye, "printed") > loss(uniform, "printed")
@@ -67,7 +68,7 @@ def test_printed_rewards_what_the_name_forbids() -> None:
 
 def test_only_reused_scores_count() -> None:
     q, k = factors()
-    assert diagonal_loss({"a": Scores(q, k, SCALE)}, Diagonal(variant="hinge")).item() == 0
+    assert diagonal_loss(AttentionTrace({"a": Scores(q, k, SCALE)}), Diagonal(variant="hinge")).item() == 0
 
 
 @pytest.mark.parametrize("matrix", ["scores", "weights"])
@@ -75,9 +76,10 @@ def test_3136_tokens_train_without_their_matrix(matrix: str) -> None:
     """At 56×56 tokens the scores of a head are 9.8 M elements; nothing that is made comes near those of all heads."""
     generator = torch.Generator().manual_seed(0)
     q, k = (torch.randn(1, 4, 3136, 8, generator=generator).requires_grad_() for _ in "qk")
+    trace = AttentionTrace({"a": Scores(q, k, SCALE, reused=True)})
     largest = Largest()
     with largest:
-        loss = diagonal_loss({"a": Scores(q, k, SCALE, reused=True)}, Diagonal(variant="hinge", matrix=matrix))  # type: ignore[arg-type]
+        loss = diagonal_loss(trace, Diagonal(variant="hinge", matrix=matrix))  # type: ignore[arg-type]
         loss.backward()
     assert q.grad is not None and k.grad is not None and q.grad.abs().sum() > 0
     assert q.grad.isfinite().all() and k.grad.isfinite().all()

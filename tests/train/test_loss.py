@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from nas.errors import GenomeError
 from nas.genome import load_genome
 from nas.model import build
+from nas.model.layer import AttentionTrace
 from nas.train import Training
 from nas.train.diagonal import diagonal_loss
 from nas.train.loss import TrainingLoss
@@ -31,7 +32,8 @@ def teacher(tmp_path, lavit):
 def test_smoothed_cross_entropy(lavit, batch):
     images_BCHW, labels_B = batch
     logits_BK = torch.randn(16, 10)
-    terms = TrainingLoss(lavit, Training(label_smoothing=0.2), CPU)(logits_BK.bfloat16(), {}, labels_B, images_BCHW)
+    criterion = TrainingLoss(lavit, Training(label_smoothing=0.2), CPU)
+    terms = criterion(logits_BK.bfloat16(), AttentionTrace(), labels_B, images_BCHW)
     shares_BK = 0.8 * F.one_hot(labels_B, 10) + 0.2 / 10
     expected = -(shares_BK * logits_BK.bfloat16().float().log_softmax(1)).sum(1).mean()
     torch.testing.assert_close(terms["cross_entropy"], expected)
@@ -64,7 +66,7 @@ def test_distillation(lavit, batch, teacher, kind):
     else:
         p_BK = (teacher_BK / 2).softmax(1)
         expected = 4 * (p_BK * (p_BK.log() - (logits_BK / 2).log_softmax(1))).sum(1).mean()
-    terms = TrainingLoss(lavit, training, CPU)(logits_BK, {}, labels_B, images_BCHW)
+    terms = TrainingLoss(lavit, training, CPU)(logits_BK, AttentionTrace(), labels_B, images_BCHW)
     torch.testing.assert_close(terms["distillation"], expected)
     torch.testing.assert_close(terms["loss"], 0.7 * terms["cross_entropy"] + 0.3 * expected)
 
