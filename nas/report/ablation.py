@@ -22,7 +22,7 @@ from nas.ablation.statistics import Paired, binomial_floor, holm, paired
 from nas.engine.record import read_record
 from nas.errors import RunError
 from nas.files import write_atomically, write_text
-from nas.report.grid import Column, Grid, html, latex, markdown
+from nas.report.markup import Column, TextTable, html, latex, markdown
 from nas.report.mask import write_mask
 
 
@@ -58,9 +58,9 @@ def write_table(directory: Path) -> list[Path]:
     rows = rows_of(cells, ablation)
     factors, caption = list(ablation.factors), caption_of(cells, ablation, record)
     write_atomically(directory / "table.csv", lambda path: cells.to_csv(path, index=False))
-    grid = grid_of(rows, factors, caption)
+    table = text_table(rows, factors, caption)
     for ending, render in (("md", markdown), ("tex", latex), ("html", html)):
-        write_text(directory / f"table.{ending}", render(grid))
+        write_text(directory / f"table.{ending}", render(table))
     written = [directory / f"table.{ending}" for ending in ("csv", "md", "tex", "html")]
     return written + (write_mask(directory, cells) if "accuracy_before_switch" in cells else [])
 
@@ -160,7 +160,7 @@ def effects_of(cells: pd.DataFrame, ablation: Ablation) -> list[str]:
     return effects
 
 
-def grid_of(rows: list[Row], factors: list[str], caption: str) -> Grid:
+def text_table(rows: list[Row], factors: list[str], caption: str) -> TextTable:
     """The table as text, column by column. Columns about the mask are there if an arm has one."""
     columns = [Column("arm", [row.name for row in rows])]
     columns += [Column(name, [row.levels[i] for row in rows]) for i, name in enumerate(factors)]
@@ -175,7 +175,7 @@ def grid_of(rows: list[Row], factors: list[str], caption: str) -> Grid:
     if any(row.mask for row in rows):
         columns.append(Column("mass in the mask", [f"{row.mask[0]:.4f}" if row.mask else "" for row in rows]))
         columns.append(Column("switch", [f"{row.mask[1]:+.2f}".replace("-", "−") if row.mask else "" for row in rows]))
-    return Grid(columns, caption)
+    return TextTable(columns, caption)
 
 
 def _dataset(source: str) -> str:

@@ -12,6 +12,7 @@ import re
 from nas.genome import Genome, list_presets, load_genome
 from nas.genome.presets import FOLDER
 from nas.profiling import cost
+from nas.report.markup import markdown_lines
 
 _PUBLISHED = re.compile(r"Published: ([\d.]+) M parameters, ([\d.]+) GMACs")
 _HEAD = """\
@@ -58,9 +59,9 @@ def preset_markdown() -> str:
     """The page docs/presets.md: a row per preset, published ones first."""
     titles = ["preset", "image", "params", "MACs, paper", "MACs, deployed"]
     titles += ["published params", "published MACs", "Δ params", "Δ MACs"]
-    rows = [_line(titles), _line(["---", "---"] + ["---:"] * (len(titles) - 2))]
+    rules = ["---", "---"] + ["---:"] * (len(titles) - 2)
     names = sorted(list_presets(), key=lambda name: (published(name) is None, name))
-    return _HEAD + "\n".join(rows + [_line(_row(name)) for name in names]) + "\n" + _FOOT
+    return _HEAD + "\n".join(markdown_lines(titles, map(_row, names), rules)) + "\n" + _FOOT
 
 
 def _row(name: str) -> list[str]:
@@ -78,7 +79,3 @@ def _row(name: str) -> list[str]:
 
 def _digits(value: float) -> str:
     return f"{value:.4f}" if value < 0.1 else f"{value:.2f}" if value >= 10 else f"{value:.3f}"
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -1,4 +1,4 @@
-"""The tables of a run as people read them: in the terminal (rich), in Markdown, and as rows for the HTML page.
+"""The tables of a run as people read them: in the terminal (rich), and as rows for the HTML page.
 
 The numbers come from the DataFrames with the columns of trials.csv and front.csv; here they get units. How a
 metric's values read is the metric's affair (nas/metrics): accuracy is a fraction in the files and a percentage on every
@@ -68,19 +68,3 @@ def front_table(front: pd.DataFrame, layers: Mapping[int, str]) -> Table:
     for trial, cells in zip(front["trial"], rows(front, columns), strict=True):
         table.add_row(*cells, layers.get(int(trial), ""))
     return table
-
-
-def markdown(frame: pd.DataFrame, columns: list[str]) -> str:
-    """A Markdown table of some columns, numbers to the right.
-
-    >>> markdown(pd.DataFrame({"trial": [3], "accuracy": [0.9722]}), ["trial", "accuracy"]).splitlines()[-1]
-    '| 3 | 97.22 |'
-    """
-    text = {"state", "hash", "reason", "winner", "layers"}
-    lines = [
-        "| " + " | ".join(heading(column) for column in columns) + " |",
-        "|" + "|".join(" --- " if column in text else " ---: " for column in columns) + "|",
-    ]
-    for cells in rows(frame, columns):
-        lines.append("| " + " | ".join(value.replace("|", "\\|").replace("\n", " ") for value in cells) + " |")
-    return "\n".join(lines)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from nas.ablation import Ablation, parse_ablation
-from nas.report.ablation import caption_of, effects_of, grid_of, rows_of
+from nas.report.ablation import caption_of, effects_of, rows_of, text_table
 
 SPEC: dict[str, Any] = {
     "base": "castling_digits",
@@ -69,7 +69,7 @@ def table_of(accuracies: dict[str, float | None], **columns: float) -> pd.DataFr
 
 def test_without_the_baseline_there_is_no_difference(ablation: Ablation) -> None:
     rows = rows_of(table_of({"none": None, "softmax": 0.5}), ablation)
-    columns = {column.head: column.cells for column in grid_of(rows, [], "").columns}
+    columns = {column.head: column.cells for column in text_table(rows, [], "").columns}
     assert columns["arm"] == ["softmax"] and columns["Δ [95 % CI]"] == ["–"]
 
 
@@ -77,6 +77,6 @@ def test_a_mask_without_validation_has_no_columns(ablation: Ablation) -> None:
     """As in a retraining on all images: its mass is known, what the switch costs is not."""
     cells = table_of({"none": 0.4, "softmax": 0.5}, mask_mass=0.1)
     rows = rows_of(cells, ablation)
-    assert "switch" not in {column.head for column in grid_of(rows, [], "").columns}
+    assert "switch" not in {column.head for column in text_table(rows, [], "").columns}
     record = {"hardware": {"gpus": ["a GPU"]}, "commit": "abc"}
     assert "Switch" not in caption_of(cells, ablation, record)

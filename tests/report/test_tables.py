@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from nas.numbers import magnitude
-from nas.report.tables import cell, front_columns, front_table, heading, markdown
+from nas.report.tables import cell, front_columns, front_table, heading
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,3 @@ def test_the_terminal_table_keeps_order_and_describes_genomes():
     lines = console.export_text().splitlines()
     assert lines[2].split() == ["3", "90.00", "200", "k", "10", "100", "softmax", "×2"]
     assert lines[3].rstrip().endswith("less ×2")
-
-
-def test_markdown_escapes_what_would_break_a_table():
-    text = markdown(pd.DataFrame({"trial": [1], "reason": ["a | b\nc"]}), ["trial", "reason"])
-    assert text.splitlines() == ["| trial | reason |", "| ---: | --- |", r"| 1 | a \| b c |"]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nas.report.grid import Column, Grid, html, latex, markdown
+from nas.report.markup import Column, TextTable, html, latex, markdown, markdown_lines
 
-GRID = Grid(
+TABLE = TextTable(
     [
         Column("arm_1 & co", ["½v_i, ε → 0", "a < b | c {d}"]),
         Column("on", ["✓", ""]),
@@ -23,27 +23,32 @@ DOCUMENT = "\\documentclass{article}\\usepackage{booktabs,siunitx,amssymb}\\begi
 
 
 def test_markdown_keeps_its_columns() -> None:
-    lines = markdown(GRID).splitlines()
+    lines = markdown(TABLE).splitlines()
     assert lines[0] == "| arm_1 & co | on | images/s | top-1 (%) |"
     assert lines[2] == "| ½v_i, ε → 0 | ✓ | 1,234.5 | **40.5 ± 0.9 (3)** |"
-    assert lines[3].startswith("| a < b \\| c {d} |") and lines[-1] == GRID.caption
+    assert lines[3].startswith("| a < b \\| c {d} |") and lines[-1] == TABLE.caption
+
+
+def test_markdown_escapes_what_would_break_a_table() -> None:
+    lines = markdown_lines(["trial", "reason"], [["1", "a | b\nc"]], ["---:", "---"])
+    assert lines == ["| trial | reason |", "| ---: | --- |", r"| 1 | a \| b c |"]
 
 
 def test_html_escapes_text() -> None:
-    page = html(GRID)
+    page = html(TABLE)
     assert "a &lt; b | c {d}" in page and "arm_1 &amp; co" in page and "<b>40.5 ± 0.9 (3)</b>" in page
     assert page.count("<tr>") == 3
 
 
 def test_latex_has_numbers_by_their_point() -> None:
-    text = latex(GRID)
+    text = latex(TABLE)
     assert "lS[table-format=4.1]" in text.replace("ll", "l") and "1234.5" in text
     assert "arm\\_1 \\& co" in text and "\\textbf{40.5 $\\pm$ 0.9 (3)}" in text
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
 def test_latex_compiles(tmp_path: Path) -> None:
-    (tmp_path / "table.tex").write_text(DOCUMENT % latex(GRID))
+    (tmp_path / "table.tex").write_text(DOCUMENT % latex(TABLE))
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "table.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]

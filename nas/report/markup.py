@@ -1,7 +1,8 @@
-"""A table of text with a caption, as Markdown, HTML and LaTeX (booktabs, siunitx)."""
+"""A table of text with a caption as Markdown, HTML or LaTeX (booktabs, siunitx): the one writer of each."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -21,7 +22,7 @@ _TEX = {character: f"\\{character}" for character in "&%_#${}"} | {
 
 @dataclass(frozen=True)
 class Column:
-    """numeric: aligned by the decimal point where the format can. bold: which cells are."""
+    """numeric: align on the decimal point where the format can. bold: one flag per cell; empty for none."""
 
     head: str
     cells: list[str]
@@ -33,10 +34,10 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Grid:
+class TextTable:
     """Columns of equal length.
 
-    >>> print(markdown(Grid([Column("arm", ["a"]), Column("top-1", ["40.5"], bold=[True])], "What it says.")))
+    >>> print(markdown(TextTable([Column("arm", ["a"]), Column("top-1", ["40.5"], bold=[True])], "What it says.")))
     """
 
     columns: list[Column]
@@ -47,57 +48,72 @@ class Grid:
         return len(self.columns[0].cells)
 
 
-def markdown(grid: Grid) -> str:
-    lines = ["| " + " | ".join(column.head for column in grid.columns) + " |", "|" + " --- |" * len(grid.columns)]
-    for row in range(grid.height):
-        cells = [f"**{c.cells[row]}**" if c.is_bold(row) else c.cells[row] for c in grid.columns]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join([*lines, "", grid.caption, ""])
+def markdown(table: TextTable) -> str:
+    """The table, then its caption as a paragraph."""
+    rows = [
+        [f"**{column.cells[row]}**" if column.is_bold(row) else column.cells[row] for column in table.columns]
+        for row in range(table.height)
+    ]
+    lines = markdown_lines([column.head for column in table.columns], rows)
+    return "\n".join([*lines, "", table.caption, ""])
 
 
-def html(grid: Grid) -> str:
-    """A page of its own."""
+def markdown_lines(heads: Sequence[str], rows: Iterable[Sequence[str]], rules: Sequence[str] = ()) -> list[str]:
+    """The lines of a Markdown table. rules: what stands under each head, `---` by default, `---:` to align right.
+
+    >>> markdown_lines(["trial", "reason"], [["1", "a | b"]], ["---:", "---"])
+    ['| trial | reason |', '| ---: | --- |', '| 1 | a \\\\| b |']
+    """
+    return [_markdown_row(cells) for cells in (heads, rules or ["---"] * len(heads), *rows)]
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def html(table: TextTable) -> str:
+    """A complete HTML page."""
 
     def cell(tag: str, column: Column, text: str) -> str:
         return f'<{tag} class="n">{text}</{tag}>' if column.numeric else f"<{tag}>{text}</{tag}>"
 
-    lines = ["<tr>" + "".join(cell("th", column, escape(column.head)) for column in grid.columns) + "</tr>"]
-    for row in range(grid.height):
-        texts = [(column, escape(column.cells[row]), column.is_bold(row)) for column in grid.columns]
+    lines = ["<tr>" + "".join(cell("th", column, escape(column.head)) for column in table.columns) + "</tr>"]
+    for row in range(table.height):
+        texts = [(column, escape(column.cells[row]), column.is_bold(row)) for column in table.columns]
         lines.append(
             "<tr>" + "".join(cell("td", column, f"<b>{t}</b>" if bold else t) for column, t, bold in texts) + "</tr>"
         )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Ablation</title><style>{_STYLE}</style>\n'
-        f"<table><caption>{escape(grid.caption)}</caption>\n" + "\n".join(lines) + "\n</table></html>\n"
+        f"<table><caption>{escape(table.caption)}</caption>\n" + "\n".join(lines) + "\n</table></html>\n"
     )
 
 
-def latex(grid: Grid) -> str:
-    """A whole `table` environment. Its first line names the packages."""
-    kinds = ["S[table-format=" + _format(c.cells) + "]" if c.numeric else "l" for c in grid.columns]
+def latex(table: TextTable) -> str:
+    """A complete `table` environment. Its first line names the packages it needs."""
+    kinds = ["S[table-format=" + _format(c.cells) + "]" if c.numeric else "l" for c in table.columns]
     lines = [
         "% \\usepackage{booktabs,siunitx,amssymb}",
         "\\begin{table}",
         "\\centering",
         f"\\begin{{tabular}}{{{''.join(kinds)}}}",
         "\\toprule",
-        " & ".join(f"{{{_tex(column.head)}}}" if column.numeric else _tex(column.head) for column in grid.columns)
+        " & ".join(f"{{{_tex(column.head)}}}" if column.numeric else _tex(column.head) for column in table.columns)
         + " \\\\",
         "\\midrule",
     ]
-    for row in range(grid.height):
+    for row in range(table.height):
         cells = []
-        for column in grid.columns:
+        for column in table.columns:
             text = column.cells[row].replace(",", "") if column.numeric else _tex(column.cells[row])
             cells.append(f"\\textbf{{{text}}}" if column.is_bold(row) else text)
         lines.append(" & ".join(cells) + " \\\\")
-    lines += ["\\bottomrule", "\\end{tabular}", f"\\caption{{{_tex(grid.caption)}}}", "\\end{table}", ""]
+    lines += ["\\bottomrule", "\\end{tabular}", f"\\caption{{{_tex(table.caption)}}}", "\\end{table}", ""]
     return "\n".join(lines)
 
 
 def _format(cells: list[str]) -> str:
-    """siunitx's table-format: digits before and after the point, as many as the widest number has."""
+    """siunitx's table-format: the most digits before and after the point."""
     parts = [cell.replace(",", "").partition(".") for cell in cells if cell] or [("1", "", "")]
     whole, rest = max(len(a) for a, _, _ in parts), max(len(b) for _, _, b in parts)
     return f"{whole}.{rest}" if rest else f"{whole}"
