@@ -4,10 +4,10 @@
     p: paired two-sided t-test, Holm-corrected over the arms of the table
 
 The same seed gives both arms the same split, batches and initial numbers; pairing removes that noise from Δ. The test
-is Student's t because a rank test with three seeds cannot give p below 0.25. One seed gives no interval. Neither do seeds
-whose differences are all equal: accuracies are counts over N images, so two seeds may agree by chance, which says
-nothing about the spread. All arms share one test set of N images, so a difference below its binomial standard error
-√(a(1−a)/N) is small whatever the interval.
+is Student's t because a rank test with three seeds cannot give p below 0.25. One seed gives no interval. Neither do
+seeds whose differences are all equal: accuracies are counts over N images, so two seeds may agree by chance, which
+says nothing about the spread. All arms share one test set of N images, so a difference below its binomial standard
+error √(a(1−a)/N) is small whatever the interval.
 
 Holm's correction is written out here: scipy has none, and statsmodels would be a dependency for four lines.
 """

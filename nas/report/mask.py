@@ -1,8 +1,8 @@
-"""How a mask empties: the mass left in it by epoch, and accuracy with it and without, for every arm that has one.
+"""The decay of masked-softmax auxiliaries: mass left in the mask by epoch, and accuracy with and without it, per arm.
 
     mask.csv             a row per arm, seed and epoch, at full precision, from the trials' metrics.csv
     figures/mask.png     both by epoch, means over seeds
-Mass: the mean over rows of what masked softmax keeps (nas/blocks/masked_softmax.py). Accuracies are on validation.
+Mass is the mean over rows of what masked softmax keeps (nas/blocks/masked_softmax.py). Accuracy is on validation.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nas.files import write_atomically
-from nas.report.plots import CURVES, LINES
+from nas.report.plots import CURVES, GREY, LINES, blank
 
 COLUMNS = ["epoch", "mask_mass", "accuracy_with_auxiliary", "accuracy"]
 
 
 def write_mask(directory: Path, cells: pd.DataFrame) -> list[Path]:
-    """Write mask.csv and figures/mask.png into an ablation's run directory. cells: as of `nas.ablation.cells_of`."""
+    """Write mask.csv and figures/mask.png into an ablation's run directory. cells: from `nas.ablation.cells_of`."""
     parts = []
     for cell in cells[cells["accuracy_before_switch"].notna()].to_dict("records"):
         metrics = pd.read_csv(directory / "trials" / cell["trial"] / "metrics.csv")[COLUMNS]
@@ -35,9 +35,8 @@ def write_mask(directory: Path, cells: pd.DataFrame) -> list[Path]:
 
 
 def mask_curves(epochs: pd.DataFrame) -> Figure:
-    """Left: mass in the mask. Right: points of validation accuracy that leaving the mask out would gain."""
-    figure = Figure(figsize=(9.6, 4.4), dpi=110, layout="constrained")
-    left, right = figure.subplots(1, 2)
+    """Left: mass in the mask. Right: points of validation accuracy gained by leaving the mask out."""
+    figure, (left, right) = blank(2, size=(9.6, 4.4), grid=False)
     gained = epochs.assign(gained=100 * (epochs["accuracy"] - epochs["accuracy_with_auxiliary"]))
     for number, (arm, rows) in enumerate(gained.groupby("arm", sort=False)):
         means = rows.groupby("epoch")[["mask_mass", "gained"]].mean()
@@ -46,10 +45,9 @@ def mask_curves(epochs: pd.DataFrame) -> Figure:
         right.plot(means.index, means["gained"], marker="o", markersize=3, **look)
     left.set_ylabel("mass in the mask")
     right.set_ylabel("accuracy without the mask − with it (points)")
-    right.axhline(0, color="#9a9a9a", linewidth=0.8)
+    right.axhline(0, color=GREY, linewidth=0.8)
     for axes in (left, right):
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure

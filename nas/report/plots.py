@@ -1,7 +1,7 @@
-"""The figures of a run, drawn with matplotlib from its tables; each function returns a Figure and touches no file.
+"""The figures of a run, drawn with matplotlib from its tables. Each function returns a Figure and writes no file.
 
-Colours are Okabe and Ito's, told apart with any colour vision; where colour carries meaning, marker or line style
-carries it as well. Nothing here needs a display (Figure is used without pyplot, so no state is shared).
+Colours are Okabe and Ito's, distinct under any colour vision; where colour has a meaning, the marker or line style
+differs as well. Figures are made without pyplot, so no display is needed and no state is shared.
 """
 
 from __future__ import annotations
@@ -36,12 +36,11 @@ def accuracy_against(
 ) -> Figure:
     """Validation accuracy of every complete trial over a metric, with the non-dominated ones in colour.
 
-    The staircase joins the best accuracy that each cost can buy (of these two columns alone: with more objectives a
-    trial of the front may lie below it). `limit` draws the budget, `base` is the hash of the base genome, whose trial
-    gets a ring.
+    The staircase is the best accuracy at each cost, over these two columns only; with more objectives, a trial of the
+    front may lie below it. limit: the budget, drawn as a line. base: hash of the base genome, whose trial gets a ring.
     """
     metric = METRICS[column]
-    figure, axes = _figure()
+    figure, (axes,) = blank()
     complete = trials[trials["state"] == "complete"].dropna(subset=[column, "accuracy"])
     others = complete[~complete["trial"].isin(front["trial"])]
     of_base = complete[complete["hash"] == base] if base else complete[:0]
@@ -70,10 +69,9 @@ def accuracy_against(
 def anytime_curves(record: pd.DataFrame) -> Figure:
     """Hypervolume against trials and against compute, of a search and of its random baseline if there is one.
 
-    record: as of nas.search.anytime.
+    record: from nas.search.anytime.
     """
-    figure = Figure(figsize=(9.6, 4.0), dpi=110, layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
+    figure, (left, right) = blank(2, size=(9.6, 4.0), sharey=True)
     hours = record["worker_seconds"].max() >= 7200
     scale, unit = (3600.0, "hours") if hours else (60.0, "minutes")
     looks = {"search": (BLUE, "-"), "baseline": (VERMILLION, "--")}
@@ -84,7 +82,6 @@ def anytime_curves(record: pd.DataFrame) -> Figure:
             axes.step(spent, rows["hypervolume"], where="post", color=colour, linestyle=line, linewidth=2, label=label)
             axes.plot(spent.iloc[-1], rows["hypervolume"].iloc[-1], "D", color=colour)
     for axes, label in ((left, "trials that a worker has ended"), (right, f"worker-{unit}")):
-        _tidy(axes)
         axes.set_ylim(0, 1.05)
         axes.set_xlabel(label)
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -96,7 +93,7 @@ def anytime_curves(record: pd.DataFrame) -> Figure:
 
 def learning_curves(curves: Mapping[int, pd.DataFrame], named: Sequence[int]) -> Figure:
     """Validation accuracy by epoch: up to seven `named` trials in colour, the others in grey."""
-    figure, axes = _figure()
+    figure, (axes,) = blank()
     styles = dict(zip(named, zip(CURVES, LINES, strict=True), strict=False))
     for number, curve in curves.items():
         marker = "o" if len(curve) == 1 else None  # a line of one point is invisible
@@ -133,27 +130,28 @@ def spread(numbers: Sequence[int], count: int = len(CURVES)) -> list[int]:
     return [numbers[round(i * (len(numbers) - 1) / (count - 1))] for i in range(count)]
 
 
-def _figure() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 4.2), dpi=110, layout="constrained")
-    axes = figure.subplots()
-    _tidy(axes)
-    return figure, axes
-
-
-def _tidy(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e4e4e4", linewidth=0.8)
-    axes.set_axisbelow(True)
+def blank(
+    columns: int = 1, *, size: tuple[float, float] = (6.4, 4.2), sharey: bool = False, grid: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `size` inches with `columns` axes side by side, in the style that all figures share."""
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    (row,) = figure.subplots(1, columns, sharey=sharey, squeeze=False)
+    for axes in row:
+        axes.spines[["top", "right"]].set_visible(False)
+        if grid:
+            axes.grid(color="#e4e4e4", linewidth=0.8)
+            axes.set_axisbelow(True)
+    return figure, list(row)
 
 
 def _tick(value: float) -> str:
-    """1.50 M as 1.5 M: zeros at the end say nothing on an axis."""
+    """An axis label without trailing zeros: 1.5 M, not 1.50 M."""
     number, _, prefix = magnitude(value).partition(" ")
     return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {prefix}".rstrip()
 
 
 def _staircase(front: pd.DataFrame, column: str, direction: str) -> pd.DataFrame:
-    """The corners of the step line: walking away from the cheap end, accuracy holds until a point improves on it."""
+    """The corners of the step line: from the cheap end on, accuracy stays until a point improves on it."""
     corners: list[tuple[float, float]] = []
     best = -math.inf
     ordered = front.sort_values(column, ascending=direction == "min")
@@ -167,7 +165,7 @@ def _staircase(front: pd.DataFrame, column: str, direction: str) -> pd.DataFrame
 
 
 def _name_points(figure: Figure, axes: Axes, front: pd.DataFrame, column: str, direction: str) -> None:
-    """Trial numbers at the outer side of the front, where no point can be; one that would cover another is left out."""
+    """Trial numbers on the outer side of the front, where no point can lie; one that would overlap is left out."""
     figure.draw_without_rendering()  # settles the scales
     side = -1 if direction == "min" else 1
     taken: list[tuple[float, float]] = []
