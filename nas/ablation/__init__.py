@@ -1,4 +1,4 @@
-"""Arms, seeds and statistics: a table that says what each part of a model is worth."""
+"""Ablations: arms, seeds and statistics, for a table of what each part of a model contributes."""
 
 from nas.ablation.retrain import retraining
 from nas.ablation.run import ablate, cells_of

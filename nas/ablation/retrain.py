@@ -1,8 +1,8 @@
-"""A search's winners trained again, from scratch, on training and validation images together: the figures to publish.
+"""Retraining of a search's winners from scratch on training and validation images, for figures to publish.
 
-A winner's validation accuracy is the best of many, and so it flatters. Here nothing is selected any more: the winners
-and the base genome are the arms of an ablation, every one of them is trained with the same seeds, and the test split is
-read once a cell. Training, data, image size, workers and the draw of `training.limit` are the search's.
+A winner's validation accuracy is the best of many and therefore biased upwards. Here nothing is selected: the winners
+and the base genome are the arms of an ablation, all are trained with the same seeds, and the test split is read once
+per cell. Training, data, image size, workers and the subset of `training.limit` are those of the search.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from nas.engine.record import read_record
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
 
-TAKEN = ("data", "image_size", "training", "workers")  # of the search's spec
+FROM_SEARCH = ("data", "image_size", "training", "workers")  # keys of its spec
 
 
 def retraining(directory: Path) -> Ablation:
     """The ablation of the search in `directory`: arm `base`, then its winners by name, with `training.validation: 0`.
 
-    Raises RunError if the directory is no search's, or has no winner yet.
+    Raises RunError if the directory is not that of a search, or has no winner yet.
 
     >>> ablate(retraining(Path("results/lavit_split-digits")), Path("results/lavit_split-digits-retrained"))
     """
@@ -31,9 +31,9 @@ def retraining(directory: Path) -> Ablation:
     base = load_genome(record["spec"]["base"])
     winners = {file.stem: load_genome(file) for file in sorted((directory / "winners").glob("*.yaml"))}
     if not winners:
-        raise RunError("no winners to train: the search has not come to its end", file=directory)
+        raise RunError("no winners to train: the search has not finished; resume it first", file=directory)
     arms = {name: _difference(base, winner) for name, winner in winners.items() if winner.hash != base.hash}
-    spec = {key: value for key, value in record["spec"].items() if key in TAKEN}
+    spec = {key: value for key, value in record["spec"].items() if key in FROM_SEARCH}
     return parse_ablation(
         {
             "name": f"{directory.name}-retrained",
@@ -48,6 +48,6 @@ def retraining(directory: Path) -> Ablation:
 
 
 def _difference(base: Genome, other: Genome) -> dict[str, Any]:
-    """The keys, whole, that make `other` of `base`."""
+    """The top-level keys of `other` that differ from `base`."""
     ours, theirs = base.model_dump(mode="json"), other.model_dump(mode="json")
     return {key: value for key, value in theirs.items() if key != "name" and value != ours[key]}

@@ -1,10 +1,10 @@
-"""An ablation from its arms to its cells: arms × seeds on the search's engine, each cell one trial directory.
+"""Running an ablation: arms × seeds on the engine, each cell one trial directory.
 
     results/<run>/   run.yaml, trials/<id>/ (+ test.json: accuracy on the test split; speed.json: images per second)
 
-Called again with the same directory it resumes. A cell that another ablation beside this one has trained, with equal
-genome, training, data and seed, is copied and not trained again. Nothing is selected by an ablation, so its accuracies
-are of the test split: read once a cell, at the end, of the deployed graph, by the workers.
+A second call with the same directory resumes. If another ablation in the same folder of runs has a complete cell with
+equal genome, training, data and seed, that cell is copied instead of trained. An ablation selects nothing, so its
+accuracies are those of the test split, which the workers read once per cell, at the end, with the deployed graph.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from nas.model import build
 from nas.profiling import throughputs
 from nas.train import fitted
 
-TAKEN = ("metrics.csv", "weights.safetensors", "test.json")  # of a finished cell of another table
-SECONDS = 1.5  # of the stopwatch, for each arm
-FREE = {"workers", "name", "claim", "seeds", "baseline", "storage"}  # what may differ when a run is continued
+COPIED = ("metrics.csv", "weights.safetensors", "test.json")  # files of a complete cell of another ablation
+SECONDS_PER_ARM = 1.5  # of the stopwatch
+FREE = {"workers", "name", "claim", "seeds", "baseline", "storage"}  # keys that may change when a run is resumed
 
 
 class Cells:
-    """The engine's source of an ablation: seeds outermost, so that an interrupted table has whole repetitions."""
+    """The jobs of an ablation, for the engine. Seeds are outermost: an interrupted table has complete repetitions."""
 
     def __init__(self, ablation: Ablation, arms: list[Arm], ledger: Ledger):
         known = {(trial.job.note["arm"], trial.job.seed) for trial in ledger.trials}
@@ -57,7 +57,7 @@ class Cells:
             job = self.ledger.add(
                 arm.genome,
                 outcome=Outcome.read(twin) if twin else None,
-                files=[twin / name for name in TAKEN if (twin / name).exists()] if twin else [],
+                files=[twin / name for name in COPIED if (twin / name).exists()] if twin else [],
                 seed=seed,
                 hash=arm.genome.hash,
                 parameters={"arm": arm.name} | arm.levels,
@@ -69,13 +69,13 @@ class Cells:
         return Signal.DONE
 
     def tell(self, job: Job, outcome: Outcome) -> None:
-        """Nothing depends on what came of a cell."""
+        """Later cells do not depend on the outcome of earlier ones."""
 
 
 def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -> pd.DataFrame:
-    """Run or resume an ablation; returns its cells, a row per arm and seed, as `cells_of(directory)` does at any time.
+    """Run or resume an ablation; returns its cells, a row per arm and seed, as `cells_of(directory)`.
 
-    Raises SpecError for what the user can mend, before anything is written.
+    Raises SpecError for a user's mistake, before anything is written.
     """
     run = Run(directory, "ablation", _upgraded, storage=ablation.storage)
     base = fitted(ablation.genome(), ablation.task.load())
@@ -93,21 +93,21 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
 
 
 def _recorded(ablation: Ablation, base: Genome) -> dict[str, Any]:
-    """The spec as run.yaml keeps it: everything written out, the base as the data has it."""
+    """The spec as in run.yaml: every default written out, the base fitted to the data."""
     resolved = {"base": base.model_dump(mode="json", exclude_defaults=True), "data": ablation.task.data}
     return ablation.model_dump(mode="json") | resolved
 
 
 def _upgraded(spec: dict[str, Any]) -> dict[str, Any]:
-    """A recorded spec with the keys that have come since, at their defaults."""
+    """A recorded spec with keys of later versions added, at their defaults."""
     ablation = parse_ablation(spec)
     return _recorded(ablation, ablation.genome())
 
 
 def _time(ledger: Ledger, done: list[Job], device: str, on_event: OnEvent) -> None:
-    """Throughput of every arm's first cell, in speed.json; what is there already stays.
+    """Measure the throughput of each arm's first cell that has no speed.json yet.
 
-    Arms are timed in turns, as a machine's clock drifts over the minutes that all of them take.
+    Arms are timed in alternation, since clock frequency drifts over the minutes that all of them take.
     """
     first = {job.hash: job for job in reversed(done)}
     untimed = [job for job in first.values() if not (job.directory / "speed.json").exists()]
@@ -115,16 +115,16 @@ def _time(ledger: Ledger, done: list[Job], device: str, on_event: OnEvent) -> No
         text = f"timing {len(untimed)} models, with nothing else running"
         on_event(Event("message", data={"text": text}))
     models = (build(job.directory / "genome.yaml") for job in untimed)
-    for job, speed in zip(untimed, throughputs(models, device=device, seconds=SECONDS), strict=True):
+    for job, speed in zip(untimed, throughputs(models, device=device, seconds=SECONDS_PER_ARM), strict=True):
         write_json(job.directory / "speed.json", speed.as_dict())
         ledger.bring(job)
 
 
 def cells_of(directory: Path) -> pd.DataFrame:
-    """The cells of a run, from its trial directories alone: one row per arm and seed, accuracies as fractions.
+    """The cells of a run, from its trial directories: one row per arm and seed, accuracies as fractions.
 
-    accuracy is the test split's; accuracy_validation the last epoch's; mask_mass and accuracy_before_switch are there
-    for arms with an auxiliary; images_per_second and its conditions are those of the arm's first cell.
+    accuracy is that of the test split, accuracy_validation that of the last epoch. Arms with an auxiliary have
+    mask_mass and accuracy_before_switch. images_per_second and its conditions are those of the arm's first cell.
     """
     trials = Ledger(directory).trials
     speeds: dict[str, dict[str, Any]] = {}
@@ -149,7 +149,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _switch(directory: Path) -> dict[str, float]:
-    """Of arms with an auxiliary: mass left in the mask, and accuracy with it and without, in the last epoch."""
+    """For arms with an auxiliary: mass left in the mask, accuracy with and without it, all in the last epoch."""
     last = pd.read_csv(directory / "metrics.csv").iloc[-1]
     names = {
         "mask_mass": "mask_mass",
@@ -160,14 +160,14 @@ def _switch(directory: Path) -> dict[str, float]:
 
 
 def _finished_elsewhere(directory: Path) -> dict[str, Path]:
-    """Complete cells of the ablations beside this one, by their key."""
+    """Complete cells of other ablations in the same folder of runs, by their key."""
 
     def found() -> Iterator[tuple[str, Path]]:
         for file in directory.parent.glob("*/trials/[0-9]*/trial.json"):
             try:
                 cell = json.loads(file.read_text()).get("note", {}).get("cell")
                 outcome = Outcome.read(file.parent) if cell and file.parents[2] != directory else None
-            except (OSError, ValueError):  # another run's affair
+            except (OSError, ValueError):  # a damaged trial of another run is skipped
                 continue
             if cell and outcome is not None and outcome.state == "complete":
                 yield cell, file.parent

@@ -1,7 +1,7 @@
 """An ablation as a YAML file: a base genome, arms that edit it, seeds, and one training for all.
 
     base: castling_digits
-    claim: linear-angular attention needs its helpers          what the table is there to test
+    claim: linear-angular attention needs its helpers          the hypothesis that the table tests
     factors:                                                   each a choice of levels; the first is "without"
       local: {none: {stages.*.local: null}, dwconv: {stages.*.local: depthwise}}
       mask:  {no: {stages.*.auxiliary: null}, yes: {}}
@@ -13,9 +13,9 @@
     data: digits
     training: {epochs: 15}
 
-Designs over factors: `factorial` every combination; `one_at_a_time` all first levels, then each other level of each
-factor alone; `leave_one_out` all last levels, then each factor alone back at its first. Levels called `no` and `yes`
-become check-marks. Every arm is checked before anything is trained.
+Designs: `factorial` has every combination of levels; `one_at_a_time` has all first levels, then one arm per further
+level of a factor; `leave_one_out` has all last levels, then one arm per factor with that factor at its first level.
+Levels called `no` and `yes` become check-marks. All arms are validated before training starts.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Edits = dict[str, Any]
 
 @dataclass(frozen=True)
 class Arm:
-    """One row of the table: a genome, and the level of each factor that made it ("" for an arm given on its own)."""
+    """One row of the table: a genome and its level of each factor ("" for an arm listed under `arms:`)."""
 
     name: str
     genome: Genome
@@ -58,27 +58,27 @@ class Ablation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     name: str = ""
-    claim: str = Field("", description="what the table is there to test; printed in its caption")
+    claim: str = Field("", description="the hypothesis that the table tests; printed in its caption")
     base: str | dict[str, Any]
     factors: dict[str, dict[str, Edits]] = {}
     design: Literal["factorial", "one_at_a_time", "leave_one_out"] = "factorial"
     arms: dict[str, Edits] = {}
     baseline: str | None = None
-    seeds: int | tuple[int, ...] = Field(3, description="how many (derived from 0, 1, ...), or which")
-    split_seed: int = Field(0, ge=0, description="of the validation split, and of the draw of `training.limit`")
+    seeds: int | tuple[int, ...] = Field(3, description="a number of seeds (derived from 0, 1, ...), or a list")
+    split_seed: int = Field(0, ge=0, description="of the validation split and of the subset of `training.limit`")
     data: str = "digits"
-    image_size: int | None = Field(None, ge=1, description="side to which images are brought; null: as the data has it")
+    image_size: int | None = Field(None, ge=1, description="side in pixels to resize images to; null keeps their own")
     training: Training = Training()
     workers: Workers = Workers()
-    storage: str | None = Field(None, description="where the run is kept as well: a path, s3://bucket/folder, ...")
+    storage: str | None = Field(None, description="a copy of the run is kept there: a path, s3://bucket/folder, ...")
 
     @model_validator(mode="after")
     def _has_arms(self) -> Ablation:
         if not self.factors and not self.arms:
-            raise SpaceError("nothing is compared: give `factors:` or `arms:`")
+            raise SpaceError("there is nothing to compare: give `factors:` or `arms:`")
         for factor, levels in self.factors.items():
             if len(levels) < 2:
-                raise SpaceError(f"a factor has two levels or more, found {list(levels)}", path=f"factors.{factor}")
+                raise SpaceError(f"a factor needs at least two levels, found {list(levels)}", path=f"factors.{factor}")
         names = [name for name, _, _ in self._listed()]
         if len(set(names)) < len(names):
             raise SpaceError("two arms have the same name", path="arms")
@@ -87,12 +87,12 @@ class Ablation(BaseModel):
         if not self.seed_list:
             raise SpaceError("at least one seed is needed", path="seeds")
         if len(set(self.seed_list)) < len(self.seed_list):
-            raise SpaceError(f"a seed is listed twice, which repeats nothing: {list(self.seed_list)}", path="seeds")
+            raise SpaceError(f"a seed is listed twice, found {list(self.seed_list)}; list each seed once", path="seeds")
         return self
 
     @property
     def seed_list(self) -> tuple[int, ...]:
-        """The training seed of every repetition; all arms share them, which is what makes differences paired."""
+        """The training seed of each repetition; all arms share them, so differences are paired."""
         return (
             self.seeds if isinstance(self.seeds, tuple) else tuple(derive(0, "ablation", i) for i in range(self.seeds))
         )
@@ -102,7 +102,7 @@ class Ablation(BaseModel):
         return self.baseline or self._listed()[0][0]
 
     def with_settings(self, changes: dict[str, Any]) -> Ablation:
-        """A copy with values set at dotted paths; below an arm or a level, the rest of a path is one key of its edits.
+        """A copy with values set at dotted paths. Below an arm or a level, the rest of a path is one key of its edits.
 
         Raises SpecError. See nas/genome/settings.py.
 
@@ -114,15 +114,15 @@ class Ablation(BaseModel):
 
     @property
     def task(self) -> Task:
-        """What all arms are trained on, and how."""
+        """The dataset and recipe of all arms."""
         return Task(absolute(self.data), self.training, self.split_seed, self.image_size)
 
     def genome(self) -> Genome:
-        """The base genome. A file's path is relative to the ablation's own, which `load_ablation` has made absolute."""
+        """The base genome. `load_ablation` resolves a file's path against the ablation's own folder."""
         return load_genome(self.base)
 
     def arms_of(self, base: Genome) -> list[Arm]:
-        """The rows of the table. Raises SpecError, naming the arm, for one that makes no genome."""
+        """The rows of the table. Raises SpecError, naming the arm, if its edits do not give a valid genome."""
         arms = []
         for name, edits, levels in self._listed():
             try:
@@ -154,19 +154,19 @@ class Ablation(BaseModel):
 
 
 def _name(levels: dict[str, str]) -> str:
-    """`local dwconv, mask`: what is not at a level called no or none."""
+    """`local dwconv, mask`: the factors whose level is not called no or none."""
     parts = [f if level == "yes" else f"{f} {level}" for f, level in levels.items() if level not in ("no", "none")]
     return ", ".join(parts) or "none"
 
 
-def load_ablation(source: str) -> Ablation:
+def load_ablation(name: str) -> Ablation:
     """An ablation by its name in `ablations/`, or from a YAML file. Raises SpecError with file and key path."""
-    path = Path(source)
+    path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         known = {p.stem: p for folder in reversed(FOLDERS) for p in folder.glob("*.yaml")}
-        if source not in known:
-            raise SpaceError(f"no ablation called {source!r}; {nearest(source, known)}")
-        path = known[source]
+        if name not in known:
+            raise SpaceError(f"no ablation called {name!r}; {nearest(name, known)}")
+        path = known[name]
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise SpaceError(f"an ablation is a mapping with `base:` and `arms:`, found {type(data).__name__}", file=path)

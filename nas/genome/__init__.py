@@ -1,4 +1,4 @@
-"""What a model is, as data: the schema, dotted-path edits, and the presets."""
+"""A model as data: schema, dotted-path edits, presets."""
 
 from nas.genome.presets import list_presets, load_genome
 from nas.genome.schema import Genome

@@ -1,12 +1,12 @@
-"""Dotted-path edits on a genome's plain data: what search spaces, ablation arms and the command line write.
+"""Dotted-path edits of a genome's plain data, for search spaces, ablation arms and the command line.
 
     stages.1.split               one value
     stages.*.local.kernel        the same value in every stage
     stages.0.layers.2.core       the core of one run of layers
 
-A path must name something the genome has, or an option of it: validation afterwards refuses what it does not know.
-Paths are walked by nas/paths.py. What is the genome's own is its shorthand, which is opened on the way down: `less` is
-`{block: less}` with the block's defaults, `softmax x 2` a run of layers, a number a constant schedule.
+The result is validated as any genome is, which refuses unknown keys. Paths are resolved by nas/paths.py. This module
+expands the genome's shorthand along a path: `less` to `{block: less}` with the block's defaults, `softmax x 2` to a run
+of layers, a number to a constant schedule.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from nas.errors import GenomeError, shown
 from nas.paths import changed
 
 _SLOTS: dict[str, Slot] = {"core": "core", "tail": "core", "auxiliary": "auxiliary", "local": "local"}
-_UNSET = {"core": "softmax", "tail": "less"}  # what a stage has where it does not say
+_UNSET = {"core": "softmax", "tail": "less"}  # the block of a slot that a stage leaves unset
 _RUN = re.compile(r"\s*(\w+)\s*(?:[x×*]\s*(\d{1,4}))?\s*")
 
 
 def edited(data: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`data`, which has every default written out, with `changes` applied. Raises GenomeError with the path."""
+    """`data`, in which every default is written out, with `changes` applied. Raises GenomeError with the path."""
     return changed(data, changes, opened=_opened, kind=GenomeError)
 
 
 def parse_run(text: str) -> dict[str, Any]:
-    """`softmax x 2` as the mapping it stands for. Raises GenomeError."""
+    """The mapping that `softmax x 2` stands for. Raises GenomeError."""
     match = _RUN.fullmatch(text)
     if match is None:
         raise GenomeError(f"expected a run of layers like `softmax x 2`, found {shown(text)}")
@@ -42,7 +42,7 @@ def _opened(key: str, value: Any) -> Any:
         value = _UNSET.get(key)
     if key in _SLOTS and isinstance(value, (str, dict)):
         given = {"block": value} if isinstance(value, str) else value
-        known = registered(_SLOTS[key]).get(str(given.get("block")))  # an unknown name is left for validation to refuse
+        known = registered(_SLOTS[key]).get(str(given.get("block")))  # validation refuses an unknown name
         return known.Config.model_construct().model_dump(mode="json") | given if known else given
     if key == "layers" and isinstance(value, str):
         return value.split(",")

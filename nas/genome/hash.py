@@ -1,12 +1,12 @@
-"""A genome's hash: 12 hex digits over everything that training can see; names, notes and shorthand do not matter.
+"""A genome's hash: 12 hex digits over everything that affects training. Names, notes and shorthand do not count.
 
-The hash names what was trained: runs recognise a genome by it, also runs that an older version made. So a key that is
-left at its default must never change a hash, or every key that is added would make all known genomes unknown:
-- what version 0.1 wrote into the hashed JSON is always written (`WRITTEN`);
-- whatever came later is left out while it has its default. A new key therefore has a default that means "as before".
-A block that 0.1 did not have, a plug-in's for instance, is written by its name and the options that are not default.
+Runs identify a genome by its hash, including runs of older versions. A key left at its default must therefore never
+change a hash, or each new key would change the hash of every existing genome:
+- keys that version 0.1 hashed are always included (`WRITTEN`);
+- later keys are included only if they differ from their default, which must mean "as before".
+A block that 0.1 did not have (a plug-in's, say) is included as its name and its options that differ from the default.
 
-`WRITTEN` is history: nothing is ever added to it or taken away. tests/genome/test_hash.py pins hashes made by 0.1.
+`WRITTEN` never changes. tests/genome/test_hash.py pins hashes made by 0.1.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ WRITTEN = {
     "auxiliary masked_softmax": {"epsilon", "unit", "weight", "top_k"},
     "local depthwise": {"dimensions", "kernel"},
 }
-IN_LAYOUT = {"image", "stages", "drop_path"}  # keys of a genome that training sees through its layout alone
+IN_LAYOUT = {"image", "stages", "drop_path"}  # genome keys that are hashed as part of the layout
 UNSEEN = {"name", "notes"}
 
 
@@ -60,7 +60,7 @@ def hash_of(genome: Genome) -> str:
 
 
 def _plain(value: Any, field: str = "") -> Any:
-    """A part of a layout, which its parent holds as `field`, as JSON data."""
+    """A part of a layout as JSON data. field: the key under which its parent holds it."""
     if isinstance(value, BlockConfig):
         return _written(value, {"block"} | WRITTEN.get(f"{field} {value.block}", set()), set())
     if hasattr(value, "_asdict"):
@@ -71,6 +71,6 @@ def _plain(value: Any, field: str = "") -> Any:
 
 
 def _written(model: BaseModel, always: set[str], without: set[str]) -> dict[str, Any]:
-    """The keys of `always`, and of all others but `without` those that are not at their default."""
+    """The keys of `always`, and all others that differ from their default, except `without`."""
     newer = model.model_dump(mode="json", exclude=always | without, exclude_defaults=True)
     return model.model_dump(mode="json", include=always) | newer

@@ -1,8 +1,8 @@
-"""From a genome to its layout: every stage and layer on its own line, with grids, widths and score forms worked out.
+"""The layout of a genome: every stage and layer listed, with grids, widths and score forms computed.
 
-`build` makes modules from a layout, `cost` adds up its formulas; both walk the same tuples, so they cannot disagree
-about what a genome means. The rules that need more than one field are checked here, each with its key path: strides
-against the image, heads against the width, and whether each block makes sense behind the layer before it.
+`build` makes modules from a layout and `cost` evaluates formulas over it, so both read a genome in the same way.
+Constraints between fields are checked here, and violations are reported with their key path: strides against the image,
+heads against the width, and each block against the layer before it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class LayerPlan(NamedTuple):
 class StagePlan(NamedTuple):
     """One stage: a patch embedding (a convolution from `channels` to `width`), then its layers on `grid`.
 
-    With an attention residual, `source` is where the last layer of the stage before stands, `source.incoming` the form
-    of the scores it hands on, and `residual` the form in which they arrive here.
+    With an attention residual, `source` is the site after the last layer of the stage before, `source.incoming` the
+    form of the scores that it passes on, and `residual` their form in this stage.
     """
 
     name: str
@@ -62,11 +62,11 @@ Layout = tuple[StagePlan, ...]
 
 
 def layout_of(genome: Genome) -> Layout:
-    """Lay a genome out. Raises GenomeError with the key path of what does not fit."""
+    """The layout of a genome. Raises GenomeError with the key path of the first conflict."""
     plans: list[StagePlan] = []
     side, channels = genome.image.size, genome.image.channels
     rates = _drop_path_rates(genome)
-    last: Site | None = None  # where the stage before ended
+    last: Site | None = None  # the site after the last layer of the stage before
     for index, stage in enumerate(genome.stages):
         path = f"stages.{index}"
         side = _side_after(stage, side, path)
@@ -104,7 +104,7 @@ def _side_after(stage: StageSpec, side: int, path: str) -> int:
     if stage.kernel is not None and stage.kernel > stage.patch and stage.kernel % 2 == 0:
         raise GenomeError(f"an overlapping kernel is odd, found {stage.kernel}", path=f"{path}.kernel")
     if side % stage.patch:
-        raise GenomeError(f"patch {stage.patch} does not divide the side {side} of what comes in", path=f"{path}.patch")
+        raise GenomeError(f"patch {stage.patch} does not divide the side {side} of its input", path=f"{path}.patch")
     return side // stage.patch
 
 
@@ -114,7 +114,7 @@ def _drop_path_rates(genome: Genome) -> list[float]:
 
 
 def _residual_form(stage: StageSpec, last: Site | None, path: str) -> ScoreForm | None:
-    """The form in which the scores of the stage before arrive: heads × features where they stay factored."""
+    """The form of the attention residual: heads × features if it stays factored."""
     if stage.attention_residual == "none":
         return None
     path = f"{path}.attention_residual"
@@ -129,7 +129,7 @@ def _residual_form(stage: StageSpec, last: Site | None, path: str) -> ScoreForm 
 
 
 def _layers(stage: StageSpec, plan: StagePlan, rates: list[float]) -> tuple[tuple[LayerPlan, ...], Site]:
-    """The layers, and the site after the last of them: its `incoming` is what the stage hands on."""
+    """The layers, and the site after the last of them, whose `incoming` is the form of the scores passed on."""
     layers: list[LayerPlan] = []
     site = Site(plan.grid, plan.width, stage.heads, plan.prefix, residual=plan.residual)
     hidden = int(plan.width * stage.mlp_ratio)
@@ -144,12 +144,12 @@ def _layers(stage: StageSpec, plan: StagePlan, rates: list[float]) -> tuple[tupl
 
 
 def _check(path: str, run: Run, site: Site, first: bool) -> None:
-    """`path` leads to the run, or to the stage's `core`/`tail` where the stage is written in short."""
+    """path: of the run or, if the stage has no `layers`, of its `core` or `tail`."""
     short = ".layers." not in path
     core_path, other = (path, path.rpartition(".")[0]) if short else (f"{path}.core", path)
     core = registered("core")[run.core.block]
     if core.needs == "mixed" and first:
-        raise GenomeError(f"{run.core.block} reuses what the layer before answered, and there is none", path=core_path)
+        raise GenomeError(f"{run.core.block} reuses the output of the layer before, and there is none", path=core_path)
     if site.residual is not None and not core.takes_residual:
         message = f"the attention residual is added to softmax scores, and the first layer is {run.core.block}"
         raise GenomeError(message, path=core_path)

@@ -1,4 +1,4 @@
-"""Presets: genomes that ship with the package, one YAML file each beside this one, their figures in the file's head."""
+"""Presets: the genomes of the package, a YAML file each in presets/, whose head quotes the published figures."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ FOLDER = Path(__file__).parent / "presets"
 
 
 def list_presets() -> list[str]:
-    """Names of the shipped genomes, for `load_genome` and `build`."""
+    """Names of the presets, for `load_genome` and `build`."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def load_genome(source: str | Path | dict[str, Any] | Genome) -> Genome:
+def load_genome(genome: str | Path | dict[str, Any] | Genome) -> Genome:
     """A genome from a preset's name, a YAML file, or plain data.
 
-    Raises GenomeError with file and key path, and the plug-in that the file's run was begun with, if it is missing.
+    Raises GenomeError with file and key path, and with the plug-in of the file's run if that is not loaded.
 
     >>> load_genome("lavit_digits").stages[1].split
     2
     """
-    if isinstance(source, Genome):
-        return source
-    if isinstance(source, dict):
-        return Genome.parse(source)
-    if isinstance(source, str) and source in list_presets():
-        return Genome.from_file(FOLDER / f"{source}.yaml")
-    path = Path(source)
+    if isinstance(genome, Genome):
+        return genome
+    if isinstance(genome, dict):
+        return Genome.parse(genome)
+    if isinstance(genome, str) and genome in list_presets():
+        return Genome.from_file(FOLDER / f"{genome}.yaml")
+    path = Path(genome)
     if path.suffix in (".yaml", ".yml") or path.exists():
         try:
             return Genome.from_file(path)
@@ -39,5 +39,5 @@ def load_genome(source: str | Path | dict[str, Any] | Genome) -> Genome:
             hint = lacking(path)
             message = f"{error.message}; {hint}" if hint else error.message
             raise GenomeError(message, file=path, path=error.path) from None
-    known = nearest(source, list_presets())
-    raise GenomeError(f"no genome file and no preset called {shown(str(source))}; presets {known}")
+    known = nearest(genome, list_presets())
+    raise GenomeError(f"no genome file and no preset called {shown(str(genome))}; presets {known}")

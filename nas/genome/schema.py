@@ -1,13 +1,13 @@
-"""A genome: a vision transformer as data, and what is searched beside its architecture.
+"""A genome: a vision transformer as data, with the losses and schedules that belong to its attention.
 
-A genome says what a model is (image, classes, stages of layers) and how its attention is trained (the diagonal loss,
-the mask-decay schedules inside auxiliaries). It does not say how long or on what: that is `training:` and `data:`.
+A genome contains the architecture (image, classes, stages of layers), the diagonal loss, and the decay schedules of
+auxiliaries. The recipe and the dataset are not part of it: they are `training:` and `data:`.
 
-A stage gives its layers in one of two ways:
-    depth: 6, split: 2                      the first 2 layers take `core` (softmax), the other 4 `tail` (less)
+A stage lists its layers in one of two ways; the second allows every layer to differ:
+    depth: 6, split: 2                      the first 2 layers have `core` (softmax), the other 4 `tail` (less)
     layers: [softmax x 2, less x 4]         runs of layers; a run may be a mapping with core, auxiliary, local, repeat
-so that any layer may differ. Validation is strict: unknown keys, wrong names and mixes that make no sense are refused
-with their key path (`layout.py` holds the rules that need more than one field).
+Unknown keys, wrong names and invalid combinations are refused with their key path. Rules that concern several fields
+are in layout.py.
 
     >>> genome = Genome.from_yaml(text)
     >>> genome.edit({"stages.1.split": 2, "loss.diagonal.variant": "hinge"}).to_yaml()
@@ -41,14 +41,14 @@ class _Part(BaseModel):
 
 
 class Image(_Part):
-    """What goes in: square images of `size`×`size` pixels."""
+    """The input: square images of `size`×`size` pixels."""
 
     size: int = Field(224, ge=1)
     channels: int = Field(3, ge=1)
 
 
 class Run(_Part):
-    """`repeat` equal layers. Written `softmax x 2`, or as a mapping where a layer has more than a core."""
+    """`repeat` equal layers: `softmax x 2`, or a mapping if a layer has more than a core."""
 
     core: CoreSpec = Field("softmax", validate_default=True)
     auxiliary: AuxiliarySpec | None = None
@@ -69,9 +69,9 @@ class Run(_Part):
 
 
 class StageSpec(_Part, title="Stage"):
-    """Layers at one resolution. A patch-embedding convolution leads in: stride `patch`, kernel `kernel` or `patch`."""
+    """Layers at one resolution, after a patch-embedding convolution (stride `patch`, kernel `kernel` or `patch`)."""
 
-    patch: int = Field(ge=1, description="stride of the patch embedding that leads into the stage")
+    patch: int = Field(ge=1, description="stride of the patch embedding at the start of the stage")
     kernel: int | None = Field(None, ge=1, description="of the patch embedding; larger than patch: overlapping, padded")
     width: int = Field(ge=1)
     heads: int = Field(ge=1)
@@ -81,9 +81,7 @@ class StageSpec(_Part, title="Stage"):
         "none", description="LaViT: scores of the stage before, added to those of this stage's first layer"
     )
     depth: int | None = Field(None, ge=1)
-    split: int | None = Field(
-        None, ge=0, description="how many of the first layers take `core`; the others take `tail`"
-    )
+    split: int | None = Field(None, ge=0, description="number of first layers that have `core`; the others have `tail`")
     core: CoreSpec | None = None
     tail: CoreSpec | None = None
     auxiliary: AuxiliarySpec | None = None
@@ -103,9 +101,7 @@ class StageSpec(_Part, title="Stage"):
             key for key in ("depth", "split", "core", "tail", "auxiliary", "local") if getattr(self, key) is not None
         ]
         if self.layers is not None and short:
-            raise GenomeError(
-                f"`layers` lists the layers one by one, so `{short[0]}` has no place beside it", path=short[0]
-            )
+            raise GenomeError(f"`layers` lists every layer: remove it or `{short[0]}`", path=short[0])
         if self.layers is None and self.depth is None:
             raise GenomeError("give the layers, as `layers: [softmax x 2, less x 4]` or as `depth: 6, split: 2`")
         if self.tail is not None and self.split is None:
@@ -115,7 +111,7 @@ class StageSpec(_Part, title="Stage"):
         return self
 
     def runs(self) -> list[tuple[str, Run]]:
-        """The runs of layers with the key path (below the stage) under which their core was written."""
+        """The runs of layers, each with the key path of its core below the stage."""
         if self.layers is not None:
             return [(f"layers.{i}", run) for i, run in enumerate(self.layers)]
         assert self.depth is not None
@@ -138,13 +134,13 @@ class Diagonal(_Part):
 
 
 class Loss(_Part):
-    """What is added to the cross-entropy."""
+    """Terms added to the cross-entropy."""
 
     diagonal: Diagonal = Diagonal()
 
 
 class Genome(_Part):
-    """A model as data: see the head of this file. Equal genomes build equal models; `hash` names what is trained."""
+    """A model as data: see the head of this file. Equal genomes build equal models; `hash` identifies them."""
 
     name: str = ""
     notes: str = ""
@@ -157,25 +153,25 @@ class Genome(_Part):
         "patch", description="conv: the first embedding as stride-2 3×3 convolutions"
     )
     embed_norm: bool = Field(False, description="a norm after each patch embedding (PVT)")
-    stage_norm: bool = Field(False, description="a norm at the end of each stage, not of the last alone (PVTv2)")
+    stage_norm: bool = Field(False, description="a norm at the end of each stage, not only of the last (PVTv2)")
     qkv_bias: bool = True
     layer_scale: float | None = Field(None, gt=0, description="initial value; null for none")
-    drop_path: float = Field(0.0, ge=0, lt=1, description="of the last layer; rises linearly with depth")
+    drop_path: float = Field(0.0, ge=0, lt=1, description="of the last layer; increases linearly with depth")
     loss: Loss = Loss()
 
     @model_validator(mode="after")
     def _laid_out(self) -> Genome:
-        self.layout  # noqa: B018  (the rules between fields are checked by laying the genome out)
+        self.layout  # noqa: B018  (computing the layout checks the rules between fields)
         return self
 
     @cached_property
     def layout(self) -> Layout:
-        """Every stage and layer on its own, with grids and widths worked out: what build and cost walk over."""
+        """Every stage and layer, with grids and widths computed (nas/genome/layout.py)."""
         return layout_of(self)
 
     @cached_property
     def hash(self) -> str:
-        """12 hex digits over everything that training can see (nas/genome/hash.py)."""
+        """12 hex digits over everything that affects training (nas/genome/hash.py)."""
         return hash_of(self)
 
     @classmethod
@@ -197,13 +193,13 @@ class Genome(_Part):
         return cls.parse(read_yaml(path), file=path)
 
     def to_yaml(self) -> str:
-        """The shortest YAML that says the same; reading it back gives an equal genome."""
+        """The shortest equivalent YAML; reading it back gives an equal genome."""
         return dump_yaml(self.model_dump(mode="json", exclude_defaults=True))
 
     def edit(self, changes: dict[str, Any]) -> Genome:
         """A copy with values set at dotted paths (`stages.1.split`, `stages.*.local.kernel`).
 
-        Shorter paths are set first, so that `stages.0.core` may choose a block and `stages.0.core.rank` its option.
+        Shorter paths are set first: `stages.0.core` chooses a block, `stages.0.core.rank` then sets its option.
         Raises GenomeError with the key path.
         """
         return self.parse(edited(self.model_dump(mode="json"), changes))

@@ -1,10 +1,10 @@
-"""Settings (`--set`) of a spec that has a `training:` or stands on a `base:` genome: a space, an ablation, a training.
+"""Settings (`--set`) of a spec with a `training:` or a `base:` genome: a space, an ablation, a training.
 
     training.epochs=30           any key, by its dotted path (nas/paths.py)
-    halving.first=2              a section that is null, or given by its name alone (`sampler: tpe`), is opened
-    base.stages.0.width=48       a key of a base genome that is given in place: an edit of that genome
+    halving.first=2              a key of a section that is null or only a name (`sampler: tpe`)
+    base.stages.0.width=48       a key of a base genome that is written out in the spec: an edit of that genome
 
-A base that is a preset's or a file's name has no keys. Mistakes are blamed on `--set`.
+A base given as the name of a preset or file has no keys. Errors name `--set` as the file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def with_settings(
 ) -> dict[str, Any]:
     """The plain data of a spec, every default written out, with values set at dotted paths.
 
-    keyed: where the rest of a path is one key. file: where `data` is from, to blame for a base that is no genome.
+    keyed: path patterns below which the rest of a path is one key. file: of `data`, named if the base is no genome.
     Raises SpecError.
 
     >>> with_settings({"training": {"epochs": 15}, "sampler": "tpe"}, {"sampler.lag": 2})
@@ -42,7 +42,7 @@ def with_settings(
 
 
 def _edited(base: Any, changes: dict[str, Any], file: object) -> dict[str, Any]:
-    """The plain data of a base genome after `changes`, whose paths begin with `base.`."""
+    """The plain data of a base genome with `changes` applied, whose paths begin with `base.`."""
     if not isinstance(base, dict):
         message = f"cannot be set: base is {called(base)}; to change keys of it, write the genome in its place"
         raise SpaceError(message, path=next(iter(changes)))

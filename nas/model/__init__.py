@@ -1,4 +1,4 @@
-"""From a genome to a module: layer, pyramid, build, deploy."""
+"""The torch module of a genome: layer, pyramid, build, deploy."""
 
 from nas.model.build import build
 from nas.model.deploy import deploy

@@ -1,6 +1,6 @@
-"""A genome, wherever it comes from, as a torch module, with weights if there are any.
+"""Build the torch module of a genome, with weights on request.
 
-Weights are safetensors: data, never code. Nothing a file says is executed.
+Weights are safetensors files, which cannot contain code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nas.model.pyramid import Model
 
 
 def build(
-    source: str | Path | dict[str, Any] | Genome,
+    genome: str | Path | dict[str, Any] | Genome,
     weights: str | Path | bool | None = None,
     num_classes: int | None = None,
     *,
@@ -25,29 +25,29 @@ def build(
 ) -> Model:
     """The model that a genome describes, in training mode (call `.eval()` for the deployed graph).
 
-    source: preset name, YAML path (a run's `winners/<name>.yaml` too), mapping, or Genome.
-    weights: a safetensors file; True takes the one beside the YAML file. None: fresh weights from torch's RNG.
-    num_classes: another number of classes; with weights, the head then starts fresh.
-    model_class: the class to make, Model or a subclass.
+    genome: preset name, YAML path (a run's `winners/<name>.yaml`, for instance), mapping, or Genome.
+    weights: a safetensors file; True takes the one beside the YAML file. None: new weights from torch's RNG.
+    num_classes: another number of classes; with weights, the head is then initialised anew.
+    model_class: Model or a subclass.
     Raises GenomeError for a bad genome, missing weights, or weights of another genome.
 
     >>> model = build("deit_tiny", num_classes=10)
     >>> model(torch.zeros(1, 3, 224, 224)).shape
     torch.Size([1, 10])
     """
-    genome = load_genome(source)
-    fresh_head = num_classes is not None and num_classes != genome.classes
+    loaded = load_genome(genome)
+    fresh_head = num_classes is not None and num_classes != loaded.classes
     if fresh_head:
-        genome = genome.edit({"classes": num_classes})
-    model = model_class(genome)
+        loaded = loaded.edit({"classes": num_classes})
+    model = model_class(loaded)
     if weights is True:
-        if isinstance(source, (Genome, dict)) or not Path(source).exists():
+        if isinstance(genome, (Genome, dict)) or not Path(genome).exists():
             raise GenomeError(
-                f"weights=True takes the weights beside a genome file, and {source!r} is none: give a path"
+                f"weights=True takes the weights beside a genome file, and {genome!r} is not a file: give a path"
             )
-        weights = Path(source).with_suffix(".safetensors")
-        if not weights.exists():  # a trial directory calls its files genome.yaml and weights.safetensors
-            weights = Path(source).with_name("weights.safetensors")
+        weights = Path(genome).with_suffix(".safetensors")
+        if not weights.exists():  # a trial directory has genome.yaml and weights.safetensors
+            weights = Path(genome).with_name("weights.safetensors")
     if weights:
         _load(model, Path(weights), fresh_head)
     return model

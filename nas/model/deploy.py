@@ -1,8 +1,8 @@
-"""Deploy: a function from a trained model to the model that is served, checked on a sample.
+"""Deploy: the inference graph of a trained model, checked against the model on a sample.
 
-Auxiliaries and stochastic depth go, layer scales and the stem's batch norms are folded into what is before them. Cost
-and throughput are always those of this graph. The check compares logits with the original in eval mode (auxiliaries
-off) on random images: folding may move them by rounding, nothing else may move them at all.
+Auxiliaries and stochastic depth are removed; layer scales and the stem's batch norms are folded into the preceding
+linear and convolution layers. Cost and throughput always refer to this graph. The check compares its logits on random
+images with those of the model in eval mode, where auxiliaries are off; they may differ by rounding only.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ ModelT = TypeVar("ModelT", bound=Model)
 
 
 class DeployError(AssertionError):
-    """The deployed graph does not compute what the model does: a bug in a block, never a user's mistake."""
+    """The deployed graph computes something else than the model: a bug in a block, not a user's mistake."""
 
 
 @torch.no_grad()
 def deploy(model: ModelT, *, tolerance: float = 1e-4) -> ModelT:
-    """A copy of `model`, of the same class, for inference, in eval mode. Raises DeployError if its logits leave
-    `tolerance` (relative to the largest logit).
+    """A copy of `model`, of the same class, for inference, in eval mode.
+
+    Raises DeployError if its logits differ by more than `tolerance` (relative to the largest logit).
 
     >>> served = deploy(build("castling_digits"))
     """
@@ -42,11 +43,11 @@ def deploy(model: ModelT, *, tolerance: float = 1e-4) -> ModelT:
     for layer, after in zip_longest(layers, layers[1:]):
         layer.attention.auxiliary = None
         layer.drop1 = layer.drop2 = nn.Identity()
-        if after is None or after.attention.core.needs != "mixed":  # which reuses the projection's output unscaled
+        if after is None or after.attention.core.needs != "mixed":  # "mixed" reuses the unscaled output
             layer.scale1 = _folded(layer.scale1, layer.attention.proj)
         layer.scale2 = _folded(layer.scale2, layer.mlp.fc2)
     image, parameter = model.genome.image, next(model.parameters())
-    if parameter.device.type != "meta":  # a model without values has nothing to compare
+    if parameter.device.type != "meta":  # which has no values to compare
         generator = torch.Generator().manual_seed(0)
         sample_BCHW = torch.randn(2, image.channels, image.size, image.size, generator=generator).to(parameter)
         before_BK, after_BK = model.eval()(sample_BCHW), served(sample_BCHW)

@@ -1,9 +1,9 @@
 """Patch embedding: an image or feature map (B, C', H', W') to tokens (B, N, C) in (B, N, C) memory.
 
-One convolution: kernel = stride cuts patches (ViT, PVT, LaViT), a larger kernel overlaps (PVTv2). Or, for the first
-stage (`stem: conv`), log₂(stride) 3×3 convolutions of stride 2 with batch norm and hard-swish (LeViT; "Early
-convolutions help transformers see better", Xiao et al., NeurIPS 2021), widths doubling up to C; deployment folds the
-norms into them.
+One convolution: with kernel = stride it cuts patches (ViT, PVT, LaViT), a larger kernel overlaps (PVTv2). With
+`stem: conv` the first stage has instead log₂(stride) 3×3 convolutions of stride 2 with batch norm and hard-swish
+(LeViT; "Early convolutions help transformers see better", Xiao et al., NeurIPS 2021), whose widths double up to C.
+Deployment folds the batch norms into the convolutions.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Embed(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """3×3 convolution of stride 2 and its batch norm; `fuse` makes them one convolution."""
+    """A 3×3 convolution of stride 2 with batch norm; `fuse` folds the norm into the convolution."""
 
     def __init__(self, before: int, after: int):
         super().__init__()
@@ -51,6 +51,6 @@ class ConvNorm(nn.Module):
 
 
 def stem_widths(plan: StagePlan) -> list[int]:
-    """Channels from the image to the stage's width: one entry more than there are convolutions."""
+    """Channels from the image to the stage's width: one entry more than convolutions."""
     count = plan.stride.bit_length() - 1
     return [plan.channels, *(plan.width >> i for i in reversed(range(count)))]

@@ -1,11 +1,11 @@
-"""One transformer layer with the three attention slots, pre-norm, and its MLP.
+"""A pre-norm transformer layer: attention with three slots, and an MLP.
 
     x = x + drop( γ₁ · proj( normalise( core(q, k, v) + auxiliary(q, k, v) ) + local(v) ) )
     x = x + drop( γ₂ · MLP(norm(x)) )
 
-A layer projects only what its core asks for: an LA layer has a `Linear(C, C)` for v where a VA layer has
-`Linear(C, 3C)`. The auxiliary runs in training mode alone (`auxiliary_in_eval` is for measuring the switch). What the
-core hands on of its scores goes to the next layer of the stage; with a trace it is also written down by name.
+A layer projects only those of q, k, v that its core uses: an LA layer has a `Linear(C, C)` for v where a VA layer has
+`Linear(C, 3C)`. The auxiliary runs in training mode only (`auxiliary_in_eval` is for measuring the switch). The core's
+scores are passed to the next layer of the stage, and recorded if a trace is given.
 
 Legend: B batch, N tokens, C width, H heads, D = C/H.
 """
@@ -27,9 +27,9 @@ from nas.model.mlp import Mlp
 
 @dataclass
 class AttentionTrace:
-    """Intermediates of one forward pass, by layer name (`stages.1.layers.2`), of the layers that have them.
+    """Intermediates of one forward pass, by the name of the layer (`stages.1.layers.2`), for layers that have them.
 
-    scores: what the core hands on. mask_mass: 0-d tensor, the attention mass in the auxiliary.
+    scores: as the core passes them on. mask_mass: 0-d tensor, the attention mass in the auxiliary.
     """
 
     scores: dict[str, Scores] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class AttentionTrace:
 
 
 class Carry(NamedTuple):
-    """What travels from layer to layer of a stage beside the tokens (see `Inputs` for each)."""
+    """What layers of a stage pass on besides the tokens (see `Inputs` for each)."""
 
     scores: Scores | None = None
     mixed_BNC: Tensor | None = None
@@ -63,7 +63,7 @@ class Attention(nn.Module):
         self.auxiliary_in_eval = False
 
     def forward(self, x_BNC: Tensor, carry: Carry) -> tuple[Tensor, Scores | None, Tensor | None]:
-        """(y_BNC, scores for the next layer, attention mass in the auxiliary if it ran)."""
+        """Returns y_BNC, the scores for the next layer, and the attention mass in the auxiliary if it ran."""
         parts: dict[str, Tensor] = {}
         if self.qkv is not None:
             shape = (len(self.projects), self.heads, self.head_dim)
@@ -81,7 +81,7 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and MLP, each behind a norm and inside a residual."""
+    """Attention and MLP, each with a norm before it and a residual connection."""
 
     def __init__(self, plan: LayerPlan, *, mlp: str, qkv_bias: bool, layer_scale: float | None):
         super().__init__()
@@ -110,7 +110,7 @@ class Layer(nn.Module):
 
 
 def init_weights(module: nn.Module) -> None:
-    """Truncated normal 0.02 for linear weights, zero biases, as DeiT and PVT do; blocks initialise what is theirs."""
+    """Truncated normal 0.02 for linear weights, zero biases, as in DeiT and PVT; blocks initialise themselves."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -1,7 +1,7 @@
-"""The MLP of a layer: Linear → GELU → Linear, with PVTv2's 3×3 depthwise convolution before the GELU on request.
+"""The MLP of a layer: Linear → GELU → Linear, optionally with a 3×3 depthwise convolution before the GELU.
 
-Source of the convolution: PVTv2 (Wang et al., 2022); with zero padding it also tells tokens where they are. Prefix
-tokens have no place on the grid and pass it by. MACs 2·N·C·hidden (+ 9·h·w·hidden).
+The convolution is that of PVTv2 (Wang et al., 2022); its zero padding also encodes positions. Prefix tokens have no
+position on the grid and skip it. MACs 2·N·C·hidden (+ 9·h·w·hidden).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nas.blocks.grid import to_grid, to_tokens
 
 
 class Mlp(nn.Module):
-    """x_BNC → x_BNC. `site` is given where the convolution is wanted."""
+    """x_BNC → y_BNC. site: given to add the convolution."""
 
     def __init__(self, width: int, hidden: int, site: Site | None = None):
         super().__init__()

@@ -1,13 +1,13 @@
-"""The model: stages of transformer layers, each led in by a patch-embedding convolution; one stage makes a plain ViT.
+"""The model: stages of transformer layers, each with a patch-embedding convolution first; one stage is a plain ViT.
 
     image ─▶ [ conv patch embedding ─▶ + position ─▶ layers ] × stages ─▶ norm ─▶ mean, or class token ─▶ linear
 
 Decisions:
 - a convolution whose kernel equals its stride embeds patches and merges them between stages (PVT, LaViT); a larger
   kernel overlaps (PVTv2);
-- position embeddings are learned, one table a stage, so a model is tied to its image size;
-- the class token, where there is one, enters in the last stage (PVT; with one stage: ViT, DeiT);
-- scores are reused within a stage alone, N changes between stages; an attention residual leads them across;
+- position embeddings are learned, one table per stage, so a model has a fixed image size;
+- the class token, if any, enters in the last stage (PVT; with one stage: ViT, DeiT);
+- scores are reused within a stage only, as N changes between stages; an attention residual carries them across;
 - tokens stay in (B, N, C) memory from the patch embedding to the head.
 
 Legend: B batch, N tokens, C width, hw grid, K classes.
@@ -33,7 +33,7 @@ from nas.model.sequence import ModuleSequence
 
 
 class Stage(nn.Module):
-    """Patch embedding, position, layers: an image (B, C', h', w') to tokens (B, N, C)."""
+    """Patch embedding, position, layers: a feature map (B, C', h', w') to tokens (B, N, C)."""
 
     def __init__(self, plan: StagePlan, genome: Genome, *, first: bool, last: bool):
         super().__init__()
@@ -55,14 +55,14 @@ class Stage(nn.Module):
     def forward(
         self, x_BChw: Tensor, before: Scores | None = None, trace: AttentionTrace | None = None
     ) -> tuple[Tensor, Scores | None]:
-        """`before`: the last scores of the stage before, for the attention residual. Answers tokens and last scores."""
+        """Returns tokens and last scores. before: the last scores of the stage before, for the attention residual."""
         x_BNC, carry = self.enter(x_BChw, before)
         for layer in self.layers:
             x_BNC, carry = self.step(layer, x_BNC, carry, trace)
         return self.norm(x_BNC), carry.scores
 
     def enter(self, x_BChw: Tensor, before: Scores | None) -> tuple[Tensor, Carry]:
-        """What the first layer is given."""
+        """The input of the first layer."""
         x_BNC = self.embed(x_BChw)
         if self.token is not None:
             x_BNC = torch.cat((self.token.expand(len(x_BNC), -1, -1), x_BNC), 1)
@@ -71,7 +71,7 @@ class Stage(nn.Module):
         return x_BNC, Carry(residual=self.residual(before) if self.residual is not None else None)
 
     def step(self, layer: Layer, x_BNC: Tensor, carry: Carry, trace: AttentionTrace | None) -> tuple[Tensor, Carry]:
-        """One layer; with gradient checkpointing, what it computes inside is forgotten and computed again."""
+        """One layer; with gradient checkpointing, its activations are recomputed in the backward pass."""
         stepped: tuple[Tensor, Carry]
         if self.grad_checkpointing and torch.is_grad_enabled():
             stepped = checkpoint(layer, x_BNC, carry, trace, use_reentrant=False)
@@ -80,7 +80,7 @@ class Stage(nn.Module):
         return stepped
 
     def image(self, x_BNC: Tensor) -> Tensor:
-        """Tokens as a feature map (B, C, h, w), prefix tokens left out."""
+        """Tokens as a feature map (B, C, h, w), without prefix tokens."""
         return torch.unflatten(x_BNC[:, self.prefix :].transpose(1, 2), 2, self.grid)
 
 
@@ -120,7 +120,7 @@ class Model(nn.Module):
         return tokens_BNC
 
     def stage_input(self, index: int, x: Tensor) -> Tensor:
-        """What stage `index` is given: the images, or the tokens of the stage before as a feature map (B, C, h, w)."""
+        """The input of stage `index`: the images, or the tokens of the stage before as a feature map (B, C, h, w)."""
         return x if index == 0 else self.stages[index - 1].image(x)
 
     def forward_head(self, x_BNC: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ class Model(nn.Module):
         return logits_BK
 
     def pool(self, x_BNC: Tensor) -> Tensor:
-        """One vector an image, (B, C): the class token, or the mean of all tokens."""
+        """One vector per image, (B, C): the class token, or the mean of all tokens."""
         return x_BNC[:, 0] if self.genome.pool == "token" else x_BNC.mean(1)
 
     @property
@@ -137,33 +137,33 @@ class Model(nn.Module):
         return any(isinstance(module, Auxiliary) for module in self.modules())
 
     def set_progress(self, progress: float) -> None:
-        """Move the schedules of the auxiliaries to training progress in [0, 1]."""
+        """Set the schedules of the auxiliaries to a training progress in [0, 1]."""
         for module in self.modules():
             if isinstance(module, Auxiliary):
                 module.set_progress(progress)
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that weight decay would pull away from where they belong (timm's convention).
+        """Names of parameters without weight decay (timm's convention).
 
-        Position and class-token tables, and what blocks name in `undecayed`.
+        These are position and class-token tables, and what blocks list in `undecayed`.
         """
-        spared = {f"stages.{i}.{name}" for i in range(len(self.stages)) for name in ("token", "position")}
+        undecayed = {f"stages.{i}.{name}" for i in range(len(self.stages)) for name in ("token", "position")}
         for path, module in self.named_modules():
             if isinstance(module, Block):
-                spared |= {
+                undecayed |= {
                     f"{path}.{name}" for name, _ in module.named_parameters() if name.startswith(module.undecayed)
                 }
-        return spared & {name for name, _ in self.named_parameters()}
+        return undecayed & {name for name, _ in self.named_parameters()}
 
 
 @contextmanager
 def auxiliaries_on(model: nn.Module) -> Iterator[None]:
-    """Keep auxiliaries running in eval mode, to measure the accuracy before the switch to the deployed graph."""
-    sites = [module for module in model.modules() if isinstance(module, Attention)]
-    for site in sites:
-        site.auxiliary_in_eval = True
+    """Run auxiliaries in eval mode as well, to measure the accuracy before the switch to the deployed graph."""
+    attentions = [module for module in model.modules() if isinstance(module, Attention)]
+    for attention in attentions:
+        attention.auxiliary_in_eval = True
     try:
         yield
     finally:
-        for site in sites:
-            site.auxiliary_in_eval = False
+        for attention in attentions:
+            attention.auxiliary_in_eval = False

@@ -1,4 +1,4 @@
-"""What a genome costs: MACs and parameters by formula, memory by tracing shapes, time by stopwatch and by table."""
+"""Cost of a genome: MACs and parameters by formula, memory by shape propagation, time by stopwatch and by table."""
 
 from nas.profiling.formula import GenomeCost, LayerCost, cost
 from nas.profiling.latency import LatencyTable, known_parts, missing

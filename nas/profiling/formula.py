@@ -1,11 +1,12 @@
-"""Cost by formula: integer MACs and parameters of the deployed graph, per layer, without building a model.
+"""Cost by formula: MACs and parameters of the deployed graph, per layer, without building a model.
 
 MACs are multiply-accumulates of matrix products and convolutions for one image, the quantity that vision papers call
-FLOPs; softmax, norms, activations, additions are not counted. Equal to torch's FlopCounterMode / 2 on the `meta`
-device (tests hold every preset and every block to that).
+FLOPs; softmax, norms, activations and additions are not counted. They equal torch's FlopCounterMode / 2 on the `meta`
+device, which the tests check for every preset and every block.
 
     patch embedding   h·w · k² · C_in · C         layer   N·C·(p + 1)·C + core + local + 2·N·C·hidden
-    (p of q, k, v are projected, and the output unless the core does without; N = h·w + prefix tokens; head: C·classes)
+    (p: how many of q, k, v are projected; + 1: the output projection, which some cores lack; N = h·w + prefix tokens;
+    head: C·classes)
 """
 
 from __future__ import annotations
@@ -34,26 +35,26 @@ class LayerCost(NamedTuple):
 
 @dataclass(frozen=True)
 class GenomeCost:
-    """Totals and the layers they are the sum of."""
+    """Totals, and the layers that they are the sums of."""
 
     macs: int
     params: int
     layers: tuple[LayerCost, ...]
 
 
-def cost(source: str | Path | dict[str, Any] | Genome) -> GenomeCost:
-    """MACs of one image's inference and parameters of the deployed model. Source as for `nas.build`.
+def cost(genome: str | Path | dict[str, Any] | Genome) -> GenomeCost:
+    """MACs of inference on one image, and parameters, of the deployed model. The genome is given as for `nas.build`.
 
     >>> cost("deit_tiny").macs
     1253683200
     """
-    genome = load_genome(source)
+    genome = load_genome(genome)
     layers = []
     for stage in genome.layout:
         layers.append(LayerCost(f"{stage.name}.embed", *_embed(stage, genome)))
         if stage.source is not None:
             layers.append(LayerCost(f"{stage.name}.residual", *attention_residual_cost(stage)))
-        known: dict[Any, Cost] = {}  # layers of a run are alike: their specs are the same objects
+        known: dict[Any, Cost] = {}  # equal layers of a run share their config objects
         for plan, after in zip_longest(stage.layers, stage.layers[1:]):
             reused = after is not None and _core(after.core.block).needs == "mixed"
             key = (id(plan.core), id(plan.local), reused, plan.site)
@@ -66,7 +67,7 @@ def cost(source: str | Path | dict[str, Any] | Genome) -> GenomeCost:
 
 
 def _embed(stage: StagePlan, genome: Genome) -> Cost:
-    """Embedding, its norm, class token and position; and the norm at the stage's end, which is no layer's."""
+    """Patch embedding with its norm, class token and position, and the norm at the stage's end."""
     is_first, is_last = stage.name == "stages.0", stage.name == f"stages.{len(genome.stages) - 1}"
     pixels = stage.grid[0] * stage.grid[1]
     if genome.stem == "conv" and is_first:
@@ -84,7 +85,7 @@ def _embed(stage: StagePlan, genome: Genome) -> Cost:
 
 
 def _layer(plan: LayerPlan, reused: bool, mlp: str, genome: Genome) -> Cost:
-    """`reused`: the next layer takes what this layer's attention answered."""
+    """reused: the next layer takes the output of this layer's attention."""
     core = _core(plan.core.block)
     projected = len(core.projects(plan.core, plan.site))
     total = _linears(plan.site, projected, core.projects_out, plan.hidden, genome.qkv_bias)
@@ -94,7 +95,7 @@ def _layer(plan: LayerPlan, reused: bool, mlp: str, genome: Genome) -> Cost:
     if mlp == "depthwise":
         total += Cost(9 * (plan.site.tokens - plan.site.prefix) * plan.hidden, 10 * plan.hidden)
     if core.needs == "mixed":
-        total += Cost(0, -2 * plan.site.width)  # no first norm: the layer's tokens are not read
+        total += Cost(0, -2 * plan.site.width)  # no first norm: the core does not read the tokens
     if genome.layer_scale and (reused or not core.projects_out):
         total += Cost(0, plan.site.width)  # the scale is not folded into the output projection
     return total

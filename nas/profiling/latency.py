@@ -1,14 +1,12 @@
-"""The time of genomes that nobody has built: time per part, taken once per device and alone, then added up.
+"""Throughput prediction: the time of each part, measured once per device, added up over the parts of a genome.
 
-While a search runs, its workers keep the machine busy and a stopwatch would measure them as well. So before they
-start, a few genomes that have all parts of the space between them are run on the quiet device (see parts.py), in
-batches of one size: there is a table for each. A prediction is the sum over a genome's parts.
+During a search the workers load the machine, which would distort measurements. A few genomes that together contain all
+parts of the space are therefore timed before the workers start (see parts.py), with one table per batch size.
 
-What a device has shown is kept in a file (`~/.cache/nas`, as nas/cache.py says): the parts' times in multiples of the
-base genome's time. Multiples last, where seconds move with a machine's clock and its neighbours: each run takes the
-base's seconds anew, and keeps the table that it went by in its directory. The file is another one for another base,
-batch size, device, number of threads, torch, or source of the models, and is not written while the machine is busy.
-Delete it to time afresh.
+The times are kept in a file per device (nas/cache.py), in multiples of the base genome's time. Multiples are stable;
+seconds vary with clock frequency and load. Each run therefore times the base again, and keeps its table in seconds in
+its directory. There is a separate file for each base, batch size, device, number of threads, torch version and version
+of the code that is timed. It is not written while the machine is busy. Delete it to time again.
 """
 
 from __future__ import annotations
@@ -38,12 +36,12 @@ from nas.model import build
 from nas.profiling.parts import part_times, parts
 from nas.profiling.stopwatch import throughput
 
-SOURCE = ("blocks", "genome", "model", "profiling")  # packages whose code decides what runs, and how it is timed
+TIMED_PACKAGES = ("blocks", "genome", "model", "profiling")  # their code determines what is timed, and how
 
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """Seconds per part for one batch, on `device` (its name) with so many CPU threads, in float32.
+    """Seconds per part for one batch in float32, on the device called `device`, with `threads` CPU threads.
 
     >>> LatencyTable.measure([genome], base=genome, batch_size=64).seconds_of(genome)
     """
@@ -56,7 +54,7 @@ class LatencyTable:
     batch_size: int
 
     def seconds_of(self, genome: Genome) -> float:
-        """The predicted seconds of one batch. A part that was not met counts as the slowest of its kind."""
+        """The predicted seconds of one batch. An unknown part counts as the slowest known part of its kind."""
         return sum(self._of(key) for key in parts(genome).values())
 
     def _of(self, key: str) -> float:
@@ -69,9 +67,9 @@ class LatencyTable:
     def measure(
         cls, genomes: Iterable[Genome], base: Genome, *, batch_size: int, device: str = "cpu", keep: bool = True
     ) -> LatencyTable:
-        """The table of all parts of `genomes`; what the device's file does not know is timed, in multiples of `base`.
+        """The table of all parts of `genomes`. Parts that the device's file lacks are timed, in multiples of `base`.
 
-        Nothing else may run meanwhile. keep: write what was timed to that file.
+        Nothing else may run meanwhile. keep: write new times to that file.
         """
         genomes = list(genomes)
         file = device_file(base, device, batch_size)
@@ -85,13 +83,13 @@ class LatencyTable:
                     samples[key].append(times[name])
             known = {key: statistics.median(values) for key, values in samples.items()} | known
             if samples and keep and quiet:
-                with contextlib.suppress(OSError):  # the next run times them again
+                with contextlib.suppress(OSError):  # without a cache, the next run times them again
                     write_json(file, _conditions(base, device, batch_size) | {"multiples": known})
         pace = throughput(build(base), batch_size=batch_size, device=device)
         wanted = {key for genome in genomes for key in parts(genome).values()}
         seconds = {key: pace.median_seconds * known[key] for key in sorted(wanted)}
         if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # the workers have the device now
+            torch.cuda.empty_cache()  # the workers need the memory
         return cls(seconds, _name(device), pace.threads, batch_size)
 
     def write(self, path: Path) -> None:
@@ -104,16 +102,16 @@ class LatencyTable:
             return TypeAdapter(cls).validate_json(path.read_text())
         except (OSError, ValueError) as error:
             what = " ".join(str(error).split())
-            raise RunError(f"not a table of timings: {what}; delete it to have it measured anew", file=path) from None
+            raise RunError(f"not a table of timings: {what}; delete it to measure again", file=path) from None
 
 
 def device_file(base: Genome, device: str, batch_size: int) -> Path:
-    """Where the times of a device are kept, in multiples of the time of `base`, for this torch and so on."""
+    """The file of a device's times, in multiples of the time of `base`, under the present conditions."""
     return cache_file(_conditions(base, device, batch_size), ".latency.json")
 
 
 def known_parts(base: Genome, device: str, batch_size: int) -> dict[str, float]:
-    """Time of each part in the device's file; nothing where there is none that can be read."""
+    """Time of each part in the device's file; empty if it is missing or not readable."""
     try:
         content = json.loads(device_file(base, device, batch_size).read_text())
         return TypeAdapter(dict[str, float]).validate_python(content["multiples"])
@@ -122,24 +120,24 @@ def known_parts(base: Genome, device: str, batch_size: int) -> dict[str, float]:
 
 
 def missing(genomes: Iterable[Genome], known: Collection[str]) -> list[Genome]:
-    """Those of the genomes that have a part whose time is not known."""
+    """The genomes that have a part without a known time."""
     return [genome for genome in genomes if not set(parts(genome).values()) <= set(known)]
 
 
 def _conditions(base: Genome, device: str, batch_size: int) -> dict[str, Any]:
-    """All that a part's time depends on beside its key."""
+    """Everything besides its key that a part's time depends on."""
     torch_ = [torch.__version__, torch.get_num_threads(), torch.get_float32_matmul_precision()]
     machine = {"device": _name(device), "cores": hardware()["cores"], "batch_size": batch_size, "torch": torch_}
-    return machine | {"base": base.hash, "image": base.image.model_dump(), "source": _source()}
+    return machine | {"base": base.hash, "image": base.image.model_dump(), "source": _code_digest()}
 
 
 def _name(device: str) -> str:
     return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else hardware()["cpu"]
 
 
-def _source() -> str:
-    """A hash of that code, and of that of blocks which are defined elsewhere."""
-    files = {file for name in SOURCE for file in (Path(__file__).parents[1] / name).glob("*.py")}
+def _code_digest() -> str:
+    """A hash of the code of these packages, and of blocks that are defined elsewhere."""
+    files = {file for name in TIMED_PACKAGES for file in (Path(__file__).parents[1] / name).glob("*.py")}
     modules = (sys.modules[cls.__module__] for slot in get_args(Slot) for cls in registered(slot).values())
     files |= {Path(name) for module in modules if (name := getattr(module, "__file__", None))}
     return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()[:16]

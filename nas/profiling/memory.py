@@ -1,16 +1,16 @@
-"""Peak memory of one image's inference: the deployed graph's weights, and the most that its tensors hold at once.
+"""Peak memory of inference on one image: the deployed graph's weights, and the largest total of live tensors.
 
     peak = Σ weights + max over time of Σ live tensors                 (bytes; float32, one image, no autograd)
 
-Counted is what torch's allocator is asked for: parameters and buffers once, every other tensor from the operation that
-makes it until nothing refers to it. Live beside what a layer computes are its input (for the residual), the scores and
-the output that the layer before hands on, and the tokens and scores of the stage before. Not counted are the image and
-what kernels take for themselves (MKL, oneDNN, workspaces), which differ by device. Attention counts as the fused
-kernel's where q, k and v have one head size, and as the matrices that torch makes where they do not.
+The count is of bytes requested from torch's allocator: parameters and buffers once, every other tensor from the
+operation that makes it until the last reference is gone. While a layer runs, these are live as well: its input (for
+the residual), the scores and the output passed on by the layer before, and the tokens and scores of the stage before.
+The image and the workspaces of kernels (MKL, oneDNN), which differ by device, are not counted. Attention is counted as
+the fused kernel if q, k and v have one head size, else with the matrices that torch makes.
 
-The graph runs on the `meta` device, where tensors have shapes, strides and lifetimes but no values: so does any block
-that can run there. It runs part by part (see parts.py), and a part runs once. What it needs is determined by its
-key and by the form of what it is handed, and looked up from then on.
+The graph runs on the `meta` device, where tensors have shapes, strides and lifetimes but no values; every block that
+runs there is supported. It runs part by part (see parts.py). The bytes of a part depend only on its key and on the
+form of its input, so each combination runs once and is then looked up.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from nas.profiling.parts import parts
 
 
 def peak_memory(genome: Genome) -> int:
-    """Bytes, weights included. Milliseconds where no part is new.
+    """Bytes, weights included. Takes milliseconds if all parts are known.
 
     >>> peak_memory(load_genome("deit_tiny"))
     25895584
@@ -75,7 +75,7 @@ def _head(model: Model, x_BNC: Tensor, scores: Scores | None) -> tuple[Tensor]:
 
 @dataclass(frozen=True)
 class _Part:
-    """Bytes of a part's own weights, of what it makes and holds at once, and of what it hands on; and the latter."""
+    """A part: bytes of its own weights, peak bytes inside it, bytes of its output; and the output itself."""
 
     weights: int
     inside: int
@@ -84,16 +84,16 @@ class _Part:
 
     @cached_property
     def form(self) -> tuple[Any, ...]:
-        """All that the next part can depend on: shapes, memory layout, and which tensors share their memory."""
+        """All that the next part's memory depends on: shapes, memory layout, and which tensors share storage."""
         storages: dict[int, int] = {}
         return tuple(_form(leaf, storages) for leaf in _leaves(self.output))
 
 
-_KNOWN: dict[tuple[Any, ...], _Part] = {}  # some kilobytes a part
+_KNOWN: dict[tuple[Any, ...], _Part] = {}  # some kilobytes per part
 
 
 class _Run:
-    """One genome's inference, a part at a time. The model is built only if a part is new."""
+    """Inference of one genome, one part at a time. The model is built only if a part is new."""
 
     def __init__(self, genome: Genome):
         self.genome, self.keys = genome, parts(genome)
@@ -107,7 +107,7 @@ class _Run:
     def __call__(
         self, name: str, phase: tuple[Any, ...], call: Callable[..., tuple[Any, ...]], before: _Part, kept: int = 0
     ) -> _Part:
-        """kept: bytes that are live meanwhile, beside what the part before has handed on."""
+        """kept: bytes that stay live, besides the output of the part before."""
         key = (self.keys[name], phase, before.form)
         if key not in _KNOWN:
             model = self.model  # built before anything is counted
@@ -124,7 +124,7 @@ class _Run:
 
 
 class _Live(TorchDispatchMode):
-    """Bytes of the storages that operations make, from then until the last tensor on them is gone: now, and at most."""
+    """Bytes of all storages that operations have made and that still have a tensor: now, and at most."""
 
     def __init__(self) -> None:
         TorchDispatchMode.__init__(self)
@@ -132,12 +132,12 @@ class _Live(TorchDispatchMode):
         self.known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._meet((args, kwargs), counted=False)  # weights, and what the part was handed
+        self._add((args, kwargs), counted=False)  # weights and inputs
         output = func(*args, **(kwargs or {}))
-        self._meet(output, counted=True)
+        self._add(output, counted=True)
         return output
 
-    def _meet(self, tensors: Any, *, counted: bool) -> None:
+    def _add(self, tensors: Any, *, counted: bool) -> None:
         for leaf in tree_leaves(tensors):
             if isinstance(leaf, Tensor) and _address(leaf) not in self.known:
                 storage = leaf.untyped_storage()
@@ -148,12 +148,12 @@ class _Live(TorchDispatchMode):
                 self.peak = max(self.peak, self.now)
 
     def _free(self, address: int, size: int) -> None:
-        self.known.discard(address)  # it may be used again
+        self.known.discard(address)  # the address may be used again
         self.now -= size
 
 
 class _Fused(TorchFunctionMode):
-    """Attention as the fused kernels of CPU and CUDA do it, which the meta device does not have: no N×N matrix."""
+    """Attention without an N×N matrix, as the fused kernels of CPU and CUDA compute it; the meta device has none."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         call = partial(func, *args, **(kwargs or {}))
@@ -163,7 +163,7 @@ class _Fused(TorchFunctionMode):
 def _attention(
     call: Callable[[], Tensor], query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
 ) -> Tensor:
-    """What `call` would answer, as the fused kernels lay it out in memory: (B, N, H, D)."""
+    """The output of `call` in the memory layout of the fused kernels: (B, N, H, D)."""
     if query.ndim != 4 or query.shape[-1] != value.shape[-1]:
         return call()
     batch, heads, tokens, features = query.shape
@@ -179,7 +179,7 @@ def _own_weights(model: Model, name: str) -> int:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """Tensors and plain values in what parts hand on: tuples and `Scores`."""
+    """Tensors and plain values of a part's output, which consists of tuples and `Scores`."""
     if is_dataclass(value):
         value = tuple(getattr(value, each.name) for each in fields(value))
     if isinstance(value, tuple):
@@ -197,6 +197,6 @@ def _form(leaf: Any, storages: dict[int, int]) -> Any:
 
 
 def _address(tensor: Tensor) -> int:
-    """Of its storage, which views share."""
+    """The address of a tensor's storage, which views share."""
     address: int = tensor.untyped_storage()._cdata
     return address

@@ -1,12 +1,13 @@
-"""A model's time by its parts: each layer, what a stage does around its layers, what the model does around its stages.
+"""Time of a model by part: each layer, each stage without its layers, and the model without its stages.
 
-A part's key is what its time can depend on: blocks and their options, grid, width, heads, the form of incoming scores,
-the kind of MLP; for a stage its embedding; for all, what a genome says about the whole model (position, norms, biases).
-Equal parts of different genomes have one key.
-Parts are timed by a clock at their borders in a model that runs as a whole, so that a layer finds the caches as it
-would in use; the clock itself costs time, so what it reads is scaled to the sum that the same model takes without it.
-Times are stated in multiples of another model's, the anchor's, which takes turns with it: readings of different days
-can then stand in one table (nas/profiling/latency.py).
+A part's key contains everything its time can depend on: for a layer blocks and their options, grid, width, heads, the
+form of incoming scores and the kind of MLP; for a stage its embedding; for all parts the options of the whole model
+(position, norms, biases). Equal parts of different genomes have one key.
+
+Parts are timed inside the running model, so that caches are in the state they have in use. Time stamps at the borders
+of parts cost time themselves; the readings are therefore scaled to the time of the same model without stamps. Times
+are given in multiples of the time of another model, the anchor, which is run in alternation; this makes measurements
+of different days comparable (nas/profiling/latency.py).
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from nas.genome import Genome
 from nas.model import Model, build, deploy
 from nas.profiling.stopwatch import timed
 
-TRAINING_ONLY = {"name", "layers", "auxiliary", "drop_path"}  # fields of a plan that the deployed graph's time ignores
-ELSEWHERE = {"name", "notes", "image", "classes", "stages", "drop_path", "loss"}  # fields of a genome that are, too
+TRAINING_ONLY = {"name", "layers", "auxiliary", "drop_path"}  # fields of a plan that are not part of a key
+ELSEWHERE = {"name", "notes", "image", "classes", "stages", "drop_path", "loss"}  # the same, of a genome
 
 
 def parts(genome: Genome) -> dict[str, str]:
-    """Module name of every part and its key; `""` is the model around its stages."""
+    """The key of every part by module name; `""` is the model without its stages."""
     whole, last = genome.model_dump(exclude=ELSEWHERE), genome.layout[-1]
     found = {}
     for stage in genome.layout:
@@ -43,9 +44,9 @@ def parts(genome: Genome) -> dict[str, str]:
 
 
 def part_times(genome: Genome, anchor: Genome, *, batch_size: int, device: str) -> dict[str, float]:
-    """Time of every part (by module name) in multiples of the anchor's whole time.
+    """Time of every part (by module name) in multiples of the anchor's total time.
 
-    The times are those of a batch, in inference and float32; they add up to the genome's. Nothing else may run.
+    Inference on one batch in float32; the times add up to the genome's. Nothing else may run meanwhile.
     """
     model, clocked = deploy(build(genome)).to(device), deploy(build(genome)).to(device)
     other = deploy(build(anchor)).to(device)
@@ -60,10 +61,10 @@ def part_times(genome: Genome, anchor: Genome, *, batch_size: int, device: str) 
 
 
 def _clock(model: Model, device: str) -> Callable[[], dict[str, float]]:
-    """Put a clock at the borders of a deployed model's parts.
+    """Take time stamps at the borders of a deployed model's parts; returns a function that reads them.
 
-    What is returned reads it: median seconds of each part, a stage's without its layers, over the faster half of the
-    calls; the slower half has warm-up in it, and what found the caches as another model left them.
+    It gives the median seconds of each part, a stage's without its layers, over the faster half of the calls. The
+    slower half contains warm-up, and calls that found the caches filled by another model.
     """
     names = list(parts(model.genome))
     stamps: dict[str, list[tuple[Any, Any]]] = {name: [] for name in names}
@@ -95,7 +96,7 @@ def _clock(model: Model, device: str) -> Callable[[], dict[str, float]]:
 
 
 def _stamps(device: str) -> tuple[Callable[[], Any], Callable[[Any, Any], float]]:
-    """How to take the time on a device without waiting for it, and the seconds between two takings (after a wait)."""
+    """A function that takes a time stamp without synchronising, and one that gives the seconds between two of them."""
     if torch.device(device).type != "cuda":
         return time.perf_counter, lambda begin, end: end - begin
 

@@ -1,11 +1,11 @@
-"""Throughput by stopwatch: images per second of a deployed model, stated so that somebody else can repeat it.
+"""Throughput by stopwatch: images per second of a deployed model, returned with the conditions of the measurement.
 
-Disputes about throughput come from a missing warm-up, autograd left on, or a device that was not waited for. Here:
-inference mode, warm-up until the clock settles, the device synchronised around every batch, the median over batches
-(one slow batch is the machine's, not the model's), and the conditions returned with the number.
-Measure where nothing else runs; a fraction of a GPU is never alone. Even then a processor's clock moves with heat and,
-where it is shared, with its neighbours, by tens of percent within minutes: models that are to be compared take turns
-(`throughputs`), so that a slow minute slows all of them.
+Common errors are missing warm-up, autograd left on, and missing synchronisation. Here: inference mode, warm-up, the
+device synchronised after every batch, and the median over batches, which ignores single slow ones.
+
+Measure on an idle machine and a whole GPU. Even then, clock frequency varies with temperature and, on shared hardware,
+with other load, by tens of percent within minutes. Models that are to be compared are therefore run in alternation
+(`throughputs`): a slow minute then affects all of them.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from torch import nn
 
 from nas.model import Model, deploy
 
-TURNS = 5  # of calls that are compared, and so the batches that are timed at least
+TURNS = 5  # rounds of alternation; also the minimum number of timed batches
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Images per second with the conditions it was measured under."""
+    """Images per second and the conditions of the measurement."""
 
     images_per_second: float
-    median_seconds: float  # of one batch; of models that are compared, at the pace that `throughputs` says
+    median_seconds: float  # of one batch; see `throughputs` for compared models
     batch_size: int
     batches: int
     device: str
@@ -53,7 +53,7 @@ def throughput(
 ) -> Throughput:
     """Images per second of `deploy(model)` on random images of the genome's size.
 
-    seconds: how long to measure; at least 5 batches are timed whatever it says. threads: of torch on the CPU.
+    seconds: how long to measure; at least 5 batches are timed. threads: of torch on the CPU.
 
     >>> throughput(build("deit_tiny"), batch_size=8).images_per_second
     """
@@ -74,11 +74,11 @@ def throughput(
 def throughputs(
     models: Iterable[Model], *, batch_size: int = 64, device: str = "cpu", seconds: float = 0.5
 ) -> list[Throughput]:
-    """`throughput` of models that are to be compared: each takes turns with the first of them.
+    """`throughput` of models that are to be compared: each is run in alternation with the first.
 
-    What is stated is the ratio to the first one's time in the same turns, at the pace that the first one has by itself:
-    two models that take turns are slower than one, by as much. No more than two are deployed at a time, so `models` may
-    as well be made one by one. seconds: of each model, and of the first one beside each.
+    Alternation slows both models of a pair equally. The result for a model is therefore its time as a ratio to the
+    first one's in the same pair, times the first one's time without alternation. At most two models are deployed at a
+    time; `models` may be a generator. seconds: per model, and again for the first one in each pair.
 
     >>> throughputs([build("deit_tiny"), build("castling_deit_tiny")], batch_size=8)
     """
@@ -89,9 +89,9 @@ def throughputs(
     with torch.inference_mode():
         first = _served(head, batch_size, device)
         pairs = [timed(first, _served(model, batch_size, device), device=device, seconds=seconds) for model in rest]
-        (alone,) = timed(first, device=device, seconds=seconds)
-    pace = statistics.median(alone)
-    found = [(pace, len(alone))]
+        (unpaired,) = timed(first, device=device, seconds=seconds)
+    pace = statistics.median(unpaired)
+    found = [(pace, len(unpaired))]
     found += [(pace * statistics.median(own) / statistics.median(base), len(own)) for base, own in pairs]
     shared = (_name(device), "float32", torch.get_num_threads(), False)
     return [Throughput(batch_size / median, median, batch_size, batches, *shared) for median, batches in found]
@@ -100,7 +100,7 @@ def throughputs(
 def _served(
     model: Model, batch_size: int, device: str, dtype: torch.dtype = torch.float32, compile: bool = False
 ) -> Callable[[], object]:
-    """One batch of random images through the deployed model."""
+    """A call that runs one batch of random images through the deployed model."""
     served: nn.Module = deploy(model).to(device=device, dtype=dtype)
     if compile:
         served = torch.compile(served)  # type: ignore[assignment]
@@ -114,10 +114,10 @@ def _name(device: str) -> str:
 
 
 def timed(*calls: Callable[[], object], device: str = "cpu", seconds: float = 0.5) -> list[list[float]]:
-    """Wall-clock seconds of each call, over about `seconds` and at least `TURNS` times; the calls take turns.
+    """Wall-clock seconds of each call, over about `seconds` and at least `TURNS` repetitions, in alternation.
 
-    Each warms up for a fifth of that, two calls at least. Of several, the first call of a turn is not counted: it finds
-    the caches as another model left them.
+    Each call is warmed up for a fifth of that time, at least twice. With several calls, the first repetition of each
+    turn is not counted: it finds the caches filled by another model.
     """
 
     def once(call: Callable[[], object]) -> float:

@@ -1,9 +1,9 @@
-"""The tables of timings that a run predicts from: which genomes are timed, and where the run keeps the tables.
+"""The tables of timings of a run: which genomes are timed, and the files.
 
-    results/<run>/latency.json      of batches of 64, if throughput is an objective or a budget
-    results/<run>/latency-1.json    of single images, if latency is; and so on
+    results/<run>/latency.json      batch size 64, if throughput is an objective or a budget
+    results/<run>/latency-1.json    batch size 1, if latency is; other sizes likewise
 
-A run goes by the tables that it was begun with.
+A resumed run uses the tables that it began with.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from nas.profiling.latency import LatencyTable, device_file, known_parts, missin
 from nas.profiling.parts import parts
 
 MAX_IDLE_SAMPLES = 200  # samples in a row without a new part, after which all parts count as found
-Sample = Callable[[], Genome | None]  # a random genome; None where the values drawn make none
+Sample = Callable[[], Genome | None]  # a random genome; None if the values drawn are no valid genome
 
 
 def covering(base: Genome, sample: Sample) -> Iterator[Genome]:
-    """The base, then random genomes that each have a part not met before."""
+    """The base, then random genomes that each contain a new part."""
     yield base
     known = set(parts(base).values())
     idle = 0
@@ -45,7 +45,7 @@ def run_tables(
     device: str,
     say: Callable[[str], None],
 ) -> dict[int, LatencyTable]:
-    """Tables by batch size: the run's own, or else measured now, on genomes that `sample()` draws afresh.
+    """Tables by batch size: read from the run, or else measured now on genomes from a new `sample()`.
 
     Nothing else may run meanwhile. Raises RunError if a table of the run is damaged.
     """
@@ -60,7 +60,7 @@ def run_tables(
 
 
 def table_file(directory: Path, batch_size: int) -> Path:
-    """Where a run keeps its table for a batch size."""
+    """The file of a run's table for a batch size."""
     return directory / ("latency.json" if batch_size == 64 else f"latency-{batch_size}.json")
 
 

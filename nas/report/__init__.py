@@ -1,4 +1,4 @@
-"""What people look at: tables, figures and one HTML page, from a run's files alone.
+"""Tables, figures and one HTML page of a run, made from its files only.
 
 >>> write_report(Path("results/lavit_split-digits"))
 PosixPath('results/lavit_split-digits/report.html')
@@ -12,7 +12,7 @@ from pathlib import Path
 def write_report(run_dir: Path) -> Path:
     """Write `report.html` and `figures/*.png` into a run directory and return the page's path.
 
-    Works on a run that is going on, was killed, or has no complete trial. Raises RunError if `run_dir` is not a run.
+    The run may be in progress, killed, or without a complete trial. Raises RunError if `run_dir` is not a run.
     """
     from nas.files import write_atomically, write_text
     from nas.report.page import drawings, page

@@ -1,9 +1,9 @@
-"""An ablation's table, from its trial directories: table.csv (a row per seed), table.md, table.tex, table.html.
+"""The table of an ablation, from its trial directories: table.csv (a row per seed), table.md, table.tex, table.html.
 
 Columns: check-marks or levels of the factors, params, GMACs (deployed graph), images/s, top-1 mean ± std (n), Δ to the
-baseline over the shared seeds with its 95 % interval, Holm-corrected p. A top-1 is bold if its Δ is positive, its
-interval excludes zero and its corrected p is below 0.05: with one seed nothing is bold. If an arm has a mask: the mass
-left in it in the last epoch, and the accuracy that the switch to the deployed graph costs (validation, points).
+baseline over shared seeds with its 95 % interval, Holm-corrected p. A top-1 is bold if its Δ is positive, its interval
+excludes zero and its corrected p is below 0.05; with one seed nothing is bold. If an arm has a mask, two more columns
+have the mass left in it in the last epoch, and the change in validation accuracy by the switch to the deployed graph.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from nas.report.mask import write_mask
 
 @dataclass(frozen=True)
 class Row:
-    """One arm, ready to be set. Accuracies and differences in percentage points."""
+    """The figures of one arm. Accuracies and differences are in percentage points."""
 
     name: str
     levels: list[str]
@@ -39,9 +39,9 @@ class Row:
     std: float
     count: int
     baseline: bool
-    difference: Paired | None  # None for the baseline, and where it shares no complete seed
+    difference: Paired | None  # None for the baseline, or without a complete seed in common with it
     p: float
-    mask: tuple[float, float] | None  # mass left in it, points of accuracy that leaving it out gains
+    mask: tuple[float, float] | None  # mass left in it; points of accuracy gained by leaving it out
 
     @property
     def bold(self) -> bool:
@@ -49,7 +49,7 @@ class Row:
 
 
 def write_table(directory: Path) -> list[Path]:
-    """Write table.{csv,md,tex,html} into the run directory. Raises RunError if it is no ablation's."""
+    """Write table.{csv,md,tex,html} into the run directory. Raises RunError if it is not an ablation's."""
     record = read_record(directory)
     if record is None or record.get("kind") != "ablation":
         raise RunError("not the run of an ablation", file=directory)
@@ -101,7 +101,7 @@ def rows_of(cells: pd.DataFrame, ablation: Ablation) -> list[Row]:
 
 
 def caption_of(cells: pd.DataFrame, ablation: Ablation, record: dict[str, Any]) -> str:
-    """What a reader needs to judge the table: claim, data, training, hardware, commit, compute, noise floor."""
+    """The caption: claim, data, training, hardware, commit, compute, and binomial standard error."""
     hardware = record["hardware"]
     machine = ", ".join(hardware["gpus"]) or f"{hardware['cpu']} ({hardware['cores']} cores)"
     missing = int((cells["state"] != "complete").sum()) if len(cells) else 0
@@ -137,10 +137,12 @@ def caption_of(cells: pd.DataFrame, ablation: Ablation, record: dict[str, Any]) 
 
 
 def effects_of(cells: pd.DataFrame, ablation: Ablation) -> list[str]:
-    """`local 1-D − none: +3.10 [+1.20, +5.00]`: of a factorial design, each level against its factor's first.
+    """Main effects of a factorial design, of each level against its factor's first.
 
-    Differences of the means over all combinations of the other factors, paired over seeds. Only seeds of which every
-    cell is complete count.
+    `local 1-D − none: +3.10 [+1.20, +5.00]`
+
+    An effect is the difference of the means over all combinations of the other factors, paired over seeds. Only seeds
+    with all cells complete count.
     """
     if ablation.design != "factorial" or len(ablation.factors) < 2 or "accuracy" not in cells:
         return []
@@ -161,7 +163,7 @@ def effects_of(cells: pd.DataFrame, ablation: Ablation) -> list[str]:
 
 
 def text_table(rows: list[Row], factors: list[str], caption: str) -> TextTable:
-    """The table as text, column by column. Columns about the mask are there if an arm has one."""
+    """The table as text. It has columns about the mask if an arm has a mask."""
     columns = [Column("arm", [row.name for row in rows])]
     columns += [Column(name, [row.levels[i] for row in rows]) for i, name in enumerate(factors)]
     columns += [
@@ -178,10 +180,10 @@ def text_table(rows: list[Row], factors: list[str], caption: str) -> TextTable:
     return TextTable(columns, caption)
 
 
-def _dataset(source: str) -> str:
-    """`parquet:/data/cifar10` as `parquet:cifar10`: where it lies is nobody's business; run.yaml knows it."""
-    kind, colon, path = source.partition(":")
-    return f"{kind}:{Path(path).name}" if colon else source
+def _dataset(data: str) -> str:
+    """`parquet:/data/cifar10` as `parquet:cifar10`; the full path is in run.yaml, not in a published table."""
+    kind, colon, path = data.partition(":")
+    return f"{kind}:{Path(path).name}" if colon else data
 
 
 def _mark(level: Any) -> str:
@@ -214,7 +216,7 @@ def _interval(difference: Paired) -> str:
 
 
 def _significant(value: float) -> str:
-    """Three significant digits at least, no exponent."""
+    """At least three significant digits, no exponent."""
     return f"{value:.{max(0, 2 - int(np.floor(np.log10(value))))}f}"
 
 

@@ -1,4 +1,4 @@
-"""A genome in one line, for tables: runs of equal layers, stages apart by a bar, then the diagonal loss if it is on.
+"""A genome in one line, for tables: runs of equal layers, a bar between stages, then the diagonal loss if it is on.
 
 softmax ×2, less ×2 | softmax, less ×3; diagonal hinge 0.01
 """
@@ -14,7 +14,7 @@ from nas.genome.layout import LayerPlan
 
 
 def describe(genome: Genome) -> str:
-    """One line on what the layers of `genome` are made of."""
+    """The blocks of the layers of `genome`, in one line."""
     stages = []
     for stage in genome.layout:
         runs = [(label, len(list(layers))) for label, layers in groupby(stage.layers, _label)]
@@ -25,7 +25,7 @@ def describe(genome: Genome) -> str:
 
 
 def describe_file(path: Path) -> str:
-    """`describe` of a genome file; a note where it cannot be read, so that one bad trial does not spoil a report."""
+    """`describe` of a genome file, or a note if it cannot be read: one damaged trial must not prevent a report."""
     try:
         return describe(load_genome(path))
     except SpecError:

@@ -1,4 +1,4 @@
-"""A diagnosis (nas/train/diagnosis.py): how it is shown in the terminal, and its files."""
+"""A diagnosis (nas/train/diagnosis.py) as a terminal table and as files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ INEXACT = "not what the layer computes: softmax of the q·k that it hands on, wi
 
 
 def diagnosis_table(diagnosis: Diagnosis, title: str) -> RenderableType:
-    """Layer by layer; columns in which no layer has anything are left out, the others are explained below."""
+    """One row per layer; empty columns are left out, the others are explained below the table."""
     table = Table(box=None, pad_edge=False)
     shown = [name for name in COLUMNS if any(_cell(layer, name) != "–" for layer in diagnosis.layers)]
     for heading in ("layer", "core", "tokens", "heads"):
@@ -52,7 +52,7 @@ def diagnosis_table(diagnosis: Diagnosis, title: str) -> RenderableType:
 
 
 def write_csv(diagnosis: Diagnosis, path: Path) -> None:
-    """A row per layer, full precision, empty where a figure has no meaning."""
+    """One row per layer, full precision; a figure that does not apply is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(LayerDiagnosis)], lineterminator="\n")
     writer.writeheader()
@@ -61,7 +61,7 @@ def write_csv(diagnosis: Diagnosis, path: Path) -> None:
 
 
 def write_diagnosis(diagnosis: Diagnosis, path: Path) -> None:
-    """JSON: images, accuracy, layers; null where a figure has no meaning."""
+    """JSON: images, accuracy, layers; a figure that does not apply is null."""
     write_json(path, diagnosis.as_dict())
 
 

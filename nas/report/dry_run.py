@@ -1,4 +1,4 @@
-"""A dry run (nas/search/dry_run.py) as the terminal shows it."""
+"""A dry run (nas/search/dry_run.py) in the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nas.search.space import SearchSpace
 
 
 def dry_run_table(found: DryRun) -> RenderableType:
-    """The shares of genomes that are valid and within the budget, the time of a search, and sample genomes."""
+    """Shares of valid genomes and of those within the budget, the estimated time of a search, and sample genomes."""
     spec, space = found.spec, found.space
     return Group(
         f"{spec.name} on {spec.data}: {size(space)}, {len(space.parameters)} parameters, {spec.trials} trials",
@@ -30,7 +30,7 @@ def dry_run_table(found: DryRun) -> RenderableType:
 
 
 def size(space: SearchSpace) -> str:
-    """How large a space is, in words."""
+    """The size of a space, in words."""
     count, ranges = combinations(space)
     text = f"{count:,} combinations" if count < 1e12 else f"{count:.2e} combinations"
     return f"{text}, and {ranges} continuous range{'s' if ranges > 1 else ''} on top" if ranges else text
@@ -43,7 +43,7 @@ def _budget(budget: Budget) -> str:
 
 
 def _time(times: Forecast) -> list[str]:
-    """The time in seconds, and how it was found."""
+    """The estimated time in seconds, and how it was estimated."""
     if not times.trials:
         return [f"no estimate of the time: {times.failure}"]
     trial = " to ".join(_seconds(value) for value in sorted({min(times.trials), max(times.trials)}))
@@ -60,7 +60,7 @@ def _time(times: Forecast) -> list[str]:
 
 
 def _table(found: DryRun) -> Table:
-    """Genomes with what they cost; seconds of a whole training where they are known."""
+    """Genomes with their costs and, where known, the seconds of a whole training."""
     names = ["base", *["random"] * (len(found.genomes) - 1)]
     seconds = [*([None] if len(found.genomes) > 1 else []), *found.forecast.trials]
     table = Table(box=None, pad_edge=False)

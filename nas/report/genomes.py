@@ -1,4 +1,4 @@
-"""Tables about genomes for the terminal: what one costs layer by layer, and the presets side by side."""
+"""Terminal tables about genomes: the cost of one by layer, and the list of presets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nas.report.describe import describe
 
 
 def cost_table(total: GenomeCost) -> Table:
-    """MACs and parameters of each layer to the last digit, totals below."""
+    """MACs and parameters of each layer, in full digits, with totals below."""
     table = Table(box=None, pad_edge=False, show_footer=True)
     table.add_column("layer", footer="total")
     table.add_column("MACs", footer=f"{total.macs:,}", justify="right")
@@ -22,7 +22,7 @@ def cost_table(total: GenomeCost) -> Table:
 
 
 def preset_table() -> Table:
-    """The shipped genomes: image, cost, layers."""
+    """The presets: image, cost, layers."""
     table = Table(box=None, pad_edge=False)
     table.add_column("preset", no_wrap=True)
     table.add_column("image", no_wrap=True)

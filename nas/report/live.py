@@ -1,10 +1,10 @@
-"""What a terminal shows while a search runs: a progress line with the running trials below it, or plain lines in a log.
+"""Progress of a search in the terminal: a progress line with the running trials below, or plain lines in a log.
 
     ━━━━━━━━━━━━━╺━━━━━━━ 21/32 · best 97.22 % · front 6 · refused 3 · failed 0 · 0:03:10 · 0:01:25 left
       0021  epoch  7/15  94.43 %
       0022  epoch  2/15  81.30 %
 
-The state comes from the engine's events, and at the start from the trials that an earlier session has left.
+Counts start from the trials that the run directory already has; the engine's events update them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from nas.search import front_of
 
 
 class Progress:
-    """An `on_event` for `nas.search.search`, and a context in which it is shown.
+    """An `on_event` for `nas.search.search`, and the context manager that displays it.
 
     >>> with Progress(directory, trials=32, epochs=15, objectives=["accuracy", "macs"]) as progress:
     ...     search(space, directory, on_event=progress)
@@ -44,18 +44,18 @@ class Progress:
         self.counts: Counter[str] = Counter(table["state"])
         self.front = front_of(table, objectives).reindex(columns=["state", *objectives])
         self.best = table["accuracy"].max() if len(table) else float("nan")
-        self.running: dict[str, tuple[int, float | None]] = {}  # trial: epochs behind it, accuracy after them
+        self.running: dict[str, tuple[int, float | None]] = {}  # by trial: epochs done, accuracy after them
         self.begin, self.before = time.monotonic(), self.trained
-        self.first = 0.0  # when the first training began: the start of the workers does not count in the estimate
+        self.first = 0.0  # when the first training began; the estimate excludes the start of the workers
         self.live = Live(console=self.console, get_renderable=self._render, refresh_per_second=4, transient=True)
 
     @property
     def trained(self) -> int:
-        """Trials that have come to their end in a worker."""
+        """Trials that a worker has ended."""
         return self.counts["complete"] + self.counts["pruned"] + self.counts["failed"]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Ray Tune pickles whatever listens to its events, and a terminal cannot be pickled."""
+        """Empty: Ray Tune pickles its callbacks, and a terminal cannot be pickled."""
         return {}
 
     def __enter__(self) -> Progress:
@@ -64,7 +64,7 @@ class Progress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.live.stop()
 

@@ -8,9 +8,11 @@ Mass is the mean over rows of what masked softmax keeps (nas/blocks/masked_softm
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from nas.files import write_atomically
 from nas.report.plots import CURVES, GREY, LINES, blank
@@ -40,7 +42,8 @@ def mask_curves(epochs: pd.DataFrame) -> Figure:
     gained = epochs.assign(gained=100 * (epochs["accuracy"] - epochs["accuracy_with_auxiliary"]))
     for number, (arm, rows) in enumerate(gained.groupby("arm", sort=False)):
         means = rows.groupby("epoch")[["mask_mass", "gained"]].mean()
-        look = {"color": CURVES[number % len(CURVES)], "linestyle": LINES[number % len(LINES)], "label": str(arm)}
+        colour, line = CURVES[number % len(CURVES)], LINES[number % len(LINES)]
+        look: dict[str, Any] = {"color": colour, "linestyle": line, "label": str(arm)}
         left.plot(means.index, means["mask_mass"], marker="o", markersize=3, **look)
         right.plot(means.index, means["gained"], marker="o", markersize=3, **look)
     left.set_ylabel("mass in the mask")
@@ -48,6 +51,6 @@ def mask_curves(epochs: pd.DataFrame) -> Figure:
     right.axhline(0, color=GREY, linewidth=0.8)
     for axes in (left, right):
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure

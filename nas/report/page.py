@@ -1,6 +1,6 @@
-"""One HTML page about a run: self-contained (figures are embedded), readable without a server, years later.
+"""One HTML page about a run, self-contained: figures are embedded, and no server is needed.
 
-The page is filled from `Run` by templates/report.html.j2; whatever a run's files say is escaped there.
+templates/report.html.j2 renders it from `Run`; text from a run's files is escaped there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STATES = ("complete", "pruned", "infeasible", "failed", "running")
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with the name of its file and the sentence below it."""
+    """A figure with its file name and caption."""
 
     name: str
     figure: Figure
@@ -39,14 +39,14 @@ class Drawing:
         self.figure.savefig(path, format="png")
 
     def embedded(self) -> str:
-        """The PNG as the text of a data URL."""
+        """The PNG in base64, for a data URL."""
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png")
         return base64.b64encode(buffer.getvalue()).decode()
 
 
 def drawings(run: Run) -> list[Drawing]:
-    """The figures of a run: accuracy against each cost that matters to it and is known, then how the search went."""
+    """The figures of a run: accuracy against each known cost, hypervolume over time, learning curves."""
     made: list[Drawing] = []
     budget = run.facts["spec"].get("budget") or {}
     limits = {name: limit for name, limit in budget.items() if limit is not None}
@@ -98,14 +98,14 @@ def page(run: Run, figures: Iterable[Drawing]) -> str:
 
 
 def _trial_columns(trials: pd.DataFrame) -> list[str]:
-    """The columns that say something, the searched parameters before the bookkeeping."""
+    """The columns that have values: searched parameters first, bookkeeping last."""
     last = ("seed", "hash", "seconds", "reason")
     names = [str(name) for name in trials]
     return [name for name in [n for n in names if n not in last] + list(last) if trials[name].notna().any()]
 
 
 def _view(frame: pd.DataFrame, columns: list[str], marked: set[int]) -> dict[str, Any]:
-    """A table as the template takes it: columns with heading and alignment, rows of text."""
+    """A table for the template: columns with heading and alignment, rows of text."""
     text = {name for name in columns if name in TEXT_COLUMNS or not pd.api.types.is_numeric_dtype(frame[name])}
     return {
         "marked": bool(marked),
@@ -149,7 +149,7 @@ def _notices(run: Run) -> list[str]:
 
 
 def _example(run: Run) -> str:
-    """The path of one loadable genome: the most accurate winner, or that trial's own directory."""
+    """The path of one genome to load: the most accurate winner's or, if it has no name yet, its trial's."""
     if not len(run.front):
         return ""
     best = run.front.sort_values("accuracy").iloc[-1]
@@ -160,7 +160,7 @@ def _example(run: Run) -> str:
 
 
 def _facts(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """Everything in run.yaml but the specification, a line each."""
+    """Everything in run.yaml except the specification, one line each."""
     lines = []
     for key, value in facts.items():
         if key == "spec":

@@ -1,8 +1,8 @@
-"""The table of presets beside the papers' figures: `nas presets --markdown > docs/presets.md`.
+"""The table of presets compared with the papers: `nas presets --markdown > docs/presets.md`.
 
-What was published stands in the head of each preset's file, in one form: `Published: 5.7 M parameters, 1.26 GMACs`.
-MACs appear twice. As the paper computes them: `less` maps the N×N matrix (`path: dense`) and the attention residual is
-a convolution over it (`flat`), which changes nothing for models without these. As deployed: what `nas.cost` counts.
+Published figures are read from the head of each preset's file: `Published: 5.7 M parameters, 1.26 GMACs`. MACs are
+given twice. As the paper computes them: `less` maps the N×N matrix (`path: dense`) and the attention residual is a
+convolution over it (`flat`); models without these are unaffected. As deployed: the count of `nas.cost`.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ Presets without published figures were made for this package.
 
 
 def published(name: str) -> tuple[float, float] | None:
-    """Parameters (millions) and MACs (10⁹) that the preset's file quotes, or None where nobody published it."""
+    """Published parameters (millions) and MACs (10⁹) from the preset's file, or None if there are none."""
     found = _PUBLISHED.search((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     return (float(found[1]), float(found[2])) if found else None
 
 
 def as_the_paper_computes(genome: Genome) -> Genome:
-    """The same model with every N×N map of scores on the matrix itself."""
+    """The same model with all maps of scores applied to the N×N matrix."""
     edits = {}
     for index, stage in enumerate(genome.stages):
         if stage.attention_residual == "separable":

@@ -1,7 +1,7 @@
-"""A run as its files tell it: facts from run.yaml, trials from their directories, learning curves, failures.
+"""A run as read from its files: facts from run.yaml, trials from their directories, learning curves, failures.
 
-Nothing is taken from a process or from the state of Ray or Optuna, so a run can be reported while it goes on, after a
-kill, or years later. The trial directories are the truth; where only the tables were kept (a published run), those.
+No process and no state of Ray or Optuna is needed: a run can be reported while it is in progress, after a kill, or
+years later. Trials are read from their directories or, if only the tables were kept (a published run), from those.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ class Run:
 
     @cached_property
     def layers(self) -> dict[int, str]:
-        """What the genome of each trial on the front is made of, in a line."""
+        """One line about the genome of each trial on the front."""
         return {int(trial): describe_file(self.folder(int(trial)) / "genome.yaml") for trial in self.front["trial"]}
 
     @cached_property
     def curves(self) -> dict[int, pd.DataFrame]:
-        """metrics.csv of every trial that has finished an epoch."""
+        """metrics.csv of every trial with at least one epoch."""
         files = {int(trial): self.folder(int(trial)) / "metrics.csv" for trial in self.trials["trial"]}
         curves = {trial: pd.read_csv(file) for trial, file in files.items() if file.exists() and file.stat().st_size}
         return {trial: curve for trial, curve in curves.items() if len(curve)}
 
     @cached_property
     def anytime(self) -> pd.DataFrame:
-        """The record of nas.search.anytime, of the trial directories or, where only tables were kept, as written."""
+        """The record of nas.search.anytime, from the trial directories or, if there are none, from hypervolume.csv."""
         from nas.search.anytime import anytime
 
         written = self.directory / "hypervolume.csv"
@@ -69,7 +69,7 @@ class Run:
 
     @property
     def ended(self) -> bool:
-        """Whether the search came to its end, which is when the front's throughput is measured."""
+        """Whether the search has ended: the front's throughput is measured at its end."""
         return "throughput_measured" in self.front and bool(self.front["throughput_measured"].notna().all())
 
     def folder(self, trial: int) -> Path:
@@ -77,7 +77,7 @@ class Run:
 
 
 def read_run(directory: Path) -> Run:
-    """Read a run directory. Raises RunError if it is none.
+    """Read a run directory. Raises RunError if it is not one.
 
     >>> read_run(Path("results/lavit_split-digits")).front[["trial", "accuracy", "macs"]]
     """
@@ -108,9 +108,9 @@ def _trials(directory: Path) -> pd.DataFrame:
 
 
 def _written_front(directory: Path) -> pd.DataFrame | None:
-    """front.csv, unless a trial has ended since it was written.
+    """front.csv, or None if a trial has ended since it was written.
 
-    It knows more than the trials do: the winners' names, and which of them missed a throughput budget by the stopwatch.
+    It has more than the trials: the winners' names and their measured throughput.
     """
     file = directory / "front.csv"
     if not file.exists():

@@ -1,8 +1,7 @@
-"""The tables of a run as people read them: in the terminal (rich), and as rows for the HTML page.
+"""Tables of a run for the terminal (rich) and, as rows of text, for the HTML page.
 
-The numbers come from the DataFrames with the columns of trials.csv and front.csv; here they get units. How a
-metric's values read is the metric's affair (nas/metrics): accuracy is a fraction in the files and a percentage on every
-page, MACs keep three digits.
+Values come from DataFrames with the columns of trials.csv and front.csv. Each metric formats its own values
+(nas/metrics): accuracy, a fraction in the files, is shown as a percentage, and MACs with three digits.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ from nas.engine.job import PUBLIC_COSTS
 from nas.metrics import METRICS, Metric
 
 FRONT_COLUMNS = ("trial", "accuracy", "accuracy_test", *PUBLIC_COSTS)
-HEADINGS = {"accuracy_test": "test %", "hash": "genome", "layers": "layers by stage"}  # that are not the column's name
+HEADINGS = {"accuracy_test": "test %", "hash": "genome", "layers": "layers by stage"}  # other than the name
 
 
 def heading(column: str) -> str:
-    """What stands above a column of trials.csv or front.csv: a metric's heading, with the unit of its cells."""
+    """The heading of a column of trials.csv or front.csv, with the unit of its cells."""
     metric = _metric(column)
     return HEADINGS.get(column) or (metric.heading if metric else column)
 
 
 def cell(column: str, value: object) -> str:
-    """One value as text with the unit that its heading announces; a missing one is a dash."""
+    """One value as text, in the unit of its heading; a dash if it is missing."""
     if value is None or pd.isna(value) or value == "":  # type: ignore[call-overload]
         return "–"
     if (metric := _metric(column)) is not None:
@@ -39,18 +38,18 @@ def cell(column: str, value: object) -> str:
 
 
 def _metric(column: str) -> Metric | None:
-    """The metric whose values a column has: `accuracy_std` has accuracies, `throughput_measured` throughputs."""
+    """The metric of a column's values: accuracy for `accuracy_std`, throughput for `throughput_measured`."""
     name = "accuracy" if column.startswith("accuracy_") else column.removesuffix("_measured")
     return METRICS.get(name)
 
 
 def rows(frame: pd.DataFrame, columns: list[str]) -> list[list[str]]:
-    """The frame as text, a list of cells for each row."""
+    """The frame as text, one list of cells per row."""
     return [[cell(column, row[column]) for column in columns] for row in frame.to_dict("records")]
 
 
 def front_columns(front: pd.DataFrame) -> list[str]:
-    """What a reader needs of the front; winners have names, and what was measured instead of what was predicted."""
+    """The columns to show of the front: winners by name, and measured values instead of predicted ones."""
     known = [str(name) for name in front if front[name].notna().any()]
     names = dict.fromkeys([*FRONT_COLUMNS, *(name for name in known if name in METRICS)])
     better = {name: f"{name}_measured" for name in names} | {"trial": "winner"}
@@ -59,7 +58,7 @@ def front_columns(front: pd.DataFrame) -> list[str]:
 
 
 def front_table(front: pd.DataFrame, layers: Mapping[int, str]) -> Table:
-    """The Pareto front for the terminal, in the order of `front`; `layers` describes a trial's genome in a line."""
+    """The Pareto front for the terminal, in the order of `front`. layers: one line about each trial's genome."""
     table = Table(title="Pareto front", title_justify="left", title_style="bold", box=None, pad_edge=False)
     columns = front_columns(front)
     for column in columns:

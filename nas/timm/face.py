@@ -158,22 +158,22 @@ class TimmModel(Model):
 
 
 def build(
-    source: str | Path | dict[str, Any] | Genome,
+    genome: str | Path | dict[str, Any] | Genome,
     weights: str | Path | bool | None = None,
     num_classes: int | None = None,
 ) -> TimmModel:
     """`nas.build`: the model that a genome describes, with timm's interface; in training mode.
 
-    source: preset name, YAML path (a run's `winners/<name>.yaml` too), mapping, or Genome.
-    weights: a safetensors file; True takes the one beside the YAML file. None: fresh weights from torch's RNG.
-    num_classes: another number of classes; with weights, the head then starts fresh.
+    genome: preset name, YAML path (a run's `winners/<name>.yaml`, for instance), mapping, or Genome.
+    weights: a safetensors file; True takes the one beside the YAML file. None: new weights from torch's RNG.
+    num_classes: another number of classes; with weights, the head is then initialised anew.
     Raises GenomeError for a bad genome, missing weights, or weights of another genome.
 
     >>> model = nas.build("deit_tiny", num_classes=10)
     >>> model(torch.zeros(1, 3, 224, 224)).shape
     torch.Size([1, 10])
     """
-    return cast(TimmModel, build_model(source, weights, num_classes, model_class=TimmModel))
+    return cast(TimmModel, build_model(genome, weights, num_classes, model_class=TimmModel))
 
 
 def feature_info(genome: Genome) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Training one genome: the loop, its options, its losses, its checkpoints, and the accuracy that everyone quotes."""
+"""Training one genome: loop, recipe, losses, checkpoints, and top-1 accuracy."""
 
 from nas.train.distillation import Teacher
 from nas.train.evaluation import evaluate

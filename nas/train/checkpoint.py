@@ -1,7 +1,7 @@
-"""The files of a training: checkpoint.pt while it runs, weights.safetensors when it is done, metrics.csv all along.
+"""The files of a training: checkpoint.pt while it runs, weights.safetensors at its end, metrics.csv throughout.
 
-Each is replaced atomically. The checkpoint holds the metrics rows of its past, and metrics.csv is written from them, so
-that a kill between the two writes costs nothing: after a resume the table again says exactly what the checkpoint says.
+Each is replaced atomically. The checkpoint holds all metrics rows so far, and metrics.csv is written from them. A kill
+between the two writes therefore loses nothing: the resumed training rewrites the table from the checkpoint.
 Checkpoint and weights carry the fingerprint of their training (genome, data, recipe, seed; key `job`). A directory that
 belongs to another training is refused: a mix of two trainings would give numbers that belong to neither.
 """
@@ -31,7 +31,7 @@ Rows = list[dict[str, Any]]
 
 
 def fingerprint_of(genome: Genome, data: ImageSet, training: Training, seed: int) -> Fingerprint:
-    """What must be equal for a training to continue: JSON values under dotted keys."""
+    """All that must be equal for a training to be resumed: JSON values under dotted keys."""
     images = f"{data.name} {data.size}×{data.size}, {len(data.train)} train, {len(data.validation)} validation"
     recipe = training.model_dump(mode="json")
     return flat({"genome": genome.hash, "data": images, "seed": seed, "training": recipe})
@@ -54,7 +54,7 @@ class TrainingFiles:
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The checkpoint on `device`, or None. Raises RunError if it is damaged or another training's."""
-        for file in (self.metrics, self.checkpoint, self.weights):  # what a kill in the middle of a write left behind
+        for file in (self.metrics, self.checkpoint, self.weights):  # left by a kill during a write
             for temporary in self.directory.glob(f".{file.name}.*.tmp"):
                 temporary.unlink()
         if not self.checkpoint.exists():
@@ -84,7 +84,7 @@ class TrainingFiles:
         except SafetensorError as error:
             raise RunError(f"damaged; delete it to train from the start ({error})", file=self.weights) from None
         self._check(theirs, self.weights)
-        self.checkpoint.unlink(missing_ok=True)  # left over where a kill came between finish's two steps
+        self.checkpoint.unlink(missing_ok=True)  # left by a kill between the two steps of `finish`
         with self.metrics.open(newline="") as file:
             return [{name: json.loads(value) for name, value in row.items()} for row in csv.DictReader(file)]
 

@@ -1,19 +1,19 @@
-"""What the attention of a trained model looks like, layer by layer: the figures behind LaViT's and Castling's claims.
+"""Attention statistics of a trained model, layer by layer: the figures behind LaViT's and Castling's claims.
 
-Everything is read from the model's trace on some images, in the deployed graph, and averaged over images and heads.
+They are computed from the model's trace on a split, in the deployed graph, and averaged over images and heads.
 A is a layer's N×N matrix of attention weights:
     similarity      cos(A_l, A_{l−1}), head h with head h; None after a layer of the same stage that has no scores
-    centred         the same of A − 1/N. Matrices near uniform are alike, trained or not; this tells whether in anything
-    best_head       similarity with whichever head of the layer before is most alike (softmax heads have no order)
-    diagonal        N · mean A_ii: attention to oneself, as a multiple of uniform attention
-    near            attention to the 3×3 tokens around one on the grid, as a multiple of uniform attention
+    centred         the same of A − 1/N: matrices near uniform are always similar; this is the similarity beyond that
+    best_head       similarity with the most similar head of the layer before (softmax heads have no order)
+    diagonal        N · mean A_ii: attention of a token to itself, as a multiple of uniform attention
+    near            attention to the 3×3 tokens around a token on the grid, as a multiple of uniform attention
     entropy         of A's rows over log N: 1 is uniform
     psi, theta      ‖T − I‖ / ‖I‖ (Frobenius) of a `less` layer's maps: how far it is from plain reuse
-    mask_start,     attention mass that the auxiliary keeps with the settings that its schedule starts and ends with
+    mask_start,     attention mass in the auxiliary at the start and at the end of its schedule
     mask_end
-`exact`: A is what the layer applies. Otherwise it is softmax(q·k) of what the layer hands on: a linear core never forms
-a matrix, and a relative bias stays with its layer. A `less` layer's mapped weights (source: weights) may leave [0, 1];
-for the entropy negative ones count as zero.
+`exact`: A is the matrix that the layer applies. Otherwise A is softmax(q·k) of the scores that the layer passes on: a
+linear core forms no matrix, and a relative bias is not passed on. Mapped weights of a `less` layer (source: weights)
+may lie outside [0, 1]; for the entropy, negative ones count as zero.
 
 Legend: B batch, H heads, N tokens.
 """
@@ -35,12 +35,12 @@ from nas.genome.layout import LayerPlan, StagePlan
 from nas.model import Model, auxiliaries_on
 from nas.model.layer import AttentionTrace
 
-ELEMENTS = 2**24  # of one layer's matrices at once: 64 MiB in float32
+ELEMENTS = 2**24  # of one layer's matrices in memory: 64 MiB in float32
 
 
 @dataclass(frozen=True)
 class LayerDiagnosis:
-    """One layer; None where a figure has no meaning for it. See the head of this file."""
+    """One layer; None for a figure that does not apply to it. See the head of this file."""
 
     layer: str
     core: str
@@ -61,7 +61,7 @@ class LayerDiagnosis:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All layers, on so many images, of which the share `accuracy` is classified rightly."""
+    """All layers, and the number of images with the top-1 accuracy on them."""
 
     images: int
     accuracy: float
@@ -73,9 +73,9 @@ class Diagnosis:
 
 @torch.no_grad()
 def diagnose(model: Model, split: Split, *, device: str | torch.device = "cpu") -> Diagnosis:
-    """Look at the attention of `model`, which is on `device`, on all images of the split.
+    """Attention statistics of `model`, which is on `device`, over all images of the split.
 
-    The model is handed back in the mode that it came in, its auxiliaries at the end of their schedules.
+    The model is returned to its previous mode; its auxiliaries are left at the end of their schedules.
 
     >>> diagnose(build("lavit_digits", weights="weights.safetensors"), load("digits").validation).layers[1].similarity
     """
@@ -144,21 +144,21 @@ def _attention(stage: StagePlan, trace: AttentionTrace) -> list[tuple[str, str, 
 
 
 def _centred(a_BHNN: Tensor, b_BHNN: Tensor) -> Tensor:
-    """Mean cosine of what two matrices have beyond uniform attention; NaN where one has nothing but rounding."""
+    """Mean cosine of two matrices after uniform attention is subtracted; NaN if one of them then is only rounding."""
     a_BHX, b_BHX = ((m_BHNN - 1 / m_BHNN.shape[-1]).flatten(2) for m_BHNN in (a_BHNN, b_BHNN))
     least_BH = torch.minimum(a_BHX.norm(dim=-1), b_BHX.norm(dim=-1))
     return F.cosine_similarity(a_BHX, b_BHX, dim=-1).where(least_BH > 1e-5, math.nan).nanmean()
 
 
 def _neighbours(grid: tuple[int, int], prefix: int) -> Tensor:
-    """(N, N) bool: a token and those around it on the grid; a prefix token is alone."""
+    """(N, N) bool: whether two tokens are at most one step apart on the grid; a prefix token is near itself only."""
     rows_N, columns_N = (t.flatten() for t in torch.meshgrid(*(torch.arange(side) for side in grid), indexing="ij"))
     apart_NN = torch.maximum((rows_N[:, None] - rows_N).abs(), (columns_N[:, None] - columns_N).abs())
     return F.pad(apart_NN <= 1, (prefix, 0, prefix, 0)).fill_diagonal_(True)
 
 
 def _from_identity(transform: nn.Module, plan: LayerPlan) -> float:
-    """‖T − I‖ / ‖I‖, averaged over heads. T is what the columns of I become, whatever form the map is kept in."""
+    """‖T − I‖ / ‖I‖, averaged over heads. T is read off by mapping the columns of I."""
     tokens, heads = plan.site.tokens, plan.site.heads
     like = next(transform.parameters(), torch.zeros(()))
     eye_NN = torch.eye(tokens, device=like.device)

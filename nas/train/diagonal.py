@@ -4,15 +4,15 @@ As printed (CVPR 2024, eq. 6), per LA layer, added to the cross-entropy:
 
     L = Σ_i Σ_j |A_ij − A_ji| + Σ_i ( (N−1) A_ii − Σ_{j≠i} A_ij )
 
-On row-softmaxed A the second sum is N·tr(A) − N: minimising it removes the diagonal that it means to preserve.
-So the sign is a variant, and so is the matrix (the paper does not say which of the two it is):
+On row-softmaxed A the second sum is N·tr(A) − N; minimising it removes the diagonal it is meant to preserve. The sign
+is therefore a variant. So is the matrix, pre-softmax scores or weights, which the paper does not specify:
     printed     as above
     flipped     the second sum with the opposite sign: rewards the diagonal, without bound
-    hinge       max(0, Σ_{j≠i} A_ij − (N−1) A_ii) per row: rewards it until a row's mean is reached (bounded below)
-    frobenius   Σ_ij (A_ij − A_ji)² and the hinge; on pre-softmax scores closed, O(N E²), no matrix:
+    hinge       max(0, Σ_{j≠i} A_ij − (N−1) A_ii) per row: rewards the diagonal up to the row's mean (bounded below)
+    frobenius   Σ_ij (A_ij − A_ji)² and the hinge; on pre-softmax scores in closed form, O(N E²), without the matrix:
                 ‖A − Aᵀ‖² = 2s² tr(QᵀQ·KᵀK) − 2s² tr((KᵀQ)²),  Σ_j A_ij = s·q_i·Σ_j k_j,  A_ii = s·q_i·k_i
-Each is divided by N² and averaged over images, heads and layers, so that one weight serves every resolution.
-Where the matrix is needed it is visited in chunks of rows and recomputed in the backward pass: N = 3136 trains.
+Each is divided by N² and averaged over images, heads and layers; one weight then suits every resolution. A matrix that
+is needed is computed in chunks of rows, and again in the backward pass: N = 3136 can be trained.
 
 Legend: B batch, H heads, N tokens, E features, R rows of a chunk.
 """
@@ -60,7 +60,7 @@ def _layer_loss(scores: Scores, config: Diagonal) -> Tensor:
 
 
 def _chunk_loss(scores: Scores, softmaxed: bool, start: int, stop: int, variant: str) -> Tensor:
-    """Rows start:stop of A and of Aᵀ, without the rest of either."""
+    """The loss of rows start:stop of A and Aᵀ; no other rows are computed."""
     if scores.q_BHNE is None or scores.k_BHNE is None:
         full_BHNN = scores.weights() if softmaxed else scores.dense()
         across_BHRN = full_BHNN[..., start:stop].transpose(-2, -1)
@@ -80,7 +80,7 @@ def _log_normaliser(q_BHNE: Tensor, k_BHNE: Tensor, rows: int) -> Tensor:
 
 
 def _rows_loss(a_BHRN: Tensor, across_BHRN: Tensor, start: int, size: int, variant: str) -> Tensor:
-    """Sum over images, heads and the rows given, divided by N²; float32, whatever the scores are."""
+    """Sum over images, heads and the given rows, divided by N²; computed in float32."""
     a_BHRN, across_BHRN = a_BHRN.float(), across_BHRN.float()
     apart = a_BHRN - across_BHRN
     symmetric = apart.square().sum() if variant == "frobenius" else apart.abs().sum()
@@ -96,7 +96,7 @@ def _dominance(excess: Tensor, variant: str) -> Tensor:
 
 
 def _closed(q_BHNE: Tensor, k_BHNE: Tensor) -> Tensor:
-    """The frobenius variant from scaled factors alone."""
+    """The frobenius variant in closed form, from the scaled factors."""
     size = q_BHNE.shape[2]
     qq, kk, kq = (a.transpose(-2, -1) @ b for a, b in ((q_BHNE, q_BHNE), (k_BHNE, k_BHNE), (k_BHNE, q_BHNE)))
     symmetric = 2 * (qq * kk).sum() - 2 * (kq * kq.transpose(-2, -1)).sum()

@@ -1,10 +1,10 @@
-"""Distillation: a trained genome teaches another one, as in DeiT (Touvron et al., ICML 2021).
+"""Knowledge distillation from a trained genome, as in DeiT (Touvron et al., ICML 2021).
 
     hard   L = (1 - w) CE(y) + w CE(argmax of the teacher)
     soft   L = (1 - w) CE(y) + w T² KL(softmax(teacher / T) ‖ softmax(student / T))        (Hinton et al., 2015)
 
-DeiT gives the teacher a token and head of its own; here both terms read the one head, so that the deployed graph and
-its cost do not change. The teacher sees the very images of the student, mixed and augmented.
+DeiT adds a distillation token and head; here both terms use the one head, and the deployed graph and its cost do not
+change. The teacher receives the student's images, augmented and mixed.
 
 Shapes: B images of a batch, C channels, H × W pixels, K classes.
 """
@@ -25,7 +25,7 @@ from nas.model import build
 
 
 class Teacher(BaseModel):
-    """`teacher:` of a training: a genome (preset or file), its weights, and how it teaches."""
+    """`teacher:` of a training: a genome (preset or file), its weights, and the kind of distillation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -43,7 +43,7 @@ class Teacher(BaseModel):
 
 
 class Distillation:
-    """The distillation term of a batch. Raises GenomeError if teacher and student do not share images and classes."""
+    """The distillation term of a batch. Raises GenomeError if teacher and student differ in image size or classes."""
 
     def __init__(self, teacher: Teacher, student: Genome, device: torch.device):
         self.settings = teacher

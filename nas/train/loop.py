@@ -1,12 +1,12 @@
 """The training loop: a genome and images in, a directory with weights and metrics out.
 
-Read it from top to bottom. Decisions worth knowing:
+Decisions:
 - All randomness is seeded anew at each epoch, from the seed and the epoch's number. A checkpoint therefore holds no
-  generator states, and a training that was stopped and resumed computes exactly what the uninterrupted one does.
-- What is evaluated is always a second module, which holds the weight average (or, without EMA, a copy of the weights)
-  in float32 and the default memory layout. Compilation, channels-last and bfloat16 stay on the training side, and the
-  accuracy in the table is the accuracy of weights.safetensors in a new process.
-- The loop never waits for the device inside an epoch: losses are collected as tensors and read once at its end.
+  generator states, and a resumed training computes exactly what an uninterrupted one does.
+- Evaluation uses a second module, which holds the weight average (without EMA, a copy of the weights) in float32 and
+  the default memory layout. Compilation, channels-last and bfloat16 apply to training only, so the accuracy in the
+  table is that of weights.safetensors in a new process.
+- The loop does not synchronise with the device within an epoch: losses are collected as tensors and read at its end.
 
 Shapes: B images of a batch, C channels, H × W pixels, K classes, S steps of an epoch.
 """
@@ -45,7 +45,7 @@ class TrainingDiverged(RuntimeError):  # noqa: N818  (an outcome of a trial, not
 
     def __init__(self, epoch: int, step: int):
         self.epoch, self.step = epoch, step
-        super().__init__(epoch, step)  # its arguments, so that it survives pickling between processes
+        super().__init__(epoch, step)  # the arguments, which pickling needs
 
     def __str__(self) -> str:
         return f"training diverged: loss or gradient is not finite in epoch {self.epoch} (step {self.step})"
@@ -56,7 +56,7 @@ class Result:
     """A finished training. `accuracy` is validation top-1 (a fraction) of what weights.safetensors holds, None without
     validation images.
 
-    `metrics` are the rows of metrics.csv, one an epoch; `seconds` sums their wall time, over all resumptions.
+    `metrics` are the rows of metrics.csv, one per epoch; `seconds` is their total wall time, over all resumptions.
     """
 
     accuracy: float | None
@@ -94,7 +94,7 @@ def train(
         >>> train(load_genome("lavit_digits"), load("digits"), Training(), directory=Path("out"), seed=0).accuracy
     """
     # ------------------------------------------------------------------------------------------------------------------
-    # Directory: done already, or begun, or new
+    # Directory: finished, begun or new
     # ------------------------------------------------------------------------------------------------------------------
     check_fits(data, size=genome.image.size, channels=genome.image.channels, classes=genome.classes)
     device = torch.device(device)
@@ -106,7 +106,7 @@ def train(
     rows: list[dict[str, Any]] = []
 
     # ------------------------------------------------------------------------------------------------------------------
-    # Model, and the copy of it that is evaluated
+    # Model and its evaluated copy
     # ------------------------------------------------------------------------------------------------------------------
     torch.manual_seed(derive(seed, "weights"))
     model = build(genome).to(device)
@@ -120,7 +120,7 @@ def train(
     # ------------------------------------------------------------------------------------------------------------------
     # Loss, optimiser, schedule
     # ------------------------------------------------------------------------------------------------------------------
-    steps = data.train.batch_count(training.batch_size, drop_last=True)  # an epoch
+    steps = data.train.batch_count(training.batch_size, drop_last=True)  # per epoch
     total = steps * training.epochs
     mix = _mixing(training, genome.classes)
     criterion = TrainingLoss(genome, training, device)
@@ -146,7 +146,7 @@ def train(
         # --------------------------------------------------------------------------------------------------------------
         begin = time.perf_counter()
         epoch_seed = derive(seed, "epoch", epoch)
-        torch.manual_seed(epoch_seed)  # dropout, drop path, mixing; the split takes the seed itself
+        torch.manual_seed(epoch_seed)  # of dropout, drop path and mixing; the split takes the seed itself
         batches = data.train.batches(
             training.batch_size, device=device, seed=epoch_seed, augment=training.augment, drop_last=True
         )
@@ -181,7 +181,7 @@ def train(
         trained = time.perf_counter()
 
         # --------------------------------------------------------------------------------------------------------------
-        # Evaluation of the deployed graph, and of the one with its auxiliaries
+        # Evaluation of the deployed graph, then with auxiliaries
         # --------------------------------------------------------------------------------------------------------------
         if not training.ema:
             evaluated.set(model)
@@ -215,7 +215,7 @@ def train(
 
 
 def _autocast(training: Training, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    """The context of the forward pass. Emulated bfloat16 does not count as having it."""
+    """The context of the forward pass. `auto` ignores emulated bfloat16."""
     native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if training.precision == "bfloat16" or (training.precision == "auto" and native):
         return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
@@ -223,7 +223,7 @@ def _autocast(training: Training, device: torch.device) -> Callable[[], Abstract
 
 
 def _mixing(training: Training, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """MixUp, CutMix, one of the two drawn for each batch, or neither."""
+    """MixUp, CutMix, a random choice of the two for each batch, or neither."""
     ways = [
         way(alpha=alpha, num_classes=classes)
         for way, alpha in ((v2.MixUp, training.mixup), (v2.CutMix, training.cutmix))

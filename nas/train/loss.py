@@ -1,10 +1,10 @@
-"""What training minimises: cross-entropy, the genome's diagonal-preservation loss, and a teacher's distillation.
+"""The training loss: cross-entropy, the genome's diagonal-preservation loss, and distillation from a teacher.
 
     L = (1 - w) CE_smoothed + w L_distillation + λ L_diagonal
 
-Each term is returned by name beside the sum, so that a metrics table shows them apart and unweighted.
+The terms are returned by name beside the sum, unweighted; metrics.csv has a column for each.
 
-Shapes: B images of a batch, K classes; labels are class numbers of shape B, or class shares of shape BK after mixing.
+Shapes: B images of a batch, K classes; labels are class indices (B), or class probabilities (BK) after mixing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TrainingLoss:
     def __call__(
         self, logits_BK: Tensor, trace: AttentionTrace, labels: Tensor, images_BCHW: Tensor
     ) -> dict[str, Tensor]:
-        logits_BK = logits_BK.float()  # bfloat16 has too few digits for a loss
+        logits_BK = logits_BK.float()  # bfloat16 is too coarse for a loss
         cross_entropy = F.cross_entropy(logits_BK, labels, label_smoothing=self.smoothing)
         terms = {"loss": cross_entropy, "cross_entropy": cross_entropy}
         if self.distillation is not None:

@@ -1,8 +1,8 @@
-"""`Training`: everything a `training:` section may say, with defaults that suit small images and short runs.
+"""`Training`: the training recipe, which is the `training:` section of a file. Its defaults suit small images.
 
-The recipe is DeiT's (Touvron et al., 2021: AdamW, cosine, label smoothing, MixUp, CutMix, EMA, distillation) at the
-scale of a search: a larger learning rate, gradients clipped to norm 1, a short average, and no mixing of images,
-since that pays only over many epochs.
+The recipe is DeiT's (Touvron et al., 2021: AdamW, cosine, label smoothing, MixUp, CutMix, EMA, distillation), changed
+for short trainings: a higher learning rate, gradients clipped to norm 1, a short weight average, and no MixUp or
+CutMix, which help only over many epochs.
 
     >>> Training(epochs=30, cutmix=1.0).lr
     0.004
@@ -21,22 +21,22 @@ from nas.train.distillation import Teacher
 class Training(BaseModel):
     """How one genome is trained. Frozen; unknown keys are refused.
 
-    Every length is in epochs; the learning rate is the peak one and is not scaled by the batch size.
+    Durations are in epochs. `lr` is the peak learning rate; it is not scaled by the batch size.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(15, ge=1)
-    batch_size: int = Field(64, ge=1, description="images a step; a last, smaller batch of an epoch is left out")
+    batch_size: int = Field(64, ge=1, description="images per step; an incomplete last batch of an epoch is dropped")
 
     lr: float = Field(4e-3, gt=0)
-    min_lr: float = Field(1e-5, ge=0, description="where the cosine ends")
-    warmup_epochs: float = Field(1.5, ge=0, description="linear warm-up; never more than half of the training")
-    weight_decay: float = Field(0.05, ge=0, description="of matrices and kernels; vectors and biases are not decayed")
-    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 is off")
+    min_lr: float = Field(1e-5, ge=0, description="learning rate at the end of the cosine")
+    warmup_epochs: float = Field(1.5, ge=0, description="linear warm-up; at most half of the training")
+    weight_decay: float = Field(0.05, ge=0, description="of matrices and kernels; not of vectors and biases")
+    clip: float = Field(1.0, ge=0, description="maximum gradient norm; 0 is off")
 
     label_smoothing: float = Field(0.1, ge=0, lt=1)
-    mixup: float = Field(0.0, ge=0, description="alpha of MixUp; 0 is off; with CutMix on, one of both a batch")
+    mixup: float = Field(0.0, ge=0, description="alpha of MixUp; 0 is off; with CutMix on, one of the two per batch")
     cutmix: float = Field(0.0, ge=0, description="alpha of CutMix; 0 is off")
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the weight average that is evaluated; 0 is off")
     teacher: Teacher | None = None
@@ -51,7 +51,7 @@ class Training(BaseModel):
     validation: float = Field(
         0.2, ge=0, lt=1, description="share of the training images kept for validation; 0: all of them train"
     )
-    limit: int | None = Field(None, ge=1, description="use at most so many training images")
+    limit: int | None = Field(None, ge=1, description="maximum number of training images")
 
     @model_validator(mode="after")
     def _ordered(self) -> Training:

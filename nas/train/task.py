@@ -1,7 +1,7 @@
-"""A task: what genomes are trained on and how. Searches, ablations, single trainings and diagnoses each have one.
+"""A task: a dataset and a training recipe. Searches, ablations, single trainings and diagnoses each have one.
 
-The dataset decides what a genome must take: `fitted` gives a genome the images' size, channels and classes, so that any
-space or ablation runs on any data.
+The dataset determines a genome's input and output: `fitted` sets image size, channels and classes from the images, and
+any space or ablation runs on any data.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from nas.train.recipe import Training
 
 @dataclass(frozen=True)
 class Task:
-    """`data` as for `nas.data.load`, paths absolute. seed: of the validation split and of the draw of `training.limit`.
-    image_size: side in pixels that images are brought to; None keeps theirs.
+    """data: as for `nas.data.load`, with absolute paths. seed: of the validation split and of the subset that
+    `training.limit` draws. image_size: side in pixels that images are resized to; None keeps their own.
 
     >>> Task("digits", Training(epochs=3)).load().size
     8
@@ -37,7 +37,7 @@ class Task:
 
 
 def fitted(genome: Genome, images: ImageSet) -> Genome:
-    """The genome for these images. Raises SpecError, with the path below `base`, if it cannot take them."""
+    """The genome with the size, channels and classes of the images. Raises SpecError, with a path below `base`."""
     size = {"image.size": images.size, "image.channels": images.channels, "classes": len(images.classes)}
     try:
         return genome.edit(size)

@@ -48,7 +48,7 @@ def test_shipped_ablations_build(file: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "hint"),
     [
-        ({"factors": {}}, "nothing is compared"),
+        ({"factors": {}}, "there is nothing to compare"),
         ({"factors": {"one": {"only": {}}}}, "two levels"),
         ({"baseline": "splt"}, "did you mean split"),
         ({"seedz": 3}, "did you mean seeds"),

@@ -299,7 +299,7 @@ def test_skip_attention_follows_the_answer_of_the_layer_before() -> None:
     [
         ([{"core": {"block": "spatial_reduction", "ratio": 3}}], r"layers\.0\.core\.ratio: ratio 3 does not divide"),
         ([{"core": {"block": "window", "size": 3}}], r"layers\.0\.core\.size: windows of 3 do not fit the grid 4x4"),
-        (["skip_attention"], r"layers\.0\.core: skip_attention reuses what the layer before answered"),
+        (["skip_attention"], r"layers\.0\.core: skip_attention reuses the output of the layer before"),
         ([{"core": {"block": "pooling", "kernel": 4}}], r"layers\.0\.core\.kernel: the kernel is odd"),
         (["spatial_reduction", "less"], r"layers\.1\.core: less reuses the attention scores"),
         (
