@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from nas.blocks import BlockConfig, Site, registered
-from nas.blocks.base import ScoreForm
+from nas.blocks import Block, BlockConfig, Site, registered
+from nas.blocks.base import ScoreForm, Slot
 from nas.errors import GenomeError
 
 if TYPE_CHECKING:
@@ -119,11 +119,11 @@ def _residual_form(stage: StageSpec, last: Site | None, path: str) -> ScoreForm 
         return None
     path = f"{path}.attention_residual"
     if last is None or last.incoming is None or last.incoming.kind == "weights":
-        raise GenomeError("the stage before hands on no pre-softmax scores for an attention residual", path=path)
+        raise GenomeError("it needs pre-softmax scores, and the stage before passes none on", path=path)
     if stage.attention_residual == "flat":
         return ScoreForm("dense")
     if last.incoming.kind == "dense":
-        message = "the stage before hands on a dense matrix; separable needs factored scores (less with path: factored)"
+        message = "separable needs factored scores (less with path: factored); the stage before passes on a matrix"
         raise GenomeError(message, path=path)
     return ScoreForm("factored", last.heads * last.incoming.features)
 
@@ -156,23 +156,25 @@ def _check(path: str, run: Run, site: Site, first: bool) -> None:
     if core.needs == "scores" and site.incoming is None:
         raise GenomeError(
             f"{run.core.block} reuses the attention scores of a layer before it in the same stage, and there is none; "
-            "let the stage begin with softmax (split of at least 1)",
+            "begin the stage with softmax (split of at least 1)",
             path=core_path,
         )
     projects = core.projects(run.core, site)
-    for slot, spec, needed in (("auxiliary", run.auxiliary, "qkv"), ("local", run.local, "v")):
+    slots: tuple[tuple[Slot, BlockConfig | None, str], ...] = (
+        ("auxiliary", run.auxiliary, "qkv"),
+        ("local", run.local, "v"),
+    )
+    for slot, spec, needed in slots:
         if spec is not None:
             if not set(needed) <= set(projects):
-                message = (
-                    f"{spec.block} works on {', '.join(needed)}, and {run.core.block} projects {projects or 'none'}"
-                )
+                message = f"{spec.block} needs {', '.join(needed)}, and {run.core.block} projects {projects or 'none'}"
                 raise GenomeError(message, path=f"{other}.{slot}")
-            _checked(registered(slot)[spec.block], spec, site, f"{other}.{slot}")  # type: ignore[arg-type]
+            _checked(registered(slot)[spec.block], spec, site, f"{other}.{slot}")
     _checked(core, run.core, site, core_path)
 
 
-def _checked(block: type, spec: BlockConfig, site: Site, path: str) -> None:
+def _checked(block: type[Block], spec: BlockConfig, site: Site, path: str) -> None:
     try:
-        block.check(spec, site)  # type: ignore[attr-defined]
+        block.check(spec, site)
     except GenomeError as error:
         raise error.within(path=path) from None

@@ -1,7 +1,4 @@
-"""What a genome is judged by: accuracy, cost by formula, time from a table; one file each, joined in `METRICS`.
-
-nas/metrics/estimate.py asks all of them that can answer before a training.
-"""
+"""Metrics of a genome: accuracy, cost by formula, time from a table; one file each, registered in `METRICS`."""
 
 from nas.metrics.base import METRICS, Metric, metric, signs
 

@@ -1,13 +1,12 @@
-"""A metric: a number that objectives and budgets are stated in, with all that the rest of the package asks of it.
+"""A metric: the value of objectives and budgets, with its direction, unit and format.
 
-How it is known decides when:
-    training   from a training's last epoch (accuracy); the only kind that has to be paid for
-    formula    from the genome alone, exactly, before anything runs
-    table      from timings of the device's parts (nas/profiling/latency.py), before anything runs; of winners, by the
-               stopwatch
+The source of its values determines when they are known:
+    training   the last epoch of a training (accuracy)
+    formula    the genome, exactly, before training
+    table      timings of parts (nas/profiling/latency.py), before training; for winners, the stopwatch
 
 A metric that is known before training is a cost. A cost can be a budget, and a budget is hard. A new cost is one
-function in one file, and is then an objective, a budget, a column of the tables and a figure of the report:
+function in one file; it can then be an objective, a budget, a column of the tables and a figure of the report:
 
     @metric("depth", direction="min", known="formula", heading="layers", whole=True)
     def depth(genome: Genome) -> int:
@@ -29,9 +28,9 @@ from nas.registry import Registry
 class Metric:
     """See the head of this file.
 
-    value: of a genome for `formula`; of the seconds of one batch for `table`; None for `training`. batch_size: of those
-    seconds. heading: of a table's column, with the unit. axis: of a figure. text: how a table prints a value.
-    unit: what a sentence says behind that. whole: values are integers.
+    value: function of a genome for `formula`, of the seconds of one batch for `table`; None for `training`.
+    batch_size: of those seconds. heading: of a table's column, with the unit. axis: of a figure. text: format of a
+    value in a table. unit: appended in a sentence. whole: values are integers.
     """
 
     name: str
@@ -47,17 +46,17 @@ class Metric:
 
     @property
     def budget(self) -> bool:
-        """Whether a budget can be set: what is known only after training cannot be refused before."""
+        """Whether it can be a budget: values must be known before training."""
         return self.known != "training"
 
-    def of(self, source: Any) -> float:
+    def of(self, argument: Any) -> float:
         """The value for a genome (`formula`), or for the seconds of one batch (`table`)."""
         assert self.value is not None
-        value = self.value(source)
+        value = self.value(argument)
         return int(value) if self.whole else float(value)
 
     def phrase(self, value: float) -> str:
-        """A value as a sentence has it.
+        """A value with its unit, for a sentence.
 
         >>> METRICS["macs"].phrase(331_000)
         '331 k MACs'
@@ -80,7 +79,7 @@ def metric(
     whole: bool = False,
     unit: str = "",
 ) -> Callable[[Callable[[Any], float]], Callable[[Any], float]]:
-    """Register the function that works a metric out. See `Metric` for the arguments."""
+    """Register the function that computes a metric. See `Metric` for the arguments."""
 
     def register(value: Callable[[Any], float]) -> Callable[[Any], float]:
         made = Metric(name, direction, known, heading, axis or heading, text, value, batch_size, whole, unit)

@@ -1,10 +1,10 @@
-"""What a genome costs, for everybody who asks before it is trained: MACs, parameters, and each metric that is named.
+"""Costs of a genome before training: MACs, parameters, and each metric that is named.
 
     estimate = estimator(["accuracy", "throughput"], tables)      # of a search's objectives and budget
     estimate(genome)                                              # {"macs": ..., "params": ..., "throughput": ...}
 
-Metrics that are known by formula are worked out from the genome. Those that are known from a table are predicted from
-the table of timings of their batch size (nas/profiling/latency.py). What only a training tells is left out.
+Metrics with a formula are computed from the genome. Those with a table are predicted from the table of timings of their
+batch size (nas/profiling/latency.py). Metrics that need training are left out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Estimate = Callable[[Genome], Costs]
 
 
 def estimator(names: Iterable[str] = (), tables: Mapping[int, LatencyTable] | None = None) -> Estimate:
-    """The function from a genome to what it costs, by metric. tables: by batch size, as `batch_sizes(names)` asks.
+    """The function from a genome to its costs by metric. tables: one for each batch size of `batch_sizes(names)`.
 
     >>> estimator()(load_genome("deit_tiny"))
     {'macs': 1253683200, 'params': 5717416}
@@ -41,5 +41,5 @@ def estimator(names: Iterable[str] = (), tables: Mapping[int, LatencyTable] | No
 
 
 def batch_sizes(names: Iterable[str]) -> list[int]:
-    """Of the tables of timings that these metrics are predicted from, the largest first."""
+    """Batch sizes of the tables of timings that these metrics need, the largest first."""
     return sorted({size for name in names if (size := METRICS[name].batch_size)}, reverse=True)

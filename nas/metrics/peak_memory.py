@@ -1,4 +1,4 @@
-"""Bytes that the deployed graph needs for one image: weights, and the largest activations (nas/profiling/memory.py)."""
+"""Peak memory of the deployed graph for one image: weights and largest activations (nas/profiling/memory.py)."""
 
 from __future__ import annotations
 

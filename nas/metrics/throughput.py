@@ -1,4 +1,4 @@
-"""Images per second of the deployed graph in batches of 64: predicted from a table of timings, winners by stopwatch."""
+"""Images per second of the deployed graph at batch size 64: from a table of timings; for winners, measured."""
 
 from __future__ import annotations
 

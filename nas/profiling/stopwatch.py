@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from nas.model import Model, deploy
 
@@ -101,9 +101,8 @@ def _served(
     model: Model, batch_size: int, device: str, dtype: torch.dtype = torch.float32, compile: bool = False
 ) -> Callable[[], object]:
     """A call that runs one batch of random images through the deployed model."""
-    served: nn.Module = deploy(model).to(device=device, dtype=dtype)
-    if compile:
-        served = torch.compile(served)  # type: ignore[assignment]
+    deployed = deploy(model).to(device=device, dtype=dtype)
+    served: Callable[[Tensor], object] = torch.compile(deployed) if compile else deployed
     image = model.genome.image
     images_BCHW = torch.randn(batch_size, image.channels, image.size, image.size, device=device, dtype=dtype)
     return lambda: served(images_BCHW)

@@ -27,7 +27,7 @@ COLUMNS = {
     "theta": ("Θ − 1", "the same of its map of the keys"),
     "mask": ("mask", "attention mass in the masked softmax, with the settings its schedule starts → ends with"),
 }
-INEXACT = "not what the layer computes: softmax of the q·k that it hands on, without a relative bias"
+INEXACT = "not the matrix that the layer applies: softmax of the q·k that it passes on, without a relative bias"
 
 
 def diagnosis_table(diagnosis: Diagnosis, title: str) -> RenderableType:

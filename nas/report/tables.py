@@ -24,16 +24,16 @@ def heading(column: str) -> str:
     return HEADINGS.get(column) or (metric.heading if metric else column)
 
 
-def cell(column: str, value: object) -> str:
+def cell(column: str, value: str | float | None) -> str:
     """One value as text, in the unit of its heading; a dash if it is missing."""
-    if value is None or pd.isna(value) or value == "":  # type: ignore[call-overload]
+    if value is None or pd.isna(value) or value == "":
         return "–"
     if (metric := _metric(column)) is not None:
-        return metric.text(float(value))  # type: ignore[arg-type]
+        return metric.text(float(value))
     if column in ("trial", "epochs", "seed"):
-        return str(int(value))  # type: ignore[call-overload]
+        return str(int(value))
     if column == "seconds":
-        return f"{float(value):.1f}"  # type: ignore[arg-type]
+        return f"{float(value):.1f}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

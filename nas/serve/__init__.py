@@ -1,4 +1,4 @@
-"""A trained model on its way out of the house."""
+"""Export of trained models."""
 
 from nas.serve.export import export
 

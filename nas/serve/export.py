@@ -1,4 +1,4 @@
-"""A trained model as a `torch.export` program: the deployed graph, any batch size, no need for this package.
+"""A trained model as a `torch.export` program: the deployed graph, any batch size, usable without this package.
 
 torch.export.load("model.pt2").module()(images_BCHW)     normalised float32 images in, logits out
 """
@@ -32,7 +32,7 @@ def export(genome: str | Path, to: str | Path, *, weights: str | Path | None = N
     program = torch.export.export(model, (sample_BCHW,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 
     def save(path: Path) -> None:
-        with path.open("wb") as file:  # a file object: torch would insist on a name that ends in .pt2
+        with path.open("wb") as file:  # a file object, as torch refuses other endings than .pt2
             torch.export.save(program, file)
 
     write_atomically(to, save)

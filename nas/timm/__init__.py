@@ -1,11 +1,11 @@
-"""Everything that speaks timm: models with timm's interface, presets in timm's registry, models that come from timm.
+"""The interface to timm: models with timm's methods, presets in timm's registry, conversion of timm's models.
 
     import nas.timm, timm
     timm.create_model("lavit_t", features_only=True)
     nas.timm.from_timm(timm.create_model("deit_tiny_patch16_224")).genome
 
-Importing this package registers the presets. What it exports is loaded on first use: modules of `nas.model` import
-timm's layers, timm brings this package with it (`nas/import_hook.py`), and at that moment they are incomplete.
+Importing this package registers the presets. Its exports are loaded on first use: modules of `nas.model` import timm's
+layers, importing timm imports this package (`nas/import_hook.py`), and those modules are incomplete at that moment.
 """
 
 from __future__ import annotations

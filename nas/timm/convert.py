@@ -1,4 +1,4 @@
-"""`nas.from_timm`: a timm model, with whatever weights it has, as ours with the same logits.
+"""`nas.from_timm`: a timm model and its weights as a model of this package with the same logits.
 
 Plain ViTs and DeiTs (timm's `VisionTransformer`: vit_*_patch*_*, deit_*_patch16_224; layer scale too) and PVTv2 with
 spatial reduction (pvt_v2_b0 … b5). Weights are copied by name, i, j counting stages and layers:
@@ -14,8 +14,8 @@ spatial reduction (pvt_v2_b0 … b5). Weights are copied by name, i, j counting 
 | norm, head | norm, head | stages.i.norm, the last; head | stages.i.norm, norm; head |
 
 A PVTv2 stage without reduction (the last) is plain softmax here: q and kv become one qkv, [q; kv]. A weight without a
-place is refused by name, and so is a model whose logits differ afterwards: what has no weights (an activation, another
-epsilon) shows there.
+counterpart is refused by name. So is a model whose logits differ after conversion, which reveals differences without
+weights (an activation, another epsilon).
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _renamed(timm_model: nn.Module, names: list[tuple[str, str]], model: TimmMod
 
 @torch.no_grad()
 def _check(timm_model: nn.Module, model: TimmModel) -> None:
-    """The same logits on random images, in float32 whatever the models' type is."""
+    """The same logits on random images, in float32 whatever their own dtype."""
     theirs, ours = (copy.deepcopy(m).float().eval() for m in (timm_model, model))
     image = model.genome.image
     generator = torch.Generator().manual_seed(0)

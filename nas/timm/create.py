@@ -8,7 +8,7 @@
 | drop_rate | none: dropout before the classifier |
 
 The builder loads checkpoints (`pretrained_cfg_overlay={"file": ...}`), wraps the model for `features_only=True` and
-notes the configuration that `timm.data` reads.
+stores the configuration for `timm.data`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def create(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
     >>> timm.create_model("lavit_t", features_only=True, out_indices=(1, 2, 3)).feature_info.channels()
     [128, 320, 512]
     """
-    source = resolve_pretrained_cfg(name, kwargs.get("pretrained_cfg"), kwargs.get("pretrained_cfg_overlay"))
-    if pretrained and not (source.has_weights or source.state_dict):
+    weights = resolve_pretrained_cfg(name, kwargs.get("pretrained_cfg"), kwargs.get("pretrained_cfg_overlay"))
+    if pretrained and not (weights.has_weights or weights.state_dict):
         raise SpecError(
             f"{name} comes without pretrained weights: train it, or name a checkpoint of your own with "
             "pretrained_cfg_overlay={'file': 'weights.safetensors'}"

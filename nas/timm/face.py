@@ -1,7 +1,7 @@
-"""A model with timm's interface: what timm's training scripts, feature wrappers and detection code call on a model.
+"""A model with timm's interface: the methods that timm's training scripts, feature wrappers and detection code call.
 
-Signatures and answers are timm's (checked against timm's own ViT and PVTv2 in the tests). A feature is what a stage
-ends with; a model of one stage has a feature after each layer, as timm's plain ViTs do.
+Signatures and results are timm's; the tests compare them with its ViT and PVTv2. Features are the outputs of stages; a
+model of one stage has a feature after each layer, as timm's plain ViTs do.
 
 Legend: B batch, N tokens, C width, hw grid.
 """
@@ -42,7 +42,7 @@ class TimmModel(Model):
         return len(self.genome.stages) == 1
 
     def forward_head(self, x_BNC: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits (B, K) from the tokens of `forward_features`; with `pre_logits` what the classifier is given."""
+        """Logits (B, K) from the tokens of `forward_features`; with `pre_logits` the input of the classifier."""
         x = self.head_drop(self.pool(x_BNC) if self.global_pool else x_BNC)
         y: Tensor = x if pre_logits else self.head(x)
         return y
@@ -60,7 +60,7 @@ class TimmModel(Model):
 
         indices: the last n features, those listed (negative from the end), or all.
         norm: apply the model's last norm where it fits, that is to the last stage, or to every layer of a single stage.
-        Answers `(tokens_BNC, features)`, the tokens as `forward_features` has them, or the features alone.
+        Returns `(tokens_BNC, features)`, tokens as from `forward_features`, or only the features.
         """
         if output_fmt not in ("NCHW", "NLC"):
             raise SpecError(f"features come as NCHW or NLC, found {output_fmt!r}")
@@ -89,7 +89,7 @@ class TimmModel(Model):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Remove, in place, what the features at `indices` do not need. Answers the indices counted from the start."""
+        """Remove, in place, what the features at `indices` do not need. Returns the indices counted from the start."""
         take, last = feature_take_indices(len(self.feature_info), indices)
         cut = last < len(self.feature_info) - 1
         if self.by_layer:
@@ -188,10 +188,11 @@ def feature_info(genome: Genome) -> list[dict[str, Any]]:
 
 def square(size: int | Sequence[int]) -> int:
     """The side of a square image given as a number or as (height, width)."""
-    sides = {size} if isinstance(size, int) else set(size)
-    if len(sides) != 1:
-        raise SpecError(f"images are square here, found {tuple(size)}", path="img_size")  # type: ignore[arg-type]
-    return sides.pop()
+    if isinstance(size, int):
+        return size
+    if len(set(size)) != 1:
+        raise SpecError(f"images are square here, found {tuple(size)}", path="img_size")
+    return size[0]
 
 
 def _shaped(stage: Stage, x_BNC: Tensor, output_fmt: str) -> Tensor:

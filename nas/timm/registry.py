@@ -1,8 +1,8 @@
 """The presets in timm's registry: `timm.create_model("lavit_t", num_classes=10)`.
 
-Names that timm has itself (`pvt_v2_b0`) stay timm's. Registering reads the presets' YAML alone: it happens when timm
-is imported, and what imports timm may be a module of this package that is not complete yet. The schema, and with it
-the rest of the package, is loaded when a model is made.
+Names that timm has itself (`pvt_v2_b0`) stay timm's. Registration happens while timm is imported, possibly by a module
+of this package that is not complete yet; it therefore only reads the presets' YAML. The schema and the rest of the
+package are loaded when a model is made.
 """
 
 from __future__ import annotations

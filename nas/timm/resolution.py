@@ -1,7 +1,7 @@
-"""Another resolution is another genome: a model's stages are built anew for it, and their weights are brought over.
+"""Change of resolution: a model's stages are built anew for the new image size, and their weights are copied.
 
-Position tables and relative biases are interpolated (bicubic). What is tied to its number of tokens (the N×N maps of
-`less`) or does not divide the new grid is refused by name.
+Position tables and relative biases are interpolated (bicubic). Blocks with a fixed number of tokens (the N×N maps of
+`less`) or that do not divide the new grid are refused by name.
 
 Legend: N tokens, C width, H heads, E = 2h − 1 offsets along a side of the grid.
 """

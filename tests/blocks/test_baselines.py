@@ -304,7 +304,7 @@ def test_skip_attention_follows_the_answer_of_the_layer_before() -> None:
         (["spatial_reduction", "less"], r"layers\.1\.core: less reuses the attention scores"),
         (
             [{"core": "pooling", "local": "depthwise"}],
-            r"layers\.0\.local: depthwise works on v, and pooling projects none",
+            r"layers\.0\.local: depthwise needs v, and pooling projects none",
         ),
     ],
 )
