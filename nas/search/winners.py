@@ -27,7 +27,7 @@ from nas.model import build
 from nas.profiling import throughputs
 from nas.search.budget import Budget
 from nas.search.pareto import front_of
-from nas.train import Task
+from nas.search.spec import SearchSpec
 
 
 class Examiner(Protocol):
@@ -42,8 +42,7 @@ class Examiner(Protocol):
 class RunExaminer:
     """Measures the models of a run: speed in this process, while the workers are idle; accuracy in the workers."""
 
-    run: Run
-    task: Task
+    run: Run[SearchSpec]
     device: str
     on_event: OnEvent
 
@@ -56,8 +55,14 @@ class RunExaminer:
 
     def test_accuracies(self, trials: list[str]) -> list[float]:
         jobs = [self.run.ledger.trial(int(trial)).job for trial in trials]
-        self.run.test(jobs, self.task, self.on_event)
+        self.run.test(jobs, self.run.spec.task, self.on_event)
         return [read_test(job.directory)["accuracy"] for job in jobs]
+
+
+def write_winners(run: Run[SearchSpec], examiner: Examiner | None) -> pd.DataFrame:
+    """`write_front` of a run, by its own objectives and budget."""
+    spec = run.spec
+    return write_front(run.directory, run.ledger.table(), list(spec.objectives), budget=spec.budget, examiner=examiner)
 
 
 def write_front(
