@@ -24,7 +24,7 @@ from nas.engine.events import ignore
 from nas.engine.training import TrainJob
 from nas.files import write_json
 from nas.genome import Genome
-from nas.metrics.estimate import estimator
+from nas.metrics import estimator
 from nas.model import build
 from nas.profiling import throughputs
 from nas.train import fitted

@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+import pandas as pd
+
 from nas.engine.events import OnEvent
 from nas.engine.job import Job
 from nas.engine.ledger import Ledger
@@ -28,6 +30,7 @@ from nas.engine.source import Source
 from nas.engine.storage import Storage
 from nas.engine.worker import Work
 from nas.errors import RunError, SpecError, shown
+from nas.files import write_atomically
 from nas.paths import difference
 from nas.plugins import check, shipment
 
@@ -117,6 +120,10 @@ class Run(Generic[S]):
         from nas.engine.evaluation import test_in_workers
 
         test_in_workers(self.ledger, jobs, task, self.pool, on_event)
+
+    def write_csv(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table into the run directory."""
+        write_atomically(self.directory / name, lambda path: table.to_csv(path, index=False))
 
     @contextmanager
     def within(self, name: str) -> Iterator[Run[S]]:

@@ -8,14 +8,13 @@ either), without which their curves could not be compared.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from nas.engine import Ledger, Trial
-from nas.files import write_atomically
 from nas.search.pareto import costs, hypervolume, non_dominated, reference_of
 
 BASELINE = "baseline"  # the folder of the random search beside a search, and its name in the table
@@ -43,12 +42,6 @@ def anytime(directory: Path, objectives: Collection[str]) -> pd.DataFrame:
         table = {"run": name, "trials": range(1, len(trials) + 1), "worker_seconds": seconds, "hypervolume": volumes}
         tables.append(pd.DataFrame(table))
     return pd.concat(tables, ignore_index=True)
-
-
-def write_anytime(directory: Path, objectives: Iterable[str]) -> None:
-    """Write the record to hypervolume.csv."""
-    reached = anytime(directory, list(objectives))
-    write_atomically(directory / "hypervolume.csv", lambda path: reached.to_csv(path, index=False))
 
 
 def _ended(ledger: Ledger) -> list[Trial]:

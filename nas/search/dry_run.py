@@ -16,8 +16,7 @@ from random import Random
 import torch
 
 from nas.genome import Genome
-from nas.metrics import METRICS
-from nas.metrics.estimate import Costs, batch_sizes, estimator
+from nas.metrics import METRICS, Costs, batch_sizes, estimator
 from nas.model import build
 from nas.profiling import LatencyTable, covering, known_parts, missing
 from nas.search.budget import Budget, check_feasible

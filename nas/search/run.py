@@ -22,9 +22,9 @@ from nas.engine import Event, Ledger, OnEvent, Run
 from nas.engine.events import ignore
 from nas.engine.training import TrainJob
 from nas.genome import Genome
-from nas.metrics.estimate import Estimate, batch_sizes, estimator
+from nas.metrics import Estimate, batch_sizes, estimator
 from nas.profiling import LatencyTable, run_tables, table_file
-from nas.search.anytime import BASELINE, write_anytime
+from nas.search.anytime import BASELINE, anytime
 from nas.search.budget import check_feasible
 from nas.search.retention import WeightRetention
 from nas.search.samplers import SamplerOptions, make_sampler, sampler_options
@@ -34,7 +34,7 @@ from nas.search.space import SearchSpace
 from nas.search.spec import SearchSpec, upgrade_spec
 from nas.search.study import study_of
 from nas.search.warm_start import earlier_runs, take_over
-from nas.search.winners import RunExaminer, write_winners
+from nas.search.winners import RunExaminer, write_front
 from nas.seeds import derive
 from nas.train import fitted
 
@@ -70,10 +70,10 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
                     _train(plan, beside, sampler_options({"name": space.baseline, "lag": sampler.lag}))
         except KeyboardInterrupt:
             if plan.run.ledger.trials:
-                write_winners(plan.run, None)
+                write_front(plan.run, None)
             raise
-        write_anytime(plan.run.directory, plan.run.spec.objectives)
-        front = write_winners(plan.run, RunExaminer(plan.run, plan.device, on_event))
+        plan.run.write_csv("hypervolume.csv", anytime(plan.run.directory, list(space.objectives)))
+        front = write_front(plan.run, RunExaminer(plan.run, plan.device, on_event))
     return SearchResult(plan.run.directory, plan.run.ledger.table(), front, message or _failure(plan.run.ledger))
 
 

@@ -20,7 +20,7 @@ from statistics import fmean
 
 from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Signal
 from nas.genome import Genome
-from nas.metrics.estimate import Estimate
+from nas.metrics import Estimate
 from nas.search.budget import Budget
 from nas.search.candidates import Candidate, Candidates
 from nas.search.pareto import costs_of
@@ -70,12 +70,19 @@ class Searcher:
         self._running: dict[int, tuple[int | None, Job]] = {}  # those that have not, by trial
         self._ended: dict[int, Outcome] = {}  # of trials whose end has been processed
         self._reported: dict[int, bool] = {}  # trials that the sampler accepted: whether it was told an outcome
-        self._replay()
 
     # ------------------------------------------------------------------------------------------------------------------
     # Source: what the engine calls
     # ------------------------------------------------------------------------------------------------------------------
     def unfinished(self) -> list[Job]:
+        """Repeat the decisions of earlier sessions. Returns the jobs that they handed out and that have not ended."""
+        for trial in self.ledger.trials:
+            while self._catch_up() and (promotion := self.scheduler.promote()):
+                self._issue(self._jobs[promotion[0]], promotion[1])
+            if trial.outcome is not None and (trial.outcome.state == "infeasible" or "from" in trial.job.note):
+                self._register_ended(trial.job, trial.outcome)
+            else:
+                self._start(trial.job)
         return [job for _, job in self._running.values()]
 
     def next(self) -> Job | Signal:
@@ -262,16 +269,6 @@ class Searcher:
             self.scheduler.withdraw(number)
         if self.scheduler.looks_final(number, until) and not self._reported.get(number, True):
             self._report(number, replace(outcome, state="pruned"))
-
-    def _replay(self) -> None:
-        """Repeat the decisions of earlier sessions; a new trial is the next one of the ledger."""
-        for trial in self.ledger.trials:
-            while self._catch_up() and (promotion := self.scheduler.promote()):
-                self._issue(self._jobs[promotion[0]], promotion[1])
-            if trial.outcome is not None and (trial.outcome.state == "infeasible" or "from" in trial.job.note):
-                self._register_ended(trial.job, trial.outcome)
-            else:
-                self._start(trial.job)
 
 
 def _mean(outcomes: list[Outcome]) -> Outcome:

@@ -21,8 +21,7 @@ import pandas as pd
 from nas.engine import Event, OnEvent, Run
 from nas.engine.evaluation import read_test
 from nas.files import write_atomically, write_text
-from nas.metrics import METRICS
-from nas.metrics.estimate import batch_sizes
+from nas.metrics import METRICS, batch_sizes
 from nas.model import build
 from nas.profiling import throughputs
 from nas.search.budget import Budget
@@ -59,22 +58,16 @@ class RunExaminer:
         return [read_test(job.directory)["accuracy"] for job in jobs]
 
 
-def write_winners(run: Run[SearchSpec], examiner: Examiner | None) -> pd.DataFrame:
-    """`write_front` of a run, by its own objectives and budget."""
-    spec = run.spec
-    return write_front(run.directory, run.ledger.table(), list(spec.objectives), budget=spec.budget, examiner=examiner)
-
-
-def write_front(
-    directory: Path, table: pd.DataFrame, objectives: list[str], *, budget: Budget, examiner: Examiner | None
-) -> pd.DataFrame:
-    """Write front.csv and winners/ from the table of trials, and return the front.
+def write_front(run: Run[SearchSpec], examiner: Examiner | None) -> pd.DataFrame:
+    """Write front.csv and winners/ of a run, and return the front.
 
     The columns are the table's, then winner (its name), throughput_measured and the same of other metrics in use that
     are predicted from timings, accuracy_test; with repeats, accuracy is the mean of a genome's trainings, and
     accuracy_weights that of the one whose weights the winner has. examiner: None leaves what must be measured empty
     (the front of a run that was interrupted).
     """
+    directory, table = run.directory, run.ledger.table()
+    objectives, budget = list(run.spec.objectives), run.spec.budget
     kept = [(directory / "trials" / trial / "weights.safetensors").exists() for trial in table["trial"]]
     table = table[table["hash"].isin(table.loc[kept, "hash"])]  # nas/search/retention.py
     timed = [n for n in dict.fromkeys(["throughput", *objectives, *budget.limits]) if METRICS[n].known == "table"]
@@ -98,7 +91,7 @@ def write_front(
     front["accuracy_test"] = examiner.test_accuracies(trials) if examiner else [None] * len(trials)
     front = front.astype(dict.fromkeys([*(f"{name}_measured" for name in timed), "accuracy_test"], float))
     _copy(directory, front)
-    write_atomically(directory / "front.csv", lambda path: front.to_csv(path, index=False))
+    run.write_csv("front.csv", front)
     return front
 
 
