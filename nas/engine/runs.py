@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import pandas as pd
 
-from nas.engine.events import OnEvent
+from nas.engine.events import Event, OnEvent
 from nas.engine.job import Job
 from nas.engine.ledger import Ledger
 from nas.engine.pool import Pool, Workers, session
@@ -113,6 +113,9 @@ class Run(Generic[S]):
         """Hand the source's jobs to the workers until it is done."""
         from nas.engine.ray_tune import run  # brings in Ray Tune
 
+        if self.ledger.foreign:
+            text = f"left alone in {self.ledger.folder}, as no trial has such a name: {shown(self.ledger.foreign)}"
+            on_event(Event("message", data={"text": text}))
         run(source, self.ledger, work=work, pool=self.pool, on_event=on_event)
 
     def test(self, jobs: Iterable[Job], task: Task, on_event: OnEvent) -> None:

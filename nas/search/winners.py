@@ -9,6 +9,7 @@ dominated may enter. The test split is read here and nowhere else, once for each
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import defaultdict
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from nas.engine import Event, OnEvent, Run
+from nas.engine import Event, Job, OnEvent, Run
 from nas.engine.evaluation import read_test
 from nas.files import write_atomically, write_text
 from nas.metrics import METRICS, batch_sizes
@@ -27,6 +28,8 @@ from nas.profiling import throughputs
 from nas.search.budget import Budget
 from nas.search.pareto import front_of
 from nas.search.spec import SearchSpec
+
+WINNER = re.compile(r"w\d+-\d{4,}\.(yaml|safetensors)")
 
 
 class Examiner(Protocol):
@@ -117,7 +120,7 @@ def _copy(directory: Path, front: pd.DataFrame) -> None:
         write_atomically(target.with_suffix(".safetensors"), partial(shutil.copyfile, weights))
         found = f"accuracy {row.get('accuracy_weights', row['accuracy'])} on validation, {row['macs']} MACs"
         head = f"# Trial {row['trial']} of run {directory.name}: {found}.\n"
-        write_text(target.with_suffix(".yaml"), head + (source / "genome.yaml").read_text())
-    for path in folder.iterdir():
-        if path.stem not in set(front["winner"]):
+        write_text(target.with_suffix(".yaml"), head + Job.read(source).genome.to_yaml())
+    for path in folder.iterdir():  # of an earlier front; what has another name is the user's
+        if WINNER.fullmatch(path.name) and path.stem not in set(front["winner"]) and path.is_file():
             path.unlink()

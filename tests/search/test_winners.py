@@ -56,12 +56,15 @@ def test_the_front_is_copied_to_where_build_finds_it(ledger: Ledger) -> None:
     folder = ledger.directory / "winners"
     folder.mkdir()
     (folder / "w9-0099.yaml").write_text("of an earlier front")
+    own = ["best.yaml", "notes.md", "w1.yaml", "w1-0000.onnx", "plots/front.png"]
+    for name in own:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("the user's own")
     examiner = Told(**{"0000": 7.5, "0001": 7.5, "0002": 7.5})
     front = write_front(run_in(ledger.directory), examiner)
     assert front["winner"].tolist() == ["w1-0000", "w2-0001", "w3-0002"]
-    assert sorted(path.name for path in folder.iterdir()) == sorted(
-        f"{name}{suffix}" for name in front["winner"] for suffix in (".yaml", ".safetensors")
-    )
+    made = [f"{name}{suffix}" for name in front["winner"] for suffix in (".yaml", ".safetensors")]
+    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == sorted([*made, *own])
     model = build(folder / "w2-0001.yaml", weights=True)
     assert model.genome == ledger.trials[1].job.genome
 
