@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import nas
 from nas.blocks.base import BLOCKS
 from nas.data.registry import SOURCES
 from nas.metrics import METRICS
@@ -87,13 +88,22 @@ def test_ray_and_optuna_are_imported_when_they_are_needed() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_names_exists(page: Path) -> None:
-    """Paths of the repository (up to a placeholder, as in `nas/blocks/<name>.py`), and links to other pages."""
+    """Paths of the repository (up to a placeholder, as in `nas/blocks/<name>.py`), links, functions of `nas`."""
     text = page.read_text()
     named = re.findall(r"(?<![\w./:-])(?:nas|tests|docs|benchmarks|search_spaces|ablations)/[\w./*-]*", text)
     paths = {name.rstrip(".") for name in named}
     assert [path for path in sorted(paths) if not list(ROOT.glob(path))] == []
-    links = {link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link}
-    assert [link for link in sorted(links) if not (page.parent / link).exists()] == []
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        file, _, heading = link.partition("#")
+        target = page.parent / file if file else page
+        assert "://" in link or (target.exists() and (not heading or heading in headings(target))), link
+    assert set(re.findall(r"(?<![\w.])nas\.(\w+)\(", text)) <= set(nas.__all__)
+
+
+def headings(page: Path) -> set[str]:
+    """As links name them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_functions_of_the_life_of_a_search_are_where_the_page_says() -> None:
