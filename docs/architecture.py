@@ -118,4 +118,5 @@ def main() -> None:
         figure.savefig(Path(__file__).with_suffix(".svg"), metadata={"Date": None})
 
 
-main()
+if __name__ == "__main__":
+    main()

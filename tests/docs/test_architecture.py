@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -62,6 +63,9 @@ def test_the_table_of_floors_is_complete() -> None:
     rooms = {path.parts[1].removesuffix(".py") for path in MODULES}
     assert set(FLOORS) == rooms - set(FACES)
     assert set(FLOORS.values()) == set(range(9))
+    drawn = runpy.run_path(str(ARCHITECTURE.with_suffix(".py")))["FLOORS"]
+    boxes = {name: int(floor) for floor, names, _, _ in drawn for name in names.split(", ") if name != "…"}
+    assert boxes == {name: floor for name, floor in FLOORS.items() if floor or name in boxes}, "the picture agrees"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)
