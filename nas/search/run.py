@@ -27,7 +27,7 @@ from nas.profiling import LatencyTable, run_tables, table_file
 from nas.search.anytime import BASELINE, anytime
 from nas.search.budget import check_feasible
 from nas.search.retention import WeightRetention
-from nas.search.samplers import SamplerOptions, make_sampler, sampler_options
+from nas.search.samplers import SAMPLERS, SamplerOptions, make_sampler, sampler_options
 from nas.search.schedulers import make_scheduler
 from nas.search.searcher import Searcher
 from nas.search.space import SearchSpace
@@ -101,6 +101,7 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
     """Find everything that a user can get wrong. Nothing is written."""
     spec, device = run.spec, run.spec.workers.device
     space = resolved(spec)
+    SAMPLERS[spec.sampler.name].check(space)
     record = recorded(spec, space.base)
     if run.begun is not None:  # the sampler's numbers were settled then
         given = {key: value for key, value in record["sampler"].items() if value is not None}
