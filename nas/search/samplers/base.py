@@ -64,7 +64,7 @@ class Sampler(ABC):
     def __init__(self, options: SamplerOptions, space: SearchSpace, objectives: list[str], *, seed: int):
         self.options, self.space, self.objectives, self.seed = options, space, objectives, seed
 
-    @classmethod
+    @classmethod  # noqa: B027
     def check(cls, space: SearchSpace) -> None:
         """Raise SpaceError for a space that the sampler cannot go through. Called before a run begins."""
 

@@ -24,9 +24,7 @@ class GridSampler(Sampler):
     def check(cls, space: SearchSpace) -> None:
         ranges = [parameter.path for parameter in space.parameters if parameter.values is None]
         if ranges:
-            message = (
-                "grid tries every value, and this is a continuous range: give it a `step`, or take another sampler"
-            )
+            message = "grid tries every value, and this is a continuous range: give it a `step`"
             raise SpaceError(message, path=f"parameters.{ranges[0]}")
 
     def ask(self, draw: int) -> Assignment | None:
