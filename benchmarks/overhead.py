@@ -29,7 +29,7 @@ from benchmarks.contest import met
 from benchmarks.machine import Setting
 from benchmarks.simulated import candidates
 from nas.engine import Job, Ledger, Workers, session
-from nas.metrics.estimate import estimator
+from nas.metrics import estimator
 from nas.search import load_space
 
 SLOTS = 2

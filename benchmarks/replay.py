@@ -23,7 +23,7 @@ import pandas as pd
 
 from nas.engine import Job, Outcome
 from nas.genome import Genome
-from nas.metrics.estimate import Costs
+from nas.metrics import Costs
 from nas.search import SearchSpec, hypervolume, load_space
 from nas.search.pareto import reference_of
 from nas.search.space import SearchSpace

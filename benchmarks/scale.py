@@ -29,7 +29,7 @@ from benchmarks.machine import Setting
 from benchmarks.simulated import candidates, finished, scratch
 from nas.engine import Job, Ledger, Outcome, Signal, Source
 from nas.files import parse_yaml
-from nas.metrics.estimate import estimator
+from nas.metrics import estimator
 from nas.search import SearchSpec
 from nas.search.samplers import sampler_options
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nas.engine import Job, Ledger, Outcome, Signal, Source
 from nas.engine.events import ignore
-from nas.metrics.estimate import Estimate
+from nas.metrics import Estimate
 from nas.search import SearchSpec
 from nas.search.samplers import make_sampler
 from nas.search.schedulers import make_scheduler

@@ -29,6 +29,7 @@ from nas.engine import Event, OnEvent
 from nas.engine.events import ignore
 from nas.engine.origin import held_out_images
 from nas.engine.record import read_record
+from nas.engine.storage import Storage
 from nas.errors import RunError, SpecError, from_pydantic
 from nas.files import write_text
 from nas.genome import Genome, load_genome
@@ -101,6 +102,7 @@ def run_search(
     with _watched(text, directory, trainings, spec, list(spec.objectives), progress, on_event) as listener:
         found = search(spec, directory, on_event=listener)
     write_run_report(directory)
+    _store(spec, directory)
     return found
 
 
@@ -131,7 +133,9 @@ def run_ablation(
     text = f"ablation {spec.name} on {spec.data}: {cells} cells, in {shown(directory)}"
     with _watched(text, directory, cells, spec, ["accuracy"], progress, on_event) as listener:
         found = ablate(spec, directory, on_event=listener)
-    return AblationResult(directory, found, write_table(directory))
+    files = write_table(directory)
+    _store(spec, directory)
+    return AblationResult(directory, found, files)
 
 
 def retrain_winners(
@@ -265,6 +269,13 @@ def shown(path: Path) -> str:
 def _space(space: str | Path | SearchSpec, settings: Settings | None) -> SearchSpec:
     spec = space if isinstance(space, SearchSpec) else load_space(space)
     return spec.with_settings(dict(settings or {}))
+
+
+def _store(spec: SearchSpec | Ablation, directory: Path) -> None:
+    """Bring the page or the table to the run's storage, if it has one."""
+    storage = Storage.of(spec.storage, directory)
+    if storage is not None:
+        storage.save_files(directory)
 
 
 @contextmanager

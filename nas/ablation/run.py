@@ -18,14 +18,13 @@ from typing import Any
 import pandas as pd
 
 from nas.ablation.spec import Ablation, Arm, parse_ablation
-from nas.device import default_device
 from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Run, Signal
 from nas.engine.evaluation import read_test
 from nas.engine.events import ignore
 from nas.engine.training import TrainJob
 from nas.files import write_json
 from nas.genome import Genome
-from nas.metrics.estimate import estimator
+from nas.metrics import estimator
 from nas.model import build
 from nas.profiling import throughputs
 from nas.train import fitted
@@ -77,18 +76,18 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
 
     Raises SpecError for a user's mistake, before anything is written.
     """
-    run = Run(directory, "ablation", _upgraded, storage=ablation.storage)
+    run = Run(directory, "ablation", ablation, _upgraded)
     base = fitted(ablation.genome(), ablation.task.load())
     arms = ablation.arms_of(base)
     spec = _recorded(ablation, base)
     run.check(spec, free=FREE)
-    with run.opened(ablation.workers):
+    with run.opened():
         run.begin(spec, seed=ablation.split_seed)
         work = TrainJob(ablation.task, device=run.pool.device, threads=run.pool.cpu)
         run.train(Cells(ablation, arms, run.ledger), work, on_event)
         done = [trial.job for trial in run.ledger.trials if trial.outcome and trial.outcome.state == "complete"]
         run.test(done, ablation.task, on_event)
-        _time(run.ledger, done, default_device(ablation.workers.gpu), on_event)
+        _time(run.ledger, done, ablation.workers.device, on_event)
     return cells_of(run.directory)
 
 

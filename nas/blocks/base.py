@@ -1,6 +1,6 @@
 """What a block is, and the registries that blocks join, one for each slot.
 
-An attention layer has three slots, and every block fits one (DESIGN: anatomy of a layer):
+An attention layer has three slots, and every block fits one (docs/architecture.md):
 
     y = normalise( core(q, k, v) + auxiliary(q, k, v) ) + local(v)
 

@@ -14,16 +14,22 @@ import json
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from nas.engine.version import VERSION, check_version
-from nas.errors import RunError
+from nas.errors import RunError, shown
 from nas.files import write_json
 
 if TYPE_CHECKING:
     from nas.genome import Genome
 
 State = Literal["complete", "paused", "pruned", "infeasible", "failed"]
+Count = Annotated[int, Field(strict=True, ge=0)]
+Fraction = Annotated[float, Field(strict=True, ge=0, le=1)]
+Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Cost = Annotated[int, Field(strict=True, ge=0)] | Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 PUBLIC_COSTS = ("macs", "params", "throughput")  # costs that all files and tables have a place for, known or not
 
 
@@ -41,11 +47,11 @@ class Job:
     until: stop after this epoch, in the state `paused`; None: go to the end. An order of the moment, not written down.
     """
 
-    number: int
-    seed: int
+    number: Count
+    seed: Count
     hash: str
     parameters: dict[str, Any]
-    costs: dict[str, float] = field(default_factory=dict)
+    costs: dict[str, Cost] = field(default_factory=dict)
     note: dict[str, Any] = field(default_factory=dict)
     created: str = field(default_factory=now)
     directory: Path = Path()
@@ -57,14 +63,27 @@ class Job:
 
     @property
     def genome(self) -> Genome:
+        """Raises RunError if genome.yaml is not the genome that the job was made for."""
         from nas.genome import load_genome  # with torch, which the ledger alone does not need
 
-        return load_genome(self.directory / "genome.yaml")
+        file = self.directory / "genome.yaml"
+        genome = load_genome(file)
+        if genome.hash != self.hash:
+            raise RunError(f"not this trial's genome: its hash is {genome.hash}, trial.json has {self.hash}", file=file)
+        return genome
 
     @classmethod
     def read(cls, directory: Path) -> Job:
-        """Raises RunError if trial.json is damaged."""
-        return replace(_from_flat(cls, _read(directory / "trial.json")), directory=directory)
+        """Raises RunError if trial.json is damaged, or belongs to another directory."""
+        file = directory / "trial.json"
+        job = replace(_from_flat(cls, _read(file), file), directory=directory)
+        if job.id != directory.name and is_trial(directory):
+            raise RunError(f"it belongs to trial {job.id}; put it back, or delete this directory", file=file)
+        if job.hash and not job.costs.keys() >= {"macs", "params"}:  # worked out again
+            from nas.metrics import estimator
+
+            job = replace(job, costs=estimator()(job.genome) | job.costs)
+        return job
 
     def write(self, directory: Path) -> None:
         content = {"version": VERSION} | _flat(self)
@@ -80,10 +99,10 @@ class Outcome:
     """
 
     state: State
-    accuracy: float | None = None
-    epochs: int = 0
-    costs: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
+    accuracy: Fraction | None = None
+    epochs: Count = 0
+    costs: dict[str, Cost] = field(default_factory=dict)
+    seconds: Seconds = 0.0
     reason: str | None = None
     finished: str = field(default_factory=now)
 
@@ -95,7 +114,7 @@ class Outcome:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Outcome:
         """The outcome of which this is `as_dict()`."""
-        return _from_flat(cls, content)
+        return _from_flat(cls, content, None)
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands in result.json and in events: each cost under its metric's name."""
@@ -113,7 +132,7 @@ class Outcome:
     def read(cls, directory: Path) -> Outcome | None:
         """None where the trial has not ended. Raises RunError if result.json is damaged."""
         path = directory / "result.json"
-        return cls.from_dict(_read(path)) if path.exists() else None
+        return _from_flat(cls, _read(path), path) if path.exists() else None
 
     def write(self, directory: Path) -> None:
         """To result.json; a pause is added to rungs.json."""
@@ -127,9 +146,21 @@ class Outcome:
 def read_rungs(directory: Path) -> dict[int, Outcome]:
     """Where a trial has paused, by epochs. Raises RunError if rungs.json is damaged."""
     path = directory / "rungs.json"
-    return {int(epochs): Outcome.from_dict(pause) for epochs, pause in _read(path).items()} if path.exists() else {}
+    if not path.exists():
+        return {}
+    pauses = {epochs: _from_flat(Outcome, pause, path) for epochs, pause in _read(path).items()}
+    if any(epochs != str(pause.epochs) or pause.state != "paused" for epochs, pause in pauses.items()):
+        raise RunError(DAMAGED.format("a pause is not under its number of epochs"), file=path)
+    return {int(epochs): pause for epochs, pause in pauses.items()}
 
 
+def is_trial(directory: Path) -> bool:
+    """Whether a directory in trials/ has the name of a trial's: `0007`, and not `7` or `0007.bak`."""
+    name = directory.name
+    return name.isascii() and name.isdigit() and name == f"{int(name):04d}" and directory.is_dir()
+
+
+DAMAGED = "damaged ({}); delete the trial's directory to have it trained again"
 R = TypeVar("R", Job, Outcome)
 
 
@@ -141,22 +172,39 @@ def _flat(record: Job | Outcome) -> dict[str, Any]:
     return content
 
 
-def _from_flat(cls: type[R], content: dict[str, Any]) -> R:
+def _from_flat(cls: type[R], content: Any, file: Path | None) -> R:
+    """Raises RunError, naming the key, for a value that cannot be one."""
+    if not isinstance(content, dict):
+        raise RunError(DAMAGED.format(f"expected a mapping, found {shown(content)}"), file=file)
     own = {each.name for each in fields(cls)} - {"costs"}
     costs = {
         name: value
         for name, value in content.items()
         if name not in own and isinstance(value, (int, float)) and not isinstance(value, bool)
     }
-    return cls(**{name: value for name, value in content.items() if name in own}, costs=costs)
+    given = {name: value for name, value in content.items() if name in own}
+    try:
+        return _READERS[cls].validate_python(given | {"costs": costs})
+    except ValidationError as error:
+        raise _explained(error, file) from None
+
+
+def _explained(error: ValidationError, file: Path | None) -> RunError:
+    first = error.errors()[0]
+    path = ".".join(map(str, first["loc"][:2]))  # further parts are the members of a union
+    return RunError(DAMAGED.format(f"{first['msg']}, found {shown(first['input'])}"), file=file, path=path)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-        assert isinstance(content, dict)
-    except (OSError, ValueError, AssertionError) as error:
-        raise RunError(f"damaged; delete its directory to train this genome again ({error})", file=path) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(DAMAGED.format(error), file=path) from None
+    if not isinstance(content, dict):
+        raise RunError(DAMAGED.format(f"expected a mapping, found {shown(content)}"), file=path)
     check_version(content, path)
     content.pop("version", None)
     return content
+
+
+_READERS: dict[Any, TypeAdapter[Any]] = {cls: TypeAdapter(cls) for cls in (Job, Outcome)}

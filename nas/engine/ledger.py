@@ -38,7 +38,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
 
-from nas.engine.job import PUBLIC_COSTS, Job, Outcome, read_rungs
+from nas.engine.job import PUBLIC_COSTS, Job, Outcome, is_trial, read_rungs
 from nas.errors import RunError
 from nas.files import put_in_place, write_atomically, write_text
 from nas.metrics import METRICS
@@ -76,7 +76,11 @@ class Ledger:
 
     def _read(self) -> None:
         self._trials: dict[int, Trial] = {}
-        for path in self.folder.glob("[0-9]*"):
+        self.foreign: list[str] = []  # what lies in trials/ and is no trial's: left alone
+        for path in self.folder.glob("[!.]*"):
+            if not is_trial(path):
+                self.foreign.append(path.name)
+                continue
             job = Job.read(path)
             self._trials[job.number] = Trial(job, Outcome.read(path), read_rungs(path))
         self.next_number = max(self._trials, default=-1) + 1
@@ -89,20 +93,30 @@ class Ledger:
     def trial(self, number: int) -> Trial:
         return self._trials[number]
 
+    def __contains__(self, number: int) -> bool:
+        return number in self._trials
+
     @property
     def unfinished(self) -> list[Job]:
         return [trial.job for trial in self.trials if trial.outcome is None]
 
     def add(
-        self, genome: Genome | None, *, outcome: Outcome | None = None, files: Iterable[Path] = (), **job: Any
+        self,
+        genome: Genome | None,
+        *,
+        number: int | None = None,
+        outcome: Outcome | None = None,
+        files: Iterable[Path] = (),
+        **job: Any,
     ) -> Job:
-        """A new trial directory for `Job(next_number, **job)`; it appears at once with all that is given.
+        """A new trial directory for `Job(number, **job)`; it appears at once with all that is given.
 
-        outcome: of a trial that has ended before it began, refused or taken over from another run; files: copied.
+        number: of a trial whose directory was deleted; by default the next one. outcome: of a trial that has ended
+        before it began, refused or taken over from another run. files: copied.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
-        made = Job(number=self.next_number, **job)
+        made = Job(number=self.next_number if number is None else number, **job)
         made.write(draft)
         if genome is not None:
             write_text(draft / "genome.yaml", genome.to_yaml())
@@ -115,7 +129,7 @@ class Ledger:
         put_in_place(draft, made.directory)
         self.bring(made)
         self._trials[made.number] = Trial(made, outcome)
-        self.next_number += 1
+        self.next_number = max(self.next_number, made.number + 1)
         return made
 
     def finish(self, job: Job, outcome: Outcome) -> None:

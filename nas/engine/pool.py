@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nas.device import default_device
 from nas.errors import RunError
 
 
@@ -27,6 +28,11 @@ class Workers(BaseModel):
     cpu: int = Field(1, ge=1, description="cores of one worker, and its number of threads")
     gpu: float | None = Field(None, ge=0, description="GPUs of one worker; null: one where there are any, else none")
     count: int | None = Field(None, ge=1, description="at most so many at once; null: as many as fit")
+
+    @property
+    def device(self) -> str:
+        """Where workers train on this machine, and where the driver takes the time."""
+        return default_device(self.gpu)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """A run, opened once for every client: a search, an ablation, and whatever else makes trial directories.
 
-    run = Run(directory, "search", upgrade)            what is there is read; nothing is written
-    run.check(spec, free=FREE)                         what may not change has not changed
-    with run.opened(workers):                          one driver: lock, storage, workers
-        run.begin(spec, seed=0)                        run.yaml
+    run = Run(directory, "search", spec, upgrade)      what is there is read; nothing is written
+    run.check(record, free=FREE)                       what may not change has not changed
+    with run.opened():                                 one driver: lock, storage, workers
+        run.begin(record, seed=0)                      run.yaml
         run.train(source, work, on_event)              trial directories
         run.test(jobs, task, on_event)                 accuracy on the test split, in the workers
                                                        on the way out: trials.csv, and the storage brought up to date
@@ -17,9 +17,11 @@ import copy
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from nas.engine.events import OnEvent
+import pandas as pd
+
+from nas.engine.events import Event, OnEvent
 from nas.engine.job import Job
 from nas.engine.ledger import Ledger
 from nas.engine.pool import Pool, Workers, session
@@ -28,26 +30,40 @@ from nas.engine.source import Source
 from nas.engine.storage import Storage
 from nas.engine.worker import Work
 from nas.errors import RunError, SpecError, shown
+from nas.files import write_atomically
 from nas.paths import difference
 from nas.plugins import check, shipment
 
 if TYPE_CHECKING:
     from nas.train import Task
 
-Spec = dict[str, Any]
+Record = dict[str, Any]  # a spec as plain data, everything written out
 
 
-class Run:
-    """A run directory and what belongs to it. `begun` is the spec that the run was begun with, None for a new run.
+class Spec(Protocol):
+    """What a run needs of a client's spec."""
 
-    kind: search or ablation. upgrade: brings a spec as an earlier version wrote it up to today's keys. storage: where
-    the run is kept as well (nas/engine/storage.py). Raises SpecError for a damaged run.yaml, a run of another kind, and
-    a storage that cannot be used.
+    @property
+    def workers(self) -> Workers: ...
+
+    @property
+    def storage(self) -> str | None: ...
+
+
+S = TypeVar("S", bound=Spec)
+
+
+class Run(Generic[S]):
+    """A run directory, the spec that it is driven by, and what belongs to both.
+
+    `begun` is the record of the spec that the run was begun with, None for a new run. kind: search or ablation.
+    upgrade: brings a record as an earlier version wrote it up to today's keys. Raises SpecError for a damaged run.yaml,
+    a run of another kind, a plug-in that is missing, and a storage that cannot be used.
     """
 
-    def __init__(self, directory: Path, kind: str, upgrade: Callable[[Spec], Spec], *, storage: str | None = None):
-        self.directory, self.kind = Path(directory).resolve(), kind
-        self.storage = Storage.of(storage, self.directory)
+    def __init__(self, directory: Path, kind: str, spec: S, upgrade: Callable[[Record], Record]):
+        self.directory, self.kind, self.spec = Path(directory).resolve(), kind, spec
+        self.storage = Storage.of(spec.storage, self.directory)
         if self.storage is not None:
             self.storage.restore_files(self.directory)
         shipment()  # refused now: what is defined in a script or a notebook, where no worker finds it
@@ -64,19 +80,19 @@ class Run:
         self.free: Collection[str] = ()
         self.pool: Pool
 
-    def check(self, spec: Spec, *, free: Collection[str]) -> None:
+    def check(self, record: Record, *, free: Collection[str]) -> None:
         """Raise RunError if the run was begun with another spec. free: top-level keys that may differ."""
         self.free = free
-        change = difference(self.begun, spec, free) if self.begun is not None else None
+        change = difference(self.begun, record, free) if self.begun is not None else None
         if change is not None:
             what = f"the run was begun with {shown(change.old)}, now it is {shown(change.new)}"
             message = f"{what}; choose another RUN, or set it back"
             raise RunError(message, file=self.directory / "run.yaml", path=f"spec.{change.path}")
 
     @contextmanager
-    def opened(self, workers: Workers) -> Iterator[None]:
+    def opened(self) -> Iterator[None]:
         """Be the one driver of the run, with workers. Raises RunError if another process is."""
-        with self.ledger.locked(), session(workers) as self.pool:
+        with self.ledger.locked(), session(self.spec.workers) as self.pool:
             try:
                 yield
             finally:
@@ -84,19 +100,22 @@ class Run:
                     self.ledger.write_table()
                     self._save()
 
-    def begin(self, spec: Spec, *, seed: int) -> None:
+    def begin(self, record: Record, *, seed: int) -> None:
         """Write run.yaml, or bring the keys that may differ up to date in the one that is there."""
         if self.begun is None:
-            write_record(self.directory, kind=self.kind, seed=seed, spec=spec)
+            write_record(self.directory, kind=self.kind, seed=seed, spec=record)
         else:
-            update_record(self.directory, spec, free=self.free)
-        self.begun = spec
+            update_record(self.directory, record, free=self.free)
+        self.begun = record
         self._save()
 
     def train(self, source: Source, work: Work, on_event: OnEvent) -> None:
         """Hand the source's jobs to the workers until it is done."""
         from nas.engine.ray_tune import run  # brings in Ray Tune
 
+        if self.ledger.foreign:
+            text = f"left alone in {self.ledger.folder}, as no trial has such a name: {shown(self.ledger.foreign)}"
+            on_event(Event("message", data={"text": text}))
         run(source, self.ledger, work=work, pool=self.pool, on_event=on_event)
 
     def test(self, jobs: Iterable[Job], task: Task, on_event: OnEvent) -> None:
@@ -105,8 +124,12 @@ class Run:
 
         test_in_workers(self.ledger, jobs, task, self.pool, on_event)
 
+    def write_csv(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table into the run directory."""
+        write_atomically(self.directory / name, lambda path: table.to_csv(path, index=False))
+
     @contextmanager
-    def within(self, name: str) -> Iterator[Run]:
+    def within(self, name: str) -> Iterator[Run[S]]:
         """The run in a folder of this one's directory, with the same workers: a baseline."""
         inner = copy.copy(self)
         inner.directory = self.directory / name

@@ -29,6 +29,7 @@ from typing import IO
 import pyarrow as pa
 from pyarrow import fs
 
+from nas.engine.job import is_trial
 from nas.errors import RunError
 from nas.files import put_in_place, write_atomically
 
@@ -89,7 +90,7 @@ class Storage:
                 if info.type == fs.FileType.File:
                     _, trial, name = info.path.rsplit("/", 2)
                     theirs.setdefault(trial, set()).add(name)
-        ours = {path.name: {file.name for file in path.iterdir()} for path in folder.glob("[0-9]*")}
+        ours = {path.name: {file.name for file in path.iterdir()} for path in folder.iterdir() if is_trial(path)}
         for trial in sorted(theirs.keys() | ours.keys()):
             here, there = ours.get(trial, set()), theirs.get(trial, set())
             if "trial.json" in there and not here:

@@ -20,7 +20,7 @@ from nas.ablation.run import cells_of
 from nas.ablation.spec import Ablation, parse_ablation
 from nas.ablation.statistics import Paired, binomial_floor, holm, paired
 from nas.engine.record import read_record
-from nas.errors import RunError
+from nas.errors import RunError, shown
 from nas.files import write_atomically, write_text
 from nas.report.markup import Column, TextTable, html, latex, markdown
 from nas.report.mask import write_mask
@@ -55,6 +55,7 @@ def write_table(directory: Path) -> list[Path]:
         raise RunError("not the run of an ablation", file=directory)
     ablation = parse_ablation(record["spec"], file=directory / "run.yaml")
     cells = cells_of(directory)
+    _check_whole(directory, cells)
     rows = rows_of(cells, ablation)
     factors, caption = list(ablation.factors), caption_of(cells, ablation, record)
     write_atomically(directory / "table.csv", lambda path: cells.to_csv(path, index=False))
@@ -63,6 +64,24 @@ def write_table(directory: Path) -> list[Path]:
         write_text(directory / f"table.{ending}", render(table))
     written = [directory / f"table.{ending}" for ending in ("csv", "md", "tex", "html")]
     return written + (write_mask(directory, cells) if "accuracy_before_switch" in cells else [])
+
+
+def _check_whole(directory: Path, cells: pd.DataFrame) -> None:
+    """Raise RunError if table.csv has complete cells that the trial directories no longer have."""
+    file = directory / "table.csv"
+    if not file.exists():
+        return
+    states = pd.read_csv(file, dtype=str, keep_default_na=False)
+    if not {"trial", "state"} <= set(states):
+        return
+    written = set(states.loc[states["state"] == "complete", "trial"])
+    here = set(cells.loc[cells["state"] == "complete", "trial"]) if len(cells) else set()
+    lost = sorted(written - here)
+    if lost:
+        what = (
+            f"it has {len(lost)} complete cells whose trial directories are gone or no longer complete: {shown(lost)}"
+        )
+        raise RunError(f"{what}; restore them, or delete the table to have it written without them", file=file)
 
 
 def rows_of(cells: pd.DataFrame, ablation: Ablation) -> list[Row]:

@@ -14,8 +14,7 @@ from typing import Any
 from pydantic import ConfigDict, PositiveFloat, RootModel, model_serializer, model_validator
 
 from nas.errors import BudgetError, GenomeError, SpaceError, nearest
-from nas.metrics import METRICS
-from nas.metrics.estimate import Costs, Estimate
+from nas.metrics import METRICS, Costs, Estimate
 from nas.search.space import Assignment, SearchSpace
 
 PROBES = 300

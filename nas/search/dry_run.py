@@ -15,10 +15,8 @@ from random import Random
 
 import torch
 
-from nas.device import default_device
 from nas.genome import Genome
-from nas.metrics import METRICS
-from nas.metrics.estimate import Costs, batch_sizes, estimator
+from nas.metrics import METRICS, Costs, batch_sizes, estimator
 from nas.model import build
 from nas.profiling import LatencyTable, covering, known_parts, missing
 from nas.search.budget import Budget, check_feasible
@@ -121,7 +119,7 @@ def _drawn(space: SearchSpace, seed: int) -> list[Genome]:
 
 def _tables(spec: SearchSpec, space: SearchSpace) -> tuple[dict[int, LatencyTable], str]:
     """The tables of timings that the budget is checked with, or none and why they are not made here."""
-    limits, device = spec.budget.limits, default_device(spec.workers.gpu)
+    limits, device = spec.budget.limits, spec.workers.device
     sizes = batch_sizes(limits)
     sample = partial(space.sample, Random(derive(spec.seed, "latency")))
     genomes = list(covering(space.base, sample)) if sizes else []

@@ -19,7 +19,6 @@ import torch
 
 from nas.data import ImageSet, Split
 from nas.data.split import View
-from nas.device import default_device
 from nas.engine import Workers
 from nas.genome import Genome
 from nas.hardware import hardware
@@ -61,7 +60,7 @@ def forecast(spec: SearchSpec, genomes: Sequence[Genome], images: ImageSet, *, l
 
     >>> forecast(spec, [space.base], images, loading=0.1).seconds
     """
-    device = default_device(spec.workers.gpu)
+    device = spec.workers.device
     begin, failure = time.perf_counter(), None
     timed: list[_Pace] = []
     least = 1 if spec.training.compile else LEAST

@@ -18,25 +18,23 @@ from typing import Any
 
 import pandas as pd
 
-from nas.device import default_device
 from nas.engine import Event, Ledger, OnEvent, Run
 from nas.engine.events import ignore
 from nas.engine.training import TrainJob
-from nas.files import write_atomically
 from nas.genome import Genome
-from nas.metrics.estimate import batch_sizes, estimator
-from nas.profiling import run_tables, table_file
+from nas.metrics import Estimate, batch_sizes, estimator
+from nas.profiling import LatencyTable, run_tables, table_file
 from nas.search.anytime import BASELINE, anytime
 from nas.search.budget import check_feasible
 from nas.search.retention import WeightRetention
-from nas.search.samplers import SamplerOptions, make_sampler, sampler_options
+from nas.search.samplers import SAMPLERS, SamplerOptions, make_sampler, sampler_options
 from nas.search.schedulers import make_scheduler
 from nas.search.searcher import Searcher
 from nas.search.space import SearchSpace
 from nas.search.spec import SearchSpec, upgrade_spec
 from nas.search.study import study_of
 from nas.search.warm_start import earlier_runs, take_over
-from nas.search.winners import Examiner, RunExaminer, write_front
+from nas.search.winners import RunExaminer, write_front
 from nas.seeds import derive
 from nas.train import fitted
 
@@ -61,110 +59,108 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
 
     >>> search(load_space("lavit_split").with_settings({"trials": 4}), Path("results/try")).front
     """
-    one = _Search(space, directory, on_event)
-    one.prepare()
-    return one.execute()
+    plan = _planned(Run(directory, "search", space, _upgraded), on_event)
+    with plan.run.opened():
+        sampler = _begin(plan)
+        try:
+            message = _train(plan, plan.run, sampler)
+            if space.baseline:
+                plan.say(f"the baseline: {space.trials} trials drawn at random")
+                with plan.run.within(BASELINE) as beside:
+                    _train(plan, beside, sampler_options({"name": space.baseline, "lag": sampler.lag}))
+        except KeyboardInterrupt:
+            if plan.run.ledger.trials:
+                write_front(plan.run, None)
+            raise
+        plan.run.write_csv("hypervolume.csv", anytime(plan.run.directory, list(space.objectives)))
+        front = write_front(plan.run, RunExaminer(plan.run, plan.device, on_event))
+    return SearchResult(plan.run.directory, plan.run.ledger.table(), front, message or _failure(plan.run.ledger))
 
 
-class _Search:
-    """One search: what its file says, and what data, device and run directory make of it."""
+@dataclass(frozen=True)
+class Plan:
+    """A search that can begin: everything that a user can get wrong has been checked.
 
-    def __init__(self, spec: SearchSpec, directory: Path, on_event: OnEvent):
-        self.spec, self.on_event = spec, on_event
-        self.objectives = list(spec.objectives)
-        self.run = Run(directory, "search", _upgraded, storage=spec.storage)
-        self.device = default_device(spec.workers.gpu)
+    space: around the base genome as the data has it. record: the spec as run.yaml keeps it.
+    """
 
-    def prepare(self) -> None:
-        """Find everything that a user can get wrong. Nothing is written."""
-        spec, run = self.spec, self.run
-        self.space = resolved(spec)
-        self.recorded = recorded(spec, self.space.base)
-        if run.begun is not None:  # the sampler's numbers were settled then
-            given = {key: value for key, value in self.recorded["sampler"].items() if value is not None}
-            self.recorded["sampler"] = run.begun["sampler"] | given
-        run.check(self.recorded, free=FREE)
-        self.earlier = earlier_runs(spec.warm_start, self.recorded) if run.begun is None else []
-        seed = derive(spec.seed, "latency")
-        self.tables = run_tables(
-            batch_sizes(spec.costs),
-            self.space.base,
-            lambda: partial(self.space.sample, Random(seed)),
-            run.directory,
-            device=self.device,
-            say=self._say,
-        )
-        self.estimate = estimator(spec.costs, self.tables)
-        check_feasible(self.space, spec.budget, self.estimate, seed=derive(spec.seed, "probe"))
+    run: Run[SearchSpec]
+    on_event: OnEvent
+    device: str
+    space: SearchSpace
+    record: dict[str, Any]
+    earlier: list[Path]
+    tables: dict[int, LatencyTable]
+    estimate: Estimate
 
-    def execute(self) -> SearchResult:
-        """Train to the end, then write front and winners."""
-        spec, run = self.spec, self.run
-        with run.opened(spec.workers):
-            sampler = self._begin()
-            try:
-                message = self._train(sampler, run)
-                if spec.baseline:
-                    self._say(f"the baseline: {spec.trials} trials drawn at random")
-                    with run.within(BASELINE) as beside:
-                        self._train(sampler_options({"name": spec.baseline, "lag": sampler.lag}), beside)
-            except KeyboardInterrupt:
-                if run.ledger.trials:
-                    self._write_front(None)
-                raise
-            reached = anytime(run.directory, self.objectives)
-            write_atomically(run.directory / "hypervolume.csv", lambda path: reached.to_csv(path, index=False))
-            front = self._write_front(RunExaminer(run, spec.task, self.device, self.on_event))
-        return SearchResult(run.directory, run.ledger.table(), front, message or _failure(run.ledger))
-
-    def _begin(self) -> SamplerOptions:
-        """What is written before the first trial; the sampler's options, settled."""
-        spec, run = self.spec, self.run
-        sampler = sampler_options(self.recorded["sampler"]).settled(trials=spec.trials, slots=run.pool.slots)
-        for size, table in self.tables.items():
-            table.write(table_file(run.directory, size))
-        if self.earlier:
-            self._say(take_over(self.earlier, run.ledger, self.space, spec, self.estimate))
-        run.begin(self.recorded | {"sampler": sampler.model_dump(mode="json")}, seed=spec.seed)
-        return sampler
-
-    def _train(self, sampler: SamplerOptions, run: Run) -> str | None:
-        """Search in a run's directory, to the end; why it ended early, if it did."""
-        spec, objectives = self.spec, self.objectives
-        searcher = Searcher(
-            self.space,
-            spec.budget,
-            self.estimate,
-            make_sampler(sampler, self.space, objectives, seed=spec.seed),
-            make_scheduler(spec.scheduler, spec.training.epochs),
-            run.ledger,
-            objectives=objectives,
-            trials=spec.trials,
-            seed=spec.seed,
-            lag=sampler.lag or 0,
-            on_event=self.on_event,
-            repeat=spec.repeat,
-        )
-        listener = self.on_event
-        if spec.keep == "front":
-            listener = _both(WeightRetention(run.ledger, objectives, repeat=spec.repeat), listener)
-        name = run.directory.name
-        if name == BASELINE:
-            name = f"{run.directory.parent.name}-{BASELINE}"
-        work = TrainJob(spec.task, device=run.pool.device, threads=run.pool.cpu)
-        with study_of(run.ledger, spec.study, name, self.space, spec.objectives, listener) as told:
-            run.train(searcher, work, told)
-        return searcher.message
-
-    def _write_front(self, examiner: Examiner | None) -> pd.DataFrame:
-        """examiner: None after an interruption, when nothing is measured."""
-        run = self.run
-        return write_front(
-            run.directory, run.ledger.table(), self.objectives, budget=self.spec.budget, examiner=examiner
-        )
-
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
         self.on_event(Event("message", data={"text": text}))
+
+
+def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
+    """Find everything that a user can get wrong. Nothing is written."""
+    spec, device = run.spec, run.spec.workers.device
+    space = resolved(spec)
+    SAMPLERS[spec.sampler.name].check(space)
+    record = recorded(spec, space.base)
+    if run.begun is not None:  # the sampler's numbers were settled then
+        given = {key: value for key, value in record["sampler"].items() if value is not None}
+        record["sampler"] = run.begun["sampler"] | given
+    run.check(record, free=FREE)
+    earlier = earlier_runs(spec.warm_start, record) if run.begun is None else []
+    seed = derive(spec.seed, "latency")
+    tables = run_tables(
+        batch_sizes(spec.costs),
+        space.base,
+        lambda: partial(space.sample, Random(seed)),
+        run.directory,
+        device=device,
+        say=lambda text: on_event(Event("message", data={"text": text})),
+    )
+    estimate = estimator(spec.costs, tables)
+    check_feasible(space, spec.budget, estimate, seed=derive(spec.seed, "probe"))
+    return Plan(run, on_event, device, space, record, earlier, tables, estimate)
+
+
+def _begin(plan: Plan) -> SamplerOptions:
+    """Write what is written before the first trial. Returns the sampler's options, settled."""
+    run, spec = plan.run, plan.run.spec
+    sampler = sampler_options(plan.record["sampler"]).settled(trials=spec.trials, slots=run.pool.slots)
+    for size, table in plan.tables.items():
+        table.write(table_file(run.directory, size))
+    if plan.earlier:
+        plan.say(take_over(plan.earlier, run.ledger, plan.space, spec, plan.estimate))
+    run.begin(plan.record | {"sampler": sampler.model_dump(mode="json")}, seed=spec.seed)
+    return sampler
+
+
+def _train(plan: Plan, run: Run[SearchSpec], sampler: SamplerOptions) -> str | None:
+    """Search in a run's directory, to the end; why it ended early, if it did."""
+    spec, objectives = run.spec, list(run.spec.objectives)
+    searcher = Searcher(
+        plan.space,
+        spec.budget,
+        plan.estimate,
+        make_sampler(sampler, plan.space, objectives, seed=spec.seed),
+        make_scheduler(spec.scheduler, spec.training.epochs),
+        run.ledger,
+        objectives=objectives,
+        trials=spec.trials,
+        seed=spec.seed,
+        lag=sampler.lag or 0,
+        on_event=plan.on_event,
+        repeat=spec.repeat,
+    )
+    listener = plan.on_event
+    if spec.keep == "front":
+        listener = _both(WeightRetention(run.ledger, objectives, repeat=spec.repeat), listener)
+    name = run.directory.name
+    if name == BASELINE:
+        name = f"{run.directory.parent.name}-{BASELINE}"
+    work = TrainJob(spec.task, device=run.pool.device, threads=run.pool.cpu)
+    with study_of(run.ledger, spec.study, name, plan.space, spec.objectives, listener) as told:
+        run.train(searcher, work, told)
+    return searcher.message
 
 
 def resolved(spec: SearchSpec) -> SearchSpace:

@@ -20,7 +20,7 @@ from statistics import fmean
 
 from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Signal
 from nas.genome import Genome
-from nas.metrics.estimate import Estimate
+from nas.metrics import Estimate
 from nas.search.budget import Budget
 from nas.search.candidates import Candidate, Candidates
 from nas.search.pareto import costs_of
@@ -70,12 +70,27 @@ class Searcher:
         self._running: dict[int, tuple[int | None, Job]] = {}  # those that have not, by trial
         self._ended: dict[int, Outcome] = {}  # of trials whose end has been processed
         self._reported: dict[int, bool] = {}  # trials that the sampler accepted: whether it was told an outcome
-        self._replay()
 
     # ------------------------------------------------------------------------------------------------------------------
     # Source: what the engine calls
     # ------------------------------------------------------------------------------------------------------------------
     def unfinished(self) -> list[Job]:
+        """Repeat the decisions of earlier sessions. Returns the jobs that they handed out and that have not ended.
+
+        A trial whose directory was deleted is decided on again: it is the same one, unless outcomes are missing too.
+        """
+        for number in range(self.ledger.next_number):
+            while (known := self._catch_up()) and (promotion := self.scheduler.promote()):
+                self._issue(self._jobs[promotion[0]], promotion[1])
+            if number not in self.ledger:
+                if known:
+                    self._new_trial(number)
+                continue
+            trial = self.ledger.trial(number)
+            if trial.outcome is not None and (trial.outcome.state == "infeasible" or "from" in trial.job.note):
+                self._register_ended(trial.job, trial.outcome)
+            else:
+                self._start(trial.job)
         return [job for _, job in self._running.values()]
 
     def next(self) -> Job | Signal:
@@ -119,26 +134,29 @@ class Searcher:
         first = self._first[self._jobs[self._issued[-1][0]].hash]
         return first if len(self._repeats[first]) < self.repeat else None
 
-    def _new_trial(self) -> Job | None:
-        """Another seed of the latest genome, or an untried genome. None if it is refused or there is none."""
+    def _new_trial(self, number: int | None = None) -> Job | None:
+        """Another seed of the latest genome, or an untried genome. None if it is refused or there is none.
+
+        number: of the trial; by default the next one.
+        """
         first = self._incomplete()
         if first is not None:
             draft = self._jobs[first]
             note = draft.note | {"repeat": len(self._repeats[first])}
-            return self._start(self._add(draft.genome, replace(draft, note=note)))
+            return self._start(self._add(draft.genome, replace(draft, note=note), number))
         candidate = self._candidates.next()
         if candidate is None:
             self.trials = self._started
             self.message = f"every genome of the space is tried: the search ends after {self._started} trials"
             return None
-        job, refusal = self._add_candidate(candidate)
+        job, refusal = self._add_candidate(candidate, number)
         if refusal is None:
             return self._start(job)
         self._register_ended(job, refusal)
         self.on_event(Event("refused", job.id, refusal.as_dict()))
         return None
 
-    def _add_candidate(self, candidate: Candidate) -> tuple[Job, Outcome | None]:
+    def _add_candidate(self, candidate: Candidate, number: int | None) -> tuple[Job, Outcome | None]:
         """A trial directory for a candidate, and its outcome if it is infeasible."""
         genome, estimate, reason = candidate.genome, None, candidate.refusal
         if genome is not None:
@@ -154,13 +172,14 @@ class Searcher:
             note={"draw": candidate.draw, "margin": margin},
         )
         outcome = Outcome.of(draft, "infeasible", reason=reason) if reason is not None else None
-        return self._add(genome, draft, outcome), outcome
+        return self._add(genome, draft, number, outcome), outcome
 
-    def _add(self, genome: Genome | None, draft: Job, outcome: Outcome | None = None) -> Job:
+    def _add(self, genome: Genome | None, draft: Job, number: int | None, outcome: Outcome | None = None) -> Job:
         """A trial directory like the draft, with a number and a seed of its own."""
+        number = self.ledger.next_number if number is None else number
         kept = {name: getattr(draft, name) for name in ("hash", "parameters", "costs", "note")}
-        seed = derive(self.seed, "trial", self.ledger.next_number)
-        return self.ledger.add(genome, seed=seed, outcome=outcome, **kept)
+        seed = derive(self.seed, "trial", number)
+        return self.ledger.add(genome, number=number, seed=seed, outcome=outcome, **kept)
 
     def _start(self, job: Job) -> Job | None:
         self._register(job)
@@ -262,16 +281,6 @@ class Searcher:
             self.scheduler.withdraw(number)
         if self.scheduler.looks_final(number, until) and not self._reported.get(number, True):
             self._report(number, replace(outcome, state="pruned"))
-
-    def _replay(self) -> None:
-        """Repeat the decisions of earlier sessions; a new trial is the next one of the ledger."""
-        for trial in self.ledger.trials:
-            while self._catch_up() and (promotion := self.scheduler.promote()):
-                self._issue(self._jobs[promotion[0]], promotion[1])
-            if trial.outcome is not None and (trial.outcome.state == "infeasible" or "from" in trial.job.note):
-                self._register_ended(trial.job, trial.outcome)
-            else:
-                self._start(trial.job)
 
 
 def _mean(outcomes: list[Outcome]) -> Outcome:

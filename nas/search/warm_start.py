@@ -21,7 +21,7 @@ from nas.engine import Ledger, Outcome, Trial
 from nas.engine.record import read_record
 from nas.errors import GenomeError, RunError
 from nas.genome import Genome
-from nas.metrics.estimate import Costs, Estimate
+from nas.metrics import Costs, Estimate
 from nas.paths import difference
 from nas.search.budget import Budget
 from nas.search.pareto import costs_of, near_front

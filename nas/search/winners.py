@@ -9,6 +9,7 @@ dominated may enter. The test split is read here and nowhere else, once for each
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import defaultdict
 from dataclasses import dataclass
@@ -18,16 +19,17 @@ from typing import Protocol
 
 import pandas as pd
 
-from nas.engine import Event, OnEvent, Run
+from nas.engine import Event, Job, OnEvent, Run
 from nas.engine.evaluation import read_test
 from nas.files import write_atomically, write_text
-from nas.metrics import METRICS
-from nas.metrics.estimate import batch_sizes
+from nas.metrics import METRICS, batch_sizes
 from nas.model import build
 from nas.profiling import throughputs
 from nas.search.budget import Budget
 from nas.search.pareto import front_of
-from nas.train import Task
+from nas.search.spec import SearchSpec
+
+WINNER = re.compile(r"w\d+-\d{4,}\.(yaml|safetensors)")
 
 
 class Examiner(Protocol):
@@ -42,8 +44,7 @@ class Examiner(Protocol):
 class RunExaminer:
     """Measures the models of a run: speed in this process, while the workers are idle; accuracy in the workers."""
 
-    run: Run
-    task: Task
+    run: Run[SearchSpec]
     device: str
     on_event: OnEvent
 
@@ -56,20 +57,20 @@ class RunExaminer:
 
     def test_accuracies(self, trials: list[str]) -> list[float]:
         jobs = [self.run.ledger.trial(int(trial)).job for trial in trials]
-        self.run.test(jobs, self.task, self.on_event)
+        self.run.test(jobs, self.run.spec.task, self.on_event)
         return [read_test(job.directory)["accuracy"] for job in jobs]
 
 
-def write_front(
-    directory: Path, table: pd.DataFrame, objectives: list[str], *, budget: Budget, examiner: Examiner | None
-) -> pd.DataFrame:
-    """Write front.csv and winners/ from the table of trials, and return the front.
+def write_front(run: Run[SearchSpec], examiner: Examiner | None) -> pd.DataFrame:
+    """Write front.csv and winners/ of a run, and return the front.
 
     The columns are the table's, then winner (its name), throughput_measured and the same of other metrics in use that
     are predicted from timings, accuracy_test; with repeats, accuracy is the mean of a genome's trainings, and
     accuracy_weights that of the one whose weights the winner has. examiner: None leaves what must be measured empty
     (the front of a run that was interrupted).
     """
+    directory, table = run.directory, run.ledger.table()
+    objectives, budget = list(run.spec.objectives), run.spec.budget
     kept = [(directory / "trials" / trial / "weights.safetensors").exists() for trial in table["trial"]]
     table = table[table["hash"].isin(table.loc[kept, "hash"])]  # nas/search/retention.py
     timed = [n for n in dict.fromkeys(["throughput", *objectives, *budget.limits]) if METRICS[n].known == "table"]
@@ -93,7 +94,7 @@ def write_front(
     front["accuracy_test"] = examiner.test_accuracies(trials) if examiner else [None] * len(trials)
     front = front.astype(dict.fromkeys([*(f"{name}_measured" for name in timed), "accuracy_test"], float))
     _copy(directory, front)
-    write_atomically(directory / "front.csv", lambda path: front.to_csv(path, index=False))
+    run.write_csv("front.csv", front)
     return front
 
 
@@ -119,7 +120,7 @@ def _copy(directory: Path, front: pd.DataFrame) -> None:
         write_atomically(target.with_suffix(".safetensors"), partial(shutil.copyfile, weights))
         found = f"accuracy {row.get('accuracy_weights', row['accuracy'])} on validation, {row['macs']} MACs"
         head = f"# Trial {row['trial']} of run {directory.name}: {found}.\n"
-        write_text(target.with_suffix(".yaml"), head + (source / "genome.yaml").read_text())
-    for path in folder.iterdir():
-        if path.stem not in set(front["winner"]):
+        write_text(target.with_suffix(".yaml"), head + Job.read(source).genome.to_yaml())
+    for path in folder.iterdir():  # of an earlier front; what has another name is the user's
+        if WINNER.fullmatch(path.name) and path.stem not in set(front["winner"]) and path.is_file():
             path.unlink()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from nas.engine import Job, Ledger, Outcome
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
+from nas.profiling import cost
 
 
 @pytest.fixture
@@ -160,3 +162,61 @@ def test_a_run_directory_that_cannot_be_made_is_the_users_problem(tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="not writable"), Ledger(tmp_path / "file" / "run").locked():
         pass
+
+
+WRONG = [
+    ("result.json", {"state": "banana"}, "state: damaged .*'complete'"),
+    ("result.json", {"accuracy": 7.0}, "accuracy: damaged .*less than or equal to 1, found 7.0"),
+    ("result.json", {"accuracy": float("nan")}, "accuracy: damaged"),
+    ("result.json", {"accuracy": "0.5"}, "accuracy: damaged"),
+    ("result.json", {"epochs": -1}, "epochs: damaged"),
+    ("result.json", {"macs": float("inf")}, "costs.macs: damaged"),
+    ("result.json", {"macs": -5}, "costs.macs: damaged"),
+    ("result.json", {"version": 99}, "its format is version 99"),
+    ("trial.json", {"number": 4}, "it belongs to trial 0004"),
+    ("trial.json", {"seed": "x"}, "seed: damaged"),
+    ("trial.json", {"parameters": []}, "parameters: damaged"),
+    ("trial.json", {"note": None}, "note: damaged"),
+    ("trial.json", {"version": 99}, "its format is version 99"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "message"), WRONG)
+def test_a_value_that_cannot_be_is_named(
+    tmp_path: Path, genome: Genome, name: str, change: dict[str, object], message: str
+) -> None:
+    ledger = Ledger(tmp_path)
+    job = add(ledger, genome)
+    ledger.finish(job, Outcome.of(job, "complete", accuracy=0.5, epochs=2))
+    file = job.directory / name
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(RunError, match=rf"trials/0000/{name}: {message}"):
+        Ledger(tmp_path)
+
+
+def test_costs_that_a_formula_knows_are_worked_out_again(tmp_path: Path, genome: Genome) -> None:
+    job = add(Ledger(tmp_path), genome, hash=genome.hash)
+    file = job.directory / "trial.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"macs": None, "of_a_later_version": {"a": 1}}))
+    (again,) = Ledger(tmp_path).trials
+    assert again.job.costs["macs"] == cost(genome).macs
+
+
+def test_what_is_no_trials_is_left_alone(tmp_path: Path, genome: Genome) -> None:
+    ledger = Ledger(tmp_path)
+    add(ledger, genome)
+    shutil.copytree(ledger.folder / "0000", ledger.folder / "0005.bak")
+    (ledger.folder / "7").mkdir()
+    (ledger.folder / "notes.txt").write_text("mine")
+    again = Ledger(tmp_path)
+    with again.locked():
+        assert [trial.job.number for trial in again.trials] == [0]
+        assert sorted(again.foreign) == ["0005.bak", "7", "notes.txt"]
+    assert (ledger.folder / "0005.bak" / "genome.yaml").exists()
+
+
+def test_another_genome_is_not_taken_for_the_trials(tmp_path: Path, genome: Genome) -> None:
+    job = add(Ledger(tmp_path), genome, hash=genome.hash)
+    (job.directory / "genome.yaml").write_text(genome.edit({"classes": 7}).to_yaml())
+    with pytest.raises(RunError, match=r"genome.yaml: not this trial's genome: its hash is"):
+        _ = Ledger(tmp_path).trials[0].job.genome

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from nas.engine import Run
+from nas.engine import Run, Workers
 from nas.engine.record import read_record, versions, write_record
 from nas.engine.version import VERSION
 from nas.errors import SpecError
@@ -22,7 +23,8 @@ SPEC: dict[str, Any] = {
 
 
 def check(tmp_path: Path, spec: dict[str, Any], kind: str = "search") -> None:
-    Run(tmp_path, kind, lambda spec: spec).check(spec, free={"trials"})
+    client = SimpleNamespace(workers=Workers(), storage=None)
+    Run(tmp_path, kind, client, lambda record: record).check(spec, free={"trials"})
 
 
 def test_a_record_says_what_a_run_was(tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 import nas
 from nas.errors import SpaceError
 from nas.genome import load_genome
-from nas.metrics import METRICS, signs
-from nas.metrics.estimate import batch_sizes
+from nas.metrics import METRICS, batch_sizes, signs
 from nas.report.tables import cell, heading
 from nas.search import SearchSpec
 from nas.search.budget import Budget

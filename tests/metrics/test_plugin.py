@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from nas.genome import Genome, load_genome
-from nas.metrics import metric
-from nas.metrics.estimate import estimator
+from nas.metrics import estimator, metric
 from nas.registry import Registry
 from nas.report.page import drawings
 from nas.report.run import read_run

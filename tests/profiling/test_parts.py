@@ -38,6 +38,12 @@ def test_what_a_parts_time_depends_on_is_in_its_key(change: dict[str, Any], wher
     assert parts(genome)[where] != parts(genome.edit(change))[where]
 
 
+def test_an_attention_residual_depends_on_the_heads_that_it_adds_to() -> None:
+    genome = load_genome("lavit_digits").edit({"stages.1.attention_residual": "flat"})
+    assert parts(genome)["stages.1"] != parts(genome.edit({"stages.1.heads": 2}))["stages.1"]
+    assert parts(genome)["stages.0"] == parts(genome.edit({"stages.1.heads": 2}))["stages.0"]
+
+
 def test_the_parts_times_add_up_to_the_genomes(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that moves one second each time it is read: a plain forward takes one second, whatever the model."""
     monkeypatch.setattr(time, "perf_counter", count().__next__)

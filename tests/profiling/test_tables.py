@@ -9,7 +9,7 @@ import pytest
 
 from nas.errors import RunError
 from nas.genome import load_genome
-from nas.metrics.estimate import batch_sizes, estimator
+from nas.metrics import batch_sizes, estimator
 from nas.profiling.latency import LatencyTable
 from nas.profiling.parts import parts
 from nas.profiling.tables import Sample, run_tables, table_file

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from nas.engine import Event, Job, Ledger, Outcome, Signal
-from nas.metrics.estimate import estimator
+from nas.metrics import estimator
 from nas.search import SearchSpec
 from nas.search.samplers import make_sampler
 from nas.search.schedulers import make_scheduler

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from nas.errors import BudgetError, SpaceError
 from nas.genome import Genome, load_genome
-from nas.metrics.estimate import Costs
+from nas.metrics import Costs
 from nas.search import SearchSpec
 from nas.search.budget import Budget, check_feasible
 from nas.search.parameter import ParameterSpec, expand

@@ -190,6 +190,11 @@ def test_repeats_are_trained_with_other_seeds_and_count_as_their_mean(tmp_path: 
         ),
         ({"data": "parquet:/nowhere"}, DataError, "/nowhere"),
         ({"warm_start": ["nowhere"]}, RunError, "no search to start from"),
+        (
+            {"sampler": "grid", "parameters": {"loss.diagonal.weight": {"float": [0.1, 0.2]}}},
+            SpaceError,
+            "loss.diagonal.weight: grid tries every value, and this is a continuous range",
+        ),
         ({"image_size": 7}, SpaceError.__base__, "stages.0.patch: patch 2 does not divide"),
         ({"parameters": {"stages.0.splt": {"int": [1, 2]}}}, SpaceError, "did you mean split"),
     ],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -134,3 +136,21 @@ def test_a_suggestion_waits_for_the_outcomes_that_it_must_know(tmp_path: Path) -
     simulation._end(first)  # type: ignore[arg-type]
     third = simulation.candidates.next()
     assert (second.number, third.number) == (1, 2)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("number", [0, 4, 9])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"sampler": "random"},
+        {"sampler": "tpe"},
+        {"sampler": "nsga2", "budget": {"macs": 960_000}},
+        {"sampler": "tpe", "halving": {"first": 1, "factor": 3}},
+        {"sampler": "random", "repeat": 2},
+    ],
+)
+def test_a_trial_whose_directory_was_deleted_comes_back(tmp_path: Path, keys: dict[str, Any], number: int) -> None:
+    wanted = SearchSpec.parse(parse_yaml(LAVIT) | {"trials": 10} | keys)
+    whole = sequence(Simulation(wanted, tmp_path).run())
+    shutil.rmtree(tmp_path / "trials" / f"{number:04d}")
+    assert sequence(Simulation(wanted, tmp_path).run()) == whole

@@ -6,11 +6,12 @@ import pandas as pd
 import pytest
 from safetensors.torch import save_file
 
-from nas.engine import Ledger, Outcome
+from nas.engine import Ledger, Outcome, Run
+from nas.files import parse_yaml
 from nas.model import build
-from nas.search.budget import Budget
+from nas.search import SearchSpec
 from nas.search.winners import write_front
-from tests.search.simulation import estimate
+from tests.search.simulation import LAVIT, estimate
 
 
 class Told:
@@ -29,9 +30,14 @@ class Told:
         return [0.25] * len(trials)
 
 
-OBJECTIVES = ["accuracy", "macs"]
 SPLITS = [(3, 4), (1, 4), (1, 1), (2, 2)]
 ACCURACY = [0.9, 0.8, 0.7, 0.6]  # the last one is dominated by the third
+
+
+def run_in(directory: Path, budget: dict[str, float] | None = None, *more: str) -> Run[SearchSpec]:
+    objectives = {"accuracy": "max", "macs": "min"} | dict.fromkeys(more, "min")
+    spec = SearchSpec.parse(parse_yaml(LAVIT) | {"objectives": objectives, "budget": budget or {}})
+    return Run(directory, "search", spec, lambda record: record)
 
 
 @pytest.fixture
@@ -50,12 +56,15 @@ def test_the_front_is_copied_to_where_build_finds_it(ledger: Ledger) -> None:
     folder = ledger.directory / "winners"
     folder.mkdir()
     (folder / "w9-0099.yaml").write_text("of an earlier front")
+    own = ["best.yaml", "notes.md", "w1.yaml", "w1-0000.onnx", "plots/front.png"]
+    for name in own:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("the user's own")
     examiner = Told(**{"0000": 7.5, "0001": 7.5, "0002": 7.5})
-    front = write_front(ledger.directory, ledger.table(), OBJECTIVES, budget=Budget(), examiner=examiner)
+    front = write_front(run_in(ledger.directory), examiner)
     assert front["winner"].tolist() == ["w1-0000", "w2-0001", "w3-0002"]
-    assert sorted(path.name for path in folder.iterdir()) == sorted(
-        f"{name}{suffix}" for name in front["winner"] for suffix in (".yaml", ".safetensors")
-    )
+    made = [f"{name}{suffix}" for name in front["winner"] for suffix in (".yaml", ".safetensors")]
+    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == sorted([*made, *own])
     model = build(folder / "w2-0001.yaml", weights=True)
     assert model.genome == ledger.trials[1].job.genome
 
@@ -68,9 +77,7 @@ def test_the_front_is_copied_to_where_build_finds_it(ledger: Ledger) -> None:
 
 def test_a_winner_that_misses_the_throughput_budget_leaves_the_front(ledger: Ledger) -> None:
     examiner = Told(**{"0000": 99.0, "0001": 101.0, "0002": 50.0, "0003": 120.0})
-    front = write_front(
-        ledger.directory, ledger.table(), OBJECTIVES, budget=Budget(throughput=100.0), examiner=examiner
-    )
+    front = write_front(run_in(ledger.directory, {"throughput": 100.0}), examiner)
     assert front["trial"].tolist() == ["0001", "0003"], "the one that the third had dominated moves up"
     assert sorted(examiner.asked) == [(f"000{number}", 64) for number in range(4)], "each once"
     assert examiner.tested == ["0001", "0003"], "the test split is read for winners alone"
@@ -78,7 +85,7 @@ def test_a_winner_that_misses_the_throughput_budget_leaves_the_front(ledger: Led
 
 def test_any_budget_of_time_is_hard_by_the_stopwatch(ledger: Ledger) -> None:
     examiner = Told(**{"0000": 99.0, "0001": 101.0, "0002": 50.0, "0003": 120.0})
-    front = write_front(ledger.directory, ledger.table(), OBJECTIVES, budget=Budget(latency=10.0), examiner=examiner)
+    front = write_front(run_in(ledger.directory, {"latency": 10.0}), examiner)
     assert front["trial"].tolist() == ["0001", "0003"]
     assert front["latency_measured"].tolist() == pytest.approx([1000 / 101, 1000 / 120])
     assert list(front.columns)[-4:] == ["winner", "throughput_measured", "latency_measured", "accuracy_test"]
@@ -86,14 +93,13 @@ def test_any_budget_of_time_is_hard_by_the_stopwatch(ledger: Ledger) -> None:
 
 
 def test_an_interrupted_run_has_a_front_without_measurements(ledger: Ledger) -> None:
-    front = write_front(ledger.directory, ledger.table(), OBJECTIVES, budget=Budget(throughput=100.0), examiner=None)
+    front = write_front(run_in(ledger.directory, {"throughput": 100.0}), None)
     assert len(front) == 3
     assert front["throughput_measured"].isna().all()
     assert front["accuracy_test"].isna().all()
 
 
 def test_a_run_without_a_winner_has_an_empty_front(tmp_path: Path) -> None:
-    objectives = [*OBJECTIVES, "peak_memory"]
-    front = write_front(tmp_path, Ledger(tmp_path).table(), objectives, budget=Budget(), examiner=Told())
+    front = write_front(run_in(tmp_path, None, "peak_memory"), Told())
     assert len(front) == 0
     assert len(pd.read_csv(tmp_path / "front.csv")) == 0

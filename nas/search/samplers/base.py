@@ -64,6 +64,10 @@ class Sampler(ABC):
     def __init__(self, options: SamplerOptions, space: SearchSpace, objectives: list[str], *, seed: int):
         self.options, self.space, self.objectives, self.seed = options, space, objectives, seed
 
+    @classmethod  # noqa: B027
+    def check(cls, space: SearchSpace) -> None:
+        """Raise SpaceError for a space that the sampler cannot go through. Called before a run begins."""
+
     @abstractmethod
     def ask(self, draw: int) -> Assignment | None:
         """Suggestion number `draw`: 0, 1, 2, ... with gaps after a resume. None: there are no further ones."""
