@@ -1,8 +1,8 @@
 """Time of a model by part: each layer, each stage without its layers, and the model without its stages.
 
 A part's key contains everything its time can depend on: for a layer blocks and their options, grid, width, heads, the
-form of incoming scores and the kind of MLP; for a stage its embedding; for all parts the options of the whole model
-(position, norms, biases). Equal parts of different genomes have one key.
+form of incoming scores and the kind of MLP; for a stage its embedding and attention residual; for all parts the options
+of the whole model (position, norms, biases). Equal parts of different genomes have one key.
 
 Parts are timed inside the running model, so that caches are in the state they have in use. Time stamps at the borders
 of parts cost time themselves; the readings are therefore scaled to the time of the same model without stamps. Times

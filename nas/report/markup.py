@@ -1,4 +1,4 @@
-"""A table of text with a caption as Markdown, HTML or LaTeX (booktabs, siunitx): the one writer of each."""
+"""A table of text with a caption, as Markdown, HTML or LaTeX (booktabs, siunitx)."""
 
 from __future__ import annotations
 
