@@ -9,15 +9,16 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nas.environment import cache_home
+
 
 def cache_file(key: object, suffix: str) -> Path:
     """Where the artefact made from `key` (anything that JSON can hold) lies or would lie."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas"
+    folder = cache_home() / "nas"
     return folder / (hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32] + suffix)
 
 
