@@ -7,6 +7,7 @@ once and `nas cost` does not wait for Ray.
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 import sys
@@ -40,6 +41,7 @@ GenomeArgument = Annotated[
     str, typer.Argument(metavar="GENOME", help="preset name (see `nas presets`) or genome YAML file")
 ]
 INTERRUPTED = 130  # of a verb; `main` makes it the code of the signal that came
+OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR)
 DATA_HELP = "digits, cifar10, ..., imagefolder:PATH or parquet:PATH"
 
 
@@ -283,6 +285,11 @@ def main() -> None:
             app()
         except SpecError as error:
             print(f"nas: {error}", file=sys.stderr)
+            sys.exit(2)
+        except OSError as error:
+            if error.errno not in OUTSIDE:
+                raise
+            print(f"nas: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
             sys.exit(interruption.code)

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
+from nas.credentials import masked
+
 QUOTED = 200  # characters of what was found that a message quotes at most
 
 
@@ -52,12 +54,12 @@ class RunError(SpecError):
 
 
 def shown(value: object) -> str:
-    """A value as a message quotes it: its repr, at most 200 characters of it.
+    """A value as a message quotes it: its repr without passwords, at most 200 characters of it.
 
     >>> shown("lavit_digits")
     "'lavit_digits'"
     """
-    text = repr(value)
+    text = masked(repr(value))
     return text if len(text) <= QUOTED else text[: QUOTED - 1] + "…"
 
 

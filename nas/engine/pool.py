@@ -127,10 +127,11 @@ def _started(address: str, **options: Any) -> Iterator[None]:
 
 def _read_access_anew() -> None:
     """Ray reads RAY_AUTH_MODE when it is imported, and a token once; a notebook may have imported it long ago."""
-    from ray._raylet import AuthenticationTokenLoader, Config
+    import ray._raylet
 
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    raylet: Any = ray._raylet
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextmanager
