@@ -9,7 +9,7 @@ read                                    where
     COLUMNS, NO_COLOR, ...              rich: tables and progress
 
 set
-    RAY_..., TUNE_...                   `QUIET`, where the user has not set them
+    RAY_..., TUNE_..., HOME             `quieten_ray`, where the user has not set them
     RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH  `ray_access`, as long as Ray is up
     MPLBACKEND                          `command_line`: figures are files there, whatever the shell was made for
 """
@@ -17,6 +17,7 @@ set
 from __future__ import annotations
 
 import codecs
+import logging
 import os
 import secrets
 import shutil
@@ -61,6 +62,7 @@ def cache_home() -> Path:
 def command_line() -> None:
     """For a process that is ours: figures need no window, and a terminal that lacks a character gets a likeness."""
     os.environ["MPLBACKEND"] = "agg"  # a notebook's shell names one that only notebooks have
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it would tell of a folder for its fonts
     codecs.register_error("nas", _likeness)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -69,7 +71,7 @@ def command_line() -> None:
 
 def quieten_ray() -> None:
     """Ray says what a run's user need not know; the run reports by its own events. Call before Ray is imported."""
-    for name, value in QUIET.items():
+    for name, value in (QUIET | {"HOME": str(home())}).items():  # Ray looks for a home where it is not needed
         os.environ.setdefault(name, value)
 
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,8 +93,17 @@ def session(workers: Workers) -> Iterator[Pool]:
 @contextmanager
 def _own() -> Iterator[None]:
     """Ray for this run alone. Its ports are open on all interfaces, and its token keeps others out."""
-    with private_folder() as folder, ray_access(folder), _started("local", _temp_dir=str(folder / "r")):
-        yield  # Ray opens its own folder to everybody (0777), which is why it lies below a private one
+    with private_folder() as folder, ExitStack() as stack:
+        try:
+            stack.enter_context(ray_access(folder))
+            # Ray opens its folder to everybody (0777), which is why it lies below a private one.
+            stack.enter_context(_started("local", _temp_dir=str(folder / "r")))
+        except Exception as error:  # Ray raises this and that, also bare Exceptions
+            free = shutil.disk_usage(folder).free / 1e6
+            reason = " ".join(str(error).split())[:300]
+            message = f"Ray cannot be started here ({reason}); {free:.1f} MB are free; TMPDIR names another folder"
+            raise RunError(message, file=folder.parent) from None
+        yield
 
 
 @contextmanager
