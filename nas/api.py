@@ -148,7 +148,7 @@ def retrain_winners(
 
     >>> retrain_winners("my_run", settings={"seeds": 5, "training.epochs": 100}).cells
     """
-    directory = run_directory(run).resolve()  # `.` has no name
+    directory = Path(os.path.abspath(run_directory(run)))  # `.` has no name
     spec = retraining(directory)
     beside = directory.with_name(spec.name)
     return run_ablation(spec, beside, settings=settings, progress=progress, on_event=on_event)
@@ -249,7 +249,7 @@ def run_directory(run: str | Path) -> Path:
     PosixPath('results/my_run')
     """
     path = usable_path(Path(run))
-    if len(path.parts) > 1 or path.is_absolute() or (path / "run.yaml").exists():
+    if "/" in str(run) or (path / "run.yaml").exists():
         return path
     if path.name in ("", ".."):
         raise RunError(f"expected a name, or the path of a run, found {shown_value(str(run))}", path="--run")

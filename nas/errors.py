@@ -24,8 +24,8 @@ class SpecError(ValueError):
     """A mistake in something the user wrote. `file` and `path` (dotted key path) say where, when known."""
 
     def __init__(self, message: str, *, file: object = None, path: str = ""):
-        self.message, self.file, self.path = message, file, path
-        super().__init__(": ".join(str(part) for part in (file, path, message) if part))
+        self.message, self.file, self.path = masked(message), file, path  # no secret of a URL, whoever quotes it
+        super().__init__(masked(": ".join(str(part) for part in (file, path, message) if part)))
 
     def within(self, file: object = None, path: str = "") -> SpecError:
         """The same mistake seen from further out: `path` is put before its own, `file` fills in if unknown."""

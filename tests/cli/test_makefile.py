@@ -39,9 +39,11 @@ def test_knobs_reach_the_command_untouched(make):
 
 
 @pytest.mark.parametrize("place", ["argument", "environment"])
-@pytest.mark.parametrize("text", ["$(shell touch made)", "$(touch made)", "`touch made`", "a.$x=1", "$$", "${SPACE}#\\"])
+@pytest.mark.parametrize(
+    "text", ["$(shell touch made)", "$(touch made)", "`touch made`", "a.$x=1", "$$", "${SPACE}#\\"]
+)
 def test_knobs_are_text_and_nothing_else(make, tmp_path, monkeypatch, text, place):
-    knobs = {name: text for name in ("SPACE", "DATA", "TRIALS", "RUN", "SET", "RAY_ADDRESS")}
+    knobs = dict.fromkeys(("SPACE", "DATA", "TRIALS", "RUN", "SET", "RAY_ADDRESS"), text)
     if place == "environment":
         for name, value in knobs.items():
             monkeypatch.setenv(name, value)
