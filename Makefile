@@ -15,9 +15,12 @@ NAS := $(BIN)/nas
 # One --plugin for each word of PLUGIN.
 PLUGINS = $(if $(PLUGIN),$$(printf ' --plugin %s' $$PLUGIN))
 
-# The knobs reach the shell as environment variables, so that no character in a value is special.
+# No character in a knob's value is special: make takes it as it is written ($x and $(...) stay what they are), and it
+# reaches the shell as an environment variable. ARGS is written into the shell's command, where quotes and $ count.
 SPACE ?= lavit_split
-export SPACE DATA TRIALS RUN SET TABLE ONLY PLUGIN
+KNOBS := SPACE DATA TRIALS RUN SET TABLE ONLY PLUGIN
+$(foreach knob,$(KNOBS) RAY_ADDRESS ARGS,$(eval override $(knob) := $$(value $(knob))))
+export $(KNOBS)
 ifneq ($(strip $(RAY_ADDRESS)),)
 export RAY_ADDRESS
 else
@@ -45,9 +48,10 @@ Knobs of search:
   PLUGIN="my_block.py ..."      blocks, metrics, samplers, schedulers, data sources of your own (docs/extending.md)
   RAY_ADDRESS=host:6379         an existing Ray cluster; left out, this machine
 Any target: PYTHON=python3.12   the interpreter that .venv is made with (3.11 or newer)
+Knobs are taken as they are written. ARGS, PYTHON and VENV are parts of shell commands: let nobody else write them.
 
-`nas` exits with 0 (done), 1 (a bug), 2 (a mistake in the input) or 130 (interrupted); make prints that code
-("Error 2") and itself exits with 2 on any of them. Call $(NAS) directly where a script needs the code.
+`nas` exits with 0 (done), 1 (a bug), 2 (a mistake in the input), or 130, 143, 129 (interrupted by Ctrl-C, SIGTERM,
+SIGHUP); make prints that code ("Error 2") and itself exits with 2 on any of them. Call $(NAS) directly where a script needs the code.
 endef
 
 .DELETE_ON_ERROR:
@@ -88,7 +92,7 @@ format: $(VENV)/.installed-dev
 install: $(VENV)/.installed
 
 require-%:
-	@[ -n "$($*)" ] || { echo "make $(MAKECMDGOALS): $*= is missing; see make help" >&2; exit 2; }
+	@[ -n "$$$*" ] || { echo "make $(MAKECMDGOALS): $*= is missing; see make help" >&2; exit 2; }
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (once; some gigabytes, most of it torch)"

@@ -31,7 +31,8 @@ from nas.engine.origin import held_out_images
 from nas.engine.record import read_record
 from nas.engine.storage import Storage
 from nas.errors import RunError, SpecError, from_pydantic
-from nas.files import write_text
+from nas.errors import shown as shown_value
+from nas.files import safe_name, usable_path, write_text
 from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings
 from nas.model import build
@@ -151,7 +152,7 @@ def retrain_winners(
 
     >>> retrain_winners("my_run", settings={"seeds": 5, "training.epochs": 100}).cells
     """
-    directory = run_directory(run)
+    directory = Path(os.path.abspath(run_directory(run)))  # `.` has no name
     spec = retraining(directory)
     beside = directory.with_name(spec.name)
     return run_ablation(spec, beside, settings=settings, progress=progress, on_event=on_event)
@@ -185,7 +186,7 @@ def train_genome(
     image = chosen.image
     images = Task(absolute(data), training, seed, image.size).load()
     check_fits(images, size=image.size, channels=image.channels, classes=chosen.classes, file=chosen.name or None)
-    directory = Path(out or Path("results") / f"train-{chosen.name or 'genome'}-{chosen.hash}")
+    directory = usable_path(Path(out or Path("results") / safe_name(f"train-{chosen.name or 'genome'}-{chosen.hash}")))
     file = directory / "genome.yaml"
     if file.exists() and load_genome(file).hash != chosen.hash:
         raise RunError("another genome was trained here; choose another --out", file=file)
@@ -251,13 +252,17 @@ def run_directory(run: str | Path) -> Path:
     >>> run_directory("my_run")
     PosixPath('results/my_run')
     """
-    path = Path(run)
-    return path if len(path.parts) > 1 or (path / "run.yaml").exists() else Path("results") / run
+    path = usable_path(Path(run))
+    if "/" in str(run) or (path / "run.yaml").exists():
+        return path
+    if path.name in ("", ".."):
+        raise RunError(f"expected a name, or the path of a run, found {shown_value(str(run))}", path="--run")
+    return Path("results") / path
 
 
 def default_run(spec: SearchSpec | Ablation) -> str:
     """`lavit_split-digits`: a run that nobody has named is called after what it runs and on which data."""
-    return f"{spec.name}-{spec.data.rstrip('/').replace(':', '/').rpartition('/')[2]}"
+    return safe_name(f"{spec.name}-{spec.data.rstrip('/').replace(':', '/').rpartition('/')[2]}")
 
 
 def shown(path: Path) -> str:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nas.environment import cache_home
+
 
 def cache_file(key: object, suffix: str) -> Path:
     """The path of the file made from `key` (any JSON value), whether or not it exists."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas"
+    folder = cache_home() / "nas"
     return folder / (hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32] + suffix)
 
 

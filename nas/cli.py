@@ -1,11 +1,13 @@
 """The verbs of `nas`. Each one reads its arguments, calls one function of the Python face (nas/api.py), and prints.
 
 Exit codes: 0 done, 1 a bug (with its traceback), 2 a mistake in the input (one message, nothing written), 130
-interrupted. Imports are inside the verbs, so that `nas --help` answers at once and `nas cost` does not wait for Ray.
+interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. Imports are inside the verbs, so that `nas --help` answers at
+once and `nas cost` does not wait for Ray.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 import sys
@@ -16,8 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nas.environment import command_line
 from nas.errors import SpecError
 from nas.paths import parse_settings
+from nas.signals import interruptible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +40,8 @@ app = typer.Typer(
 GenomeArgument = Annotated[
     str, typer.Argument(metavar="GENOME", help="preset name (see `nas presets`) or genome YAML file")
 ]
+INTERRUPTED = 130  # of a verb; `main` makes it the code of the signal that came
+OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR)
 DATA_HELP = "digits, cifar10, ..., imagefolder:PATH or parquet:PATH"
 
 
@@ -272,12 +278,23 @@ def schema() -> None:
 
 
 def main() -> None:
-    """Entry point: runs a verb and turns a user's mistake into one message and exit code 2."""
-    try:
-        app()
-    except SpecError as error:
-        print(f"nas: {error}", file=sys.stderr)
-        sys.exit(2)
+    """Entry point: runs a verb, turns a user's mistake into one message, and a signal into its exit code."""
+    command_line()
+    with interruptible() as interruption:
+        try:
+            app()
+        except SpecError as error:
+            print(f"nas: {error}", file=sys.stderr)
+            sys.exit(2)
+        except OSError as error:
+            if error.errno not in OUTSIDE:
+                raise
+            print(f"nas: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            sys.exit(interruption.code)
+        except SystemExit as left:
+            sys.exit(interruption.code if left.code == INTERRUPTED else left.code)
 
 
 def _settings(texts: list[str] | None, **given: Any) -> dict[str, Any]:
@@ -287,7 +304,7 @@ def _settings(texts: list[str] | None, **given: Any) -> dict[str, Any]:
 
 @contextmanager
 def _resumable(*, front_of: Path | None = None) -> Iterator[None]:
-    """After Ctrl-C: the front so far of a search's run, how to go on, and exit code 130."""
+    """After Ctrl-C, or another signal that ends: the front so far of a search's run, and how to go on."""
     from nas.api import shown
 
     try:
@@ -297,7 +314,7 @@ def _resumable(*, front_of: Path | None = None) -> Iterator[None]:
         if front_of is not None and (front_of / "run.yaml").exists():
             _show_front(front_of)
         print(f"resume with: {shlex.join([shown(Path(sys.argv[0])), *sys.argv[1:]])}")
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _show_front(directory: Path) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
+from nas.credentials import masked
+
 QUOTED = 200  # characters of what was found that a message quotes at most
 
 
@@ -22,8 +24,8 @@ class SpecError(ValueError):
     """A mistake in something the user wrote. `file` and `path` (dotted key path) say where, when known."""
 
     def __init__(self, message: str, *, file: object = None, path: str = ""):
-        self.message, self.file, self.path = message, file, path
-        super().__init__(": ".join(str(part) for part in (file, path, message) if part))
+        self.message, self.file, self.path = masked(message), file, path  # no secret of a URL, whoever quotes it
+        super().__init__(masked(": ".join(str(part) for part in (file, path, message) if part)))
 
     def within(self, file: object = None, path: str = "") -> SpecError:
         """The same mistake seen from further out: `path` is put before its own, `file` fills in if unknown."""
@@ -52,12 +54,12 @@ class RunError(SpecError):
 
 
 def shown(value: object) -> str:
-    """A value as a message quotes it: its repr, at most 200 characters of it.
+    """A value as a message quotes it: its repr without passwords, at most 200 characters of it.
 
     >>> shown("lavit_digits")
     "'lavit_digits'"
     """
-    text = repr(value)
+    text = masked(repr(value))
     return text if len(text) <= QUOTED else text[: QUOTED - 1] + "…"
 
 

@@ -17,9 +17,12 @@ and would need the same checks around it.
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -28,12 +31,14 @@ from typing import Any
 
 import yaml
 
-from nas.errors import SpecError
+from nas.errors import RunError, SpecError, shown
 
 CHARACTERS = 2**20  # of a text
 VALUES = 50_000  # of a document, with aliases written out
 DEPTH = 64  # of lists and mappings inside each other
 DIGITS = 100  # of a number
+NAME = 200  # bytes of a file's name that the user chooses: file systems take 255, and endings are put to it
+FULL = 2**16  # bytes that are free on a disk on which nothing can be written any more
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -46,8 +51,50 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
         temporary.chmod(0o644)
         put_in_place(temporary, path)
+    except (OSError, RuntimeError, ValueError) as error:
+        if _is_full(error, path.parent):
+            raise _full(temporary, path) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_full(error: Exception, folder: Path) -> bool:
+    """Whether there was no room to write; torch and safetensors say so in words of their own, or not at all."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "No space left" in str(error) or shutil.disk_usage(folder).free < FULL
+
+
+def _full(temporary: Path, path: Path) -> OSError:
+    written, free = temporary.stat().st_size / 1e6, shutil.disk_usage(path.parent).free / 1e6
+    before = f", before it had {path.stat().st_size / 1e6:.1f} MB" if path.exists() else ""
+    text = f"the disk is full: the file was {written:.1f} MB so far{before}; {free:.1f} MB are free"
+    return OSError(errno.ENOSPC, text, str(path))
+
+
+def safe_name(text: str) -> str:
+    """A file's name made of any text: what no name may have becomes `_`, and a long one ends in a hash of itself.
+
+    >>> safe_name("a/b"), safe_name(".."), safe_name("x" * 300)[-10:]
+    ('a_b', '__', 'x-00ad2412')
+    """
+    name = _UNSAFE.sub("_", text) or "unnamed"
+    name = "_" * len(name) if name in (".", "..") else name
+    if len(name.encode()) <= NAME:
+        return name
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+    return name.encode()[: NAME - 9].decode(errors="ignore") + f"-{digest}"
+
+
+def usable_path(path: Path) -> Path:
+    """The path itself. Raises RunError for one that no file can have, or whose name leaves no room for an ending."""
+    text = str(path)
+    if _UNUSABLE.search(text):
+        raise RunError(f"NUL characters and what is not UTF-8 cannot be in a path, found {shown(text)}")
+    if any(len(part.encode()) > NAME for part in path.parts):
+        raise RunError(f"a name has at most {NAME} bytes, found {shown(text)}")
+    return path
 
 
 def put_in_place(draft: Path, target: Path) -> None:
@@ -88,6 +135,7 @@ _NUMBERS: list[tuple[re.Pattern[str], Callable[[str], int | float]]] = [
     (re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"), lambda text: float(text.replace(".", ""))),
 ]
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
+_UNSAFE = re.compile("[/\0-\x1f\x7f\ud800-\udfff]")
 
 
 def _refusal(event: Any, problem: str) -> yaml.MarkedYAMLError:

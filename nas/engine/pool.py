@@ -1,24 +1,35 @@
 """Workers: how much of a machine each takes, and the Ray session that they live in.
 
-One machine by default: Ray is started for the run and ended with it. With RAY_ADDRESS in the environment the run joins
-that cluster. Where Ray is up already in this process (a notebook, a test session), it is used and left alone.
+One machine by default: Ray is started for the run and ended with it, in a private folder and with a token of its own
+(nas/environment.py). With RAY_ADDRESS in the environment the run joins that cluster. Where Ray is up already in this
+process (a notebook, a test session), it is used and left alone.
+
+Token authentication came with Ray 2.52, which is why no earlier version will do.
+https://docs.ray.io/en/latest/ray-security/token-auth.html
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
+import shutil
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from nas.device import default_device
-from nas.errors import RunError
+from nas.environment import has_ray_token, private_folder, quieten_ray, ray_access
+from nas.errors import RunError, shown
+
+LOG = logging.getLogger(__name__)
 
 
 class Workers(BaseModel):
@@ -73,34 +84,99 @@ class Recent:
 
 @contextmanager
 def session(workers: Workers) -> Iterator[Pool]:
-    """Ray, up and quiet. Raises RunError if RAY_ADDRESS cannot be reached, or no machine can hold even one worker."""
-    _quieten()
+    """Ray, up and quiet. Raises RunError if RAY_ADDRESS cannot be joined, or no machine can hold even one worker."""
+    quieten_ray()
     import ray
 
-    mine = not ray.is_initialized()
-    if mine:
-        address = os.environ.get("RAY_ADDRESS") or "local"  # never a cluster that happens to run on this machine
-        _knock(address)
-        try:
-            ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except ConnectionError as error:
-            message = f"no Ray cluster can be joined there ({error}); both sides need the same RAY_AUTH_MODE and token"
-            raise RunError(message, path=f"RAY_ADDRESS={address}") from None
-    try:
+    if ray.is_initialized():
         yield _pool(workers, ray.nodes())
+        return
+    address = os.environ.get("RAY_ADDRESS", "").strip() or "local"  # never a cluster that happens to run here
+    with _own() if address == "local" else _joined(address):
+        yield _pool(workers, ray.nodes())
+
+
+@contextmanager
+def _own() -> Iterator[None]:
+    """Ray for this run alone. Its ports are open on all interfaces, and its token keeps others out."""
+    with private_folder() as folder, ExitStack() as stack:
+        try:
+            stack.enter_context(ray_access(folder))
+            # Ray opens its folder to everybody (0777), which is why it lies below a private one.
+            stack.enter_context(_started("local", _temp_dir=str(folder / "r")))
+        except Exception as error:  # Ray raises this and that, also bare Exceptions
+            free = shutil.disk_usage(folder).free / 1e6
+            reason = " ".join(str(error).split())[:300]
+            message = f"Ray cannot be started here ({reason}); {free:.1f} MB are free; TMPDIR names another folder"
+            raise RunError(message, file=folder.parent) from None
+        yield
+
+
+@contextmanager
+def _joined(address: str) -> Iterator[None]:
+    """A cluster that is up. What it lets in is its own affair: whoever started it has chosen."""
+    _knock(address)
+    if not has_ray_token() and os.environ.get("RAY_AUTH_MODE", "disabled") == "disabled":
+        LOG.warning("RAY_ADDRESS=%s is joined without a token: whoever reaches it runs code (docs/cluster.md)", address)
+    with ray_access(None), _started(address):
+        yield
+
+
+@contextmanager
+def _started(address: str, **options: Any) -> Iterator[None]:
+    """Ray between `init` and `shutdown`. The signals stay the caller's: Ray would take SIGTERM for itself, and a
+    terminal that is closed would end Ray's processes before the run has written its front."""
+    import ray
+
+    _read_access_anew()
+    try:
+        with _signals_kept():
+            ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except ConnectionError as error:
+        message = f"no Ray cluster can be joined there ({error}); both sides need the same RAY_AUTH_MODE and token"
+        raise RunError(message, path=f"RAY_ADDRESS={address}") from None
+    try:
+        yield
     finally:
-        if mine:
-            ray.shutdown()
+        ray.shutdown()
+
+
+def _read_access_anew() -> None:
+    """Ray reads RAY_AUTH_MODE when it is imported, and a token once; a notebook may have imported it long ago."""
+    import ray._raylet
+
+    raylet: Any = ray._raylet
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """What Ray starts ignores SIGHUP, and this process has its handlers back afterwards."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _knock(address: str) -> None:
-    """Raise RunError if nothing listens at host:port, which Ray would find out after minutes."""
-    host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdigit():
+    """Raise RunError if an address has another form, or if nothing listens there, which Ray finds out after minutes."""
+    if address == "auto":
         return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or set(host) & set("/@ ?#") or not re.fullmatch("[0-9]{1,5}", port, re.ASCII):
+        raise RunError(
+            f"expected HOST:PORT, ray://HOST:PORT, auto or local, found {shown(address)}", path="RAY_ADDRESS"
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         message = f"no Ray cluster answers there ({error}); start its head with `ray start --head`, or leave it out"
         raise RunError(message, path=f"RAY_ADDRESS={address}") from None
 
@@ -123,20 +199,3 @@ def _slots(cpu: int, gpu: float, count: int | None, machines: list[dict[str, flo
         fit = int(machine.get("CPU", 0) // cpu)
         slots += min(fit, int(machine.get("GPU", 0) / gpu + 1e-6)) if gpu else fit
     return min(slots, count or slots)
-
-
-def _quieten() -> None:
-    """Ray says what a run's user need not know; the run reports by its own events. Set before Ray is imported."""
-    quiet = {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AIR_NEW_OUTPUT": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning in workers
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trial directory has the metrics
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run, tidily (nas/engine/ray_tune.py)
-        "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Ray's own state of the run is not used
-        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-        "TUNE_WARN_THRESHOLD_S": "60",
-    }
-    for name, value in quiet.items():
-        os.environ.setdefault(name, value)

@@ -29,8 +29,9 @@ from typing import IO
 import pyarrow as pa
 from pyarrow import fs
 
+from nas.credentials import has_credentials
 from nas.engine.job import is_trial
-from nas.errors import RunError
+from nas.errors import RunError, shown
 from nas.files import put_in_place, write_atomically
 
 Seen = dict[str, tuple[int, int]]  # file -> its size and time of change when it was last copied
@@ -57,6 +58,9 @@ class Storage:
         """The storage of run directory `run` below `place`, tried out; None for None."""
         if place is None:
             return None
+        if "://" in place and has_credentials(place):
+            message = "run.yaml keeps this URI: leave credentials to the environment, ~/.aws or the machine's role"
+            raise RunError(message, path="storage")
         storage = cls(place if "://" in place else str(Path(place).expanduser().resolve()), run.name)
         with storage._usable():
             storage._put(io.BytesIO(), ".try")
@@ -171,10 +175,10 @@ class Storage:
         try:
             yield
         except pa.ArrowInvalid as error:
-            message = f"{self.uri!r} is no storage ({_first(error)}); allowed: {KINDS}"
+            message = f"{shown(self.uri)} is no storage ({_first(error)}); allowed: {KINDS}"
             raise RunError(message, path="storage") from None
         except (OSError, pa.ArrowException) as error:
-            message = f"{self.uri!r} cannot be used ({_first(error)}); name another place, or mend its credentials"
+            message = f"{shown(self.uri)} cannot be used ({_first(error)}); name another place, or mend its credentials"
             raise RunError(message, path="storage") from None
 
     def _at(self, *parts: str) -> str:

@@ -26,8 +26,9 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from nas.credentials import has_credentials
 from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Trial
-from nas.errors import RunError, SpaceError, nearest
+from nas.errors import RunError, SpaceError, nearest, shown
 from nas.search.parameter import Parameter, label
 
 if TYPE_CHECKING:
@@ -52,15 +53,15 @@ def check_url(url: str) -> str:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
+    if has_credentials(url):
+        raise SpaceError("run.yaml keeps this URL: leave the password to ~/.pgpass or the environment's PGPASSWORD")
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise SpaceError(f"expected sqlite:///FILE or postgresql://USER@HOST/DATABASE, found {url!r}") from None
+        raise SpaceError(f"expected sqlite:///FILE or postgresql://USER@HOST/DATABASE, found {shown(url)}") from None
     kind = parsed.get_backend_name()
     if kind not in ("sqlite", "postgresql"):
         raise SpaceError(f"no database {kind!r}; {nearest(kind, ('sqlite', 'postgresql'))}")
-    if parsed.password is not None:
-        raise SpaceError("run.yaml keeps this URL: leave the password to ~/.pgpass or the environment's PGPASSWORD")
     if kind == "sqlite":
         return url
     try:

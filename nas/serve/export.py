@@ -5,6 +5,7 @@ torch.export.load("model.pt2").module()(images_BCHW)     normalised float32 imag
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -30,10 +31,7 @@ def export(genome: str | Path, to: str | Path, *, weights: str | Path | None = N
     model = deploy(build(genome, weights=weights or True))
     sample_BCHW = torch.zeros(2, image.channels, image.size, image.size)
     program = torch.export.export(model, (sample_BCHW,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-
-    def save(path: Path) -> None:
-        with path.open("wb") as file:  # a file object, as torch refuses other endings than .pt2
-            torch.export.save(program, file)
-
-    write_atomically(to, save)
+    content = io.BytesIO()  # torch takes no other ending than .pt2, and aborts on a full disk
+    torch.export.save(program, content)
+    write_atomically(to, lambda path: path.write_bytes(content.getbuffer()))
     return to

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -35,6 +36,24 @@ def test_knobs_reach_the_command_untouched(make):
     knobs = ["SPACE=mixed", "DATA=parquet:../a b", "TRIALS=4", "RUN=r", "SET=a=[1, 2] b=\"'", "RAY_ADDRESS=h:1"]
     wanted = "<search><mixed><--data><parquet:../a b><--trials><4><--run><r><--set><a=[1, 2] b=\"'> ray=h:1\n"
     assert make("search", *knobs).stdout.endswith(wanted)
+
+
+@pytest.mark.parametrize("place", ["argument", "environment"])
+@pytest.mark.parametrize(
+    "text", ["$(shell touch made)", "$(touch made)", "`touch made`", "a.$x=1", "$$", "${SPACE}#\\"]
+)
+def test_knobs_are_text_and_nothing_else(make, tmp_path, monkeypatch, text, place):
+    knobs = dict.fromkeys(("SPACE", "DATA", "TRIALS", "RUN", "SET", "RAY_ADDRESS"), text)
+    if place == "environment":
+        for name, value in knobs.items():
+            monkeypatch.setenv(name, value)
+        knobs = {}
+    called = make("search", *(f"{name}={value}" for name, value in knobs.items())).stdout.splitlines()[-1]
+    options = "".join(f"<--{name}><{text}>" for name in ("data", "trials", "run", "set"))
+    assert called == f"<search><{text}>{options} ray={text}"
+    monkeypatch.setenv("RUN", text)
+    assert make("report").stdout.splitlines()[-1] == f"<report><{text}> ray={os.environ.get('RAY_ADDRESS', 'unset')}"
+    assert not (tmp_path / "made").exists()
 
 
 def test_defaults(make):

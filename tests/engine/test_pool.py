@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import socket
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nas.engine import Pool, Workers
-from nas.engine.pool import _knock, _pool
+from nas.engine.pool import _joined, _knock, _pool
 from nas.errors import RunError
 
 
@@ -43,15 +45,44 @@ def test_a_worker_that_fits_nowhere_is_refused(workers: dict[str, Any]) -> None:
         _pool(Workers(**workers), [node(2), node(2)])
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "no-such-host.invalid:6379", "127.0.0.1:99999999"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "[::1]:1", "no-such-host.invalid:6379", "127.0.0.1:99999", "ray://127.0.0.1:1"]
+)
 def test_a_cluster_that_is_not_there_is_missed_at_once(address: str) -> None:
     with pytest.raises(RunError, match=r"^RAY_ADDRESS=.*: no Ray cluster answers there \(.*; start its head"):
         _knock(address)
 
 
-def test_a_port_that_is_open_and_addresses_of_other_forms_are_left_to_ray() -> None:
+def test_a_port_that_is_open_is_left_to_ray() -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        for address in (f"127.0.0.1:{server.getsockname()[1]}", "local", "auto", "ray://127.0.0.1:1"):
+        port = server.getsockname()[1]
+        for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "auto"):
             _knock(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["head", "head:", ":6379", "http://head:8265", "head:6379/", "me@head:6379", "a b:1", "head:٣", "ray://", "h:-1"],
+)
+def test_an_address_of_another_form_is_refused(address: str) -> None:
+    with pytest.raises(RunError, match=r"^RAY_ADDRESS: expected HOST:PORT, ray://HOST:PORT, auto or local, found '"):
+        _knock(address)
+
+
+def test_a_cluster_without_a_token_is_joined_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for token, warnings in ({}, 1), ({"RAY_AUTH_TOKEN": "t"}, 0):
+        monkeypatch.setattr("nas.engine.pool._started", lambda address: nullcontext())
+        monkeypatch.setattr("nas.engine.pool._knock", lambda address: None)
+        for name, value in token.items():
+            monkeypatch.setenv(name, value)
+        caplog.clear()
+        with _joined("head:6379"):
+            pass
+        assert [record.getMessage().count("\n") for record in caplog.records] == [0] * warnings

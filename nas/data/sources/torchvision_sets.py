@@ -23,6 +23,7 @@ from nas.data.cache import keep
 from nas.data.encoded import Files
 from nas.data.pictures import Arrays, Pictures
 from nas.data.registry import Raw, source
+from nas.environment import home
 from nas.errors import DataError
 
 TRAIN_TEST = {"train": {"train": True}, "test": {"train": False}}
@@ -73,7 +74,7 @@ def read(name: str) -> Raw:
 def _open(name: str, known: TorchvisionSet, options: dict[str, Any]) -> Any:
     from torchvision import datasets
 
-    root = Path(os.environ.get("NAS_DATA") or Path.home() / ".cache" / "nas" / "data").expanduser()
+    root = Path(os.environ.get("NAS_DATA") or home() / ".cache" / "nas" / "data").expanduser()
     if known.files:
         options = {**options, "loader": str}  # an item is then (path, label): nothing is decoded yet
     make = getattr(datasets, known.class_name)

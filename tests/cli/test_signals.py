@@ -1,0 +1,95 @@
+"""Signals to a search: it ends with its front written, whichever it is and however many."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from nas.signals import interruptible
+
+WATCHDOG = 180  # seconds
+SETTINGS = "training.epochs=1 training.limit=200 trials=500 study=off"
+
+
+def wait_for(files, process: subprocess.Popen) -> None:
+    end = time.monotonic() + WATCHDOG
+    while not files():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.xdist_group("ray")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signals", "to_all"),
+    [([signal.SIGTERM], False), ([signal.SIGHUP, *[signal.SIGINT] * 4], True)],
+    ids=["TERM", "HUP of a terminal, and four Ctrl-C"],
+)
+def test_a_search_that_is_ended_shows_its_front(tmp_path: Path, signals: list[int], to_all: bool) -> None:
+    command = [sys.executable, "-m", "nas", "search", "lavit_split", "--run", "r", "--set", SETTINGS]
+    search = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    run = tmp_path / "results" / "r"
+    wait_for(lambda: len(list(run.glob("trials/*/result.json"))) > 1, search)
+    for number in signals:
+        (os.killpg if to_all else os.kill)(search.pid, number)
+        time.sleep(0.2)
+    out, err = search.communicate(timeout=WATCHDOG)
+    assert (search.returncode, err) == (128 + signals[0], ""), out
+    assert "\ninterrupted\n" in out and out.splitlines()[-1].startswith("resume with: ")
+    assert len(pd.read_csv(run / "front.csv")) >= 1
+    assert not list(run.rglob(".*.tmp")) and not (run / ".ray").exists()
+
+
+@pytest.mark.slow
+def test_a_training_that_is_ended_can_be_resumed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "nas", "train", "lavit_digits", "--out", "t", "--device", "cpu", "--set"]
+    training = subprocess.Popen(
+        [*command, "training.epochs=500 training.limit=200"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for((tmp_path / "t" / "checkpoint.pt").exists, training)
+    training.send_signal(signal.SIGHUP)
+    out, err = training.communicate(timeout=WATCHDOG)
+    assert (training.returncode, err) == (128 + signal.SIGHUP, "")
+    assert out.splitlines()[-1].startswith("resume with: ")
+    assert (tmp_path / "t" / "checkpoint.pt").exists() and not list(tmp_path.rglob(".*.tmp"))
+
+
+def test_one_interruption_however_many_signals() -> None:
+    with interruptible() as interruption:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            signal.raise_signal(number)
+        assert (interruption.signal, interruption.code) == (signal.SIGTERM, 143)
+
+
+def test_signals_that_are_ignored_stay_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible() as interruption:
+            signal.raise_signal(signal.SIGHUP)
+        assert interruption.signal is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture(autouse=True)
+def _signals_of_the_tests():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
