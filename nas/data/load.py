@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from nas.data import registry
+from nas.data.encoded import MAX_PIXELS, Encoded
 from nas.data.images import ImageSet, make_split, measure
 from nas.data.partition import stratified, without
 from nas.data.pictures import Joined
@@ -41,6 +42,7 @@ def load(
     limit: int | None = None,
     base: Path | None = None,
     resident_bytes: int = RESIDENT_BYTES,
+    max_pixels: int = MAX_PIXELS,
 ) -> ImageSet:
     """The dataset that `source` names, split into train, validation and test.
 
@@ -51,9 +53,10 @@ def load(
     limit: use at most this many training images, train and validation together; None uses all.
     base: where a relative PATH starts; None: the working directory.
     resident_bytes: a split up to this decoded size lives on the device, a larger one is decoded while it trains.
+    max_pixels: an image with more is refused and not decoded; decoding takes up to 14 bytes a pixel.
 
-    Raises DataError: an unknown name, missing or damaged files, labels out of range, a class without images, images of
-    several sizes without `size`, a limit or share that leaves a split empty.
+    Raises DataError: an unknown name, missing or damaged files, images without pixels or with too many, labels out of
+    range, a class without images, images of several sizes without `size`, a limit or share that leaves a split empty.
 
     >>> images = load("digits", limit=500)
     >>> len(images.train), len(images.validation), len(images.test)
@@ -61,7 +64,12 @@ def load(
     """
     if not 0 <= validation < 1:
         raise DataError(f"validation is {validation}; expected a share of at least 0 and below 1")
+    if max_pixels < 1:
+        raise DataError(f"max_pixels is {max_pixels}; expected 1 at least")
     raw = registry.read(source, base)
+    for pictures in (raw.train, raw.validation, raw.test):
+        if isinstance(pictures, Encoded):
+            pictures.max_pixels = max_pixels
     _check_labels(raw)
     if validation == 0 and raw.validation is not None and raw.test is not None:
         raw = replace(raw, train=Joined(raw.train, raw.validation), validation=None)
@@ -152,4 +160,5 @@ def _limited(pool: np.ndarray, raw: Raw, limit: int | None, seed: int) -> np.nda
         return pool
     if limit < len(raw.classes):
         raise DataError(f"limit leaves {limit} images; {raw.name} has {len(raw.classes)} classes, and each needs one")
-    return pool[stratified(raw.train.labels[pool], limit, derive(seed, "limit"), least=1)]
+    drawn: np.ndarray = pool[stratified(raw.train.labels[pool], limit, derive(seed, "limit"), least=1)]
+    return drawn

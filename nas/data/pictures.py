@@ -22,7 +22,8 @@ def fit(images: Tensor, size: int) -> Tensor:
         return images
     from torchvision.transforms.v2 import functional
 
-    return functional.center_crop(functional.resize(images, [size], antialias=True), [size, size])
+    fitted: Tensor = functional.center_crop(functional.resize(images, [size], antialias=True), [size, size])
+    return fitted
 
 
 class Pictures(ABC):

@@ -50,7 +50,7 @@ class Streaming(Split):
             yield normalise(images_BCSS), labels_B.to(device, non_blocking=True)
 
 
-class _Epoch(Dataset):
+class _Epoch(Dataset[tuple[Tensor, int] | DataError]):
     """The images of one epoch in the order in which they are shown."""
 
     def __init__(self, view: View, order_N: Tensor, transform: nn.Module | None, generator: torch.Generator):
@@ -72,7 +72,8 @@ class _Epoch(Dataset):
             return fit(image_CHW, self.view.size), label
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(self.seeds_N[place]))
-            return self.transform(image_CHW), label
+            augmented_CSS: Tensor = self.transform(image_CHW)
+            return augmented_CSS, label
 
 
 def _collate(items: list[tuple[Tensor, int] | DataError]) -> list[Tensor] | DataError:
@@ -103,4 +104,5 @@ def _transform(size: int, look: Look, augment: Augment | None) -> nn.Module | No
     if augment.erase:
         colour = [255 * value for value in look.mean]
         steps.append(v2.RandomErasing(augment.erase, scale=ERASED_AREA, ratio=ERASED_RATIO, value=colour))
-    return v2.Compose(steps)
+    transform: nn.Module = v2.Compose(steps)
+    return transform

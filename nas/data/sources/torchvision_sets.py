@@ -111,9 +111,8 @@ def _arrays(dataset: Any) -> Pictures:
     labels = dataset.targets if hasattr(dataset, "targets") else dataset.labels
     images = images.contiguous()
     digest = hashlib.blake2b(images.numpy().data).hexdigest()
-    mapped = keep(
-        cache_file(["arrays", digest, list(images.shape)], ".npy"), lambda: images
-    )  # one copy for all workers
+    path, shape = cache_file(["arrays", digest, list(images.shape)], ".images"), tuple(images.shape)
+    mapped = keep(path, shape, np.arange(len(images)), lambda: images).images  # one copy for all workers
     return Arrays(mapped, np.asarray(labels, dtype=np.int64))
 
 
