@@ -8,7 +8,8 @@ A shard is a whole number of images, 32 MiB or so. Decisions:
 - A file is checked before it is believed. Size and seal are checked when it is opened, which takes no time at any size;
   a shard is checked when a process first asks for an image in it. On any doubt, everything is decoded again.
 - SHA-256 is what current processors have instructions for: 1.7 GB/s a core where this was measured (BLAKE2b: 0.9).
-- It is one file, so that data and digests are replaced together.
+- It is one file, so that data and digests are replaced together, and a file is replaced and never changed: a process
+  that has mapped the old one keeps it.
 - Processes that want the same images at the same time wait for the first of them, and map what it has made.
 
 Files lie in the cache (nas/cache.py), named by what they were made from: the source files with size and time of change,

@@ -2,9 +2,12 @@
 
 Legend: N images of the split, M of them asked for, C channels, S side of the image.
 
-PIL decodes: torchvision's own decoder is faster on small images, and to be removed from torchvision. What is asked for
-is decoded once per machine (cache.py). If that is half of a split or more, all of it is, so that train and validation
-share it; a smaller part, as `limit` makes it, is decoded and kept alone.
+PIL decodes: torchvision's own decoder is faster on small images, but will be removed from torchvision. An image is
+decoded once per machine (cache.py). If half of a split or more is asked for, all of it is decoded, and train and
+validation share it; a smaller part, as `limit` makes it, has a cache file of its own.
+
+What a file may do to the process is bounded: formats are named, an image of more than `max_pixels` is refused when its
+header is read, and whatever PIL raises about damage is a DataError that names the file.
 """
 
 from __future__ import annotations
@@ -93,7 +96,7 @@ def _open(blob: bytes, max_pixels: int) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = before
 
 
-class Encoded(Pictures):
+class EncodedImages(Pictures):
     """N encoded images; a subclass says how one is read and what it is called."""
 
     max_pixels = MAX_PIXELS  # of an image; `load` sets it
@@ -173,7 +176,7 @@ class Encoded(Pictures):
         return stack_MCSS
 
 
-class Files(Encoded):
+class ImageFiles(EncodedImages):
     """One file per image."""
 
     def __init__(self, paths: Sequence[Path], labels_N: np.ndarray):

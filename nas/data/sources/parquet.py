@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from nas.cache import cache_file
 from nas.data.cache import file_state
-from nas.data.encoded import Encoded
+from nas.data.encoded import EncodedImages
 from nas.data.registry import Raw, source
 from nas.data.unpacked import UnpackedImages, unpack
 from nas.errors import DataError
@@ -57,7 +57,7 @@ def read(path: Path) -> Raw:
     return Raw(f"parquet:{path}", classes, pictures, split("validation"), split("test"))
 
 
-class ParquetImages(Encoded):
+class ParquetImages(EncodedImages):
     """The images of one split, in the order of its files and their rows."""
 
     def __init__(self, files: list[Path], image: str, label: str):

@@ -20,7 +20,7 @@ import torch
 
 from nas.cache import cache_file
 from nas.data.cache import keep
-from nas.data.encoded import Files
+from nas.data.encoded import ImageFiles
 from nas.data.pictures import Arrays, Pictures
 from nas.data.registry import Raw, source
 from nas.errors import DataError
@@ -118,4 +118,4 @@ def _arrays(dataset: Any) -> Pictures:
 
 def _files(dataset: Any) -> Pictures:
     items = [dataset[i] for i in range(len(dataset))]
-    return Files([Path(path) for path, _ in items], np.asarray([label for _, label in items], dtype=np.int64))
+    return ImageFiles([Path(path) for path, _ in items], np.asarray([label for _, label in items], dtype=np.int64))
