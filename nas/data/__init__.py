@@ -1,4 +1,4 @@
-"""Where images come from: one call gives train, validation and test, ready to be iterated on any device.
+"""Datasets: one call gives train, validation and test, as batches on any device.
 
     >>> from nas.data import load
     >>> images = load("digits")

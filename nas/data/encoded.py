@@ -2,19 +2,25 @@
 
 Legend: N images of the split, M of them asked for, C channels, S side of the image.
 
-PIL decodes: torchvision's own decoder is faster on small images, and to be removed from torchvision. What is asked for
-is decoded once per machine (cache.py). If that is half of a split or more, all of it is, so that train and validation
-share it; a smaller part, as `limit` makes it, is decoded and kept alone.
+PIL decodes: torchvision's own decoder is faster on small images, but will be removed from torchvision. An image is
+decoded once per machine (cache.py). If half of a split or more is asked for, all of it is decoded, and train and
+validation share it; a smaller part, as `limit` makes it, has a cache file of its own.
+
+What a file may do to the process is bounded: formats are named, an image of more than `max_pixels` is refused when its
+header is read, and whatever PIL raises about damage is a DataError that names the file.
 """
 
 from __future__ import annotations
 
 import io
+import re
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -23,49 +29,81 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from nas.cache import cache_file
-from nas.data.cache import file_state, keep, stored
+from nas.data.cache import DecodedImages, file_state, keep
 from nas.data.pictures import Pictures, fit
 from nas.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM", "TIFF")  # tried in this order; naming them halves the search
+MAX_PIXELS = 89_478_485  # where PIL begins to warn: 256 MiB of RGB, and about 1.2 GB while it is decoded
 SURVEYED = 64  # images whose header says channels and size of the set
 THREADED_BYTES = 16_384  # below this, an image is decoded too quickly for threads to pay
-WORTH_A_LOOK = 20  # a smaller part of the set is decoded before all its files could be looked at for the cache
+SMALL_PART = 20  # for less than one image in so many, looking at all files for the cache costs more than decoding
 VERSION = 1  # of what a cached array holds; to be raised when decoding or fitting changes
 
+_opening = Lock()
 
-def decode(blob: bytes, channels: int) -> Tensor:
-    """Encoded bytes as uint8 (C, H, W), C being 1 (grey) or 3 (RGB). Raises DataError where they cannot be read."""
+
+def decode(blob: bytes, channels: int, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """Encoded bytes as uint8 (C, H, W), C being 1 (grey) or 3 (RGB).
+
+    Raises DataError where they cannot be read, have more than `max_pixels` pixels or none, or are an animation.
+    """
     wanted = "L" if channels == 1 else "RGB"
-    with _opened(blob) as opened:
-        if opened.mode in ("I", "F") or opened.mode.startswith("I;"):
+    with _opened(blob, max_pixels) as image:
+        if image.mode in ("I", "F") or image.mode.startswith("I;"):
             raise DataError("an image with more than 8 bits per channel; convert it to 8 bits")
-        pixels = np.array(opened if opened.mode == wanted else opened.convert(wanted))
+        pixels = np.array(image if image.mode == wanted else image.convert(wanted))
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
 
 
 @contextmanager
-def _opened(blob: bytes) -> Iterator[Image.Image]:
-    """An image whose header is read; what goes wrong then and later is a DataError."""
+def _opened(blob: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """One still image whose header is read; what goes wrong then and later is a DataError."""
     try:
-        with Image.open(io.BytesIO(blob), formats=FORMATS) as image:
+        with _open(blob, max_pixels) as image:
+            if not image.width * image.height:
+                raise DataError(f"an image without pixels ({image.width}×{image.height})")
+            # A photograph (MPO) may carry a preview or a depth map behind its picture.
+            if getattr(image, "is_animated", False) and image.format != "MPO":
+                raise DataError(f"{image.n_frames} frames ({image.format}); expected a still image")  # type: ignore[attr-defined]
             yield image
-    except DataError:
+    except (DataError, MemoryError):
         raise
     except UnidentifiedImageError:
         raise DataError(
             f"not an image that can be read ({len(blob)} bytes); expected one of {', '.join(FORMATS)}"
         ) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"a damaged image: {error}") from None
+    except Image.DecompressionBombError as error:
+        pixels = re.findall(r"\d+", str(error))[0]
+        message = f"an image of {int(pixels):,} pixels; at most {max_pixels:,} are decoded"
+        raise DataError(f"{message}; make it smaller, or load the data with max_pixels={pixels}") from None
+    except Exception as error:  # PIL's parsers meet damage with errors of many classes
+        raise DataError(f"a damaged image: {error or type(error).__name__}") from None
 
 
-class Encoded(Pictures):
+def _open(blob: bytes, max_pixels: int) -> Image.Image:
+    """PIL's `open` with a limit of our own.
+
+    PIL's limit is one of the process, raises at twice its value, and is checked in here, before anything is allocated.
+    """
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]
+        try:
+            return Image.open(io.BytesIO(blob), formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+class EncodedImages(Pictures):
     """N encoded images; a subclass says how one is read and what it is called."""
+
+    max_pixels = MAX_PIXELS  # of an image; `load` sets it
 
     def __init__(self, labels_N: np.ndarray):
         self.labels = labels_N
-        self._decoded: dict[Path, Tensor] = {}  # the whole split, by form: train and validation share it
+        self._decoded: dict[Path, DecodedImages] = {}  # the whole split, by form: train and validation share it
 
     @abstractmethod
     def read(self, index: int) -> bytes:
@@ -85,14 +123,14 @@ class Encoded(Pictures):
     def survey(self) -> tuple[int, set[tuple[int, int]]]:
         grey, sizes = True, set()
         for index in np.unique(np.linspace(0, len(self) - 1, SURVEYED).astype(np.int64)):
-            with self._named(int(index)), _opened(self.read(int(index))) as image:
+            with self._named(int(index)), _opened(self.read(int(index)), self.max_pixels) as image:
                 grey = grey and image.mode in ("1", "L", "LA")
                 sizes.add((image.height, image.width))
         return 1 if grey else 3, sizes
 
     def original(self, index: int, channels: int) -> Tensor:
         with self._named(index):
-            return decode(self.read(index), channels)
+            return decode(self.read(index), channels, self.max_pixels)
 
     @contextmanager
     def _named(self, index: int) -> Iterator[None]:
@@ -102,16 +140,23 @@ class Encoded(Pictures):
             raise error.within(self.where(index)) from None
 
     def resident(self, indices_M: np.ndarray, size: int, channels: int) -> tuple[Tensor, np.ndarray]:
-        form = [VERSION, size, channels]
-        if WORTH_A_LOOK * len(indices_M) >= len(self):
-            path = cache_file([*form, self.state()], ".npy")
-            if path not in self._decoded and 2 * len(indices_M) >= len(self):
-                self._decoded[path] = keep(path, lambda: self._stack(np.arange(len(self)), size, channels))
-            whole = self._decoded.get(path, stored(path))
+        form, shape = [VERSION, size, channels], (channels, size, size)
+        if SMALL_PART * len(indices_M) >= len(self):
+            path, every_N = cache_file([*form, self.state()], ".images"), np.arange(len(self))
+            whole = self._decoded.get(path) or DecodedImages.open(path, (len(self), *shape))
+            if whole is None or not whole.intact(indices_M):
+                whole = None
+                if 2 * len(indices_M) >= len(self):
+                    whole = keep(path, (len(self), *shape), indices_M, lambda: self._stack(every_N, size, channels))
             if whole is not None:
-                return whole, indices_M
-        part = cache_file([*form, self.state(indices_M), indices_M.tolist()], ".npy")
-        return keep(part, lambda: self._stack(indices_M, size, channels)), np.arange(len(indices_M))
+                self._decoded[path] = whole
+                return whole.images, indices_M
+        part, rows_M = (
+            cache_file([*form, self.state(indices_M), indices_M.tolist()], ".images"),
+            np.arange(len(indices_M)),
+        )
+        kept = keep(part, (len(indices_M), *shape), rows_M, lambda: self._stack(indices_M, size, channels))
+        return kept.images, rows_M
 
     def _stack(self, indices_M: np.ndarray, size: int, channels: int) -> Tensor:
         """The asked images, decoded and fitted: uint8 (M, C, S, S)."""
@@ -131,7 +176,7 @@ class Encoded(Pictures):
         return stack_MCSS
 
 
-class Files(Encoded):
+class ImageFiles(EncodedImages):
     """One file per image."""
 
     def __init__(self, paths: Sequence[Path], labels_N: np.ndarray):

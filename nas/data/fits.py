@@ -1,4 +1,4 @@
-"""Whether a dataset and a model belong together, asked before anything is trained."""
+"""Checks that a dataset has what a model takes, before anything is trained."""
 
 from __future__ import annotations
 

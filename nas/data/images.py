@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from nas.data.split import Look, Resident, Split, View
+from nas.data.split import Preprocessing, Resident, Split, Subset
 from nas.data.streaming import Streaming
 
 SAMPLE = 2048  # images from which mean and std are taken, evenly spaced over the training split
@@ -18,8 +18,8 @@ class ImageSet:
     """Square images of `size`, with `channels` channels and labels that index `classes`.
 
     `mean` and `std` (per channel, of pixels in 0..1) are the training split's, and normalise all three. `flip` says
-    whether a mirrored image keeps its class. Selection looks at `validation`, which may be
-    empty where nothing is selected; `test` is for the winners.
+    whether a mirrored image keeps its class. Selection uses `validation`, which may be empty where nothing is selected;
+    `test` is for the winners.
     """
 
     name: str
@@ -34,26 +34,26 @@ class ImageSet:
     flip: bool
 
 
-def make_split(view: View, look: Look, resident_bytes: int) -> Split:
+def make_split(subset: Subset, preprocessing: Preprocessing, resident_bytes: int) -> Split:
     """Resident where the decoded images fit into `resident_bytes`, streaming where they do not."""
-    return Resident(view, look) if view.nbytes <= resident_bytes else Streaming(view, look)
+    return Resident(subset, preprocessing) if subset.nbytes <= resident_bytes else Streaming(subset, preprocessing)
 
 
-def measure(view: View, resident_bytes: int, flip: bool) -> Look:
+def measure(subset: Subset, resident_bytes: int, flip: bool) -> Preprocessing:
     """Mean and standard deviation per channel, from integer histograms: exact, whatever the number of threads."""
-    chosen = np.linspace(0, len(view.indices) - 1, min(SAMPLE, len(view.indices))).astype(np.int64)
-    if view.nbytes <= resident_bytes:
-        stack, rows_N = view.resident
+    chosen = np.linspace(0, len(subset.indices) - 1, min(SAMPLE, len(subset.indices))).astype(np.int64)
+    if subset.nbytes <= resident_bytes:
+        stack, rows_N = subset.resident
         sample_MCSS = stack[rows_N[chosen]]
     else:
-        stack, rows_M = View(view.pictures, view.indices[chosen], view.size, view.channels).resident
+        stack, rows_M = Subset(subset.pictures, subset.indices[chosen], subset.size, subset.channels).resident
         sample_MCSS = stack[rows_M]
     values = torch.arange(256, dtype=torch.float64)
     mean, std = [], []
-    for channel in range(view.channels):
+    for channel in range(subset.channels):
         histogram = torch.bincount(sample_MCSS[:, channel].flatten(), minlength=256).double()
         average = (histogram @ values) / histogram.sum()
         variance = (histogram @ (values - average) ** 2) / histogram.sum()
         mean.append(float(average) / 255)
         std.append(max(float(variance.sqrt()), 1.0) / 255)  # a channel of one colour stays finite
-    return Look(tuple(mean), tuple(std), flip)
+    return Preprocessing(tuple(mean), tuple(std), flip)

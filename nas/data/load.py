@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from nas.data import registry
+from nas.data.encoded import MAX_PIXELS, EncodedImages
 from nas.data.images import ImageSet, make_split, measure
 from nas.data.partition import stratified, without
-from nas.data.pictures import Joined
+from nas.data.pictures import Concatenated
 from nas.data.registry import Raw
-from nas.data.split import View
+from nas.data.split import Subset
 from nas.errors import DataError
 from nas.seeds import derive
 
@@ -41,6 +42,7 @@ def load(
     limit: int | None = None,
     base: Path | None = None,
     resident_bytes: int = RESIDENT_BYTES,
+    max_pixels: int = MAX_PIXELS,
 ) -> ImageSet:
     """The dataset that `source` names, split into train, validation and test.
 
@@ -51,9 +53,10 @@ def load(
     limit: use at most this many training images, train and validation together; None uses all.
     base: where a relative PATH starts; None: the working directory.
     resident_bytes: a split up to this decoded size lives on the device, a larger one is decoded while it trains.
+    max_pixels: an image with more is refused and not decoded; decoding takes up to 14 bytes a pixel.
 
-    Raises DataError: an unknown name, missing or damaged files, labels out of range, a class without images, images of
-    several sizes without `size`, a limit or share that leaves a split empty.
+    Raises DataError: an unknown name, missing or damaged files, images without pixels or with too many, labels out of
+    range, a class without images, images of several sizes without `size`, a limit or share that leaves a split empty.
 
     >>> images = load("digits", limit=500)
     >>> len(images.train), len(images.validation), len(images.test)
@@ -61,20 +64,25 @@ def load(
     """
     if not 0 <= validation < 1:
         raise DataError(f"validation is {validation}; expected a share of at least 0 and below 1")
+    if max_pixels < 1:
+        raise DataError(f"max_pixels is {max_pixels}; expected 1 at least")
     raw = registry.read(source, base)
+    for pictures in (raw.train, raw.validation, raw.test):
+        if isinstance(pictures, EncodedImages):
+            pictures.max_pixels = max_pixels
     _check_labels(raw)
     if validation == 0 and raw.validation is not None and raw.test is not None:
-        raw = replace(raw, train=Joined(raw.train, raw.validation), validation=None)
+        raw = replace(raw, train=Concatenated(raw.train, raw.validation), validation=None)
     channels, size = _form(raw, size)
 
     pool = np.arange(len(raw.train))
     own = raw.validation if raw.test is not None else None
     test = raw.test if raw.test is not None else raw.validation
     if test is not None:
-        test_view = View(test, np.arange(len(test)), size, channels)
+        test_subset = Subset(test, np.arange(len(test)), size, channels)
     else:
         carved = stratified(raw.train.labels, round(len(pool) * TEST_SHARE), TEST_SEED, leave=2)
-        test_view = View(raw.train, carved, size, channels)
+        test_subset = Subset(raw.train, carved, size, channels)
         pool = without(pool, carved)
 
     if own is not None:
@@ -88,24 +96,24 @@ def load(
         count, labels = round(len(pool) * validation), raw.train.labels[pool]
         held, held_indices = raw.train, pool[stratified(labels, count, derive(seed, "validation"), leave=1)]
         pool = without(pool, held_indices)
-    for name, indices in (("validation", held_indices), ("test", test_view.indices)):
+    for name, indices in (("validation", held_indices), ("test", test_subset.indices)):
         if not len(indices) and (name == "test" or validation > 0):
             raise DataError(f"{raw.name}: the {name} split is empty: too few images per class to share between splits")
 
-    view, held_view = View(raw.train, pool, size, channels), View(held, held_indices, size, channels)
-    look = measure(view, resident_bytes, raw.flip)
-    if 0 < held_view.nbytes <= resident_bytes:
-        held_view.resident  # noqa: B018  decoded now, as train is: a damaged image is found before anything is trained
+    subset, held_subset = Subset(raw.train, pool, size, channels), Subset(held, held_indices, size, channels)
+    preprocessing = measure(subset, resident_bytes, raw.flip)
+    if 0 < held_subset.nbytes <= resident_bytes:
+        held_subset.resident  # noqa: B018  decoded now, as train is: a damaged image is found before anything is trained
     return ImageSet(
         name=raw.name,
         classes=raw.classes,
         channels=channels,
         size=size,
-        train=make_split(view, look, resident_bytes),
-        validation=make_split(held_view, look, resident_bytes),
-        test=make_split(test_view, look, resident_bytes),
-        mean=look.mean,
-        std=look.std,
+        train=make_split(subset, preprocessing, resident_bytes),
+        validation=make_split(held_subset, preprocessing, resident_bytes),
+        test=make_split(test_subset, preprocessing, resident_bytes),
+        mean=preprocessing.mean,
+        std=preprocessing.std,
         flip=raw.flip,
     )
 
@@ -152,4 +160,5 @@ def _limited(pool: np.ndarray, raw: Raw, limit: int | None, seed: int) -> np.nda
         return pool
     if limit < len(raw.classes):
         raise DataError(f"limit leaves {limit} images; {raw.name} has {len(raw.classes)} classes, and each needs one")
-    return pool[stratified(raw.train.labels[pool], limit, derive(seed, "limit"), least=1)]
+    drawn: np.ndarray = pool[stratified(raw.train.labels[pool], limit, derive(seed, "limit"), least=1)]
+    return drawn

@@ -3,7 +3,7 @@
 Legend: N images of the split, M of them asked for, C channels, H height, W width, S the side that the model takes.
 
 Everything downstream sees square uint8 images of side S. An image of another size is resized on its shorter side
-(bilinear, antialiased) and cut at the centre, on every path the same.
+(bilinear, antialiased) and cropped at the centre, on every path alike.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from torch import Tensor
 
 
 def fit(images: Tensor, size: int) -> Tensor:
-    """`images` (..., C, H, W) with the shorter side resized to `size` and the middle cut out: (..., C, size, size)."""
+    """`images` (..., C, H, W) resized on the shorter side and cropped at the centre: (..., C, size, size)."""
     if images.shape[-2:] == (size, size):
         return images
     from torchvision.transforms.v2 import functional
 
-    return functional.center_crop(functional.resize(images, [size], antialias=True), [size, size])
+    fitted: Tensor = functional.center_crop(functional.resize(images, [size], antialias=True), [size, size])
+    return fitted
 
 
 class Pictures(ABC):
@@ -69,8 +70,8 @@ class Arrays(Pictures):
         return fit(self.images[torch.from_numpy(indices_M)], size), np.arange(len(indices_M))
 
 
-class Joined(Pictures):
-    """Two splits seen as one: official train and validation images where nothing is held back for validation."""
+class Concatenated(Pictures):
+    """Two splits as one: official train and validation images, where nothing is held back for validation."""
 
     def __init__(self, first: Pictures, second: Pictures):
         self.first, self.second = first, second

@@ -9,8 +9,8 @@
     @source("npz:FILE")               # takes a file; the reader is given its path
     def read(path: Path) -> Raw: ...
 
-A reader says what there is (names, labels, official splits) and leaves decoding, resizing, carving and caching to the
-floors above it, so that it stays short.
+A reader says what there is (names, labels, official splits). Decoding, resizing, splitting and caching are done by
+`load`, so that a reader stays short.
 """
 
 from __future__ import annotations

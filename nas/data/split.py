@@ -2,10 +2,10 @@
 
 Legend: N images of the split, B of a batch, C channels, S side of the image.
 
-Two implementations share this face. `Resident` keeps the uint8 images on the device and augments whole batches there,
-so that a small model is never starved; `Streaming` (streaming.py) decodes while it trains, for sets that do not fit.
-A seed fixes order and augmentation entirely: nothing is carried from one epoch to the next, so that a training that
-resumes at epoch e with the seed of epoch e sees what the uninterrupted one saw.
+There are two implementations. `Resident` keeps the uint8 images on the device and augments whole batches there, so that
+a small model never waits for images. `Streaming` (streaming.py) decodes while it trains, for sets that do not fit. The
+seed alone decides order and augmentation, and nothing is carried from one epoch to the next: a training that resumes at
+epoch e with the seed of epoch e sees what the uninterrupted one saw.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Batches = Iterator[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class Subset:
     """Some images of a source (by index), and the form in which they are wanted."""
 
     pictures: Pictures
@@ -47,8 +47,10 @@ class View:
 
 
 @dataclass(frozen=True)
-class Look:
-    """How pixels reach a model: (x / 255 - mean) / std per channel. `flip`: a mirrored image keeps its class."""
+class Preprocessing:
+    """What a model sees of pixels: (x / 255 − mean) / std per channel. `flip`: augmentation may mirror an image, since
+    it keeps its class then.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -70,9 +72,9 @@ class Split(ABC):
     True
     """
 
-    def __init__(self, view: View, look: Look):
-        self.view, self.look = view, look
-        self.labels_N = torch.from_numpy(view.pictures.labels[view.indices])
+    def __init__(self, subset: Subset, preprocessing: Preprocessing):
+        self.subset, self.preprocessing = subset, preprocessing
+        self.labels_N = torch.from_numpy(subset.pictures.labels[subset.indices])
 
     def __len__(self) -> int:
         return len(self.labels_N)
@@ -117,14 +119,14 @@ class Split(ABC):
 class Resident(Split):
     """A split that lives on the device as one uint8 tensor; decoded when it is first asked for."""
 
-    def __init__(self, view: View, look: Look):
-        super().__init__(view, look)
+    def __init__(self, subset: Subset, preprocessing: Preprocessing):
+        super().__init__(subset, preprocessing)
         self._copies: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """(stack, rows_N, labels_N) on `device`; image n is `stack[rows_N[n]]`. The CPU's stack may be a memory map."""
         if device not in self._copies:  # an epoch copies nothing to the device but its order and its draws
-            stack, rows_N = self.view.resident
+            stack, rows_N = self.subset.resident
             if device.type != "cpu":
                 stack, rows_N = stack[rows_N].to(device), torch.arange(len(self), device=device)
             self._copies[device] = stack, rows_N, self.labels_N.to(device)
@@ -140,7 +142,7 @@ class Resident(Split):
     ) -> Batches:
         stack, rows_N, labels_N = self.on(device)
         draws_NU = draw(len(self), generator).to(device) if augment else None
-        normalise = self.look.normaliser(device)
+        normalise = self.preprocessing.normaliser(device)
         order_N = order_N.to(device)
         for start in range(0, len(order_N), batch_size):
             picked_B = order_N[start : start + batch_size]
@@ -149,5 +151,5 @@ class Resident(Split):
                 yield normalise(images_BCSS), labels_N[picked_B]
                 continue
             draws_BU = draws_NU[start : start + batch_size]
-            images_BCSS = crop_and_flip(images_BCSS, draws_BU, augment, flip=self.look.flip)
+            images_BCSS = crop_and_flip(images_BCSS, draws_BU, augment, flip=self.preprocessing.flip)
             yield erase(normalise(images_BCSS), draws_BU, augment.erase), labels_N[picked_B]

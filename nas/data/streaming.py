@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from nas.data.augment import CROP_RATIO, ERASED_AREA, ERASED_RATIO, Augment
 from nas.data.pictures import fit
-from nas.data.split import Batches, Look, Split, View
+from nas.data.split import Batches, Preprocessing, Split, Subset
 from nas.errors import DataError
 
 MAX_WORKERS = 16
@@ -34,14 +34,14 @@ class Streaming(Split):
     ) -> Batches:
         threads = torch.get_num_threads()
         loader = DataLoader(
-            _Epoch(self.view, order_N, _transform(self.view.size, self.look, augment), generator),
+            _Epoch(self.subset, order_N, _transform(self.subset.size, self.preprocessing, augment), generator),
             batch_size,
             num_workers=min(threads, MAX_WORKERS) if threads > 1 else 0,
             collate_fn=_collate,
             pin_memory=device.type == "cuda",
             generator=generator,  # the loader draws a seed on each start: not from the global stream
         )
-        normalise = self.look.normaliser(device)
+        normalise = self.preprocessing.normaliser(device)
         for batch in loader:
             if isinstance(batch, DataError):
                 raise batch
@@ -50,12 +50,12 @@ class Streaming(Split):
             yield normalise(images_BCSS), labels_B.to(device, non_blocking=True)
 
 
-class _Epoch(Dataset):
+class _Epoch(Dataset[tuple[Tensor, int] | DataError]):
     """The images of one epoch in the order in which they are shown."""
 
-    def __init__(self, view: View, order_N: Tensor, transform: nn.Module | None, generator: torch.Generator):
-        self.view, self.transform = view, transform
-        self.indices_N = view.indices[order_N.numpy()]
+    def __init__(self, subset: Subset, order_N: Tensor, transform: nn.Module | None, generator: torch.Generator):
+        self.subset, self.transform = subset, transform
+        self.indices_N = subset.indices[order_N.numpy()]
         self.seeds_N = torch.randint(2**31, (len(order_N),), generator=generator)
 
     def __len__(self) -> int:
@@ -64,15 +64,16 @@ class _Epoch(Dataset):
     def __getitem__(self, place: int) -> tuple[Tensor, int] | DataError:
         index = int(self.indices_N[place])
         try:
-            image_CHW = self.view.pictures.original(index, self.view.channels)
+            image_CHW = self.subset.pictures.original(index, self.subset.channels)
         except DataError as error:  # handed on as a value: raised in a worker, it would arrive wrapped in a traceback
             return error
-        label = int(self.view.pictures.labels[index])
+        label = int(self.subset.pictures.labels[index])
         if self.transform is None:
-            return fit(image_CHW, self.view.size), label
+            return fit(image_CHW, self.subset.size), label
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(self.seeds_N[place]))
-            return self.transform(image_CHW), label
+            augmented_CSS: Tensor = self.transform(image_CHW)
+            return augmented_CSS, label
 
 
 def _collate(items: list[tuple[Tensor, int] | DataError]) -> list[Tensor] | DataError:
@@ -88,7 +89,7 @@ class _Fit(nn.Module):
         return fit(image_CHW, self.size)
 
 
-def _transform(size: int, look: Look, augment: Augment | None) -> nn.Module | None:
+def _transform(size: int, preprocessing: Preprocessing, augment: Augment | None) -> nn.Module | None:
     if augment is None:
         return None
     from torchvision.transforms import v2
@@ -98,9 +99,10 @@ def _transform(size: int, look: Look, augment: Augment | None) -> nn.Module | No
         steps = [v2.RandomResizedCrop(size, scale=(augment.min_area, 1), ratio=CROP_RATIO, antialias=True)]
     else:
         steps = [_Fit(size), v2.RandomCrop(size, padding=augment.padding(size))]
-    if augment.flip and look.flip:
+    if augment.flip and preprocessing.flip:
         steps.append(v2.RandomHorizontalFlip())
     if augment.erase:
-        colour = [255 * value for value in look.mean]
+        colour = [255 * value for value in preprocessing.mean]
         steps.append(v2.RandomErasing(augment.erase, scale=ERASED_AREA, ratio=ERASED_RATIO, value=colour))
-    return v2.Compose(steps)
+    transform: nn.Module = v2.Compose(steps)
+    return transform

@@ -7,7 +7,7 @@
             genome.yaml     the genome (absent if the parameters make none)
             metrics.csv     a row an epoch            (training)
             rungs.json      where it paused           (worker, in a search with halving)
-            checkpoint.pt   while unfinished          (training)
+            checkpoint.pt, checkpoint.previous.pt     (training, while unfinished)
             weights.safetensors                       (training)
             failure.txt     traceback, if it failed   (worker)
             result.json     Outcome, last and atomic  (worker; driver if no worker was asked, or it died)
@@ -143,7 +143,9 @@ class Ledger:
     def fetch(self, job: Job) -> None:
         """What the trial's worker has brought to the storage; without one, it is here."""
         if self.storage is not None:
-            self.storage.pull(f"trials/{job.id}", job.directory, without="checkpoint.pt")
+            from nas.train.checkpoint import TRANSIENT  # imports torch, which a driver without a storage may not need
+
+            self.storage.pull(f"trials/{job.id}", job.directory, without=TRANSIENT)
 
     def remove(self, job: Job, name: str) -> None:
         """Remove a file of a trial, here and in the storage; it may be gone already."""

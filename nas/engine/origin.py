@@ -5,13 +5,13 @@ RUN/winners/NAME.yaml, RUN/trials/ID/genome.yaml
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nas.data import Split, check_fits
-from nas.data.split import View
 from nas.engine.record import read_record
 from nas.genome import load_genome
 from nas.train import Task, Training
@@ -39,7 +39,7 @@ def held_out_images(genome: str, data: str | None, count: int) -> Split:
         training = training.model_copy(update={"limit": None})
     images = Task(source, training, record.get("seed", 0), chosen.image.size).load()
     check_fits(images, size=chosen.image.size, channels=chosen.image.channels, classes=chosen.classes, file=genome)
-    view = images.validation.view
-    spread = np.linspace(0, len(view.indices) - 1, min(count, len(view.indices))).astype(np.int64)
-    some = View(view.pictures, view.indices[spread], view.size, view.channels)
-    return type(images.validation)(some, images.validation.look)
+    subset = images.validation.subset
+    spread = np.linspace(0, len(subset.indices) - 1, min(count, len(subset.indices))).astype(np.int64)
+    some = replace(subset, indices=subset.indices[spread])
+    return type(images.validation)(some, images.validation.preprocessing)

@@ -19,7 +19,7 @@ import io
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -107,11 +107,11 @@ class Storage:
             elif here and ("trial.json" not in there or "result.json" not in there):
                 self.push(folder / trial, f"trials/{trial}")
 
-    def pull(self, folder: str, directory: Path, *, without: str = "") -> Seen:
-        """Fetch the files of a folder (not those below it) but the one called `without`; result.json comes last."""
+    def pull(self, folder: str, directory: Path, *, without: Collection[str] = ()) -> Seen:
+        """Fetch the files of a folder (not those below it) but those in `without`; result.json comes last."""
         directory.mkdir(parents=True, exist_ok=True)
         with self._usable():
-            for name in _in_order(self._names(folder) - {without}):
+            for name in _in_order(self._names(folder) - set(without)):
                 write_atomically(directory / name, partial(self._get, self._at(folder, name)))
         return _stamps(directory)
 

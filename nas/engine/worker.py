@@ -84,8 +84,11 @@ def run_job(job: Job, work: Work, report: Report, *, neighbours: bool = False) -
             crowded = neighbours and _is_memory(error)
         try:
             if outcome.state == "failed" and not crowded:
+                from nas.train.checkpoint import TRANSIENT  # imports torch, which is here by now if a training failed
+
                 write_text(job.directory / "failure.txt", details)
-                (job.directory / "checkpoint.pt").unlink(missing_ok=True)
+                for name in TRANSIENT:
+                    (job.directory / name).unlink(missing_ok=True)
             if not crowded:
                 outcome.write(job.directory)
         except OSError as error:

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from nas.errors import GenomeError
 from nas.genome import Genome, load_genome
 from nas.model.pyramid import Model
+
+PICKLES = (b"PK\x03\x04", b"\x80")  # torch.save's archive, which holds a pickle, and a pickle itself
 
 
 def build(
@@ -27,9 +31,10 @@ def build(
 
     genome: preset name, YAML path (a run's `winners/<name>.yaml`, for instance), mapping, or Genome.
     weights: a safetensors file; True takes the one beside the YAML file. None: new weights from torch's RNG.
+        Tensors in float16 or bfloat16 become float32, which is exact; any other difference in dtype is refused.
     num_classes: another number of classes; with weights, the head is then initialised anew.
     model_class: Model or a subclass.
-    Raises GenomeError for a bad genome, missing weights, or weights of another genome.
+    Raises GenomeError for a bad genome, and for weights that are missing, of another genome, or not finite.
 
     >>> model = build("deit_tiny", num_classes=10)
     >>> model(torch.zeros(1, 3, 224, 224)).shape
@@ -54,14 +59,47 @@ def build(
 
 
 def _load(model: Model, path: Path, fresh_head: bool) -> None:
-    try:
-        state = safetensors.torch.load_file(path)
-    except (FileNotFoundError, SafetensorError, OSError) as error:
-        raise GenomeError(f"weights cannot be read: {error}", file=path) from None
-    own = model.state_dict()
+    state, own = _read(path), model.state_dict()
     if fresh_head:
         state |= {name: tensor for name, tensor in own.items() if name.startswith("head.")}
-    wrong = sorted(set(state) ^ set(own)) + [n for n in set(state) & set(own) if state[n].shape != own[n].shape]
+    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    counts = [f"{len(names)} {kind} ({names[0]})" for kind, names in (("missing", missing), ("extra", extra)) if names]
+    if counts:
+        raise GenomeError(f"weights of another genome: {' and '.join(counts)} of {len(own)} tensors", file=path)
+    wrong = [name for name in own if not _fits(state[name], own[name])]
     if wrong:
-        raise GenomeError(f"weights of another genome: {len(wrong)} tensors differ, the first is {wrong[0]}", file=path)
+        first = f"{wrong[0]}: expected {_form(own[wrong[0]])}, found {_form(state[wrong[0]])}"
+        message = f"weights of another genome: {len(wrong)} of {len(own)} tensors differ, the first is {first}"
+        raise GenomeError(message, file=path)
+    for name in own:
+        if count := int(state[name].isfinite().logical_not().sum()):
+            found = f"{count} value{'s' * (count > 1)} that {'are' if count > 1 else 'is'} not finite"
+            raise GenomeError(f"{name} has {found}", file=path)
     model.load_state_dict(state)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. A pickle is recognised by its first bytes, and left alone."""
+    try:
+        with path.open("rb") as file:
+            is_pickle = file.read(4).startswith(PICKLES)
+        state = {} if is_pickle else safetensors.torch.load_file(path)
+    except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
+        raise GenomeError(f"weights cannot be read: {getattr(error, 'strerror', None) or error}", file=path) from None
+    except SafetensorError as error:
+        raise GenomeError(
+            f"weights cannot be read: not a safetensors file that torch can read ({error})", file=path
+        ) from None
+    if is_pickle:
+        message = "a pickle, which can run code when it is read; save its tensors with safetensors.torch.save_file"
+        raise GenomeError(f"weights cannot be read: {message}", file=path)
+    return state
+
+
+def _fits(tensor: Tensor, own: Tensor) -> bool:
+    half = own.dtype == torch.float32 and tensor.dtype in (torch.float16, torch.bfloat16)
+    return tensor.shape == own.shape and (half or tensor.dtype == own.dtype)
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

@@ -18,7 +18,6 @@ from pathlib import Path
 import torch
 
 from nas.data import ImageSet, Split
-from nas.data.split import View
 from nas.engine import Workers
 from nas.genome import Genome
 from nas.hardware import hardware
@@ -127,8 +126,7 @@ class _Pace:
 
 
 def _some(split: Split, count: int) -> Split:
-    view = split.view
-    return type(split)(View(view.pictures, view.indices[:count], view.size, view.channels), split.look)
+    return type(split)(replace(split.subset, indices=split.subset.indices[:count]), split.preprocessing)
 
 
 def _shown(split: Split, training: Training) -> int:

@@ -28,6 +28,7 @@ from nas.search.samplers import Sampler
 from nas.search.schedulers import Scheduler
 from nas.search.space import SearchSpace
 from nas.seeds import derive
+from nas.train.checkpoint import TRANSIENT
 
 REFUSALS = 2000  # infeasible trials in a row after which the search gives up
 
@@ -208,7 +209,8 @@ class Searcher:
             pause = latest[job.number]
             outcome = replace(pause, state="pruned", reason=self.scheduler.reason(pause.epochs))
             self.ledger.finish(job, outcome)
-            self.ledger.remove(job, "checkpoint.pt")
+            for name in TRANSIENT:
+                self.ledger.remove(job, name)
             if not self._reported.get(job.number, True):
                 self._report(job.number, outcome)
             self.on_event(Event("ended", job.id, outcome.as_dict()))

@@ -4,13 +4,20 @@ Each is replaced atomically. The checkpoint holds all metrics rows so far, and m
 between the two writes therefore loses nothing: the resumed training rewrites the table from the checkpoint.
 Checkpoint and weights carry the fingerprint of their training (genome, data, recipe, seed; key `job`). A directory that
 belongs to another training is refused: a mix of two trainings would give numbers that belong to neither.
+
+A damaged checkpoint is thrown away with a warning. The one before it is kept as checkpoint.previous.pt, and the
+training goes on from there, or else from the start; it computes the same. torch writes a CRC-32 of everything in a
+checkpoint, but does not look at it when it reads, so that is done here.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
-import pickle
+import logging
+import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +33,9 @@ from nas.genome import Genome
 from nas.paths import difference, flat
 from nas.train.recipe import Training
 
+log = logging.getLogger(__name__)
+
+TRANSIENT = ("checkpoint.pt", "checkpoint.previous.pt")  # gone when the training is done, the better one first
 Fingerprint = dict[str, Any]  # dotted key -> plain value
 Rows = list[dict[str, Any]]
 
@@ -43,50 +53,80 @@ class TrainingFiles:
     def __init__(self, directory: Path, fingerprint: Fingerprint):
         self.directory, self.fingerprint = directory, fingerprint
         self.metrics = directory / "metrics.csv"
-        self.checkpoint = directory / "checkpoint.pt"
+        self.checkpoint, self.previous = (directory / name for name in TRANSIENT)
         self.weights = directory / "weights.safetensors"
 
     def save(self, rows: Rows, state: dict[str, Any]) -> None:
-        """Write checkpoint.pt, then metrics.csv."""
+        """Write checkpoint.pt, keeping the one before it, then metrics.csv."""
         content = {"job": json.dumps(self.fingerprint), "rows": rows, **state}
-        write_atomically(self.checkpoint, lambda path: torch.save(content, path))
+
+        def write(path: Path) -> None:
+            torch.save(content, path)
+            if self.checkpoint.exists():
+                os.replace(self.checkpoint, self.previous)
+
+        write_atomically(self.checkpoint, write)
         self._write_metrics(rows)
 
-    def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The checkpoint on `device`, or None. Raises RunError if it is damaged or another training's."""
-        for file in (self.metrics, self.checkpoint, self.weights):  # left by a kill during a write
+    def load(self) -> dict[str, Any] | None:
+        """The last intact checkpoint, on the CPU; None where there is none. Raises RunError for another job's."""
+        for file in (self.metrics, self.checkpoint, self.weights):  # what a kill in the middle of a write left behind
             for temporary in self.directory.glob(f".{file.name}.*.tmp"):
                 temporary.unlink()
-        if not self.checkpoint.exists():
-            return None
-        try:
-            content: dict[str, Any] = torch.load(self.checkpoint, map_location=device, weights_only=True)
-            theirs = json.loads(content["job"])
-        except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-            raise RunError(f"damaged; delete it to train from the start ({error})", file=self.checkpoint) from None
-        self._check(theirs, self.checkpoint)
-        self._write_metrics(content["rows"])
-        return content
+        for file in (self.checkpoint, self.previous):
+            if not file.exists():
+                continue
+            blob = file.read_bytes()  # an error here is the disk's, and throws nothing away
+            try:
+                content = _unpacked(blob)
+                job = json.loads(content["job"])
+            except MemoryError:
+                raise
+            except Exception as error:  # damage shows in many ways
+                log.warning("%s is damaged (%s) and is thrown away; the training goes on without it", file, error)
+                file.unlink()
+                continue
+            self._check(job, file)
+            self._write_metrics(content["rows"])
+            return content
+        return None
 
     def finish(self, weights: dict[str, Tensor]) -> None:
-        """Write weights.safetensors and remove the checkpoint: the training is done."""
-        metadata = {"job": json.dumps(self.fingerprint)}
-        write_atomically(self.weights, lambda path: save_file(weights, path, metadata=metadata))
-        self.checkpoint.unlink(missing_ok=True)
+        """Write weights.safetensors and remove the checkpoints: the training is done."""
+        write_atomically(
+            self.weights, lambda path: save_file(weights, path, metadata={"job": json.dumps(self.fingerprint)})
+        )
+        self._remove_checkpoints()
 
     def finished(self) -> Rows | None:
-        """The metrics of a training that is done, else None. Raises RunError as `load` does, for the weights."""
+        """The metrics of a training that is done, else None. Raises RunError for another job's weights.
+
+        Damaged weights or metrics count as not done, with a warning: the end of the training writes both anew.
+        """
         if not (self.weights.exists() and self.metrics.exists()):
             return None
         try:
             with safe_open(self.weights, framework="pt") as file:
-                theirs = json.loads((file.metadata() or {}).get("job", "{}"))
-        except SafetensorError as error:
-            raise RunError(f"damaged; delete it to train from the start ({error})", file=self.weights) from None
-        self._check(theirs, self.weights)
-        self.checkpoint.unlink(missing_ok=True)  # left by a kill between the two steps of `finish`
-        with self.metrics.open(newline="") as file:
-            return [{name: json.loads(value) for name, value in row.items()} for row in csv.DictReader(file)]
+                job = json.loads((file.metadata() or {}).get("job", "{}"))
+        except (SafetensorError, ValueError) as error:
+            log.warning("%s is damaged (%s): the training is done again", self.weights, error)
+            return None
+        self._check(job, self.weights)
+        try:
+            with self.metrics.open(newline="") as file:
+                rows = [{name: json.loads(value) for name, value in row.items()} for row in csv.DictReader(file)]
+            epochs = [row["epoch"] for row in rows]
+            if epochs != list(range(1, self.fingerprint["training.epochs"] + 1)):
+                raise ValueError(f"{len(epochs)} of {self.fingerprint['training.epochs']} epochs")
+        except (ValueError, TypeError, KeyError, csv.Error) as error:
+            log.warning("%s is damaged (%s): the training is done again", self.metrics, error)
+            return None
+        self._remove_checkpoints()  # left over where a kill came between finish's two steps
+        return rows
+
+    def _remove_checkpoints(self) -> None:
+        for name in TRANSIENT:
+            (self.directory / name).unlink(missing_ok=True)
 
     def _write_metrics(self, rows: Rows) -> None:
         def write(path: Path) -> None:
@@ -103,3 +143,14 @@ class TrainingFiles:
             what = f"{change.path} is {shown(change.old)} there and {shown(change.new)} here"
             message = f"belongs to another training: {what}; train into another directory, or delete this one"
             raise RunError(message, file=file)
+
+
+def _unpacked(blob: bytes) -> dict[str, Any]:
+    """The content of a checkpoint, whose bytes are checked before torch reads them."""
+    with zipfile.ZipFile(io.BytesIO(blob)) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"wrong checksum of {damaged}")
+    content: dict[str, Any] = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
+    if not content["rows"]:
+        raise ValueError("no epochs")
+    return content

@@ -134,7 +134,7 @@ def train(
     # ------------------------------------------------------------------------------------------------------------------
     # Resume
     # ------------------------------------------------------------------------------------------------------------------
-    if (checkpoint := files.load(device)) is not None:
+    if (checkpoint := files.load()) is not None:
         rows = checkpoint["rows"]
         model.load_state_dict(checkpoint["model"])
         evaluated.module.load_state_dict(checkpoint["evaluated"])

@@ -32,8 +32,8 @@ def test_digits() -> None:
 
 def test_splits_do_not_overlap_and_are_stratified() -> None:
     images = load("digits", seed=3)
-    views = [split.view.indices for split in (images.train, images.validation, images.test)]
-    assert np.array_equal(np.sort(np.concatenate(views)), np.arange(1797))
+    indices = [split.subset.indices for split in (images.train, images.validation, images.test)]
+    assert np.array_equal(np.sort(np.concatenate(indices)), np.arange(1797))
     for split in (images.train, images.validation, images.test):
         share = torch.bincount(split.labels_N) / len(split)
         assert share.min() > 0.08
@@ -42,10 +42,10 @@ def test_splits_do_not_overlap_and_are_stratified() -> None:
 
 def test_the_test_split_never_moves_and_validation_follows_the_seed() -> None:
     first, second = load("digits", seed=0), load("digits", seed=1, validation=0.3, limit=700)
-    assert np.array_equal(first.test.view.indices, second.test.view.indices)
-    assert first.test.view.indices[:5].tolist() == [3, 7, 13, 19, 36]
-    assert not np.array_equal(load("digits", seed=1).validation.view.indices, first.validation.view.indices)
-    assert np.array_equal(load("digits", seed=0).validation.view.indices, first.validation.view.indices)
+    assert np.array_equal(first.test.subset.indices, second.test.subset.indices)
+    assert first.test.subset.indices[:5].tolist() == [3, 7, 13, 19, 36]
+    assert not np.array_equal(load("digits", seed=1).validation.subset.indices, first.validation.subset.indices)
+    assert np.array_equal(load("digits", seed=0).validation.subset.indices, first.validation.subset.indices)
 
 
 def test_limit_bounds_train_and_validation_together() -> None:
@@ -57,9 +57,9 @@ def test_limit_bounds_train_and_validation_together() -> None:
 
 def test_without_validation_its_images_train() -> None:
     images, all_train = load("digits", limit=50), load("digits", limit=50, validation=0)
-    parts = [images.train.view.indices, images.validation.view.indices]
-    assert np.array_equal(all_train.train.view.indices, np.sort(np.concatenate(parts)))
-    assert np.array_equal(all_train.test.view.indices, images.test.view.indices)
+    parts = [images.train.subset.indices, images.validation.subset.indices]
+    assert np.array_equal(all_train.train.subset.indices, np.sort(np.concatenate(parts)))
+    assert np.array_equal(all_train.test.subset.indices, images.test.subset.indices)
     assert len(all_train.validation) == 0
 
 

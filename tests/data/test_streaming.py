@@ -52,7 +52,7 @@ def test_a_damaged_image_is_one_clear_message_from_a_worker_too(
 ) -> None:
     path = write_folder(tmp_path / "pets", {"cat": 12, "dog": 12})
     images = load(f"imagefolder:{path}", resident_bytes=0)
-    broken = images.train.view.pictures.where(int(images.train.view.indices[3]))  # type: ignore[attr-defined]
+    broken = images.train.subset.pictures.where(int(images.train.subset.indices[3]))  # type: ignore[attr-defined]
     Path(broken).write_bytes(Path(broken).read_bytes()[:60])
     threads(count)
     with pytest.raises(DataError) as caught:

@@ -14,6 +14,7 @@ from nas.engine.storage import Storage
 from nas.engine.worker import StorageError, run_job, workplace
 from nas.errors import RunError
 from nas.genome import load_genome
+from nas.train.checkpoint import TRANSIENT
 from tests.engine import works
 from tests.engine.cluster import NODE_SECONDS
 from tests.engine.drivers import check_exact, drive, go_alone, log
@@ -109,17 +110,19 @@ def test_epochs_are_kept_as_they_come_and_the_checkpoint_until_it_is_over(tmp_pa
     job = add(ledger)
     for ended in (False, True):
         with workplace(ledger.folder, storage, job.id) as (scratch, keep):
-            assert (scratch / "checkpoint.pt").exists() == ended
-            (scratch / "checkpoint.pt").write_text("1")
+            for name in TRANSIENT:
+                assert (scratch / name).exists() == ended
+                (scratch / name).write_text("1")
             (scratch / "metrics.csv").write_text("epoch\n1\n")
             keep(False)
             ledger.fetch(job)
             assert (job.directory / "metrics.csv").exists()
-            assert not (job.directory / "checkpoint.pt").exists(), "which is the workers' alone"
+            assert not any((job.directory / name).exists() for name in TRANSIENT), "which are the workers' alone"
             if ended:
-                (scratch / "checkpoint.pt").unlink()
+                for name in TRANSIENT:
+                    (scratch / name).unlink()
                 keep(True)
-    assert "checkpoint.pt" not in storage._names("trials/0000")
+    assert not storage._names("trials/0000") & set(TRANSIENT)
 
 
 def test_a_file_is_removed_on_both_sides(tmp_path: Path, storage: Storage) -> None:

@@ -40,10 +40,10 @@ def note(folder: Path) -> None:
 
     original = encoded.decode
 
-    def counted(blob: bytes, channels: int) -> Any:
+    def counted(blob: bytes, channels: int, max_pixels: int) -> Any:
         with (folder / "decoded").open("a") as file:
             file.write(f"{os.getpid()}\n")
-        return original(blob, channels)
+        return original(blob, channels, max_pixels)
 
     if original.__name__ != "counted":
         encoded.decode = counted  # type: ignore[assignment]

@@ -15,6 +15,7 @@ from nas.engine.training import TrainJob
 from nas.engine.worker import CrowdedError, Report, StorageError, run_job
 from nas.genome import load_genome
 from nas.train import Task, Training
+from nas.train.checkpoint import TRANSIENT
 from tests.engine import works
 
 
@@ -45,12 +46,13 @@ def test_a_finished_job_is_written_down(tmp_path: Path) -> None:
 )
 def test_whatever_a_training_raises_is_an_outcome(tmp_path: Path, behaviour: str, reason: str) -> None:
     job = job_in(tmp_path, behaviour)
-    (job.directory / "checkpoint.pt").touch()
+    for name in TRANSIENT:
+        (job.directory / name).touch()
     outcome = run_job(job, works.behave, silent)
     assert (outcome.state, outcome.reason, outcome.accuracy) == ("failed", reason, None)
     assert json.loads((job.directory / "result.json").read_text())["reason"] == reason
     assert "Traceback" in (job.directory / "failure.txt").read_text()
-    assert not (job.directory / "checkpoint.pt").exists()
+    assert not any((job.directory / name).exists() for name in TRANSIENT)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.data.encoded import Files
+from nas.data.encoded import ImageFiles
 from nas.data.registry import Raw, source
 from nas.errors import DataError, nearest
 
@@ -46,7 +46,7 @@ def _classes(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _images(folder: Path, classes: tuple[str, ...]) -> Files:
+def _images(folder: Path, classes: tuple[str, ...]) -> ImageFiles:
     paths: list[Path] = []
     labels: list[int] = []
     for name in _classes(folder):
@@ -59,7 +59,7 @@ def _images(folder: Path, classes: tuple[str, ...]) -> Files:
             raise DataError(f"{folder / name}: no images in this class folder; looked for {', '.join(EXTENSIONS)}")
         paths += found
         labels += [classes.index(name)] * len(found)
-    return Files(paths, np.asarray(labels, dtype=np.int64))
+    return ImageFiles(paths, np.asarray(labels, dtype=np.int64))
 
 
 def _walk(folder: Path) -> list[Path]:

@@ -22,16 +22,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nas.cache import cache_file, locked
+from nas.cache import cache_file
 from nas.data.cache import file_state
-from nas.data.encoded import Encoded
+from nas.data.encoded import EncodedImages
 from nas.data.registry import Raw, source
+from nas.data.unpacked import UnpackedImages, unpack
 from nas.errors import DataError
-from nas.files import write_atomically
 
 log = logging.getLogger(__name__)
 
-IN_MEMORY_BYTES = 2**30  # encoded images up to this size are read at once; more are unpacked to the cache and mapped
+IN_MEMORY_BYTES = 2**30  # encoded images up to this size are read at once; more are unpacked to the cache
 LABELS = ("label", "labels", "fine_label", "class", "target")  # by preference, where several columns could be the label
 IMAGES = ("image", "img")
 
@@ -57,18 +57,20 @@ def read(path: Path) -> Raw:
     return Raw(f"parquet:{path}", classes, pictures, split("validation"), split("test"))
 
 
-class ParquetImages(Encoded):
+class ParquetImages(EncodedImages):
     """The images of one split, in the order of its files and their rows."""
 
     def __init__(self, files: list[Path], image: str, label: str):
         super().__init__(np.concatenate([_labels(file, image, label) for file in files]))
         self.files, self.image = files, image
+        self._unpacked: UnpackedImages | None = None
 
     def read(self, index: int) -> bytes:
-        value = self._bytes[index]
-        if not value.is_valid:
+        memory = self._in_memory
+        blob = self._from_disk(index) if memory is None else memory[index].as_py()
+        if not blob:
             raise DataError(f"no bytes in column {self.image!r}; expected an encoded image")
-        return bytes(value.as_buffer())
+        return blob
 
     def where(self, index: int) -> str:
         for file in self.files:
@@ -82,19 +84,30 @@ class ParquetImages(Encoded):
         return [self.image, *(file_state(file) for file in self.files)]
 
     @cached_property
-    def _bytes(self) -> pa.ChunkedArray:
-        if sum(_unpacked_bytes(file, self.image) for file in self.files) <= IN_MEMORY_BYTES:
-            return pa.chunked_array(list(self._arrays()), pa.binary())
-        path = cache_file(self.state(), ".arrow")
-        with locked(path):
+    def _in_memory(self) -> pa.ChunkedArray | None:
+        if sum(_unpacked_bytes(file, self.image) for file in self.files) > IN_MEMORY_BYTES:
+            return None
+        return pa.chunked_array(list(self._arrays()), pa.binary())
+
+    def _from_disk(self, index: int) -> bytes:
+        if self._unpacked is None or (blob := self._unpacked.read(index)) is None:
+            path = cache_file(self.state(), ".encoded")
             if not path.exists():
                 log.warning("unpacking %s to %s, once: it is too large for memory", self.files[0].parent, path)
-                try:
-                    write_atomically(path, self._unpack)
-                except OSError as error:
-                    message = f"cannot unpack {self.files[0].parent} to {path.parent}: {error}; set XDG_CACHE_HOME"
-                    raise DataError(message) from None
-        return pa.ipc.open_file(pa.memory_map(str(path))).read_all().column(0)
+            try:
+                self._unpacked = unpack(path, len(self), index, self._blobs)
+            except OSError as error:
+                message = f"cannot unpack {self.files[0].parent} to {path.parent}: {error}; set XDG_CACHE_HOME"
+                raise DataError(message) from None
+            blob = self._unpacked.read(index)
+        if blob is None:
+            raise DataError(f"cannot be read from {self._unpacked.path}: its disk loses what is written there")
+        return blob
+
+    def _blobs(self) -> Iterator[bytes]:
+        """The encoded images in order; empty where there is none."""
+        for array in self._arrays():
+            yield from (blob or b"" for blob in array.to_pylist())
 
     def _arrays(self) -> Iterator[pa.Array]:
         for file in self.files:
@@ -105,12 +118,6 @@ class ParquetImages(Encoded):
                     yield column.cast(pa.binary())
             except (pa.ArrowException, OSError) as error:
                 raise _damaged(file, error) from None
-
-    def _unpack(self, path: Path) -> None:
-        schema = pa.schema([("bytes", pa.binary())])
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for array in self._arrays():
-                writer.write_batch(pa.record_batch([array], schema=schema))
 
 
 def _files(folder: Path, split: str) -> list[Path]:
@@ -147,7 +154,7 @@ def _image_column(schema: pa.Schema, features: dict[str, dict[str, Any]], file: 
     def holds_bytes(kind: pa.DataType) -> bool:
         if pa.types.is_struct(kind):
             return kind.get_field_index("bytes") >= 0 and holds_bytes(kind.field("bytes").type)
-        return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+        return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
     fitting = [field.name for field in schema if holds_bytes(field.type)]
     return _choose(fitting, features, "Image", IMAGES, "images (struct {bytes, path}, or bytes)", schema, file)
@@ -188,7 +195,8 @@ def _labels(file: Path, image: str, label: str) -> np.ndarray:
     if values.null_count:
         message = f"column {label!r} has {values.null_count} empty cells; expected a label for each image"
         raise DataError(message, file=file)
-    return values.to_numpy().astype(np.int64)
+    labels: np.ndarray = values.to_numpy().astype(np.int64)
+    return labels
 
 
 def _unpacked_bytes(file: Path, column: str) -> int:

@@ -20,7 +20,7 @@ import torch
 
 from nas.cache import cache_file
 from nas.data.cache import keep
-from nas.data.encoded import Files
+from nas.data.encoded import ImageFiles
 from nas.data.pictures import Arrays, Pictures
 from nas.data.registry import Raw, source
 from nas.environment import home
@@ -112,12 +112,11 @@ def _arrays(dataset: Any) -> Pictures:
     labels = dataset.targets if hasattr(dataset, "targets") else dataset.labels
     images = images.contiguous()
     digest = hashlib.blake2b(images.numpy().data).hexdigest()
-    mapped = keep(
-        cache_file(["arrays", digest, list(images.shape)], ".npy"), lambda: images
-    )  # one copy for all workers
+    path, shape = cache_file(["arrays", digest, list(images.shape)], ".images"), tuple(images.shape)
+    mapped = keep(path, shape, np.arange(len(images)), lambda: images).images  # one copy for all workers
     return Arrays(mapped, np.asarray(labels, dtype=np.int64))
 
 
 def _files(dataset: Any) -> Pictures:
     items = [dataset[i] for i in range(len(dataset))]
-    return Files([Path(path) for path, _ in items], np.asarray([label for _, label in items], dtype=np.int64))
+    return ImageFiles([Path(path) for path, _ in items], np.asarray([label for _, label in items], dtype=np.int64))

@@ -42,8 +42,8 @@ def test_pixels_labels_and_names_arrive(hub: Path, noise: Callable[..., np.ndarr
     assert np.array_equal(bytes_of(batch, images.mean, images.std), noise(10, seed=1))
     assert labels.tolist() == [1, 0] * 5
     batch, labels = next(images.train.batches(30))
-    assert np.array_equal(bytes_of(batch, images.mean, images.std), noise(30)[images.train.view.indices])
-    assert np.array_equal(labels, images.train.view.indices % 2)
+    assert np.array_equal(bytes_of(batch, images.mean, images.std), noise(30)[images.train.subset.indices])
+    assert np.array_equal(labels, images.train.subset.indices % 2)
 
 
 def test_few_images_are_decoded_alone_and_many_once(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
