@@ -69,7 +69,7 @@ def _is_full(error: Exception, folder: Path) -> bool:
 def _full(temporary: Path, path: Path) -> OSError:
     written, free = temporary.stat().st_size / 1e6, shutil.disk_usage(path.parent).free / 1e6
     before = f", before it had {path.stat().st_size / 1e6:.1f} MB" if path.exists() else ""
-    text = f"the disk is full: the file was {written:.1f} MB so far{before}; {free:.1f} MB are free"
+    text = f"No space left, the disk is full: the file was {written:.1f} MB so far{before}; {free:.1f} MB are free"
     return OSError(errno.ENOSPC, text, str(path))
 
 
