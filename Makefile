@@ -75,7 +75,7 @@ bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only "$$ONLY") $(ARGS)
 
 report: require-RUN $(VENV)/.installed
-	@$(NAS) report "$$RUN"
+	@$(NAS) report "$$RUN" $(PLUGINS)
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(ARGS)

@@ -25,8 +25,8 @@ from nas.ablation import Ablation, ablate, load_ablation, retraining
 from nas.data import absolute, check_fits
 from nas.data import load as load_data
 from nas.device import usable_device
-from nas.engine import Event, OnEvent
-from nas.engine.events import ignore
+from nas.engine import OnEvent
+from nas.engine.events import both, ignore
 from nas.engine.origin import held_out_images
 from nas.engine.record import read_record
 from nas.engine.storage import Storage
@@ -37,6 +37,7 @@ from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings
 from nas.model import build
 from nas.paths import SET
+from nas.plugins import check
 from nas.report import write_report as write_run_report
 from nas.report.ablation import write_table
 from nas.report.live import Progress
@@ -96,7 +97,8 @@ def run_search(
 
     >>> run_search("lavit_split", settings={"trials": 4, "training.epochs": 3}).front
     """
-    spec = _space(space, settings)
+    with naming_plugins(run):
+        spec = _space(space, settings)
     directory = run_directory(run or default_run(spec))
     trainings = spec.trials * spec.repeat * (2 if spec.baseline else 1)
     text = f"searching {spec.name} on {spec.data}: {spec.trials} trials, in {shown(directory)}"
@@ -127,8 +129,9 @@ def run_ablation(
 
     >>> run_ablation("lavit_parts", settings={"seeds": 2, "training.epochs": 3}).cells
     """
-    spec = table if isinstance(table, Ablation) else load_ablation(str(table))
-    spec = spec.with_settings(dict(settings or {}))
+    with naming_plugins(run):
+        spec = table if isinstance(table, Ablation) else load_ablation(str(table))
+        spec = spec.with_settings(dict(settings or {}))
     directory = run_directory(run or default_run(spec))
     cells = len(spec.arms_of(spec.genome())) * len(spec.seed_list)
     text = f"ablation {spec.name} on {spec.data}: {cells} cells, in {shown(directory)}"
@@ -218,6 +221,8 @@ def diagnose(
 
     >>> diagnose("results/my_run/winners/w1-0007.yaml").layers[1].similarity
     """
+    if images < 1:
+        raise SpecError(f"expected at least one image, found {images}", path="images")
     split = held_out_images(str(genome), data, images)
     used = usable_device(device)
     torch.manual_seed(0)
@@ -258,6 +263,18 @@ def run_directory(run: str | Path) -> Path:
     if path.name in ("", ".."):
         raise RunError(f"expected a name, or the path of a run, found {shown_value(str(run))}", path="--run")
     return Path("results") / path
+
+
+@contextmanager
+def naming_plugins(run: str | Path | None) -> Iterator[None]:
+    """A name that is unknown may be that of a plug-in which the run was begun with: then that is the message."""
+    try:
+        yield
+    except SpecError:
+        if run is not None:
+            file = run_directory(run) / "run.yaml"
+            check((read_record(file.parent) or {}).get("plugins"), file=file)
+        raise
 
 
 def default_run(spec: SearchSpec | Ablation) -> str:
@@ -302,10 +319,5 @@ def _watched(
     if display.counts:
         display.say(f"resuming: {display.counts.total() - display.counts['running']} trials have ended before")
 
-    def both(event: Event) -> None:
-        display(event)
-        if on_event is not None:
-            on_event(event)
-
     with display:
-        yield both
+        yield both(display, on_event) if on_event is not None else display

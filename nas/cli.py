@@ -86,10 +86,11 @@ def search(
 
     --set changes any key of the space: --set "training.epochs=30 budget.macs=2e8".
     """
-    from nas.api import default_run, preview_search, run_directory, run_search, shown
+    from nas.api import default_run, naming_plugins, preview_search, run_directory, run_search, shown
     from nas.search import load_space
 
-    chosen = load_space(space).with_settings(_settings(set_, data=data, trials=trials))
+    with naming_plugins(run):
+        chosen = load_space(space).with_settings(_settings(set_, data=data, trials=trials))
     if dry_run:
         from nas.report.dry_run import dry_run_table
 

@@ -38,6 +38,7 @@ from nas.files import read_yaml
 from nas.registry import Registry
 
 GROUP = "nas.plugins"
+DRIVER_KINDS = ("metric", "sampler", "scheduler")  # which no worker uses
 LEVELS = 4  # from a run directory down to baseline/trials/0007/genome.yaml
 
 
@@ -69,7 +70,7 @@ class Plugin:
         return {"name": self.name, "sha256": self.sha256, "provides": list(self.provides)}
 
 
-def load_plugins(names: Iterable[str | Path]) -> None:
+def load_plugins(names: str | Path | Iterable[str | Path]) -> None:
     """Import plug-ins, each given by the path of its file or the name of its module.
 
     Raises SpecError: no such file, not Python, an error inside (with its line), a module that cannot be imported,
@@ -77,7 +78,7 @@ def load_plugins(names: Iterable[str | Path]) -> None:
 
     >>> load_plugins(["my_block.py", "my_package.blocks"])
     """
-    for name in map(str, names):
+    for name in map(str, [names] if isinstance(names, (str, Path)) else names):
         if name.endswith(".py") or os.sep in name or Path(name).is_file():
             _load_file(Path(name).expanduser().resolve())
         else:
@@ -143,10 +144,14 @@ def lacking(genome: Path) -> str:
 
 def shipment() -> list[Plugin]:
     """The plug-ins that worker processes need. Raises SpecError for what is defined in a script or a notebook."""
-    plugins = active()
-    for plugin in plugins:
+    plugins = []
+    for plugin in active():
+        needed = [member for member in plugin.provides if not member.startswith(DRIVER_KINDS)]
+        if plugin.module == "__main__" and not needed:
+            continue
+        plugins.append(plugin)
         if plugin.module == "__main__":
-            what = f"the {plugin.provides[0]} is defined in the script or notebook itself, which workers cannot import"
+            what = f"the {needed[0]} is defined in the script or notebook itself, which workers cannot import"
             raise SpecError(f"{what}: save it to a file, and import that or give it with --plugin PATH")
     return plugins
 
@@ -203,8 +208,8 @@ def _load_file(path: Path) -> None:
 
 
 def _execute(name: str, path: str, source: bytes) -> None:
-    """Import `source` as the module `name`. Nothing is left of it if that fails."""
-    _forget(name)
+    """Import `source` as the module `name`. If that fails, what was there before stays."""
+    before, removed = sys.modules.get(name), _forget(name)
     spec = spec_from_loader(name, _InMemory(path, source))
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
@@ -215,12 +220,15 @@ def _execute(name: str, path: str, source: bytes) -> None:
             raise SpecError(_idle("the file"))
     except (Exception, SystemExit) as error:
         _forget(name)
+        if before is not None:
+            sys.modules[name] = before
+            Registry.restore(name, removed)
         raise _explained(error, path) from error
 
 
-def _forget(module: str) -> None:
-    Registry.forget(module)
+def _forget(module: str) -> list[tuple[Registry[Any], str, Any]]:
     sys.modules.pop(module, None)
+    return Registry.forget(module)
 
 
 def _import(module: str, what: str) -> None:
@@ -270,8 +278,7 @@ def _provided(module: str) -> tuple[str, ...]:
 
 def _plugin(name: str) -> Plugin:
     module = sys.modules[name]
-    loader, path = getattr(module, "__loader__", None), Path(getattr(module, "__file__", None) or "")
-    source = loader.source if isinstance(loader, _InMemory) else path.read_bytes() if path.is_file() else b""
+    path, source = Path(getattr(module, "__file__", None) or ""), Registry.sources[name]
     single = path.suffix == ".py" and name != "__main__" and not getattr(module, "__package__", None)
     return Plugin(
         path.name if single else name,

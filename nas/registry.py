@@ -16,6 +16,7 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FunctionType
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -33,6 +34,8 @@ class Registry(Generic[T]):
 
     owners: ClassVar[dict[tuple[Registry[Any], str], str]] = {}
     """(registry, name) -> the module that registered the member, for all registries, in the order of registration."""
+    sources: ClassVar[dict[str, bytes]] = {}
+    """Of each module outside of the package: its source as it was when it registered something."""
 
     def __init__(self, kind: str, package: str):
         self.kind, self.package = kind, package
@@ -57,16 +60,27 @@ class Registry(Generic[T]):
                     raise SpecError(f"there are two {self.kind}s called {name!r}, in {files}: rename one of them")
                 self._members[name] = member
                 self.owners[self, name] = owner
+            if not owner.startswith("nas."):
+                self.sources[owner] = _source(owner)
             return member
 
         return register
 
     @classmethod
-    def forget(cls, module: str) -> None:
-        """Remove all that a module has registered."""
-        for (registry, name), owner in list(cls.owners.items()):
-            if owner == module:
-                del registry._members[name], cls.owners[registry, name]
+    def forget(cls, module: str) -> list[tuple[Registry[Any], str, Any]]:
+        """Remove all that a module has registered, and return it: registry, name, member."""
+        found = [(registry, name) for (registry, name), owner in cls.owners.items() if owner == module]
+        removed = [(registry, name, registry._members.pop(name)) for registry, name in found]
+        for key in found:
+            del cls.owners[key]
+        return removed
+
+    @classmethod
+    def restore(cls, module: str, removed: list[tuple[Registry[Any], str, Any]]) -> None:
+        """Undo `forget`."""
+        for registry, name, member in removed:
+            registry._members[name] = member
+            cls.owners[registry, name] = module
 
     def __getitem__(self, name: str) -> T:
         """Raises SpecError for a name that nobody has registered."""
@@ -122,6 +136,14 @@ def _label(member: object) -> object:
     """What a member is called in its file: the name of a class or function, else of the functions that it holds."""
     held = [value.__qualname__ for value in getattr(member, "__dict__", {}).values() if isinstance(value, FunctionType)]
     return getattr(member, "__qualname__", held or member)
+
+
+def _source(module: str) -> bytes:
+    loader: Any = getattr(sys.modules.get(module), "__loader__", None)
+    if isinstance(getattr(loader, "source", None), bytes):  # imported from memory (nas/plugins.py)
+        return bytes(loader.source)
+    path = Path(_file(module))
+    return path.read_bytes() if path.is_file() else b""
 
 
 def _file(module: str) -> str:

@@ -7,15 +7,21 @@ side. Genomes, seeds and what was suggested do not depend on that, but for what 
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import nas
+import nas.ablation
 from nas.engine import Ledger, Pool
 from nas.engine.record import hardware, read_record, versions
+from nas.errors import RunError
+from nas.files import dump_yaml, read_yaml
 from nas.genome import load_genome
+from nas.search.spec import recorded
+from nas.search.warm_start import earlier_runs
 from nas.train import evaluate
 
 OLD = Path(__file__).parent / "fixtures" / "v0_1"
@@ -101,3 +107,50 @@ def check(found: pd.DataFrame, expected: pd.DataFrame) -> None:
     exact = COLUMNS if same_machine() else ["trial", "seed"]
     found = found.reset_index(drop=True).astype({"accuracy": float})
     pd.testing.assert_frame_equal(found[exact], expected[exact], check_dtype=False)
+
+
+PUBLISHED = Path(__file__).parents[1] / "results" / "published"
+
+
+@pytest.mark.parametrize("run", sorted(path.name for path in PUBLISHED.iterdir() if (path / "run.yaml").exists()))
+def test_a_published_run_is_never_overwritten_with_less(tmp_path: Path, run: str) -> None:
+    """Only tables were kept of these: a report shows them or is refused, and what is there stays."""
+    copy = tmp_path / run
+    shutil.copytree(PUBLISHED / run, copy)
+    before = {file: file.read_bytes() for file in copy.rglob("*.*") if file.is_file() and file.suffix in KEPT}
+    kept = pytest.raises(RunError, match="its complete cells have no complete trial directory any more")
+    with kept if (copy / "table.csv").exists() else nullcontext():
+        nas.write_report(copy)
+    assert {file: file.read_bytes() for file in before} == before
+
+
+KEPT = (".csv", ".md", ".tex", ".html", ".yaml")
+
+
+def test_a_run_of_which_only_tables_were_kept_is_not_continued(runs: Path) -> None:
+    shutil.rmtree(runs / "halving" / "trials")
+    before = (runs / "halving" / "trials.csv").read_bytes()
+    with pytest.raises(RunError, match="its 12 trials are here as a table alone"):
+        nas.run_search("halving.yaml", "halving")
+    assert (runs / "halving" / "trials.csv").read_bytes() == before
+    assert not (runs / "halving" / "trials").exists()
+
+
+@pytest.mark.parametrize("key", ["created", "command", "versions", "hardware", "spec.base", "spec.objectives", "seed"])
+def test_a_run_is_reported_where_a_key_is_missing(runs: Path, key: str) -> None:
+    file = runs / "halving" / "run.yaml"
+    record = read_yaml(file)
+    section, _, name = key.rpartition(".")
+    del (record[section] if section else record)[name]
+    file.write_text(dump_yaml(record))
+    assert all(page.stat().st_size > 0 for page in nas.write_report("halving"))
+
+
+def test_a_missing_key_of_a_recipe_means_its_default_for_warm_starts_too(runs: Path) -> None:
+    file = runs / "halving" / "run.yaml"
+    record = read_yaml(file)
+    del record["spec"]["training"]["ema"], record["spec"]["training"]["channels_last"]
+    file.write_text(dump_yaml(record))
+    spec = nas.load_space("halving.yaml")
+    assert earlier_runs((str(runs / "halving"),), recorded(spec, spec.genome())) == [(runs / "halving").resolve()]
+    assert "base" in nas.ablation.retraining(runs / "halving").arms

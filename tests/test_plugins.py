@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import os
@@ -382,3 +383,39 @@ def test_a_worker_without_the_plugin_stops_the_run_and_no_trial_fails(
         train(tmp_path / "run", pool)
     trials = Ledger(tmp_path / "run").trials
     assert trials and all(trial.outcome is None for trial in trials), "resumable, once the package is there"
+
+
+def test_what_was_imported_is_what_is_recorded_and_sent(mean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The usual way of a notebook: import a file, edit it, and go on."""
+    monkeypatch.syspath_prepend(str(mean.parent))
+    importlib.import_module("my_mean")
+    before = mean.read_bytes()
+    mean.write_text(mean.read_text() + "# edited\n")
+    (plugin,) = shipment()
+    assert plugin.source == before and plugin.sha256 == hashlib.sha256(before).hexdigest()
+    load_plugins(mean)  # one path will do
+    (plugin,) = shipment()
+    assert plugin.source == mean.read_bytes() != before
+
+
+def test_a_reload_that_fails_leaves_what_was_there(mean: Path) -> None:
+    load_plugins([mean])
+    mean.write_text("def f(:\n")
+    with pytest.raises(SpecError, match="line 1: SyntaxError"):
+        load_plugins([mean])
+    assert "mean" in registered("core")
+
+
+def test_what_no_worker_uses_may_be_defined_in_a_script(tmp_path: Path) -> None:
+    code = """
+from nas.metrics import metric
+from nas.plugins import shipment
+@metric("foo", direction="min", known="formula", heading="foo")
+def foo(genome):
+    return 1
+assert shipment() == []
+"""
+    (tmp_path / "script.py").write_text(code)
+    subprocess.run(
+        [sys.executable, str(tmp_path / "script.py")], check=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )

@@ -28,22 +28,27 @@ def retraining(directory: Path) -> Ablation:
     record = read_record(directory)
     if record is None or record.get("kind") != "search":
         raise RunError("not the run of a search", file=directory)
-    base = load_genome(record["spec"]["base"])
+    recorded = record["spec"]
+    if "base" not in recorded:
+        raise RunError(
+            "it does not say which base genome was searched around", file=directory / "run.yaml", path="spec"
+        )
+    base = load_genome(recorded["base"])
     winners = {file.stem: load_genome(file) for file in sorted((directory / "winners").glob("*.yaml"))}
     if not winners:
         raise RunError("no winners to train: the search has not finished; resume it first", file=directory)
     arms = {name: _difference(base, winner) for name, winner in winners.items() if winner.hash != base.hash}
-    spec = {key: value for key, value in record["spec"].items() if key in FROM_SEARCH}
+    spec = {key: value for key, value in recorded.items() if key in FROM_SEARCH}
     return parse_ablation(
         {
             "name": f"{directory.name}-retrained",
             "claim": f"The winners of {directory.name}, trained again on training and validation images",
-            "base": record["spec"]["base"],
+            "base": recorded["base"],
             "arms": {"base": {}} | arms,
-            "split_seed": record["seed"],
+            "split_seed": record.get("seed", 0),
         }
         | spec
-        | {"training": spec["training"] | {"validation": 0.0}}
+        | {"training": spec.get("training", {}) | {"validation": 0.0}}
     )
 
 

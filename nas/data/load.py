@@ -124,8 +124,8 @@ def absolute(source: str) -> str:
     >>> absolute("digits")
     'digits'
     """
-    kind, colon, path = source.partition(":")
-    return f"{kind}:{Path(path).resolve()}" if colon else source
+    kind, colon, path = str(source).partition(":")
+    return f"{kind}:{Path(path).resolve()}" if colon else kind
 
 
 def _check_labels(raw: Raw) -> None:

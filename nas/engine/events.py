@@ -27,5 +27,15 @@ class Event:
 OnEvent = Callable[[Event], None]
 
 
+def both(first: OnEvent, second: OnEvent) -> OnEvent:
+    """A listener that hands every event to two."""
+
+    def on_event(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return on_event
+
+
 def ignore(event: Event) -> None:
     """For callers who do not watch."""

@@ -57,6 +57,7 @@ class Run(Generic[S]):
     """A run directory, the spec that it is driven by, and what belongs to both.
 
     `begun` is the record of the spec that the run was begun with, None for a new run. kind: search or ablation.
+    With a storage, run.yaml is fetched from there at once.
     upgrade: brings a record as an earlier version wrote it up to today's keys. Raises SpecError for a damaged run.yaml,
     a run of another kind, a plug-in that is missing, and a storage that cannot be used.
     """
@@ -88,6 +89,12 @@ class Run(Generic[S]):
             what = f"the run was begun with {shown(change.old)}, now it is {shown(change.new)}"
             message = f"{what}; choose another RUN, or set it back"
             raise RunError(message, file=self.directory / "run.yaml", path=f"spec.{change.path}")
+        table = self.directory / "trials.csv"
+        if self.begun is not None and self.storage is None and not self.ledger.trials and table.exists():
+            rows = len(pd.read_csv(table))
+            if rows:
+                what = f"its {rows} trials are here as a table alone, and their directories are gone"
+                raise RunError(f"{what}; restore trials/, or choose another RUN", file=table)
 
     @contextmanager
     def opened(self) -> Iterator[None]:

@@ -20,20 +20,31 @@ from nas.paths import SET, called, changed
 
 
 def with_settings(
-    data: dict[str, Any], changes: dict[str, Any], *, keyed: Collection[str] = (), file: object = None
+    data: dict[str, Any],
+    changes: dict[str, Any],
+    *,
+    keyed: Collection[str] = (),
+    named: Collection[str] = (),
+    file: object = None,
 ) -> dict[str, Any]:
     """The plain data of a spec, every default written out, with values set at dotted paths.
 
     keyed: path patterns below which the rest of a path is one key. file: of `data`, named if the base is no genome.
     Raises SpecError.
 
-    >>> with_settings({"training": {"epochs": 15}, "sampler": "tpe"}, {"sampler.lag": 2})
+    >>> with_settings({"training": {"epochs": 15}, "sampler": "tpe"}, {"sampler.lag": 2}, named=["sampler"])
     {'training': {'epochs': 15}, 'sampler': {'name': 'tpe', 'lag': 2}}
     """
+
+    def opened(key: str, value: Any) -> Any:
+        if value is None:
+            return {}
+        return {"name": value} if key in named and isinstance(value, str) else value
+
     of_base = {path: value for path, value in changes.items() if path.startswith("base.")}
     own = {path: value for path, value in changes.items() if path not in of_base}
     try:
-        data = changed(data, own, opened=_opened, keyed=keyed, kind=SpaceError)
+        data = changed(data, own, opened=opened, keyed=keyed, kind=SpaceError)
         if of_base:
             data |= {"base": _edited(data.get("base"), of_base, file=SET if "base" in own else file)}
     except SpecError as error:
@@ -55,9 +66,3 @@ def _edited(base: Any, changes: dict[str, Any], file: object) -> dict[str, Any]:
         return Genome.parse(made).model_dump(mode="json", exclude_defaults=True)
     except SpecError as error:
         raise error.within(path="base") from None
-
-
-def _opened(key: str, value: Any) -> Any:
-    if value is None:
-        return {}
-    return {"name": value} if key in ("sampler", "scheduler") and isinstance(value, str) else value

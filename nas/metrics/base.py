@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nas.errors import SpecError
 from nas.registry import Registry
 
 
@@ -52,8 +53,14 @@ class Metric:
     def of(self, argument: Any) -> float:
         """The value for a genome (`formula`), or for the seconds of one batch (`table`)."""
         assert self.value is not None
-        value = self.value(argument)
-        return int(value) if self.whole else float(value)
+        try:
+            value = self.value(argument)
+            return int(value) if self.whole else float(value)
+        except Exception as error:
+            if self.value.__module__.startswith("nas."):
+                raise
+            what = f"the metric {self.name!r} cannot be worked out: {type(error).__name__}: {error}"
+            raise SpecError(what, file=self.value.__code__.co_filename) from error
 
     def phrase(self, value: float) -> str:
         """A value with its unit, for a sentence.
@@ -80,6 +87,11 @@ def metric(
     unit: str = "",
 ) -> Callable[[Callable[[Any], float]], Callable[[Any], float]]:
     """Register the function that computes a metric. See `Metric` for the arguments."""
+
+    if direction not in ("max", "min") or known not in ("formula", "table"):
+        raise SpecError(f"metric {name!r}: a direction is max or min, and it is known by formula or table")
+    if (known == "table") != (batch_size is not None):
+        raise SpecError(f'metric {name!r}: `batch_size` goes with known="table", and only with it')
 
     def register(value: Callable[[Any], float]) -> Callable[[Any], float]:
         made = Metric(name, direction, known, heading, axis or heading, text, value, batch_size, whole, unit)

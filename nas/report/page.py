@@ -119,7 +119,7 @@ def _view(frame: pd.DataFrame, columns: list[str], marked: set[int]) -> dict[str
 
 def _subtitle(facts: dict[str, Any]) -> str:
     spec = facts["spec"]
-    begun = f"begun {str(facts['created'])[:16].replace('T', ' ')} UTC"
+    begun = f"begun {str(facts['created'])[:16].replace('T', ' ')} UTC" if "created" in facts else ""
     parts = (facts.get("kind", "search"), f"on {spec['data']}" if "data" in spec else "", begun)
     return " · ".join(part for part in parts if part)
 

@@ -53,10 +53,11 @@ class Run:
 
     @cached_property
     def base(self) -> str:
-        """The hash of the base genome."""
+        """The hash of the base genome; empty where run.yaml does not name one."""
         from nas.genome import load_genome
 
-        return load_genome(self.facts["spec"]["base"]).hash
+        base = self.facts["spec"].get("base")
+        return load_genome(base).hash if base else ""
 
     @cached_property
     def failures(self) -> list[tuple[int, str, str]]:

@@ -19,9 +19,8 @@ from typing import Any
 import pandas as pd
 
 from nas.engine import Event, Ledger, OnEvent, Run
-from nas.engine.events import ignore
+from nas.engine.events import both, ignore
 from nas.engine.training import TrainJob
-from nas.genome import Genome
 from nas.metrics import Estimate, batch_sizes, estimator
 from nas.profiling import LatencyTable, run_tables, table_file
 from nas.search.anytime import BASELINE, anytime
@@ -31,7 +30,7 @@ from nas.search.samplers import SAMPLERS, SamplerOptions, make_sampler, sampler_
 from nas.search.schedulers import make_scheduler
 from nas.search.searcher import Searcher
 from nas.search.space import SearchSpace
-from nas.search.spec import SearchSpec, upgrade_spec
+from nas.search.spec import SearchSpec, recorded, upgraded
 from nas.search.study import study_of
 from nas.search.warm_start import earlier_runs, take_over
 from nas.search.winners import RunExaminer, write_front
@@ -59,7 +58,7 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
 
     >>> search(load_space("lavit_split").with_settings({"trials": 4}), Path("results/try")).front
     """
-    plan = _planned(Run(directory, "search", space, _upgraded), on_event)
+    plan = _planned(Run(directory, "search", space, upgraded), on_event)
     with plan.run.opened():
         sampler = _begin(plan)
         try:
@@ -153,10 +152,8 @@ def _train(plan: Plan, run: Run[SearchSpec], sampler: SamplerOptions) -> str | N
     )
     listener = plan.on_event
     if spec.keep == "front":
-        listener = _both(WeightRetention(run.ledger, objectives, repeat=spec.repeat), listener)
-    name = run.directory.name
-    if name == BASELINE:
-        name = f"{run.directory.parent.name}-{BASELINE}"
+        listener = both(WeightRetention(run.ledger, objectives, repeat=spec.repeat), listener)
+    name = plan.run.directory.name if run is plan.run else f"{plan.run.directory.name}-{BASELINE}"
     work = TrainJob(spec.task, device=run.pool.device, threads=run.pool.cpu)
     with study_of(run.ledger, spec.study, name, plan.space, spec.objectives, listener) as told:
         run.train(searcher, work, told)
@@ -166,30 +163,6 @@ def _train(plan: Plan, run: Run[SearchSpec], sampler: SamplerOptions) -> str | N
 def resolved(spec: SearchSpec) -> SearchSpace:
     """The space around the base genome as the data has it. Raises DataError, GenomeError, SpaceError."""
     return spec.space(fitted(spec.genome(), spec.task.load()))
-
-
-def recorded(spec: SearchSpec, base: Genome) -> dict[str, Any]:
-    """The spec as run.yaml keeps it: everything written out, but for genome and parameters, which stay short."""
-    record = spec.model_dump(mode="json")
-    record["base"] = base.model_dump(mode="json", exclude_defaults=True)
-    for path, parameter in spec.parameters.items():
-        record["parameters"][path] = parameter.model_dump(mode="json", exclude_defaults=True)
-    record["data"] = spec.task.data
-    return record
-
-
-def _upgraded(spec: dict[str, Any]) -> dict[str, Any]:
-    """A recorded spec with the keys that have come since, at their defaults."""
-    read = SearchSpec.parse(upgrade_spec(spec))
-    return recorded(read, read.genome())
-
-
-def _both(first: OnEvent, second: OnEvent) -> OnEvent:
-    def on_event(event: Event) -> None:
-        first(event)
-        second(event)
-
-    return on_event
 
 
 def _failure(ledger: Ledger) -> str | None:

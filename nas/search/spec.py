@@ -186,7 +186,7 @@ class SearchSpec(BaseModel):
         data["scheduler"] = self.scheduler.model_dump(mode="json", exclude_defaults=True)
         if data["scheduler"] == {"name": "full"}:
             del data["scheduler"]  # `halving.first=2` stands for another one
-        data = with_settings(data, changes, keyed=("parameters",), file=self._file)
+        data = with_settings(data, changes, keyed=("parameters",), named=("sampler", "scheduler"), file=self._file)
         return SearchSpec.parse(data, file=self._file, blame=SET if changes else None)
 
     @classmethod
@@ -268,3 +268,19 @@ def _with_scheduler(data: dict[str, Any]) -> dict[str, Any]:
         except SpecError as error:
             raise error.within(path="halving") from None
     return {key: value for key, value in data.items() if key != "halving"} | {"scheduler": scheduler}
+
+
+def recorded(spec: SearchSpec, base: Genome) -> dict[str, Any]:
+    """The spec as run.yaml keeps it: everything written out, but for genome and parameters, which stay short."""
+    record = spec.model_dump(mode="json")
+    record["base"] = base.model_dump(mode="json", exclude_defaults=True)
+    for path, parameter in spec.parameters.items():
+        record["parameters"][path] = parameter.model_dump(mode="json", exclude_defaults=True)
+    record["data"] = spec.task.data
+    return record
+
+
+def upgraded(spec: dict[str, Any]) -> dict[str, Any]:
+    """A recorded spec with the keys that have come since, at their defaults."""
+    read = SearchSpec.parse(upgrade_spec(spec))
+    return recorded(read, read.genome())

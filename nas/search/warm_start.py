@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +26,7 @@ from nas.paths import difference
 from nas.search.budget import Budget
 from nas.search.pareto import costs_of, near_front
 from nas.search.space import SearchSpace
-
-if TYPE_CHECKING:
-    from nas.search.spec import SearchSpec
+from nas.search.spec import SearchSpec, upgraded
 
 FILES = ("metrics.csv", "weights.safetensors")
 COMPARED = ("data", "image_size", "training")
@@ -102,7 +100,7 @@ def _comparable(source: str, spec: dict[str, Any]) -> Path:
     record = read_record(run)
     if record is None or record.get("kind") != "search":
         raise RunError("no search to start from: it has no run.yaml of one", file=run, path="warm_start")
-    then, now = ({key: side.get(key) for key in COMPARED} for side in (record["spec"], spec))
+    then, now = ({key: side.get(key) for key in COMPARED} for side in (upgraded(record["spec"]), spec))
     if (change := difference(then, now)) is not None:
         message = f"its accuracies cannot be compared with this run's: it had {change.old!r}, here it is {change.new!r}"
         raise RunError(message, file=run / "run.yaml", path=f"spec.{change.path}")

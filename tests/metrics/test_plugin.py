@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nas.errors import SpecError
 from nas.genome import Genome, load_genome
 from nas.metrics import estimator, metric
 from nas.registry import Registry
@@ -60,3 +62,26 @@ def test_a_run_can_be_reported_where_the_plug_in_is_not(tmp_path: Path) -> None:
     run = read_run(tmp_path)
     assert len(run.front) and run.front["attentions"].notna().all()
     assert {drawing.name for drawing in drawings(run)} >= {"accuracy_macs", "hypervolume"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"direction": "minimise", "known": "formula"}, "a direction is max or min"),
+        ({"direction": "min", "known": "table"}, "`batch_size` goes with"),
+        ({"direction": "min", "known": "formula", "batch_size": 1}, "`batch_size` goes with"),
+    ],
+)
+def test_a_metric_that_makes_no_sense_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        metric("odd", heading="odd", **options)
+
+
+@pytest.mark.parametrize("answer", ["1 / 0", "'many'", "float('nan')"])
+def test_an_error_in_a_metric_is_named_with_its_file(answer: str) -> None:
+    metric("odd", direction="min", known="formula", heading="odd", whole=True)(lambda genome: eval(answer))
+    try:
+        with pytest.raises(SpecError, match=r"test_plugin.py: the metric 'odd' cannot be worked out: \w+Error: "):
+            estimator(["odd"])(load_genome("lavit_digits"))
+    finally:
+        Registry.forget(__name__)
