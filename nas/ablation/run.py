@@ -31,7 +31,7 @@ from nas.train import fitted
 
 COPIED = ("metrics.csv", "weights.safetensors", "test.json")  # files of a complete cell of another ablation
 SECONDS_PER_ARM = 1.5  # of the stopwatch
-FREE = {"workers", "name", "claim", "seeds", "baseline", "storage"}  # keys that may change when a run is resumed
+MAY_DIFFER = {"workers", "name", "claim", "seeds", "baseline", "storage"}  # keys that may change when a run is resumed
 
 
 class Cells:
@@ -80,7 +80,7 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     base = fitted(ablation.genome(), ablation.task.load())
     arms = ablation.arms_of(base)
     spec = _recorded(ablation, base)
-    run.check(spec, free=FREE)
+    run.check(spec, may_differ=MAY_DIFFER)
     with run.opened():
         run.begin(spec, seed=ablation.split_seed)
         work = TrainJob(ablation.task, device=run.pool.device, threads=run.pool.cpu)

@@ -288,4 +288,5 @@ def spec_of(slot: Slot) -> Any:
 def unit(x: Tensor) -> Tensor:
     """x / ‖x‖ over the last axis; zero stays zero. The norm is taken in float32, where half precision overflows."""
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
-    return x / norm.clamp_min(1e-6).to(x.dtype)
+    unit_x: Tensor = x / norm.clamp_min(1e-6).to(x.dtype)
+    return unit_x

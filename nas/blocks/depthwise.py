@@ -55,11 +55,13 @@ class Depthwise(Local):
             v_BC1N = v_BNC.transpose(1, 2).unsqueeze(2)
             filters = self.weight.transpose(2, 3).repeat_interleave(v_BNHD.shape[3], 0)
             y_BC1N = F.conv2d(v_BC1N, filters, padding=(0, half), groups=len(filters))
-            return y_BC1N.squeeze(2).transpose(1, 2).unflatten(2, v_BNHD.shape[2:])
+            y_BNHD: Tensor = y_BC1N.squeeze(2).transpose(1, 2).unflatten(2, v_BNHD.shape[2:])
+            return y_BNHD
         v_BChw = to_grid(v_BNC, self.grid, self.prefix)
         y_BChw = F.conv2d(v_BChw, self.weight, padding=half, groups=len(self.weight))
         y_BNC = F.pad(to_tokens(y_BChw), (0, 0, self.prefix, 0))
-        return y_BNC.unflatten(2, v_BNHD.shape[2:])
+        merged_BNHD: Tensor = y_BNC.unflatten(2, v_BNHD.shape[2:])
+        return merged_BNHD
 
     def _shifted(self, v_BNHD: Tensor) -> Tensor:
         b, n, h, d = v_BNHD.shape

@@ -60,7 +60,8 @@ class FocusedLinear(Core):
         u_BNC = (F.relu(wide(x_BNHD.flatten(2))) + 1e-6) / F.softplus(wide(self.temperature))
         sharp_BNC = (u_BNC / u_BNC.detach().amax(-1, keepdim=True)) ** self.power
         norm_BN1, sharp_norm_BN1 = (torch.linalg.vector_norm(t, dim=-1, keepdim=True) for t in (u_BNC, sharp_BNC))
-        return (sharp_BNC * (norm_BN1 / sharp_norm_BN1)).unflatten(2, x_BNHD.shape[2:]).transpose(1, 2)
+        sharp_BHND: Tensor = (sharp_BNC * (norm_BN1 / sharp_norm_BN1)).unflatten(2, x_BNHD.shape[2:]).transpose(1, 2)
+        return sharp_BHND
 
     @classmethod
     def cost(cls, config: Config, site: Site) -> Cost:

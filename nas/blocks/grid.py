@@ -15,7 +15,8 @@ def to_grid(x_BNC: Tensor, grid: tuple[int, int], prefix: int = 0) -> Tensor:
     >>> to_grid(torch.rand(2, 17, 32), (4, 4), prefix=1).shape
     torch.Size([2, 32, 4, 4])
     """
-    return x_BNC[:, prefix:].unflatten(1, grid).permute(0, 3, 1, 2)
+    x_BChw: Tensor = x_BNC[:, prefix:].unflatten(1, grid).permute(0, 3, 1, 2)
+    return x_BChw
 
 
 def to_tokens(x_BChw: Tensor) -> Tensor:

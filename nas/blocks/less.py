@@ -85,7 +85,8 @@ class Less(Core):
         a_BNHN = self.psi(a_BNHN.permute(0, 3, 2, 1))  # queries first
         if self.bias_psi is not None:
             a_BNHN = a_BNHN + self.bias_psi[:, None, None]
-        return a_BNHN.transpose(1, 2)
+        mapped_BHNN: Tensor = a_BNHN.transpose(1, 2)
+        return mapped_BHNN
 
     @classmethod
     def projects(cls, config: Config, site: Site) -> str:

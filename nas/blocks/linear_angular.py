@@ -78,7 +78,8 @@ class LinearAngular(Core):
             y_BNHD, dim=-1, keepdim=True, dtype=torch.promote_types(y_BNHD.dtype, torch.float32)
         )
         # The first factor's memory order is the product's: (B, N, H, D), whatever that of y.
-        return (norm_BNH1.clamp_min(1e-6).reciprocal().contiguous() * y_BNHD).to(y_BNHD.dtype)
+        unit_BNHD: Tensor = (norm_BNH1.clamp_min(1e-6).reciprocal().contiguous() * y_BNHD).to(y_BNHD.dtype)
+        return unit_BNHD
 
     @classmethod
     def check(cls, config: Config, site: Site) -> None:

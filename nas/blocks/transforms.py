@@ -69,7 +69,8 @@ class Conv(nn.Module):
         y_BNC = to_tokens(y_BChw)
         if self.prefix:
             y_BNC = torch.cat((x_BNC[:, : self.prefix], y_BNC), 1)
-        return y_BNC.unflatten(2, (self.heads, features))
+        y_BNHF: Tensor = y_BNC.unflatten(2, (self.heads, features))
+        return y_BNHF
 
     @staticmethod
     def cost(site: Site, heads: int, channels: int, kernel: int) -> Cost:
@@ -90,4 +91,5 @@ def _mix(weight: Tensor, x_BNHF: Tensor) -> Tensor:
         y_BMC = weight @ x_BNC
     else:  # a product per image reads strided rows as they are
         y_BMC = torch.bmm(weight.expand(len(x_BNC), -1, -1), x_BNC)
-    return y_BMC.unflatten(2, x_BNHF.shape[2:])
+    y_BMHF: Tensor = y_BMC.unflatten(2, x_BNHF.shape[2:])
+    return y_BMHF

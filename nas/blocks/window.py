@@ -79,7 +79,8 @@ class Window(Core):
             t_BhwHD = t_BhwHD.roll((-self.shift[0], -self.shift[1]), (1, 2))
         (rows, cols), (high, wide) = self.count, self.window
         t = t_BhwHD.unflatten(2, (cols, wide)).unflatten(1, (rows, high))  # (B, rows, high, cols, wide, H, D)
-        return t.permute(0, 1, 3, 5, 2, 4, 6).flatten(4, 5).flatten(1, 3)
+        windows: Tensor = t.permute(0, 1, 3, 5, 2, 4, 6).flatten(4, 5).flatten(1, 3)
+        return windows
 
     def _merged(self, y: Tensor) -> Tensor:
         """Back from (B, W·H, M², D) to (B, N, H, D)."""
@@ -87,7 +88,8 @@ class Window(Core):
         y_BhwHD = t.permute(0, 1, 4, 2, 5, 3, 6).flatten(3, 4).flatten(1, 2)
         if any(self.shift):
             y_BhwHD = y_BhwHD.roll(self.shift, (1, 2))
-        return y_BhwHD.flatten(1, 2)
+        y_BNHD: Tensor = y_BhwHD.flatten(1, 2)
+        return y_BNHD
 
     @classmethod
     def outgoing(cls, config: Config, site: Site) -> ScoreForm | None:
@@ -116,7 +118,8 @@ def _apart(grid: tuple[int, int], window: tuple[int, ...], shift: tuple[int, ...
     region_hw = rows[:, None] * 2 + cols
     region_WM = region_hw.unflatten(1, (-1, window[1])).unflatten(0, (-1, window[0])).transpose(1, 2).flatten(2)
     region_WM = region_WM.flatten(0, 1)
-    return region_WM[:, :, None] != region_WM[:, None, :]
+    apart_WMM: Tensor = region_WM[:, :, None] != region_WM[:, None, :]
+    return apart_WMM
 
 
 def _side_of_seam(side: int, shift: int) -> Tensor:

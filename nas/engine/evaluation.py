@@ -41,7 +41,7 @@ def test_in_workers(ledger: Ledger, jobs: Iterable[Job], task: Task, pool: Pool,
         on_event(Event("message", data={"text": text}))
     evaluate = ray.remote(num_cpus=pool.cpu, num_gpus=pool.gpu)(_evaluate)
     plugins = ray.put(shipment())
-    running: dict[ray.ObjectRef, Job] = {}
+    running: dict[ray.ObjectRef[str | None], Job] = {}
     try:
         while waiting or running:
             while waiting and len(running) < pool.slots:

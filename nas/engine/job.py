@@ -184,7 +184,8 @@ def _from_flat(cls: type[R], content: Any, file: Path | None) -> R:
     }
     given = {name: value for name, value in content.items() if name in own}
     try:
-        return _READERS[cls].validate_python(given | {"costs": costs})
+        read: R = _READERS[cls].validate_python(given | {"costs": costs})
+        return read
     except ValidationError as error:
         raise _explained(error, file) from None
 

@@ -47,11 +47,11 @@ def write_record(directory: Path, *, kind: str, seed: int, spec: dict[str, Any])
     write_text(directory / "run.yaml", dump_yaml(record))
 
 
-def update_record(directory: Path, spec: dict[str, Any], *, free: Collection[str]) -> None:
-    """Bring the keys of a run's spec that may change (`free`) up to what it is continued with."""
+def update_record(directory: Path, spec: dict[str, Any], *, may_differ: Collection[str]) -> None:
+    """Bring the keys of a run's spec that may change (`may_differ`) up to what it is continued with."""
     record = read_record(directory)
     assert record is not None
-    changed = {key: spec[key] for key in free if key in spec and record["spec"].get(key) != spec[key]}
+    changed = {key: spec[key] for key in may_differ if key in spec and record["spec"].get(key) != spec[key]}
     if changed:
         write_text(directory / "run.yaml", dump_yaml(record | {"spec": record["spec"] | changed}))
 

@@ -1,7 +1,7 @@
 """A run, opened once for every client: a search, an ablation, and whatever else makes trial directories.
 
     run = Run(directory, "search", spec, upgrade)      what is there is read; nothing is written
-    run.check(record, free=FREE)                       what may not change has not changed
+    run.check(record, may_differ=MAY_DIFFER)                       what may not change has not changed
     with run.opened():                                 one driver: lock, storage, workers
         run.begin(record, seed=0)                      run.yaml
         run.train(source, work, on_event)              trial directories
@@ -78,13 +78,13 @@ class Run(Generic[S]):
         except SpecError as error:
             raise error.within(file=self.directory / "run.yaml", path="spec") from None
         self.ledger = Ledger(self.directory, self.storage)
-        self.free: Collection[str] = ()
+        self.may_differ: Collection[str] = ()
         self.pool: Pool
 
-    def check(self, record: Record, *, free: Collection[str]) -> None:
-        """Raise RunError if the run was begun with another spec. free: top-level keys that may differ."""
-        self.free = free
-        change = difference(self.begun, record, free) if self.begun is not None else None
+    def check(self, record: Record, *, may_differ: Collection[str]) -> None:
+        """Raise RunError if the run was begun with another spec. may_differ: top-level keys that may differ."""
+        self.may_differ = may_differ
+        change = difference(self.begun, record, may_differ) if self.begun is not None else None
         if change is not None:
             what = f"the run was begun with {shown(change.old)}, now it is {shown(change.new)}"
             message = f"{what}; choose another RUN, or set it back"
@@ -112,7 +112,7 @@ class Run(Generic[S]):
         if self.begun is None:
             write_record(self.directory, kind=self.kind, seed=seed, spec=record)
         else:
-            update_record(self.directory, record, free=self.free)
+            update_record(self.directory, record, may_differ=self.may_differ)
         self.begun = record
         self._save()
 

@@ -159,7 +159,8 @@ class Storage:
 
     def _list(self, folder: str, *, recursive: bool = False) -> list[fs.FileInfo]:
         selector = fs.FileSelector(self._at(folder), allow_not_found=True, recursive=recursive)
-        return self._files.get_file_info(selector)
+        found: list[fs.FileInfo] = self._files.get_file_info(selector)
+        return found
 
     @cached_property
     def _opened(self) -> tuple[fs.FileSystem, str]:

@@ -137,7 +137,7 @@ def _shown(split: Split, training: Training) -> int:
 def _slots(workers: Workers) -> int:
     """Workers that fit on this machine at once, 1 at least."""
     found = hardware()
-    slots = found["cores"] // workers.cpu
+    slots = int(found["cores"]) // workers.cpu
     gpu = (1.0 if found["gpus"] else 0.0) if workers.gpu is None else workers.gpu
     if gpu:
         slots = min(slots, int(len(found["gpus"]) / gpu + 1e-6))

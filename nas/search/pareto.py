@@ -28,12 +28,14 @@ NEAR = 3  # fronts whose trials keep their weights
 
 def costs(table: pd.DataFrame, objectives: Collection[str]) -> np.ndarray:
     """(trials, objectives) float array in which less is better; NaN where no trial has the column yet."""
-    return table.reindex(columns=list(objectives)).to_numpy(dtype=float) * signs(objectives)
+    costs_NM: np.ndarray = table.reindex(columns=list(objectives)).to_numpy(dtype=float) * signs(objectives)
+    return costs_NM
 
 
 def costs_of(trial: Outcome, objectives: list[str]) -> np.ndarray:
     """(objectives,) the same for one outcome."""
-    return np.array([trial.value(name) for name in objectives], dtype=float) * signs(objectives)
+    costs_M: np.ndarray = np.array([trial.value(name) for name in objectives], dtype=float) * signs(objectives)
+    return costs_M
 
 
 def non_dominated(points_NM: np.ndarray) -> np.ndarray:
@@ -81,7 +83,8 @@ def _by_genome(complete: pd.DataFrame) -> pd.DataFrame:
 def reference_of(points_NM: np.ndarray) -> np.ndarray:
     """A point a little worse than the worst of all in each objective: the extremes of the front count as well."""
     low_M, high_M = points_NM.min(0), points_NM.max(0)
-    return high_M + 0.1 * np.where(high_M > low_M, high_M - low_M, np.maximum(np.abs(high_M), 1e-9))
+    reference_M: np.ndarray = high_M + 0.1 * np.where(high_M > low_M, high_M - low_M, np.maximum(np.abs(high_M), 1e-9))
+    return reference_M
 
 
 def hypervolume(points_NM: np.ndarray, reference_M: np.ndarray) -> float:
@@ -150,7 +153,8 @@ def _dominated(points_FM: np.ndarray, by_KM: np.ndarray) -> np.ndarray:
     """(F,) bool: which points any of the K others dominates."""
     no_worse_FK = np.all(by_KM[None] <= points_FM[:, None], axis=2)
     better_FK = np.any(by_KM[None] < points_FM[:, None], axis=2)
-    return np.any(no_worse_FK & better_FK, axis=1)
+    dominated_F: np.ndarray = np.any(no_worse_FK & better_FK, axis=1)
+    return dominated_F
 
 
 def crowding_distance(points_FM: np.ndarray) -> np.ndarray:

@@ -37,7 +37,15 @@ from nas.search.winners import RunExaminer, write_front
 from nas.seeds import derive
 from nas.train import fitted
 
-FREE = {"trials", "workers", "notes", "name", "baseline", "study", "storage"}  # what may differ when a run is continued
+MAY_DIFFER = {
+    "trials",
+    "workers",
+    "notes",
+    "name",
+    "baseline",
+    "study",
+    "storage",
+}  # in a continuation
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
     if run.begun is not None:  # the sampler's numbers were settled then
         given = {key: value for key, value in record["sampler"].items() if value is not None}
         record["sampler"] = run.begun["sampler"] | given
-    run.check(record, free=FREE)
+    run.check(record, may_differ=MAY_DIFFER)
     earlier = earlier_runs(spec.warm_start, record) if run.begun is None else []
     seed = derive(spec.seed, "latency")
     tables = run_tables(

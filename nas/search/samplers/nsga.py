@@ -88,9 +88,10 @@ def with_memory(kind: str, memory: Memory, *, population: int, seed: int) -> opt
 
     >>> with_memory("NSGAIISampler", memory, population=50, seed=0)
     """
-    sampler = _class_with_memory(kind)(seed=seed, population_size=population)
+    sampler: Any = _class_with_memory(kind)(seed=seed, population_size=population)
     sampler.memory = memory
-    return sampler
+    made: optuna.samplers.BaseSampler = sampler
+    return made
 
 
 @cache
@@ -122,6 +123,6 @@ class _AnswersFromMemory:
         known = self.memory.parents.get(generation)
         if known is not None:
             return known
-        chosen = self.select_parent(study, generation)  # type: ignore[attr-defined]
+        chosen: list[FrozenTrial] = self.select_parent(study, generation)  # type: ignore[attr-defined]
         self.memory.parents[generation] = sorted(chosen, key=lambda trial: trial.number)
         return chosen  # in the order of its selection the first time, as Optuna does

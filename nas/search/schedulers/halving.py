@@ -58,7 +58,7 @@ class SuccessiveHalving(Scheduler):
 
     def mean_epochs(self) -> float:
         steps = zip([0, *self.rungs], self.rungs, strict=False)
-        return sum((end - begin) / self.factor**rung for rung, (begin, end) in enumerate(steps))
+        return float(sum((end - begin) / self.factor**rung for rung, (begin, end) in enumerate(steps)))
 
     def pause(self, number: int, until: int, point_M: np.ndarray) -> None:
         rung = self.rungs.index(until)
