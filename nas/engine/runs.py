@@ -1,7 +1,7 @@
 """A run, opened once for every client: a search, an ablation, and whatever else makes trial directories.
 
     run = Run(directory, "search", spec, upgrade)      what is there is read; nothing is written
-    run.check(record, may_differ=MAY_DIFFER)                       what may not change has not changed
+    run.check(record, may_differ=MAY_DIFFER)           what may not change has not changed
     with run.opened():                                 one driver: lock, storage, workers
         run.begin(record, seed=0)                      run.yaml
         run.train(source, work, on_event)              trial directories
