@@ -13,7 +13,7 @@ import re
 from urllib.parse import unquote
 
 _NAMES = r"[\w.-]*(?:pass(?!file)|pwd|secret|token|key|credential|signature)[\w.-]*|sig"  # passfile says where it is
-_USER = re.compile(r"(://[^/@:]*:).*@", re.DOTALL)
+_USER = re.compile(r"(://[^/@:\s]*:)[^\s'\"]*@")
 _ENCODED = re.compile(r"://\S*%\S*")
 _QUERY = re.compile(rf"([?&;](?:{_NAMES})=)[^&;#'\"\s]*", re.IGNORECASE)
 

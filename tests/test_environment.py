@@ -32,6 +32,8 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_home(homeless: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):  # of a session that other tests share
+        monkeypatch.delenv(name, raising=False)
     assert home() == NO_HOME
     assert cache_home() == NO_HOME / ".cache"
     assert cache_file("key", ".npy").parent == NO_HOME / ".cache" / "nas"

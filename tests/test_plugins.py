@@ -27,7 +27,7 @@ from nas.genome import Genome, load_genome
 from nas.metrics import METRICS
 from nas.model import build
 from nas.plugins import active, check, install, load_plugins, shipment
-from nas.profiling.latency import _source
+from nas.profiling.latency import _code_digest
 from nas.registry import Registry
 from nas.train import Task, Training
 from tests.engine.test_ray_tune import Listed
@@ -124,12 +124,12 @@ def test_a_file_joins_under_a_stable_name(mean: Path) -> None:
 
 def test_an_edited_file_is_loaded_again(mean: Path) -> None:
     load_plugins([mean])
-    before, timings = active(), _source()
+    before, timings = active(), _code_digest()
     mean.write_text(MEAN.replace("Cost(0, 0)", "Cost(7, 0)"))
     load_plugins([mean])
     assert registered("core")["mean"].cost(None, None).macs == 7
     assert len(active()) == 1 and active()[0].sha256 != before[0].sha256
-    assert _source() != timings, "times of the old code"
+    assert _code_digest() != timings, "times of the old code"
 
 
 def test_an_imported_file_given_by_path_as_well_is_one_plugin(mean: Path, monkeypatch: pytest.MonkeyPatch) -> None:

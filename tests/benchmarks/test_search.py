@@ -66,12 +66,12 @@ def test_runs_are_joined_by_genome(tmp_path: Path) -> None:
         ledger = Ledger(tmp_path / f"seed{seed}")
         for name in order:
             job = ledger.add(None, seed=0, hash=name, parameters={"x": name}, costs={"macs": 1, "params": 2})
-            ledger.finish(job, Outcome.of(job, "complete", accuracy=0.1 * seed + 0.01 * ord(name)))
+            ledger.finish(job, Outcome.of(job, "complete", accuracy=0.1 * seed + 0.001 * ord(name)))
     runs = [tmp_path / f"seed{seed}" for seed in range(3)]
     replay.join(runs, tmp_path / "joined.csv")
     lines = (tmp_path / "joined.csv").read_text().splitlines()
     assert lines[0] == "hash,parameters,macs,params,accuracy_0,accuracy_1,accuracy_2"
-    assert lines[2] == 'b,"{""x"": ""b""}",1,2,0.980000,1.080000,1.180000'
+    assert lines[2] == 'b,"{""x"": ""b""}",1,2,0.098000,0.198000,0.298000'
     Outcome("failed").write(runs[0] / "trials" / "0000")
     with pytest.raises(ValueError, match="seed1"):
         replay.join(runs, tmp_path / "joined.csv")
