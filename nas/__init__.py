@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from nas.timm import build as build
     from nas.timm import from_timm as from_timm
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _HOME = {
     "run_search": "nas.api",
