@@ -26,7 +26,7 @@ DRAWS = 1000  # random draws before the space is enumerated
 
 @dataclass(frozen=True)
 class Candidate:
-    """`draw` is the number of the suggestion. genome: None if the schema refuses it; `refusal` is the reason."""
+    """draw: number of the suggestion. genome: None if the schema refuses it; refusal: the reason."""
 
     assignment: Assignment
     draw: int

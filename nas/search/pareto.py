@@ -1,8 +1,8 @@
 """Pareto dominance: the front, its hypervolume, and the fronts of lower rank.
 
 A point dominates another if it is at least as good in every objective and better in one. In this file all objectives
-are costs (maximised metrics are negated), and equal points do not dominate each other. Only complete trials are eligible
-for the front: a pruned trial's accuracy is that of an early epoch.
+are costs (maximised metrics are negated), and equal points do not dominate each other. Only complete trials are
+eligible for the front: a pruned trial's accuracy is that of an early epoch.
 
 Hypervolume (Zitzler & Thiele, 1998): the volume between the front and a reference point that is worse than all of it.
 

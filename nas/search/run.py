@@ -1,7 +1,7 @@
 """Runs a whole search, from its space to its front; called by `nas search`.
 
     results/<run>/   run.yaml, trials/<id>/, trials.csv, front.csv, winners/, hypervolume.csv,
-                     latency.json (if time is an objective or budget), baseline/trials/ (with `baseline: random`), optuna.db
+                     latency.json (with time metrics), baseline/trials/ (with `baseline: random`), optuna.db
 
 Called again with the same directory, it resumes: ended trials are kept, running ones continue from their checkpoints,
 and the sampler continues its sequence. With a larger `trials`, the search is extended. All user errors are detected

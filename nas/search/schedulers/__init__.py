@@ -1,4 +1,4 @@
-"""Schedulers: how long each trial is trained. One file each; a new one joins `SCHEDULERS` (base.py)."""
+"""Schedulers decide how long trials train. One file each; a new one is added to `SCHEDULERS` (base.py)."""
 
 from nas.search.schedulers.base import SCHEDULERS, Scheduler, SchedulerOptions, make_scheduler, scheduler_options
 

@@ -1,4 +1,4 @@
-"""The plain case: every trial is trained to its end."""
+"""No early stopping: every trial is trained to its end."""
 
 from __future__ import annotations
 
