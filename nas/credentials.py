@@ -1,10 +1,10 @@
-"""Credentials in URLs: recognised, so that they are refused where a URL is kept, and hidden where one is quoted.
+"""Detects credentials in URLs, which are refused in stored URLs and masked in quoted ones.
 
-    scheme://USER:SECRET@host/...       also where the secret has slashes or percent signs
-    ...?secret_key=SECRET               whatever is called password, secret, token, key, ...
+    scheme://USER:SECRET@host/...       even if the secret has slashes or percent signs
+    ...?secret_key=SECRET               any name like password, secret, token, key, ...
 
-A database has ~/.pgpass and PGPASSWORD for them, object stores have the environment and files such as ~/.aws. From
-there nothing is copied into run.yaml, messages or pages.
+Credentials belong in ~/.pgpass or PGPASSWORD for databases, and in the environment or files such as ~/.aws for object
+stores. From there nothing is copied into run.yaml, messages or pages.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-_NAMES = r"[\w.-]*(?:pass(?!file)|pwd|secret|token|key|credential|signature)[\w.-]*|sig"  # passfile says where it is
+_NAMES = r"[\w.-]*(?:pass(?!file)|pwd|secret|token|key|credential|signature)[\w.-]*|sig"  # passfile is only a path
 _USER = re.compile(r"(://[^/@:]*:).*@", re.DOTALL)
 _ENCODED = re.compile(r"://\S*%\S*")
 _QUERY = re.compile(rf"([?&;](?:{_NAMES})=)[^&;#'\"\s]*", re.IGNORECASE)
 
 
 def has_credentials(url: str) -> bool:
-    """Whether a URL has a password or the like in it.
+    """Whether a URL contains a password or the like.
 
     >>> has_credentials("s3://bucket/nas?region=eu-west-1"), has_credentials("s3://KEY:SECRET@bucket/nas")
     (False, True)
@@ -28,7 +28,7 @@ def has_credentials(url: str) -> bool:
 
 
 def masked(text: str) -> str:
-    """A text without the secrets of the URLs in it.
+    """A text with the secrets in its URLs masked.
 
     >>> masked("postgresql://me:secret@host/db?sslkey=my.key")
     'postgresql://me:***@host/db?sslkey=***'

@@ -182,7 +182,7 @@ class SearchSpec(BaseModel):
         See nas/genome/settings.py.
         """
         data = self.model_dump(mode="json")
-        data["sampler"] = self.sampler.model_dump(mode="json", exclude_defaults=True)  # another sampler has other options
+        data["sampler"] = self.sampler.model_dump(mode="json", exclude_defaults=True)  # options differ by sampler
         data["scheduler"] = self.scheduler.model_dump(mode="json", exclude_defaults=True)
         if data["scheduler"] == {"name": "full"}:
             del data["scheduler"]  # `halving.first=2` selects another one

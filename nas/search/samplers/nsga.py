@@ -1,4 +1,4 @@
-"""NSGA-II (Deb et al., 2002) and NSGA-III (Deb & Jain, 2014), at a cost per suggestion independent of the number of trials.
+"""NSGA-II (Deb et al., 2002) and NSGA-III (Deb & Jain, 2014), at constant cost per suggestion.
 
 Optuna's implementations. Optuna 5 scans all trials of a study several times per suggestion, for the current generation,
 its members and its parents, and the parameters common to all trials. The total cost is quadratic in the number of
