@@ -299,7 +299,7 @@ def main() -> None:
 
 
 def _settings(texts: list[str] | None, **given: Any) -> dict[str, Any]:
-    """The settings from --set and from options that are short for a key."""
+    """The settings from --set and from options that set a key."""
     return parse_settings(texts or []) | {key: value for key, value in given.items() if value is not None}
 
 

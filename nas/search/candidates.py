@@ -35,7 +35,7 @@ class Candidate:
 
 
 class Candidates:
-    """`next` returns an untried genome. `add` takes every trial in order of number, those of `next` included."""
+    """`next` returns an untried genome. `add` records every trial, in order of number, including these."""
 
     def __init__(self, space: SearchSpace, sampler: Sampler, *, seed: int):
         self.space, self.sampler, self.seed = space, sampler, seed
