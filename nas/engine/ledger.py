@@ -178,7 +178,7 @@ class Ledger:
         return table.astype({"epochs": "Int64", "seed": "Int64", "accuracy": "float64", **kinds})
 
     def write_table(self, *, patience: float = 0.0) -> None:
-        """Rewrite trials.csv, unless less than `patience` times its last duration has passed since then."""
+        """Rewrite trials.csv. With `patience`, at most once per that many times the last write's duration."""
         begin = time.monotonic()
         if patience and begin < self._next_table:
             return
@@ -192,7 +192,7 @@ class Ledger:
         for draft in self.folder.glob(".new-*"):
             shutil.rmtree(draft)
         for temporary in self.directory.glob(".*.tmp"):
-            if time.time() - temporary.stat().st_mtime > MINUTE:  # a report may be writing a newer one
+            if time.time() - temporary.stat().st_mtime > MINUTE:  # newer: a report may be writing it
                 temporary.unlink(missing_ok=True)
 
     @contextmanager

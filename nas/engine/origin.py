@@ -28,7 +28,7 @@ def record_of(genome: Path) -> dict[str, Any] | None:
 def held_out_images(genome: str, data: str | None, count: int) -> Split:
     """At most `count` validation images, evenly spaced, for a genome (preset or file).
 
-    For a genome in a run directory, these are from the run's own validation split, so it was not trained on them.
+    For a genome in a run directory, they come from the run's own validation split, not its training images.
     Otherwise, or with other `data`, the split is that of `nas train`. Raises DataError, GenomeError, RunError.
     """
     chosen, record = load_genome(genome), record_of(Path(genome)) or {}

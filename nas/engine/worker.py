@@ -1,6 +1,6 @@
 """Runs one job in a worker process and records its outcome, however training ends.
 
-- Out of memory, a diverged loss, an invalid genome: recorded, with the reason in result.json and the traceback in
+- Out of memory, a diverged loss, a genome that raises: recorded, with the reason in result.json and the traceback in
   failure.txt. The process takes the next job. These errors are deterministic and not retried, except:
 - Out of memory on a GPU shared with other workers may be caused by them: `CrowdedError` requests one exclusive rerun
   (nas/engine/ray_tune.py), whose outcome is recorded.
@@ -64,7 +64,7 @@ def run_job(job: Job, work: Work, report: Report, *, neighbours: bool = False) -
     """Run `work` on `job`, write its outcome and return it; an existing outcome is kept.
 
     neighbours: other workers may be using the same GPU. Raises StorageError if the directory cannot be used, and, with
-    neighbours, CrowdedError if memory ran out: no outcome is written in that case.
+    neighbours, CrowdedError if memory ran out: only the work's own files are written then.
     """
     crowded = False
     with _alone(job.directory):

@@ -1,4 +1,4 @@
-"""Pareto dominance: the front, its hypervolume, and the fronts of lower rank.
+"""Pareto dominance: the front, its hypervolume, and subsequent fronts.
 
 A point dominates another if it is at least as good in every objective and better in one. In this file all objectives
 are costs (maximised metrics are negated), and equal points do not dominate each other. Only complete trials are

@@ -15,7 +15,7 @@ from nas.search.pareto import costs_of, near_front
 
 
 class WeightRetention:
-    """An `on_event` that removes weights as trials end, and at the start those left by an earlier session.
+    """An `on_event` that removes weights as trials end, and first those left by an earlier session.
 
     repeat: trainings per genome. Genomes are ranked by the mean; the weights of the first training are kept.
     """

@@ -185,7 +185,7 @@ class SearchSpec(BaseModel):
         data["sampler"] = self.sampler.model_dump(mode="json", exclude_defaults=True)  # options differ by sampler
         data["scheduler"] = self.scheduler.model_dump(mode="json", exclude_defaults=True)
         if data["scheduler"] == {"name": "full"}:
-            del data["scheduler"]  # `halving.first=2` selects another one
+            del data["scheduler"]  # lets `halving.first=2` select another one
         data = with_settings(data, changes, keyed=("parameters",), named=("sampler", "scheduler"), file=self._file)
         return SearchSpec.parse(data, file=self._file, blame=SET if changes else None)
 

@@ -1,4 +1,4 @@
-"""Samplers choose the next assignment. One file each; new ones register in `SAMPLERS` (base.py)."""
+"""Samplers choose assignments. One file each; new ones register in `SAMPLERS` (base.py)."""
 
 from nas.search.samplers.base import SAMPLERS, Sampler, SamplerOptions, make_sampler, sampler_options
 

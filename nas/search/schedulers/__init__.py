@@ -1,4 +1,4 @@
-"""Schedulers decide how long trials train. One file each; new ones register in `SCHEDULERS` (base.py)."""
+"""Schedulers decide training length. One file each; new ones register in `SCHEDULERS` (base.py)."""
 
 from nas.search.schedulers.base import SCHEDULERS, Scheduler, SchedulerOptions, make_scheduler, scheduler_options
 
