@@ -1,11 +1,11 @@
-"""The Python face: one function for each verb of `nas`, usable from a script or a notebook.
+"""The Python API: one function per command of `nas`, for scripts and notebooks.
 
     import nas
     found = nas.run_search("lavit_split", trials=4, settings={"training.epochs": 3})
     model = nas.build(found.directory / "winners" / f"{found.front['winner'][0]}.yaml", weights=True)
 
-The command line parses, calls one of these, and prints. A run is named as there: a name means results/<name>; with a
-slash, or where a run is already, it is a path. settings: any key of the file by its dotted path, as `--set` takes them.
+The command line parses, calls one of these, and prints. Runs are named as there: a name means results/<name>; if it has
+a slash or is a run directory, it is a path. settings: keys of the file by dotted path, as for `--set`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class AblationResult:
-    """cells: a row per arm and seed, as of `nas.ablation.cells_of`. files: the table in each format, and figures."""
+    """cells: a row per arm and seed, as from `nas.ablation.cells_of`. files: the table in each format, and figures."""
 
     directory: Path
     cells: pd.DataFrame
@@ -90,10 +90,10 @@ def run_search(
     progress: bool = True,
     on_event: OnEvent | None = None,
 ) -> SearchResult:
-    """Search a space (a name in search_spaces/, a YAML file, or one that is loaded), and write the run's report.
+    """Search a space (a name in search_spaces/, a YAML file, or a loaded space), and write the run's report.
 
-    run: by default results/<space>-<data>; the same run again resumes. progress: show it, in a terminal or a notebook.
-    Raises SpecError for what the user can mend.
+    run: by default results/<space>-<data>; an existing run resumes. progress: show it, in a terminal or a notebook.
+    Raises SpecError for user errors.
 
     >>> run_search("lavit_split", settings={"trials": 4, "training.epochs": 3}).front
     """
@@ -110,7 +110,7 @@ def run_search(
 
 
 def preview_search(space: str | Path | SearchSpec, *, settings: Settings | None = None) -> DryRun:
-    """What a search would be: sizes, shares, costs, time. Takes some seconds and makes no run.
+    """Preview a search: sizes, shares, costs, time. Takes some seconds and makes no run.
 
     >>> preview_search("mixed", settings={"budget.macs": 950_000}).feasible
     """
@@ -125,7 +125,7 @@ def run_ablation(
     progress: bool = True,
     on_event: OnEvent | None = None,
 ) -> AblationResult:
-    """Train every arm with every seed, test them, and write the table. Arguments as of `run_search`.
+    """Train every arm with every seed, test them, and write the table. Arguments as for `run_search`.
 
     >>> run_ablation("lavit_parts", settings={"seeds": 2, "training.epochs": 3}).cells
     """
@@ -171,10 +171,10 @@ def train_genome(
     device: str | None = None,
     progress: bool = True,
 ) -> TrainingResult:
-    """Train one genome in a directory of its own; the same call again resumes.
+    """Train one genome in its own directory; the same call again resumes.
 
-    settings: keys that begin with `training.` are the recipe's, all others the genome's. out: by default
-    results/train-<genome>-<hash>. progress: print a line an epoch. Raises SpecError, and TrainingDiverged.
+    settings: keys that begin with `training.` set the recipe, all others the genome. out: by default
+    results/train-<genome>-<hash>. progress: print a line per epoch. Raises SpecError, and TrainingDiverged.
 
     >>> train_genome("lavit_digits", settings={"training.epochs": 3, "stages.1.split": 2}).accuracy
     """
@@ -216,8 +216,8 @@ def diagnose(
 ) -> Diagnosis:
     """The attention of a trained model, layer by layer (nas/train/diagnosis.py).
 
-    weights: by default those beside the genome file; a preset without any is looked at as it is before training.
-    data: by default the run's that the genome belongs to, else digits; `images` of its validation split are looked at.
+    weights: by default those beside the genome file; a preset without weights is diagnosed untrained.
+    data: by default that of the genome's run, else digits; `images` of its validation split are used.
 
     >>> diagnose("results/my_run/winners/w1-0007.yaml").layers[1].similarity
     """
@@ -231,7 +231,7 @@ def diagnose(
 
 
 def write_report(run: str | Path) -> list[Path]:
-    """Write a run's page and figures, or an ablation's table, from its files alone; also while it is running.
+    """Write a run's page and figures, or an ablation's table, from its files only; also while it is running.
 
     >>> write_report("my_run")
     [PosixPath('results/my_run/report.html')]
@@ -243,7 +243,7 @@ def write_report(run: str | Path) -> list[Path]:
 
 
 def edited(genome: str | Path | Genome, edits: Settings) -> Genome:
-    """A genome with settings applied. Raises GenomeError, which blames the settings for what they made wrong."""
+    """A genome with settings applied. Raises GenomeError, which names the settings as the source of an error."""
     chosen = load_genome(genome)
     try:
         return chosen.edit(dict(edits)) if edits else chosen
@@ -252,7 +252,7 @@ def edited(genome: str | Path | Genome, edits: Settings) -> Genome:
 
 
 def run_directory(run: str | Path) -> Path:
-    """Where a run lies.
+    """The directory of a run.
 
     >>> run_directory("my_run")
     PosixPath('results/my_run')
@@ -267,7 +267,7 @@ def run_directory(run: str | Path) -> Path:
 
 @contextmanager
 def naming_plugins(run: str | Path | None) -> Iterator[None]:
-    """A name that is unknown may be that of a plug-in which the run was begun with: then that is the message."""
+    """If an unknown name may come from a plug-in of the run that is not loaded, report the plug-in instead."""
     try:
         yield
     except SpecError:
@@ -278,12 +278,12 @@ def naming_plugins(run: str | Path | None) -> Iterator[None]:
 
 
 def default_run(spec: SearchSpec | Ablation) -> str:
-    """`lavit_split-digits`: a run that nobody has named is called after what it runs and on which data."""
+    """The default name of a run, from spec and data: `lavit_split-digits`."""
     return safe_name(f"{spec.name}-{spec.data.rstrip('/').replace(':', '/').rpartition('/')[2]}")
 
 
 def shown(path: Path) -> str:
-    """A path as short as it can be written from here."""
+    """A path relative to the working directory, if it is below it."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 
@@ -294,7 +294,7 @@ def _space(space: str | Path | SearchSpec, settings: Settings | None) -> SearchS
 
 
 def _store(spec: SearchSpec | Ablation, directory: Path) -> None:
-    """Bring the page or the table to the run's storage, if it has one."""
+    """Upload the page or the table to the run's storage, if it has one."""
     storage = Storage.of(spec.storage, directory)
     if storage is not None:
         storage.save_files(directory)
@@ -310,7 +310,7 @@ def _watched(
     progress: bool,
     on_event: OnEvent | None,
 ) -> Iterator[OnEvent]:
-    """An `on_event` that shows progress, if that is wanted, and tells the caller's own."""
+    """An `on_event` that shows progress, if requested, and calls the caller's own."""
     if not progress:
         yield on_event or ignore
         return

@@ -1,8 +1,8 @@
-"""The verbs of `nas`. Each one reads its arguments, calls one function of the Python face (nas/api.py), and prints.
+"""The commands of `nas`. Each parses its arguments, calls one function of the Python API (nas/api.py), and prints.
 
-Exit codes: 0 done, 1 a bug (with its traceback), 2 a mistake in the input (one message, nothing written), 130
-interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. Imports are inside the verbs, so that `nas --help` answers at
-once and `nas cost` does not wait for Ray.
+Exit codes: 0 success, 1 a bug (with its traceback), 2 a user error (one message, nothing written), 130 interrupted by
+Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. Imports are inside the commands, so that `nas --help` is instant and `nas cost`
+does not wait for Ray.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ app = typer.Typer(
 GenomeArgument = Annotated[
     str, typer.Argument(metavar="GENOME", help="preset name (see `nas presets`) or genome YAML file")
 ]
-INTERRUPTED = 130  # of a verb; `main` makes it the code of the signal that came
+INTERRUPTED = 130  # exit code of a command; `main` replaces it by the signal's
 OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR)
 DATA_HELP = "digits, cifar10, ..., imagefolder:PATH or parquet:PATH"
 
@@ -279,7 +279,7 @@ def schema() -> None:
 
 
 def main() -> None:
-    """Entry point: runs a verb, turns a user's mistake into one message, and a signal into its exit code."""
+    """Entry point: runs a command, reports a user error as one message, and a signal by its exit code."""
     command_line()
     with interruptible() as interruption:
         try:
@@ -299,13 +299,13 @@ def main() -> None:
 
 
 def _settings(texts: list[str] | None, **given: Any) -> dict[str, Any]:
-    """What --set says, and the options that stand for a key."""
+    """The settings from --set and from options that set a key."""
     return parse_settings(texts or []) | {key: value for key, value in given.items() if value is not None}
 
 
 @contextmanager
 def _resumable(*, front_of: Path | None = None) -> Iterator[None]:
-    """After Ctrl-C, or another signal that ends: the front so far of a search's run, and how to go on."""
+    """On Ctrl-C or another termination signal, print the front so far of a search and the command to resume."""
     from nas.api import shown
 
     try:
@@ -344,7 +344,7 @@ def _how_to_load(genome: Path) -> None:
 
 
 def _console() -> Console:
-    """Wide enough for tables where the output goes to a file."""
+    """A console, wide enough for tables if the output is a file."""
     from rich.console import Console
 
     console = Console(highlight=False)

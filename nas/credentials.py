@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-_NAMES = r"[\w.-]*(?:pass(?!file)|pwd|secret|token|key|credential|signature)[\w.-]*|sig"  # passfile says where it is
+_NAMES = r"[\w.-]*(?:pass(?!file)|pwd|secret|token|key|credential|signature)[\w.-]*|sig"  # passfile is only a path
 _USER = re.compile(r"(://[^/@:\s]*:)[^\s'\"]*@")
 _ENCODED = re.compile(r"://\S*%\S*")
 _QUERY = re.compile(rf"([?&;](?:{_NAMES})=)[^&;#'\"\s]*", re.IGNORECASE)

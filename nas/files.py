@@ -1,18 +1,18 @@
-"""Files that are whole or absent, and YAML that is data and nothing else.
+"""Atomic file writes, and YAML restricted to plain data.
 
-Writing: into a temporary neighbour, which is flushed to the disk and renamed over the target; then the folder is
-flushed. A kill, a full disk or a power cut leaves the old file or the new one, never half of one.
+Writing: into a temporary file in the same folder, which is flushed to disk and renamed over the target; then the folder
+is flushed. A kill, a full disk or a power cut leaves either the old file or the new one.
 
-Reading YAML: scalars mean what YAML 1.2's core schema says, where YAML 1.1 surprises people who write configs. `010` is
-10, `0o17` is 15, `1e-3` is a number; `off`, `no`, `1:30`, `0b11` and dates are strings. Three things are not core:
+Reading YAML: scalars follow YAML 1.2's core schema, since YAML 1.1 has surprises in configuration files. `010` is 10,
+`0o17` is 15, `1e-3` is a number; `off`, `no`, `1:30`, `0b11` and dates are strings. There are three deviations:
 `400_000` is a number, `<<: *other` merges mappings as in YAML 1.1, and every key is a string. Tags (`!!bool`,
-`!!python/...`) and duplicate keys are refused, and so is whatever could exhaust the reader: see the constants below.
+`!!python/...`) and duplicate keys are refused, and sizes are limited (see the constants below).
 
-Writing YAML: a string is quoted where any reader, of YAML 1.1 or 1.2, would take it for something else.
+Writing YAML: a string is quoted if any reader, of YAML 1.1 or 1.2, would read it as another type.
 
-PyYAML scans and parses; what its events mean is decided here. PyYAML's own constructor reads YAML 1.1 and expands
-aliases without a bound. ruamel.yaml knows YAML 1.2, but takes 1.7 times as long, reads dates and `0b11` all the same,
-and would need the same checks around it.
+PyYAML scans and parses; this module constructs the data from its events. PyYAML's own constructor reads YAML 1.1 and
+expands aliases without a bound. ruamel.yaml supports YAML 1.2, but takes 1.7 times as long, still reads dates and
+`0b11`, and would need the same checks.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from nas.errors import RunError, SpecError, shown
 
 CHARACTERS = 2**20  # of a text
 VALUES = 50_000  # of a document, with aliases written out
-DEPTH = 64  # of lists and mappings inside each other
+DEPTH = 64  # of nested lists and mappings
 DIGITS = 100  # of a number
-NAME = 200  # bytes of a file's name that the user chooses: file systems take 255, and endings are put to it
-FULL = 2**16  # bytes that are free on a disk on which nothing can be written any more
+NAME = 200  # bytes of a file name chosen by the user: file systems allow 255, and suffixes are appended
+FULL = 2**16  # a disk with fewer free bytes counts as full
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write(temporary)` and move the result over `path`; what `write` raises leaves nothing behind."""
+    """Call `write(temporary)` and move the result over `path`; if `write` raises, nothing is left behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
@@ -60,7 +60,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _is_full(error: Exception, folder: Path) -> bool:
-    """Whether there was no room to write; torch and safetensors say so in words of their own, or not at all."""
+    """Whether the disk was full; torch and safetensors say so in their own words, or not at all."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return "No space left" in str(error) or shutil.disk_usage(folder).free < FULL
@@ -74,7 +74,7 @@ def _full(temporary: Path, path: Path) -> OSError:
 
 
 def safe_name(text: str) -> str:
-    """A file's name made of any text: what no name may have becomes `_`, and a long one ends in a hash of itself.
+    """A file name from any text: forbidden characters become `_`, and a long name ends in a hash of the text.
 
     >>> safe_name("a/b"), safe_name(".."), safe_name("x" * 300)[-10:]
     ('a_b', '__', 'x-00ad2412')
@@ -88,7 +88,7 @@ def safe_name(text: str) -> str:
 
 
 def usable_path(path: Path) -> Path:
-    """The path itself. Raises RunError for one that no file can have, or whose name leaves no room for an ending."""
+    """The path itself. Raises RunError if it is invalid, or if its name leaves no room for a suffix."""
     text = str(path)
     if _UNUSABLE.search(text):
         raise RunError(f"NUL characters and what is not UTF-8 cannot be in a path, found {shown(text)}")
@@ -98,9 +98,9 @@ def usable_path(path: Path) -> Path:
 
 
 def put_in_place(draft: Path, target: Path) -> None:
-    """Rename a complete file or folder to its neighbour `target`, so that it is there in full even after a power cut.
+    """Rename a complete file or folder to `target` in the same folder, durably even after a power cut.
 
-    The files inside a folder are flushed by whoever writes them.
+    The caller flushes the files inside a folder.
     """
     _flush(draft)
     os.replace(draft, target)
@@ -108,7 +108,7 @@ def put_in_place(draft: Path, target: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk. Not every file system can flush folders."""
+    """Flush a file, or a folder's entries, to disk. Not every file system can flush folders."""
     with suppress(OSError) if path.is_dir() else nullcontext():
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -143,17 +143,17 @@ def _refusal(event: Any, problem: str) -> yaml.MarkedYAMLError:
 
 
 class _Document:
-    """The one document of a text: `data()` makes plain data of the parser's events."""
+    """The single document of a text: `data()` converts the parser's events to plain data."""
 
     def __init__(self, text: str):
         self.parser = yaml.BaseLoader(text)
         self.events: list[Any] = []
         self.anchors: dict[str, int] = {}
-        self.targets: dict[int, int] = {}  # alias → the node that it stands for, both as numbers of events
+        self.targets: dict[int, int] = {}  # alias → its node, both as event numbers
         self.values = 0
 
     def event(self, at: int) -> Any:
-        """Event number `at`. Nothing is parsed before it is asked for, so a text beyond the bounds is not read on."""
+        """Event number `at`. Events are parsed lazily, so parsing stops when a limit is exceeded."""
         while len(self.events) <= at:
             event = self.parser.get_event()
             if isinstance(event, yaml.AliasEvent):
@@ -203,7 +203,7 @@ class _Document:
         while not isinstance(event := self.event(at), yaml.MappingEndEvent):
             key, at = self.value(at, depth)
             value, at = self.value(at, depth)
-            if key == "<<" and getattr(event, "style", "") is None:  # in quotes it is a key like any other
+            if key == "<<" and getattr(event, "style", "") is None:  # in quotes it is an ordinary key
                 merged |= _merged(event, value)
             elif not isinstance(key, str):
                 raise _refusal(event, f"a key must be a string, found {str(key)[:50]}; write it in quotes")
@@ -215,7 +215,7 @@ class _Document:
 
 
 def _merged(event: Any, value: Any) -> dict[str, Any]:
-    """What `<<: value` brings in. Where several mappings have a key, the first one gives its value."""
+    """The mapping merged by `<<: value`. If several mappings have a key, the first one takes precedence."""
     mappings = value if isinstance(value, list) else [value]
     if not all(isinstance(mapping, dict) for mapping in mappings):
         raise _refusal(event, "<< merges a mapping, or a list of mappings")
@@ -223,7 +223,7 @@ def _merged(event: Any, value: Any) -> dict[str, Any]:
 
 
 def _scalar(event: yaml.ScalarEvent) -> Any:
-    """What a scalar means: in quotes or as a block, the text itself."""
+    """The value of a scalar; quoted and block scalars are strings."""
     text = event.value
     if _UNUSABLE.search(text):
         raise _refusal(event, "NUL characters and lone surrogates are not read")
@@ -240,7 +240,7 @@ def _scalar(event: yaml.ScalarEvent) -> Any:
 
 
 def parse_yaml(text: str, *, file: object = None) -> Any:
-    """The data in a YAML text. Raises SpecError with file, line and column for anything that is not plain data.
+    """The data in a YAML text. Raises SpecError with file, line and column for anything but plain data.
 
     >>> parse_yaml("{macs: 400_000, study: off, lr: 1e-3}")
     {'macs': 400000, 'study': 'off', 'lr': 0.001}
@@ -259,7 +259,7 @@ def parse_yaml(text: str, *, file: object = None) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """`parse_yaml` of a file; a missing, binary or very large file is a SpecError as well."""
+    """`parse_yaml` of a file. Also raises SpecError for a missing, binary or very large file."""
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read(CHARACTERS + 1)
@@ -271,10 +271,10 @@ def read_yaml(path: Path) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes whatever a reader of YAML 1.1 or 1.2 would not take for a string."""
+    """SafeDumper that quotes any string that a reader of YAML 1.1 or 1.2 would read as another type."""
 
 
-# SafeDumper knows YAML 1.1 as PyYAML reads it. These are the booleans of other readers, and what looks like a number.
+# SafeDumper covers YAML 1.1 as read by PyYAML. These are other readers' booleans and number-like strings.
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^[yYnN]$"), list("yYnN"))
 _NUMBER_LIKE = re.compile(r"^[-+]?[.0-9_][0-9a-fA-F_.:oOxX+-]*$")
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER_LIKE, list("-+._0123456789"))
@@ -289,7 +289,7 @@ _Dumper.add_representer(str, _represent)
 
 
 def dump_yaml(value: Any) -> str:
-    """YAML with keys in the order given and short sequences on one line; every YAML reader gives the value back.
+    """YAML with keys in the order given and short sequences on one line; every YAML reader reads the same value back.
 
     >>> dump_yaml({"study": "off", "split": [1, 2]})
     "study: 'off'\\nsplit: [1, 2]\\n"

@@ -1,16 +1,16 @@
-"""Plug-ins: blocks, data sources, metrics, samplers and schedulers that live outside of the package.
+"""Plug-ins: blocks, data sources, metrics, samplers and schedulers from outside the package.
 
-A plug-in is a Python module that registers something (nas/registry.py). It joins in one of four ways:
+A plug-in is a Python module that registers something (nas/registry.py). It is loaded in one of four ways:
     a file         load_plugins(["my_block.py"])           imported as the module `nas_plugin_my_block`
-    a module       load_plugins(["my_package.blocks"])     whatever `import my_package.blocks` finds
-    an import      import my_block                         before the Python face is called
-    installed      an entry point of the group `nas.plugins`, imported when a registry is first asked
+    a module       load_plugins(["my_package.blocks"])     imported as by `import my_package.blocks`
+    an import      import my_block                         before the Python API is called
+    installed      an entry point of the group `nas.plugins`, imported at the first look-up in a registry
 
-- A file is read once, and what is hashed is what runs. The same file again is the same plug-in; an edited one is loaded
-  again.
-- Worker processes, on this machine or another one, get the source of each single file and import it under the same
-  name. A module that belongs to a package is imported there by name, and has to have the same source.
-- run.yaml records which plug-ins a run was begun with, and nothing is ever imported because a run directory names it.
+- A file is read once: the hashed source is the source executed. Loading the same file again has no effect, unless it
+  was edited.
+- Worker processes, on any machine, receive the source of single-file plug-ins and import it under the same name. A
+  module in a package is imported there by name, and must have the same source.
+- run.yaml records the plug-ins that a run was begun with. Plug-ins named in a run directory are never imported.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from nas.files import read_yaml
 from nas.registry import Registry
 
 GROUP = "nas.plugins"
-DRIVER_KINDS = ("metric", "sampler", "scheduler")  # which no worker uses
-LEVELS = 4  # from a run directory down to baseline/trials/0007/genome.yaml
+DRIVER_KINDS = ("metric", "sampler", "scheduler")  # not used by workers
+LEVELS = 4  # parents searched: from RUN/baseline/trials/0007/genome.yaml up to RUN
 
 
 @dataclass(frozen=True)
 class Record:
-    """What run.yaml keeps of a plug-in."""
+    """The record of a plug-in in run.yaml."""
 
     name: str
     sha256: str
@@ -53,7 +53,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Plugin:
-    """A module outside of the package, and what it has registered. Picklable.
+    """A module outside the package, and its registered members. Picklable.
 
     name: of the file, or of a module in a package. provides: "core block 'mean'". source: of a single file.
     """
@@ -71,10 +71,10 @@ class Plugin:
 
 
 def load_plugins(names: str | Path | Iterable[str | Path]) -> None:
-    """Import plug-ins, each given by the path of its file or the name of its module.
+    """Import plug-ins, each given by its file's path or its module's name.
 
     Raises SpecError: no such file, not Python, an error inside (with its line), a module that cannot be imported,
-    nothing registered, a name that is taken.
+    nothing registered, a name already taken.
 
     >>> load_plugins(["my_block.py", "my_package.blocks"])
     """
@@ -89,14 +89,14 @@ def load_plugins(names: str | Path | Iterable[str | Path]) -> None:
 
 @cache
 def load_installed() -> None:
-    """Import the plug-ins of installed packages, once. Raises SpecError, naming the package, if one cannot be."""
+    """Import the plug-ins of installed packages, once. Raises SpecError, naming the package, if one fails."""
     for entry in metadata.entry_points(group=GROUP):
         package = entry.dist.name if entry.dist else "unknown"
         _import(entry.module, f"the plug-in {entry.name!r} of the installed package {package!r}")
 
 
 def active() -> list[Plugin]:
-    """All modules outside of the package that have registered something, in the order in which they did.
+    """All modules outside the package that have registered something, in order of registration.
 
     >>> [plugin.name for plugin in active()]
     ['my_block.py', 'my_package.blocks']
@@ -107,7 +107,7 @@ def active() -> list[Plugin]:
 
 
 def check(recorded: Any, *, file: object = None) -> None:
-    """Raise RunError if a plug-in that a run has recorded (`plugins:` of run.yaml) is not active, or is another one.
+    """Raise RunError if a plug-in recorded by a run (`plugins:` of run.yaml) is not active or has another hash.
 
     >>> check(read_record(directory).get("plugins"), file=directory / "run.yaml")
     """
@@ -130,7 +130,7 @@ def check(recorded: Any, *, file: object = None) -> None:
 
 
 def lacking(genome: Path) -> str:
-    """What `check` says of the run that a genome's file lies in; empty where there is none, or none is missing."""
+    """The error of `check` for the run that contains a genome's file; empty if there is no run or no error."""
     for folder in Path(genome).resolve().parents[:LEVELS]:
         if (folder / "run.yaml").is_file():
             try:
@@ -143,7 +143,7 @@ def lacking(genome: Path) -> str:
 
 
 def shipment() -> list[Plugin]:
-    """The plug-ins that worker processes need. Raises SpecError for what is defined in a script or a notebook."""
+    """The plug-ins that worker processes need. Raises SpecError if one is defined in a script or a notebook."""
     plugins = []
     for plugin in active():
         needed = [member for member in plugin.provides if not member.startswith(DRIVER_KINDS)]
@@ -157,7 +157,7 @@ def shipment() -> list[Plugin]:
 
 
 def install(plugins: Iterable[Plugin]) -> None:
-    """Make a shipment's plug-ins available in this process. Raises RunError, naming the machine, if that fails."""
+    """Load a shipment's plug-ins in this process. Raises RunError, naming the machine, if that fails."""
     for plugin in plugins:
         what = f"the plug-in {plugin.name} cannot be used on {socket.gethostname()}"
         if plugin.source is not None and _digest(plugin.source) != plugin.sha256:
@@ -177,7 +177,7 @@ def install(plugins: Iterable[Plugin]) -> None:
 
 
 class _InMemory(SourceLoader):
-    """Imports a module from the source that it is given. Tracebacks and `inspect` read it from here."""
+    """Imports a module from source in memory, from which tracebacks and `inspect` read as well."""
 
     def __init__(self, path: str, source: bytes):
         self.path, self.source = path, source
@@ -208,7 +208,7 @@ def _load_file(path: Path) -> None:
 
 
 def _execute(name: str, path: str, source: bytes) -> None:
-    """Import `source` as the module `name`. If that fails, what was there before stays."""
+    """Import `source` as the module `name`. If that fails, the previous module is restored."""
     before, removed = sys.modules.get(name), _forget(name)
     spec = spec_from_loader(name, _InMemory(path, source))
     assert spec is not None and spec.loader is not None
@@ -239,7 +239,7 @@ def _import(module: str, what: str) -> None:
 
 
 def _explained(error: BaseException, path: str) -> SpecError:
-    """An error inside a plug-in's file, with the line of that file."""
+    """An error inside a plug-in's file, with its line number."""
     if isinstance(error, SpecError):
         return error.within(file=path)
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
@@ -249,7 +249,7 @@ def _explained(error: BaseException, path: str) -> SpecError:
 
 
 def _place(error: BaseException) -> str:
-    """File and line of an error that `_import` has met; empty for one of the import itself."""
+    """File and line of an error raised in `_import`; empty for an error of the import itself."""
     if isinstance(error, SpecError):
         return ""
     if isinstance(error, SyntaxError):
@@ -260,7 +260,7 @@ def _place(error: BaseException) -> str:
 
 
 def _first(error: BaseException) -> str:
-    """`NameError: name 'x' is not defined`, in one line."""
+    """The error in one line: `NameError: name 'x' is not defined`."""
     if isinstance(error, SpecError):
         return str(error)
     text = error.msg if isinstance(error, SyntaxError) else str(error)
@@ -272,7 +272,7 @@ def _idle(what: str) -> str:
 
 
 def _provided(module: str) -> tuple[str, ...]:
-    """What a module has registered: `core block 'mean'`."""
+    """The registered members of a module: `core block 'mean'`."""
     return tuple(f"{registry.kind} {name!r}" for (registry, name), owner in Registry.owners.items() if owner == module)
 
 

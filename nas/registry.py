@@ -1,13 +1,13 @@
-"""A registry: the members of one kind by name. A new one is one file, in the kind's package or anywhere else.
+"""A registry: the members of one kind, by name. A new member is one file, in the kind's package or anywhere else.
 
     SAMPLERS: Registry[type[Sampler]] = Registry("sampler", "nas.search.samplers")
 
     @SAMPLERS.add("random")
     class Random(Sampler): ...
 
-The package's own modules are imported when a name is first looked up, not before: `import nas` stays instant. Installed
-plug-ins are imported then as well. Other code outside of the package is imported by whoever wants it (nas/plugins.py);
-a registry does not look for it, and remembers which module a member came from.
+The package's own modules and installed plug-ins are imported when a name is first looked up, not before: `import nas`
+stays instant. Other code outside the package must be imported explicitly (nas/plugins.py). A registry records the
+module of each member.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Members of one `kind`, by name; `package` is where those that ship with us live, one module each.
+    """Members of one `kind`, by name. `package` contains the built-in ones, one module each.
 
     >>> METRICS["macs"].direction
     'min'
     """
 
     owners: ClassVar[dict[tuple[Registry[Any], str], str]] = {}
-    """(registry, name) -> the module that registered the member, for all registries, in the order of registration."""
+    """(registry, name) -> the module that registered the member, for all registries, in order of registration."""
     sources: ClassVar[dict[str, bytes]] = {}
-    """Of each module outside of the package: its source as it was when it registered something."""
+    """Module outside the package -> its source at the time of registration."""
 
     def __init__(self, kind: str, package: str):
         self.kind, self.package = kind, package
@@ -43,16 +43,16 @@ class Registry(Generic[T]):
         self._imported = False
 
     def add(self, *names: str) -> Callable[[T], T]:
-        """Register what is decorated. A name belongs to whoever took it first: raises SpecError for another member.
+        """Register the decorated member. Raises SpecError if another member has the name already.
 
-        The owner of a class or function is the module that defines it. Other members belong to the module that calls.
+        The owner of a class or function is the module that defines it; the owner of other members is the caller's.
         A file that is executed again (a notebook's cell, `importlib.reload`) replaces its own members.
         """
 
         def register(member: T) -> T:
             owner = _owner(member)
             if not owner.startswith("nas."):
-                self._import()  # our own names come first, so that the plug-in is the one that is refused
+                self._import()  # register built-in names first: on a conflict, the plug-in is refused
             for name in names:
                 known = self._members.setdefault(name, member)
                 if known is not member and not self._outdated(name, known, member, owner):
@@ -68,7 +68,7 @@ class Registry(Generic[T]):
 
     @classmethod
     def forget(cls, module: str) -> list[tuple[Registry[Any], str, Any]]:
-        """Remove all that a module has registered, and return it: registry, name, member."""
+        """Remove and return all members of a module: registry, name, member."""
         found = [(registry, name) for (registry, name), owner in cls.owners.items() if owner == module]
         removed = [(registry, name, registry._members.pop(name)) for registry, name in found]
         for key in found:
@@ -83,14 +83,14 @@ class Registry(Generic[T]):
             cls.owners[registry, name] = module
 
     def __getitem__(self, name: str) -> T:
-        """Raises SpecError for a name that nobody has registered."""
+        """Raises SpecError for an unknown name."""
         self._import()
         if name not in self._members:
             raise SpecError(f"no {self.kind} is called {name!r}; {nearest(name, self._members)}")
         return self._members[name]
 
     def get(self, name: str) -> T | None:
-        """The plug-in of that name, or None: what a file says may come from a plug-in that is not here."""
+        """The member of that name, or None: a file may name a member of a plug-in that is not loaded."""
         return self._members[name] if name in self else None
 
     def __contains__(self, name: object) -> bool:
@@ -106,7 +106,7 @@ class Registry(Generic[T]):
         return [(name, self._members[name]) for name in self]
 
     def _outdated(self, name: str, known: T, member: T, owner: str) -> bool:
-        """Whether `known` is `member` before its file was executed again, or is left over from a failed import."""
+        """Whether `known` is an earlier version of `member` (its file was rerun), or is left from a failed import."""
         before = self.owners[self, name]
         again = _file(before) == _file(owner) and _label(known) == _label(member)
         return again or before not in sys.modules
@@ -117,13 +117,13 @@ class Registry(Generic[T]):
             package = importlib.import_module(self.package)
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{package.__name__}.{module.name}")
-            from nas.plugins import load_installed  # which may register more
+            from nas.plugins import load_installed  # may register more
 
             load_installed()
 
 
 def _owner(member: object) -> str:
-    """The module of a class or function; else of the nearest caller outside of this file and of the member's class."""
+    """The module of a class or function; else of the nearest caller outside this file and the member's class."""
     if isinstance(member, (type, FunctionType)):
         return member.__module__
     frame = sys._getframe(2)
@@ -133,7 +133,7 @@ def _owner(member: object) -> str:
 
 
 def _label(member: object) -> object:
-    """What a member is called in its file: the name of a class or function, else of the functions that it holds."""
+    """A member's name in its file: that of a class or function, else those of the functions that it holds."""
     held = [value.__qualname__ for value in getattr(member, "__dict__", {}).values() if isinstance(value, FunctionType)]
     return getattr(member, "__qualname__", held or member)
 

@@ -1,11 +1,11 @@
-"""The signals that end a program, as the one interruption that Python code knows: KeyboardInterrupt.
+"""Converts termination signals to KeyboardInterrupt.
 
     SIGINT    Ctrl-C
-    SIGTERM   Slurm at the end of the time, systemd, `docker stop`, `kill`
-    SIGHUP    a terminal that is closed, a connection that is lost
+    SIGTERM   Slurm at the time limit, systemd, `docker stop`, `kill`
+    SIGHUP    a closed terminal, a lost connection
 
-The first one raises KeyboardInterrupt; what follows within some seconds is ignored, so that files are finished and the
-front is written however often Ctrl-C is pressed. A signal that the caller has ignored (`nohup`) stays ignored.
+The first one raises KeyboardInterrupt. Further ones within some seconds are ignored, so that files and the front are
+written even if Ctrl-C is pressed repeatedly. A signal that the caller ignores (`nohup`) stays ignored.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PATIENCE = 10.0  # seconds after a signal until another one counts
+PATIENCE = 10.0  # seconds after a signal in which further ones are ignored
 
 
 class Interruption:
-    """The first signal that came, or None."""
+    """The first signal received, or None."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
 
     @property
     def code(self) -> int:
-        """The exit code of a program that a signal has ended, as a shell counts."""
+        """The exit code of a program ended by a signal, by the shell's convention."""
         return 128 + (self.signal or signal.SIGINT)
 
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """The signals raise KeyboardInterrupt in the main thread until the end of the block. After one has, they are
-    ignored: the process ends.
+    """Signals raise KeyboardInterrupt in the main thread until the end of the block. If one has, they are ignored
+    afterwards, since the process is ending.
 
     >>> with interruptible() as interruption:
     ...     main()
@@ -66,7 +66,7 @@ def interruptible() -> Iterator[Interruption]:
 
 
 def _leave(terminals: list[int]) -> None:
-    """Nothing can be written any more to a terminal that is closed; every attempt would be an error."""
+    """Redirect a closed terminal to /dev/null, since every write to it would fail."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     for number in terminals:
         os.dup2(nothing, number)

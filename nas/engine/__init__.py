@@ -1,7 +1,7 @@
-"""Genomes in, trial directories out: the ledger on disk, what a worker does, and Ray Tune that runs the workers.
+"""Trains genomes in trial directories: the ledger on disk, the worker, and Ray Tune, which runs the workers.
 
-The engine does not train: a `Work` does, usually `nas.engine.training.TrainJob`. Ray is imported when `run` or
-`session` is first used, torch by the work.
+Training itself is done by a `Work`, usually `nas.engine.training.TrainJob`. Ray is imported when `run` or `session`
+is first used, torch by the work.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Accuracy on the test split: of finished trials, in the workers, once each.
+"""Accuracy of finished trials on the test split, evaluated once each, in the workers.
 
     trials/0007/test.json    accuracy, test_images
 
-A trial that has the file is not evaluated again, so an evaluation that was interrupted goes on where it was.
+Trials that have the file are skipped, so an interrupted evaluation resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FILE = "test.json"
 def test_in_workers(ledger: Ledger, jobs: Iterable[Job], task: Task, pool: Pool, on_event: OnEvent) -> None:
     """Write test.json into the directories of finished trials. Call inside `session(...)`.
 
-    Raises RunError if a worker cannot read or write the trial's directory; what else a worker raises is raised here.
+    Raises RunError if a worker cannot read or write the trial's directory. Other errors of a worker propagate.
     """
     import ray
 
@@ -68,7 +68,7 @@ def _evaluate(
     device: str,
     threads: int,
 ) -> str | None:
-    """In a worker; answers why it cannot be done there: a plug-in that is missing, or a storage that fails."""
+    """Runs in a worker. Returns the problem, if any: a plug-in is missing, or the storage cannot be used."""
     import torch
 
     from nas.engine.training import images_of
@@ -90,6 +90,6 @@ def _evaluate(
 
 
 def read_test(directory: Path) -> dict[str, float]:
-    """What test.json says; nothing where a trial has not been evaluated."""
+    """The content of test.json; empty if the trial has not been evaluated."""
     file = directory / FILE
     return json.loads(file.read_text()) if file.exists() else {}

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: one stream of events, for progress displays and logs."""
+"""The event stream of a run, for progress displays and logs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, Literal
 class Event:
     """`trial` is a trial's id, or empty.
 
-    message     data: text                                  something a person should know
-    refused     data: the outcome (infeasible) as a dict    no worker was asked
-    started     data: parameters, and costs by metric       training begins, or goes on after an interruption
+    message     data: text                                  for the user
+    refused     data: the outcome (infeasible) as a dict    not trained
+    started     data: parameters, and costs by metric       training begins or resumes
     epoch       data: the row of metrics.csv
-    paused      data: the outcome as a dict                 training may go on later
+    paused      data: the outcome as a dict                 training may resume later
     ended       data: the outcome as a dict                 complete, pruned or failed
     """
 
@@ -28,7 +28,7 @@ OnEvent = Callable[[Event], None]
 
 
 def both(first: OnEvent, second: OnEvent) -> OnEvent:
-    """A listener that hands every event to two."""
+    """A listener that forwards every event to two others."""
 
     def on_event(event: Event) -> None:
         first(event)
@@ -38,4 +38,4 @@ def both(first: OnEvent, second: OnEvent) -> OnEvent:
 
 
 def ignore(event: Event) -> None:
-    """For callers who do not watch."""
+    """A listener that does nothing."""

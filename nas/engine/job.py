@@ -1,11 +1,11 @@
-"""A job and its outcome: what the engine is asked to train, and what came of it. Both are small JSON files.
+"""A job (what to train) and its outcome. Both are stored as small JSON files.
 
-A trial directory is the durable truth about one trial (nas/engine/ledger.py lists its files):
-    trial.json    `Job`, written by the driver before anything runs
-    rungs.json    epochs -> `Outcome` (paused) of a training that a scheduler stops on the way, if any
-    result.json   `Outcome`, written last; a directory without it is a trial that is running, or was when all was lost
-Workers read the job from its directory, so that what is trained is what is written down.
-In the files, costs stand beside the other keys (`"macs": 722080`), and a number under any other key is a cost.
+A trial directory is the only durable record of a trial (nas/engine/ledger.py lists its files):
+    trial.json    `Job`, written by the driver before training
+    rungs.json    epochs -> `Outcome` (paused), if a scheduler paused the training
+    result.json   `Outcome`, written last; without it, the trial is running or was interrupted
+Workers read the job from its directory, so a trial is trained exactly as recorded.
+In the files, costs are top-level keys (`"macs": 722080`): a number under any unknown key is a cost.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Count = Annotated[int, Field(strict=True, ge=0)]
 Fraction = Annotated[float, Field(strict=True, ge=0, le=1)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Cost = Annotated[int, Field(strict=True, ge=0)] | Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
-PUBLIC_COSTS = ("macs", "params", "throughput")  # costs that all files and tables have a place for, known or not
+PUBLIC_COSTS = ("macs", "params", "throughput")  # costs that are in all files and tables, known or not
 
 
 def now() -> str:
-    """The time of day in UTC, ISO 8601."""
+    """The current time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -42,9 +42,9 @@ def now() -> str:
 class Job:
     """One genome to train with one seed in one directory.
 
-    costs: by metric, what is known before training; empty where no such model can be built.
-    note: what the client (a search, an ablation) wants to find again when it reads the ledger.
-    until: stop after this epoch, in the state `paused`; None: go to the end. An order of the moment, not written down.
+    costs: by metric, known before training; empty if the model cannot be built.
+    note: the client's own data (a search's, an ablation's), read back from the ledger.
+    until: pause after this epoch; None: train to the end. Transient; not serialised.
     """
 
     number: Count
@@ -63,8 +63,8 @@ class Job:
 
     @property
     def genome(self) -> Genome:
-        """Raises RunError if genome.yaml is not the genome that the job was made for."""
-        from nas.genome import load_genome  # with torch, which the ledger alone does not need
+        """Raises RunError if genome.yaml does not match the job's hash."""
+        from nas.genome import load_genome  # imports torch, which the ledger does not need
 
         file = self.directory / "genome.yaml"
         genome = load_genome(file)
@@ -79,7 +79,7 @@ class Job:
         job = replace(_from_flat(cls, _read(file), file), directory=directory)
         if job.id != directory.name and is_trial(directory):
             raise RunError(f"it belongs to trial {job.id}; put it back, or delete this directory", file=file)
-        if job.hash and not job.costs.keys() >= {"macs", "params"}:  # worked out again
+        if job.hash and not job.costs.keys() >= {"macs", "params"}:  # recomputed
             from nas.metrics import estimator
 
             job = replace(job, costs=estimator()(job.genome) | job.costs)
@@ -93,9 +93,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended, or where it paused. `accuracy` is a fraction on the validation split, `costs` the job's.
+    """The result of a trial, or of a pause. `accuracy` is a fraction on the validation split, `costs` the job's.
 
-    `reason` says why it is not complete. `paused` is never the state of result.json: such a trial has not ended.
+    `reason`: why it is not complete. `paused` is never the state in result.json, since the trial has not ended.
     """
 
     state: State
@@ -108,16 +108,16 @@ class Outcome:
 
     @classmethod
     def of(cls, job: Job, state: State, **found: Any) -> Outcome:
-        """An outcome that carries the costs that were known of the job."""
+        """An outcome with the job's costs."""
         return cls(state, costs=job.costs, **found)
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Outcome:
-        """The outcome of which this is `as_dict()`."""
+        """The inverse of `as_dict`."""
         return _from_flat(cls, content, None)
 
     def as_dict(self) -> dict[str, Any]:
-        """As it stands in result.json and in events: each cost under its metric's name."""
+        """As in result.json and in events: each cost under its metric's name."""
         return _flat(self)
 
     def value(self, metric: str) -> float | None:
@@ -130,12 +130,12 @@ class Outcome:
 
     @classmethod
     def read(cls, directory: Path) -> Outcome | None:
-        """None where the trial has not ended. Raises RunError if result.json is damaged."""
+        """None if the trial has not ended. Raises RunError if result.json is damaged."""
         path = directory / "result.json"
         return _from_flat(cls, _read(path), path) if path.exists() else None
 
     def write(self, directory: Path) -> None:
-        """To result.json; a pause is added to rungs.json."""
+        """Write result.json; a pause is added to rungs.json."""
         if self.state != "paused":
             write_json(directory / "result.json", {"version": VERSION} | self.as_dict())
             return
@@ -144,7 +144,7 @@ class Outcome:
 
 
 def read_rungs(directory: Path) -> dict[int, Outcome]:
-    """Where a trial has paused, by epochs. Raises RunError if rungs.json is damaged."""
+    """The pauses of a trial, by epochs. Raises RunError if rungs.json is damaged."""
     path = directory / "rungs.json"
     if not path.exists():
         return {}
@@ -155,7 +155,7 @@ def read_rungs(directory: Path) -> dict[int, Outcome]:
 
 
 def is_trial(directory: Path) -> bool:
-    """Whether a directory in trials/ has the name of a trial's: `0007`, and not `7` or `0007.bak`."""
+    """Whether a directory in trials/ is named like a trial: `0007`, not `7` or `0007.bak`."""
     name = directory.name
     return name.isascii() and name.isdigit() and name == f"{int(name):04d}" and directory.is_dir()
 
@@ -173,7 +173,7 @@ def _flat(record: Job | Outcome) -> dict[str, Any]:
 
 
 def _from_flat(cls: type[R], content: Any, file: Path | None) -> R:
-    """Raises RunError, naming the key, for a value that cannot be one."""
+    """Raises RunError, naming the key, for an invalid value."""
     if not isinstance(content, dict):
         raise RunError(DAMAGED.format(f"expected a mapping, found {shown(content)}"), file=file)
     own = {each.name for each in fields(cls)} - {"costs"}

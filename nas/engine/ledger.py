@@ -1,23 +1,23 @@
-"""The ledger: a run directory and its trial directories, which are all that a run needs to be continued or reported.
+"""The ledger: a run directory and its trial directories. A run is resumed and reported from these alone.
 
     results/<run>/
-        .lock               held by the driver; the kernel lets go of it however the driver ends
+        .lock               held by the driver; the kernel releases it however the driver ends
         trials/0007/
             trial.json      Job: number, seed, hash, parameters, cost
-            genome.yaml     the genome (absent if the parameters make none)
-            metrics.csv     a row an epoch            (training)
+            genome.yaml     the genome (absent if the parameters are invalid)
+            metrics.csv     a row per epoch           (training)
             rungs.json      where it paused           (worker, in a search with halving)
             checkpoint.pt, checkpoint.previous.pt     (training, while unfinished)
             weights.safetensors                       (training)
             failure.txt     traceback, if it failed   (worker)
-            result.json     Outcome, last and atomic  (worker; driver if no worker was asked, or it died)
-        trials.csv          the table of all this, for people and plots; rewritten from the directories
+            result.json     Outcome, last and atomic  (worker; driver if none was used, or it died)
+        trials.csv          summary table for people and plots; rewritten from the directories
 
-The columns of trials.csv are trial, state, epochs, accuracy, then macs, params, throughput and further costs that are
-known of any trial, then seed, hash, seconds, reason, then the parameters.
+The columns of trials.csv are trial, state, epochs, accuracy, then macs, params, throughput and further costs known of
+any trial, then seed, hash, seconds, reason, then the parameters.
 
-A trial directory appears whole (it is renamed into place) and a result is there or not: a kill at any moment leaves
-trials that are finished, and trials that can be resumed.
+Trial directories and results appear atomically (renamed into place): after a kill at any moment, every trial is either
+finished or resumable.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ if TYPE_CHECKING:
     from nas.engine.storage import Storage
     from nas.genome import Genome
 
-STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE}  # the disk's, not ours
+STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE}  # errors of the storage
 MINUTE = 60
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A job, where it paused (by epochs) and, once it has ended, its outcome."""
+    """A job, its pauses (by epochs) and, once it has ended, its outcome."""
 
     job: Job
     outcome: Outcome | None = None
@@ -76,7 +76,7 @@ class Ledger:
 
     def _read(self) -> None:
         self._trials: dict[int, Trial] = {}
-        self.foreign: list[str] = []  # what lies in trials/ and is no trial's: left alone
+        self.foreign: list[str] = []  # other entries of trials/, left untouched
         for path in self.folder.glob("[!.]*"):
             if not is_trial(path):
                 self.foreign.append(path.name)
@@ -87,7 +87,7 @@ class Ledger:
 
     @property
     def trials(self) -> list[Trial]:
-        """In the order of their numbers."""
+        """Sorted by number."""
         return [self._trials[number] for number in sorted(self._trials)]
 
     def trial(self, number: int) -> Trial:
@@ -109,10 +109,10 @@ class Ledger:
         files: Iterable[Path] = (),
         **job: Any,
     ) -> Job:
-        """A new trial directory for `Job(number, **job)`; it appears at once with all that is given.
+        """Create a trial directory for `Job(number, **job)`, atomically with all its files.
 
-        number: of a trial whose directory was deleted; by default the next one. outcome: of a trial that has ended
-        before it began, refused or taken over from another run. files: copied.
+        number: of a trial whose directory was deleted; by default the next one. outcome: of a trial that is not
+        trained: refused, or taken over from another run. files: copied.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
@@ -133,7 +133,7 @@ class Ledger:
         return made
 
     def finish(self, job: Job, outcome: Outcome) -> None:
-        """Write down how a trial ended, unless its worker did so already."""
+        """Record a trial's outcome, unless its worker has done so."""
         written = Outcome.read(job.directory)
         if written is None:
             outcome.write(job.directory)
@@ -141,25 +141,25 @@ class Ledger:
         self._trials[job.number] = replace(self._trials[job.number], outcome=written or outcome)
 
     def fetch(self, job: Job) -> None:
-        """What the trial's worker has brought to the storage; without one, it is here."""
+        """Fetch what the trial's worker has saved to the storage, if there is one."""
         if self.storage is not None:
-            from nas.train.checkpoint import TRANSIENT  # imports torch, which a driver without a storage may not need
+            from nas.train.checkpoint import TRANSIENT  # imports torch, needed only with a storage
 
             self.storage.pull(f"trials/{job.id}", job.directory, without=TRANSIENT)
 
     def remove(self, job: Job, name: str) -> None:
-        """Remove a file of a trial, here and in the storage; it may be gone already."""
+        """Remove a trial's file, here and in the storage, if it exists."""
         (job.directory / name).unlink(missing_ok=True)
         if self.storage is not None:
             self.storage.remove(f"trials/{job.id}", name)
 
     def bring(self, job: Job) -> None:
-        """Copy a trial's files to the storage, if there is one; to be called where they change in the driver."""
+        """Copy a trial's files to the storage, if there is one. Call it when the driver has changed them."""
         if self.storage is not None:
             self.storage.push(job.directory, f"trials/{job.id}")
 
     def table(self) -> pd.DataFrame:
-        """One row per trial with the columns of trials.csv, which the head of this file lists."""
+        """One row per trial, with the columns of trials.csv (see the head of this file)."""
         rows = []
         paths: dict[str, None] = {}
         costs = dict.fromkeys(PUBLIC_COSTS)
@@ -178,7 +178,7 @@ class Ledger:
         return table.astype({"epochs": "Int64", "seed": "Int64", "accuracy": "float64", **kinds})
 
     def write_table(self, *, patience: float = 0.0) -> None:
-        """Rewrite trials.csv. With `patience`, only if the last time is so many times longer ago than it took."""
+        """Rewrite trials.csv. With `patience`, at most once per that many times the last write's duration."""
         begin = time.monotonic()
         if patience and begin < self._next_table:
             return
@@ -188,19 +188,19 @@ class Ledger:
         self._next_table = end + patience * (end - begin)
 
     def _clear(self) -> None:
-        """Remove what a kill in the middle of a write left behind (in a trial directory, its next worker does so)."""
+        """Remove files left by a kill during a write (in a trial directory, its next worker does so)."""
         for draft in self.folder.glob(".new-*"):
             shutil.rmtree(draft)
         for temporary in self.directory.glob(".*.tmp"):
-            if time.time() - temporary.stat().st_mtime > MINUTE:  # not a report's that is being written
+            if time.time() - temporary.stat().st_mtime > MINUTE:  # newer: a report may be writing it
                 temporary.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the one driver of this run. Raises RunError if another process is, or if the directory is not writable.
+        """Lock the run for one driver. Raises RunError if it is locked already, or if the directory is not writable.
 
-        The trials are read again: another driver may have been at work until now. A directory to which nothing was
-        added is removed in the end.
+        The trials are read again, since another driver may have changed them. A directory that is still empty at the
+        end is removed.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -242,6 +242,6 @@ def _cell(value: Any) -> Any:
 
 
 def _epochs(directory: Path) -> int:
-    """Epochs that a running trial has behind it."""
+    """Epochs that a running trial has finished."""
     metrics = directory / "metrics.csv"
     return max(0, len(metrics.read_text().splitlines()) - 1) if metrics.exists() else 0

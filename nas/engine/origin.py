@@ -1,4 +1,4 @@
-"""Where a genome file comes from: the run it belongs to, and the images that this run has held out.
+"""The origin of a genome file: the run that it belongs to, and that run's held-out images.
 
 RUN/winners/NAME.yaml, RUN/trials/ID/genome.yaml
 """
@@ -18,7 +18,7 @@ from nas.train import Task, Training
 
 
 def record_of(genome: Path) -> dict[str, Any] | None:
-    """run.yaml of the run that a genome file belongs to; None where it belongs to none."""
+    """run.yaml of the run that a genome file belongs to, or None."""
     if not genome.exists():
         return None
     records = [read_record(folder) for folder in genome.resolve().parents[:3]]
@@ -28,8 +28,8 @@ def record_of(genome: Path) -> dict[str, Any] | None:
 def held_out_images(genome: str, data: str | None, count: int) -> Split:
     """At most `count` validation images, evenly spaced, for a genome (preset or file).
 
-    A genome in a run's directory gets images that it was not trained on: the run's own validation split. Elsewhere, or
-    with other `data`, the split is what `nas train` would make. Raises DataError, GenomeError, RunError.
+    For a genome in a run directory, they come from the run's own validation split, not its training images.
+    Otherwise, or with other `data`, the split is that of `nas train`. Raises DataError, GenomeError, RunError.
     """
     chosen, record = load_genome(genome), record_of(Path(genome)) or {}
     spec = record.get("spec", {})

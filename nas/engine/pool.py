@@ -1,10 +1,10 @@
-"""Workers: how much of a machine each takes, and the Ray session that they live in.
+"""Workers: the resources of each, and the Ray session that runs them.
 
-One machine by default: Ray is started for the run and ended with it, in a private folder and with a token of its own
-(nas/environment.py). With RAY_ADDRESS in the environment the run joins that cluster. Where Ray is up already in this
-process (a notebook, a test session), it is used and left alone.
+By default the run uses one machine: Ray starts and stops with the run, in a private folder and with its own token
+(nas/environment.py). With RAY_ADDRESS set, the run joins that cluster. If Ray is already running in this process
+(a notebook, a test session), it is used and left running.
 
-Token authentication came with Ray 2.52, which is why no earlier version will do.
+Ray 2.52 or later is required, for token authentication.
 https://docs.ray.io/en/latest/ray-security/token-auth.html
 """
 
@@ -33,7 +33,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Workers(BaseModel):
-    """The `workers:` section: what one worker takes. A fraction of a GPU shares it between workers."""
+    """The `workers:` section: the resources of one worker. With a fraction of a GPU, workers share it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     cpu: int = Field(1, ge=1, description="cores of one worker, and its number of threads")
@@ -42,15 +42,15 @@ class Workers(BaseModel):
 
     @property
     def device(self) -> str:
-        """Where workers train on this machine, and where the driver takes the time."""
+        """The device on which workers train on this machine and the driver measures time."""
         return default_device(self.gpu)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Workers as the machines at hand allow: `slots` at once, each with `cpu` cores and `gpu` GPUs.
+    """The workers that fit on the available machines: `slots` at once, each with `cpu` cores and `gpu` GPUs.
 
-    count: the user's limit, if any. Machines come and go: `slots` is what there was at the start.
+    count: the user's limit, if any. `slots` is as of the start; machines may join or leave later.
     """
 
     slots: int
@@ -59,7 +59,7 @@ class Pool:
     count: int | None = field(default=None, compare=False)
 
     def slots_now(self) -> int:
-        """As many workers as fit on the machines that are up at this moment."""
+        """The number of workers that fit on the machines currently alive."""
         import ray
 
         return _slots(self.cpu, self.gpu, self.count, [node["Resources"] for node in ray.nodes() if node["Alive"]])
@@ -70,7 +70,7 @@ class Pool:
 
 
 class Recent:
-    """A number that is asked for often and changes seldom, such as the workers that fit on the machines now up."""
+    """Caches a number for some seconds, such as the workers that fit on the machines currently alive."""
 
     def __init__(self, ask: Callable[[], int], seconds: float = 2.0):
         self._ask, self._seconds = ask, seconds
@@ -84,27 +84,27 @@ class Recent:
 
 @contextmanager
 def session(workers: Workers) -> Iterator[Pool]:
-    """Ray, up and quiet. Raises RunError if RAY_ADDRESS cannot be joined, or no machine can hold even one worker."""
+    """A Ray session. Raises RunError if RAY_ADDRESS cannot be joined, or no machine can hold one worker."""
     quieten_ray()
     import ray
 
     if ray.is_initialized():
         yield _pool(workers, ray.nodes())
         return
-    address = os.environ.get("RAY_ADDRESS", "").strip() or "local"  # never a cluster that happens to run here
+    address = os.environ.get("RAY_ADDRESS", "").strip() or "local"  # never a cluster that already runs here
     with _own() if address == "local" else _joined(address):
         yield _pool(workers, ray.nodes())
 
 
 @contextmanager
 def _own() -> Iterator[None]:
-    """Ray for this run alone. Its ports are open on all interfaces, and its token keeps others out."""
+    """Ray for this run only. Its ports are open on all interfaces; the token restricts access."""
     with private_folder() as folder, ExitStack() as stack:
         try:
             stack.enter_context(ray_access(folder))
-            # Ray opens its folder to everybody (0777), which is why it lies below a private one.
+            # Ray makes its folder world-writable (0777), so it is placed below a private one.
             stack.enter_context(_started("local", _temp_dir=str(folder / "r")))
-        except Exception as error:  # Ray raises this and that, also bare Exceptions
+        except Exception as error:  # Ray raises various types, bare Exception included
             free = shutil.disk_usage(folder).free / 1e6
             reason = " ".join(str(error).split())[:300]
             message = f"Ray cannot be started here ({reason}); {free:.1f} MB are free; TMPDIR names another folder"
@@ -114,7 +114,7 @@ def _own() -> Iterator[None]:
 
 @contextmanager
 def _joined(address: str) -> Iterator[None]:
-    """A cluster that is up. What it lets in is its own affair: whoever started it has chosen."""
+    """Joins a running cluster. Its access control was configured by whoever started it."""
     _knock(address)
     if not has_ray_token() and os.environ.get("RAY_AUTH_MODE", "disabled") == "disabled":
         LOG.warning("RAY_ADDRESS=%s is joined without a token: whoever reaches it runs code (docs/cluster.md)", address)
@@ -124,8 +124,8 @@ def _joined(address: str) -> Iterator[None]:
 
 @contextmanager
 def _started(address: str, **options: Any) -> Iterator[None]:
-    """Ray between `init` and `shutdown`. The signals stay the caller's: Ray would take SIGTERM for itself, and a
-    terminal that is closed would end Ray's processes before the run has written its front."""
+    """Ray between `init` and `shutdown`. The caller's signal handlers are kept: Ray would replace that of SIGTERM, and
+    closing the terminal would end Ray's processes before the run has written its front."""
     import ray
 
     _read_access_anew()
@@ -142,7 +142,7 @@ def _started(address: str, **options: Any) -> Iterator[None]:
 
 
 def _read_access_anew() -> None:
-    """Ray reads RAY_AUTH_MODE when it is imported, and a token once; a notebook may have imported it long ago."""
+    """Make Ray reread RAY_AUTH_MODE (cached on import, perhaps long ago in a notebook) and the token (cached once)."""
     import ray._raylet
 
     raylet: Any = ray._raylet
@@ -152,7 +152,7 @@ def _read_access_anew() -> None:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """What Ray starts ignores SIGHUP, and this process has its handlers back afterwards."""
+    """Ray's child processes ignore SIGHUP; this process's handlers are restored afterwards."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -166,7 +166,7 @@ def _signals_kept() -> Iterator[None]:
 
 
 def _knock(address: str) -> None:
-    """Raise RunError if an address has another form, or if nothing listens there, which Ray finds out after minutes."""
+    """Raise RunError if an address is malformed or nothing listens there, which Ray would notice only after minutes."""
     if address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")

@@ -1,17 +1,17 @@
-"""Jobs through Ray Tune: a client (`Source`) hands them out one by one and hears what came of each.
+"""Runs jobs with Ray Tune. A client (`Source`) issues the jobs one by one and receives their outcomes.
 
-Tune starts worker processes where there is room, keeps them for the next job (`reuse_actors`: 30 ms a trial instead of
-seconds), notices when one dies, and starts its trial once more elsewhere. A trial that got further before its worker
-died again is handed out anew: machines that are lost, however many, are not its fault, and a crash that is will come
-again at the same epoch. A trial that ran out of memory on a GPU that it shared is run once more, alone: when the source
-has nothing to hand out, for want of outcomes or for good, and the last worker has ended. So the others do not stop for
-it before they must. What Tune would also do is left out:
-- Its searchers and schedulers do not decide. A job is handed out by the source, and no scheduler can stop one and have
-  it told as complete; a source that trains in steps hands out the same directory again, with a later `until`.
-- Its state is not used. Every run starts a new Tuner in `<run>/.ray` (deleted afterwards); what an earlier session left
-  unfinished is handed out first, and its training resumes from the checkpoint in its directory.
-Plug-ins travel to the workers with the trainable (nas/plugins.py). A worker that cannot use one stops the run, as one
-that cannot use the run directory does: no trial is to blame.
+Tune starts worker processes, reuses them for the next job (`reuse_actors`: 30 ms a trial instead of seconds), detects
+crashes and retries the trial once on another worker. If the retry crashes as well, after at least one further epoch,
+the job is queued again: lost machines do not count against a trial, and a deterministic crash recurs at the same epoch.
+A trial that ran out of memory on a shared GPU is rerun exclusively, once all workers are idle and the source has no job
+to issue (for now or for good); it does not hold up other trials.
+Other features of Tune are not used:
+- Its searchers and schedulers: the source issues all jobs, and no scheduler can stop a job and report it as complete.
+  A source that trains in steps issues the same directory again with a later `until`.
+- Its state: every run starts a new Tuner in `<run>/.ray` (deleted afterwards). Jobs that an earlier session left
+  unfinished are issued first, and resume from their checkpoints.
+Plug-ins are sent to the workers with the trainable (nas/plugins.py). A worker that cannot load a plug-in or use the run
+directory stops the run; no trial is marked as failed.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from nas.files import write_text
 from nas.plugins import Plugin, shipment
 
 SHARED = "Machines need a common file system, or a `storage:` (docs/cluster.md)"
-RETRIES = 1  # of a trial whose worker process died, between two epochs
+RETRIES = 1  # of a trial whose worker died, without an epoch in between
 
 
 def run(source: Source, ledger: Ledger, *, work: Work, pool: Pool, on_event: OnEvent = ignore) -> None:
     """Train the ledger's unfinished jobs, then the source's, until it is done.
 
-    Call inside `session(...)` and `ledger.locked()`. `work` runs in worker processes, with the pool's device.
+    Call inside `session(...)` and `ledger.locked()`. `work` runs in worker processes, on the pool's device.
     Raises RunError if the run directory cannot be written or a worker cannot use a plug-in, SpecError for a plug-in
-    that is no file, and whatever the source raises. After KeyboardInterrupt the unfinished trials are resumable.
+    that is not a file, and whatever the source raises. Unfinished trials are resumable after KeyboardInterrupt.
 
     >>> with ledger.locked(), session(Workers()) as pool:
     ...     run(source, ledger, work=TrainJob("digits", Training(), seed=0), pool=pool)
@@ -83,7 +83,7 @@ def run(source: Source, ledger: Ledger, *, work: Work, pool: Pool, on_event: OnE
         ),
     )
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(pool.slots)  # start all workers at once, not one after the other
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(pool.slots)  # start all workers at once
     try:
         tuner.fit()
     finally:
@@ -94,10 +94,10 @@ def run(source: Source, ledger: Ledger, *, work: Work, pool: Pool, on_event: OnE
 
 
 def _trainable() -> Callable[..., None]:
-    """What runs in a worker process: one job, from its directory to its outcome.
+    """The function that a worker process runs: trains one job and reports its outcome.
 
-    Pickled by value, and torch is imported in the first trial: so workers start in a second, all at once. Were starting
-    slower than a trial, Tune would give each next trial to the one worker that is up, and never get to the others.
+    It is pickled by value and imports torch in the first trial, so all workers start within a second. If starting took
+    longer than a trial, Tune would give every trial to the first worker and leave the others unused.
     """
 
     def train(
@@ -142,20 +142,20 @@ def _trainable() -> Callable[..., None]:
 
 
 class _Driver:
-    """The driver's side of all trials: which are out, what the source hears, what stops the run."""
+    """The driver's state: which trials are running, outcomes for the source, errors that stop the run."""
 
     def __init__(self, source: Source, ledger: Ledger, slots: Callable[[], int], on_event: OnEvent):
         self.source, self.ledger, self.slots, self.on_event = source, ledger, slots, on_event
         self.resumed = deque(source.unfinished())
         self.live: dict[str, Job] = {}  # by id
-        self.advanced: set[str] = set()  # have finished an epoch since their worker was started
-        self.crowded: deque[Job] = deque()  # to be run alone
-        self.alone: str | None = None  # the one among the live that is
+        self.advanced: set[str] = set()  # finished an epoch since their worker started
+        self.crowded: deque[Job] = deque()  # to be rerun exclusively
+        self.alone: str | None = None  # the live job that runs exclusively
         self.done = False
         self.error: Exception | None = None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        """Tune pickles its Tuner for a restore that nobody makes; what the client holds stays out of it."""
+        """Pickles as an empty object: Tune pickles its Tuner for a restore, which is never used here."""
         return object, ()
 
     def next(self) -> Job | Signal:
@@ -165,7 +165,7 @@ class _Driver:
             return Signal.WAIT
         answer = self._asked()
         if not isinstance(answer, Job):
-            if self.live:  # one of which may have to be run again
+            if self.live:  # a live job may need a rerun
                 return Signal.WAIT
             if self.crowded:
                 answer = self.crowded.popleft()
@@ -184,7 +184,7 @@ class _Driver:
 
     def started(self, trial: str) -> None:
         job = self.live.get(trial)
-        if job is None:  # Tune starts a worker again that died after its outcome was heard
+        if job is None:  # retried by Tune, though its outcome arrived before its worker died
             return
         self.on_event(Event("started", trial, {"parameters": job.parameters, **job.costs}))
 
@@ -192,7 +192,7 @@ class _Driver:
         if "row" in result:
             self.advanced.add(trial)
             self.on_event(Event("epoch", trial, result["row"]))
-        elif trial not in self.live:  # heard before its worker died, and was started again
+        elif trial not in self.live:  # a retry, though its outcome arrived before its worker died
             return
         elif "outcome" in result:
             self.ledger.fetch(self.live[trial])
@@ -206,13 +206,13 @@ class _Driver:
             raise RunError(result["unusable"], file=self.ledger.directory)
 
     def died(self, trial: str, details: str) -> None:
-        """The worker process died, and died again when the trial was retried."""
+        """The worker process died in the trial and again in its retry."""
         job = self.live.get(trial)
-        if job is None:  # it had reported its outcome before
+        if job is None:  # its outcome has been reported
             return
         if trial in self.advanced:
             (self.crowded if self.alone == trial else self.resumed).append(self.live.pop(trial))
-            self.alone = None  # the only one that was live, if any was
+            self.alone = None  # an exclusive job is the only live one
             return
         self.ledger.fetch(job)
         outcome = Outcome.read(job.directory)
@@ -233,7 +233,7 @@ class _Driver:
         self.on_event(Event("paused" if outcome.state == "paused" else "ended", trial, outcome.as_dict()))
 
     def guarded(self, call: Any, *arguments: Any) -> Any:
-        """Tune logs and swallows what its hooks raise: keep it, hand out no more jobs, and let `run` raise it."""
+        """Keep an exception, which Tune would log and swallow: no more jobs are issued, and `run` raises it."""
         try:
             return call(*arguments)
         except Exception as error:
@@ -242,7 +242,7 @@ class _Driver:
 
 
 class _Jobs(Searcher):
-    """Tune asks for configurations; it gets the ids of trial directories."""
+    """Tune's search algorithm: its configurations are ids of trial directories."""
 
     def __init__(self, driver: _Driver):
         super().__init__()
@@ -255,11 +255,11 @@ class _Jobs(Searcher):
         return Searcher.FINISHED if job is Signal.DONE else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The callback below sees the trial itself, and why it failed."""
+        """Nothing to do: the callback below receives the trial itself and its error."""
 
 
 class _Watch(tune.Callback):
-    """Tune's news, handed to the driver."""
+    """Forwards Tune's callbacks to the driver."""
 
     def __init__(self, driver: _Driver):
         self._driver = driver
@@ -273,7 +273,7 @@ class _Watch(tune.Callback):
         self._driver.guarded(self._driver.reported, trial.config["trial"], result)
 
     def on_trial_recover(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        """A worker died, and the trial is started once more."""
+        """A worker died and the trial is retried."""
         self._driver.advanced.discard(trial.config["trial"])
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:

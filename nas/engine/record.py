@@ -1,10 +1,10 @@
-"""run.yaml: what a run was, in full. Written before the first trial, read when the run is continued or reported.
+"""run.yaml: the full record of a run. Written before the first trial, read when the run is resumed or reported.
 
 version (of the format), name, kind (search or ablation), spec (everything resolved), seed, plugins (nas/plugins.py),
 versions, hardware, created, command, commit
 
-A key that is missing from a spec means what it meant before the key came: new
-keys have that as their default, and clients bring an old spec up to today's keys (nas/engine/runs.py).
+A key that is missing from a spec has the behaviour from before the key existed, which is its default. Clients upgrade
+an old spec to the current keys (nas/engine/runs.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PACKAGES = ("torch", "torchvision", "ray", "optuna", "timm")
 
 
 def write_record(directory: Path, *, kind: str, seed: int, spec: dict[str, Any]) -> None:
-    """Write run.yaml for a run that begins now, on this machine, by this command."""
+    """Write run.yaml for a new run, with the time, machine and command."""
     record = {
         "version": VERSION,
         "name": directory.name,
@@ -48,7 +48,7 @@ def write_record(directory: Path, *, kind: str, seed: int, spec: dict[str, Any])
 
 
 def update_record(directory: Path, spec: dict[str, Any], *, may_differ: Collection[str]) -> None:
-    """Bring the keys of a run's spec that may change (`may_differ`) up to what it is continued with."""
+    """Update the keys of a run's recorded spec that may change on resuming (`may_differ`)."""
     record = read_record(directory)
     assert record is not None
     changed = {key: spec[key] for key in may_differ if key in spec and record["spec"].get(key) != spec[key]}
@@ -57,7 +57,7 @@ def update_record(directory: Path, spec: dict[str, Any], *, may_differ: Collecti
 
 
 def read_record(directory: Path) -> dict[str, Any] | None:
-    """The content of run.yaml, or None where no run has begun. Raises RunError for a damaged one."""
+    """The content of run.yaml, or None if there is none. Raises RunError if it is damaged."""
     path = directory / "run.yaml"
     if not path.exists():
         return None
@@ -75,7 +75,7 @@ def versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """The commit of the source that runs, if it runs from a git checkout; `+` marks local changes."""
+    """The commit of the running source, if in a git checkout; `+` marks local changes."""
     command = ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
     folder = Path(nas.__file__).parent
     try:

@@ -1,14 +1,14 @@
-"""A run, opened once for every client: a search, an ablation, and whatever else makes trial directories.
+"""A run: the steps shared by all clients that make trial directories (searches, ablations).
 
-    run = Run(directory, "search", spec, upgrade)      what is there is read; nothing is written
-    run.check(record, may_differ=MAY_DIFFER)           what may not change has not changed
+    run = Run(directory, "search", spec, upgrade)      reads what exists; writes nothing
+    run.check(record, may_differ=MAY_DIFFER)           only these keys may differ from the recorded spec
     with run.opened():                                 one driver: lock, storage, workers
         run.begin(record, seed=0)                      run.yaml
         run.train(source, work, on_event)              trial directories
         run.test(jobs, task, on_event)                 accuracy on the test split, in the workers
-                                                       on the way out: trials.csv, and the storage brought up to date
+                                                       on exit: trials.csv, and the storage updated
 
-Everything that a user can get wrong is found before `opened`, so that a mistake leaves no directory behind.
+All user errors are detected before `opened`, so a mistake leaves no directory behind.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Record = dict[str, Any]  # a spec as plain data, everything written out
 
 
 class Spec(Protocol):
-    """What a run needs of a client's spec."""
+    """The part of a client's spec that a run uses."""
 
     @property
     def workers(self) -> Workers: ...
@@ -54,12 +54,12 @@ S = TypeVar("S", bound=Spec)
 
 
 class Run(Generic[S]):
-    """A run directory, the spec that it is driven by, and what belongs to both.
+    """A run directory with its spec, ledger and storage.
 
-    `begun` is the record of the spec that the run was begun with, None for a new run. kind: search or ablation.
-    With a storage, run.yaml is fetched from there at once.
-    upgrade: brings a record as an earlier version wrote it up to today's keys. Raises SpecError for a damaged run.yaml,
-    a run of another kind, a plug-in that is missing, and a storage that cannot be used.
+    `begun` is the recorded spec that the run was begun with, None for a new run. kind: search or ablation.
+    With a storage, run.yaml is fetched from there first.
+    upgrade: converts a record of an earlier version to the current keys. Raises SpecError for a damaged run.yaml,
+    a run of another kind, a missing plug-in, and an unusable storage.
     """
 
     def __init__(self, directory: Path, kind: str, spec: S, upgrade: Callable[[Record], Record]):
@@ -67,7 +67,7 @@ class Run(Generic[S]):
         self.storage = Storage.of(spec.storage, self.directory)
         if self.storage is not None:
             self.storage.restore_files(self.directory)
-        shipment()  # refused now: what is defined in a script or a notebook, where no worker finds it
+        shipment()  # refuses plug-ins defined in a script or a notebook, which workers cannot import
         record = read_record(self.directory)
         if record is not None and record.get("kind") != kind:
             what = f"there is another kind of run in it ({record.get('kind')}); choose another RUN"
@@ -98,7 +98,7 @@ class Run(Generic[S]):
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Be the one driver of the run, with workers. Raises RunError if another process is."""
+        """Lock the run and start workers. Raises RunError if another process drives it."""
         with self.ledger.locked(), session(self.spec.workers) as self.pool:
             try:
                 yield
@@ -108,7 +108,7 @@ class Run(Generic[S]):
                     self._save()
 
     def begin(self, record: Record, *, seed: int) -> None:
-        """Write run.yaml, or bring the keys that may differ up to date in the one that is there."""
+        """Write run.yaml, or update the keys that may differ in the existing one."""
         if self.begun is None:
             write_record(self.directory, kind=self.kind, seed=seed, spec=record)
         else:
@@ -117,8 +117,8 @@ class Run(Generic[S]):
         self._save()
 
     def train(self, source: Source, work: Work, on_event: OnEvent) -> None:
-        """Hand the source's jobs to the workers until it is done."""
-        from nas.engine.ray_tune import run  # brings in Ray Tune
+        """Run the source's jobs on the workers until it is done."""
+        from nas.engine.ray_tune import run  # imports Ray Tune
 
         if self.ledger.foreign:
             text = f"left alone in {self.ledger.folder}, as no trial has such a name: {shown(self.ledger.foreign)}"
@@ -126,7 +126,7 @@ class Run(Generic[S]):
         run(source, self.ledger, work=work, pool=self.pool, on_event=on_event)
 
     def test(self, jobs: Iterable[Job], task: Task, on_event: OnEvent) -> None:
-        """Write test.json into the directories of finished trials, where it is not there yet."""
+        """Write test.json into the directories of finished trials that lack it."""
         from nas.engine.evaluation import test_in_workers
 
         test_in_workers(self.ledger, jobs, task, self.pool, on_event)
@@ -137,7 +137,7 @@ class Run(Generic[S]):
 
     @contextmanager
     def within(self, name: str) -> Iterator[Run[S]]:
-        """The run in a folder of this one's directory, with the same workers: a baseline."""
+        """A run in a subdirectory of this one, with the same workers: a baseline."""
         inner = copy.copy(self)
         inner.directory = self.directory / name
         inner.storage = self.storage.within(name) if self.storage is not None else None

@@ -1,4 +1,4 @@
-"""The engine's clients, seen from the engine: a search, an ablation, a test."""
+"""The interface between the engine and its clients: a search, an ablation, a test."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from nas.engine.job import Job, Outcome
 
 
 class Signal(Enum):
-    """A source's answer where it has no job: nothing until another outcome is known, or nothing any more."""
+    """Returned instead of a job. WAIT: no job until the next outcome arrives. DONE: no further jobs."""
 
     WAIT = "wait"
     DONE = "done"
 
 
 class Source(Protocol):
-    """Hands out jobs (trial directories made by `Ledger.add`) and hears what came of each.
+    """Issues jobs (trial directories made by `Ledger.add`) and receives their outcomes.
 
-    All methods are called in the driver, one at a time. `unfinished`, asked once at the start, lists the jobs that an
-    earlier session handed out and of which nothing came; they are run first, and `tell` hears of them all the same.
-    A job with `until` may come back `paused`, and be handed out again.
+    All methods are called in the driver, one at a time. `unfinished` is called once at the start: it lists the jobs
+    that an earlier session left without an outcome. They are run first, and their outcomes are passed to `tell`.
+    A job with `until` may end as `paused`, and be issued again.
     """
 
     def unfinished(self) -> list[Job]: ...

@@ -1,16 +1,16 @@
-"""`storage:` keeps a run on any file system that pyarrow knows: a path, file://, s3://, gs://, abfs://, hdfs://.
+"""`storage:` copies a run to any file system that pyarrow supports: a path, file://, s3://, gs://, abfs://, hdfs://.
 
-    URI/<run>/trials/<id>/...    each trial directory: when it appears, after each epoch and pause, and when it ends
+    URI/<run>/trials/<id>/...    each trial directory: on creation, after each epoch and pause, and at its end
     URI/<run>/...                run.yaml from the start; trials.csv, front.csv, winners/ at the end
 
-The run directory stays on the driver's machine, where it can be locked, and remains the truth of that machine; a worker
-does not see it. It fetches its trial from the storage, trains in a scratch directory and brings back what is new, with
-result.json last; the driver fetches that. A run directory that is gone, or older than the storage, is filled from there
-before the ledger is read. So machines need no common file system, and the driver's may be lost.
+The run directory stays on the driver's machine, where it can be locked; workers do not access it. A worker fetches its
+trial from the storage, trains in a scratch directory and uploads changed files, result.json last; the driver downloads
+them. If the run directory is missing or older than the storage, it is restored from there before the ledger is read.
+Machines therefore need no common file system, and the driver's machine may be lost.
 
-A file appears whole: object stores know no half objects, and elsewhere it is uploaded beside its place and moved. Only
-the driver's machine has a lock: drive a run from one machine at a time. A worker that outlives its driver may bring
-back an epoch that its successor has done as well; both have computed the same.
+Files appear atomically: object stores do this by design; elsewhere a file is uploaded under a temporary name and moved.
+The lock is local to the driver's machine: drive a run from one machine at a time. A worker that outlives its driver may
+upload an epoch that its successor has computed too; the results are identical.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from nas.engine.job import is_trial
 from nas.errors import RunError, shown
 from nas.files import put_in_place, write_atomically
 
-Seen = dict[str, tuple[int, int]]  # file -> its size and time of change when it was last copied
+Seen = dict[str, tuple[int, int]]  # file -> its size and modification time when last copied
 ATOMIC = ("s3", "gcs", "abfs")  # pyarrow's names of object stores
 CHUNK = 2**20
 KINDS = "a path, file://, s3://bucket/folder, gs://, abfs://, hdfs://"
@@ -42,9 +42,9 @@ KINDS = "a path, file://, s3://bucket/folder, gs://, abfs://, hdfs://"
 
 @dataclass(frozen=True)
 class Storage:
-    """The folder of one run below `uri`. Picklable: credentials come from where each machine has them.
+    """The folder of one run below `uri`. Picklable: each machine supplies its own credentials.
 
-    All methods raise RunError where the storage cannot be used.
+    All methods raise RunError if the storage cannot be used.
 
     >>> storage = Storage.of("s3://bucket/nas?region=eu-west-1", Path("results/my_run"))
     >>> ledger = Ledger(Path("results/my_run"), storage)
@@ -55,7 +55,7 @@ class Storage:
 
     @classmethod
     def of(cls, place: str | None, run: Path) -> Storage | None:
-        """The storage of run directory `run` below `place`, tried out; None for None."""
+        """The storage of run directory `run` below `place`, after a test write; None for None."""
         if place is None:
             return None
         if "://" in place and has_credentials(place):
@@ -68,25 +68,25 @@ class Storage:
         return storage
 
     def within(self, name: str) -> Storage:
-        """The storage of a run that lies in a folder of this one's directory."""
+        """The storage of a run in a subdirectory of this run."""
         return Storage(self.uri, f"{self.run}/{name}")
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         return Storage, (self.uri, self.run)
 
     def restore_files(self, directory: Path) -> None:
-        """Fetch run.yaml and its neighbours into a run directory that has no run.yaml, if the storage has one."""
+        """Fetch run.yaml and the files beside it, if the storage has it and the run directory does not."""
         if not (directory / "run.yaml").exists() and "run.yaml" in self._names(""):
             self.pull("", directory)
 
     def save_files(self, directory: Path) -> None:
-        """Bring back the files of the run directory itself, and its winners."""
+        """Upload the top-level files of the run directory, and its winners."""
         self.push(directory, "")
         if (directory / "winners").exists():
             self.push(directory / "winners", "winners", prune=True)
 
     def synchronise(self, folder: Path) -> None:
-        """Make `folder` (trials/ of the run directory) and the storage's know the same trials and results."""
+        """Synchronise trials and results between `folder` (trials/ of the run directory) and the storage."""
         folder.mkdir(parents=True, exist_ok=True)
         theirs: dict[str, set[str]] = {}
         with self._usable():
@@ -108,7 +108,7 @@ class Storage:
                 self.push(folder / trial, f"trials/{trial}")
 
     def pull(self, folder: str, directory: Path, *, without: Collection[str] = ()) -> Seen:
-        """Fetch the files of a folder (not those below it) but those in `without`; result.json comes last."""
+        """Fetch the files of a folder (not recursively), except those in `without`; result.json comes last."""
         directory.mkdir(parents=True, exist_ok=True)
         with self._usable():
             for name in _in_order(self._names(folder) - set(without)):
@@ -116,9 +116,9 @@ class Storage:
         return _stamps(directory)
 
     def push(self, directory: Path, folder: str, seen: Seen | None = None, *, prune: bool = False) -> None:
-        """Bring the files of a directory (not those below it) that differ from `seen`, and bring `seen` up to date.
+        """Upload the files of a directory (not recursively) that differ from `seen`, and update `seen`.
 
-        prune: remove what the directory has not (such as the checkpoint of a training that is done).
+        prune: delete files that the directory lacks (such as the checkpoint of a finished training).
         """
         stamps, seen = _stamps(directory), {} if seen is None else seen
         with self._usable():
@@ -131,7 +131,7 @@ class Storage:
                 self._files.delete_file(self._at(folder, name))
 
     def remove(self, folder: str, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file, if it exists."""
         with self._usable():
             if name in self._names(folder):
                 self._files.delete_file(self._at(folder, name))
@@ -192,7 +192,7 @@ def _stamps(directory: Path) -> Seen:
 
 
 def _in_order(names: set[str]) -> list[str]:
-    """Files by name, those that say that the others are there at the end."""
+    """Files by name; those that mark the others as complete come last."""
     last = {"run.yaml": 1, "trial.json": 1, "result.json": 2}
     return sorted(names, key=lambda name: (last.get(name, 0), name))
 

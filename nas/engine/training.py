@@ -1,8 +1,8 @@
-"""The `Work` of searches and ablations: train a job's genome, on data that the worker process keeps.
+"""The `Work` of searches and ablations: train a job's genome on data that the worker process keeps loaded.
 
-Data is loaded once a process and not once a trial; a process serves many trials of one run. What is loaded is mapped
-from decoded files (nas/data/cache.py), which a client's own `load` has made before the first worker starts: a machine
-decodes once, and holds one copy.
+Data is loaded once per process, which runs many trials, not once per trial. It is memory-mapped from decoded files
+(nas/data/cache.py), which the client's own `load` has made before the first worker starts: a machine decodes once
+and holds one copy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nas.train import Task, train
 
 @dataclass(frozen=True)
 class TrainJob:
-    """Train the job's genome on a task. threads: of torch on the CPU.
+    """Train the job's genome on a task. threads: torch's CPU threads.
 
     >>> run.train(searcher, TrainJob(Task("digits", Training(epochs=3))), on_event)
     """
@@ -47,5 +47,5 @@ class TrainJob:
 
 @lru_cache(maxsize=2)
 def images_of(task: Task, size: int) -> ImageSet:
-    """The task's images, brought to the side that a genome takes."""
+    """The task's images, resized to the genome's image size."""
     return replace(task, image_size=size).load()

@@ -1,17 +1,17 @@
-"""What happens to one job in a worker process: whatever its training does, an outcome is written down.
+"""Runs one job in a worker process and records its outcome, however training ends.
 
 - Out of memory, a diverged loss, a genome that raises: recorded, with the reason in result.json and the traceback in
-  failure.txt; the process lives on and takes the next job. None of them is tried again, for it would end the same, but:
-- Out of memory on a GPU that is shared with other workers may be their doing: `CrowdedError` asks for one more try,
-  alone (nas/engine/ray_tune.py). What happens then is recorded.
-- A GPU that an error has left unusable: recorded, and the process ends, so that the next job gets a fresh one.
-- A full disk or a folder that cannot be written is nobody's outcome: `StorageError` stops the run, the trial resumes.
-- The process of an earlier driver may still be at the same trial. Ray ends it seconds after that driver was killed, so
-  this one waits for it; in vain only where a machine is cut off, and then the run stops with a message.
-- The process dies: no result.json, so the driver sees to it (nas/engine/ray_tune.py).
+  failure.txt. The process takes the next job. These errors are deterministic and not retried, except:
+- Out of memory on a GPU shared with other workers may be caused by them: `CrowdedError` requests one exclusive rerun
+  (nas/engine/ray_tune.py), whose outcome is recorded.
+- An error that breaks the GPU context: recorded, and the process exits, so that the next job gets a fresh one.
+- A full disk or an unwritable folder: no outcome; `StorageError` stops the run, and the trial is resumable.
+- A worker of an earlier driver may still hold the trial. Ray ends it seconds after that driver was killed, so this
+  process waits for it. On a disconnected machine it may never end; the run then stops with a message.
+- The process dies: there is no result.json, and the driver handles it (nas/engine/ray_tune.py).
 
-What is done to a job is a `Work`, usually `TrainJob` (nas/engine/training.py). This module does not import torch: a
-worker is up in a second, and pays for what its work imports.
+The work on a job is a `Work`, usually `TrainJob` (nas/engine/training.py). This module does not import torch, so a
+worker starts within a second.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 
 Report = Callable[[dict[str, Any]], None]
 Work = Callable[[Job, Report], dict[str, Any]]
-"""What to do with a job: returns `accuracy`, `epochs` and `seconds`, calls the report after each epoch. Picklable.
+"""Works on a job: calls the report after each epoch and returns `accuracy`, `epochs` and `seconds`. Picklable.
 
-A work that stops at `job.until` with epochs left to train returns `state: "paused"` as well.
+It also returns `state: "paused"` if it stops at `job.until` with epochs left to train.
 """
 
 
-RELEASE_SECONDS = 120  # seconds for another process to let go of a trial; workers live 3 s longer than their driver
+RELEASE_SECONDS = 120  # seconds to wait for another process's lock on a trial; workers outlive their driver by 3 s
 
 
 class StorageError(RuntimeError):
-    """The run directory cannot be used: no trial is to blame. The text is for the user."""
+    """The run directory cannot be used; no trial is marked as failed. The text is for the user."""
 
     @classmethod
     def of(cls, error: Exception) -> StorageError:
@@ -57,14 +57,14 @@ class StorageError(RuntimeError):
 
 
 class CrowdedError(RuntimeError):
-    """Out of memory on a GPU that other workers use as well."""
+    """Out of memory on a GPU shared with other workers."""
 
 
 def run_job(job: Job, work: Work, report: Report, *, neighbours: bool = False) -> Outcome:
-    """Do `work` on `job`, write its outcome and return it; a job that has one already keeps it.
+    """Run `work` on `job`, write its outcome and return it; an existing outcome is kept.
 
     neighbours: other workers may be using the same GPU. Raises StorageError if the directory cannot be used, and, with
-    neighbours, CrowdedError if memory ran out: nothing is written then but the work's own files.
+    neighbours, CrowdedError if memory ran out: only the work's own files are written then.
     """
     crowded = False
     with _alone(job.directory):
@@ -84,7 +84,7 @@ def run_job(job: Job, work: Work, report: Report, *, neighbours: bool = False) -
             crowded = neighbours and _is_memory(error)
         try:
             if outcome.state == "failed" and not crowded:
-                from nas.train.checkpoint import TRANSIENT  # imports torch, which is here by now if a training failed
+                from nas.train.checkpoint import TRANSIENT  # imports torch, already loaded if training failed
 
                 write_text(job.directory / "failure.txt", details)
                 for name in TRANSIENT:
@@ -102,9 +102,9 @@ def run_job(job: Job, work: Work, report: Report, *, neighbours: bool = False) -
 
 @contextmanager
 def workplace(trials: Path, storage: Storage | None, trial: str) -> Iterator[tuple[Path, Callable[[bool], None]]]:
-    """The directory to work in, and what keeps its files: to be called after each epoch, and with True at the end.
+    """The working directory, and a function that saves its files: call it after each epoch, and with True at the end.
 
-    Without a storage, that is the trial directory, where files are kept already.
+    Without a storage, this is the trial directory and there is nothing to save.
     """
     if storage is None:
         yield trials / trial, lambda ended: None
@@ -128,14 +128,14 @@ def workplace(trials: Path, storage: Storage | None, trial: str) -> Iterator[tup
 
 
 def _is_storage(error: Exception) -> bool:
-    """Whether an error is the disk's. torch (inline_container writes its archives) and safetensors say so in words."""
+    """Whether it is a storage error. torch (inline_container, its archives) and safetensors only say so in text."""
     text = str(error)
     by_words = "inline_container" in text or "No space left on device" in text
     return by_words or (isinstance(error, OSError) and error.errno in STORAGE)
 
 
 def _is_memory(error: Exception) -> bool:
-    """Whether memory ran out. CUDA says so by a class of its own, or in words; its libraries call it ALLOC_FAILED."""
+    """Whether memory ran out. CUDA raises its own class or only says so in text; its libraries say ALLOC_FAILED."""
     by_words = isinstance(error, RuntimeError) and any(w in str(error) for w in ("out of memory", "ALLOC_FAILED"))
     return by_words or type(error).__name__ in ("OutOfMemoryError", "MemoryError")
 
@@ -149,7 +149,7 @@ def _reason(error: Exception) -> str:
 
 
 def _recover() -> None:
-    """Give back the GPU memory of a training; leave the process where a failure broke its GPU context."""
+    """Release the GPU memory of a training; exit the process if its GPU context is broken."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
@@ -163,7 +163,7 @@ def _recover() -> None:
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Hold the trial directory. Raises StorageError if another process does not let go of it."""
+    """Lock the trial directory. Raises StorageError if another process does not release it."""
     try:
         file = open(directory / "trial.json", "r+")  # noqa: SIM115  (closed below)
     except OSError as error:
@@ -175,7 +175,7 @@ def _alone(directory: Path) -> Iterator[None]:
                 message = f"{directory} is still held by a worker of an earlier run; end it (lsof {file.name}), or wait"
                 raise StorageError(message)
             time.sleep(0.1)
-        for temporary in directory.glob(".*.tmp"):  # what a kill in the middle of a write left behind
+        for temporary in directory.glob(".*.tmp"):  # left by a kill during a write
             temporary.unlink()
         yield
 

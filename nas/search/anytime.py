@@ -1,9 +1,9 @@
-"""The anytime record: how much of the objective space a search dominates, against trials and against compute.
+"""The anytime record: the hypervolume that a search dominates, against trials and against compute.
 
-hypervolume.csv has a row for each trial that ended, in the order in which they did: trials and worker-seconds spent so
-far (pruned and failed ones included: their compute is spent), and the hypervolume as a share of what all runs in the
-table reach together. A search and its random baseline share one reference point (a little worse than the worst trial of
-either), without which their curves could not be compared.
+hypervolume.csv has a row per ended trial, in order of ending: trials and worker-seconds spent so far (including pruned
+and failed trials, whose compute is spent as well), and the hypervolume as a share of what all runs in the table reach
+together. A search and its random baseline share one reference point (slightly worse than the worst trial of either),
+so that their curves are comparable.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pandas as pd
 from nas.engine import Ledger, Trial
 from nas.search.pareto import costs, hypervolume, non_dominated, reference_of
 
-BASELINE = "baseline"  # the folder of the random search beside a search, and its name in the table
+BASELINE = "baseline"  # folder of the random search inside a run, and its name in the table
 
 
 def anytime(directory: Path, objectives: Collection[str]) -> pd.DataFrame:
@@ -45,13 +45,13 @@ def anytime(directory: Path, objectives: Collection[str]) -> pd.DataFrame:
 
 
 def _ended(ledger: Ledger) -> list[Trial]:
-    """Trials that a worker has ended here, in that order; what was refused, or taken over, cost nothing."""
+    """Trials trained in this run, in order of ending. Refused and imported trials cost nothing and are excluded."""
     trials = [t for t in ledger.trials if t.outcome and t.outcome.state != "infeasible" and "from" not in t.job.note]
     return sorted(trials, key=lambda trial: (trial.outcome.finished, trial.job.number))  # type: ignore[union-attr]
 
 
 def _points(trials: list[Trial], objectives: Collection[str]) -> np.ndarray:
-    """(trials, objectives) costs; infinite for a trial that is not complete."""
+    """(trials, objectives) costs; infinite for incomplete trials."""
     rows = [{name: trial.outcome.value(name) for name in objectives} for trial in trials if trial.outcome]
     points_NM = costs(pd.DataFrame(rows, columns=list(objectives), dtype=float), objectives)
     complete_N = np.array([trial.outcome is not None and trial.outcome.state == "complete" for trial in trials], bool)
@@ -59,7 +59,7 @@ def _points(trials: list[Trial], objectives: Collection[str]) -> np.ndarray:
 
 
 def _growth(points_NM: np.ndarray, reference_M: np.ndarray) -> np.ndarray:
-    """(N,) hypervolume of the first n points."""
+    """(N,) hypervolumes of the first 1, 2, …, N points."""
     volumes, volume = [], 0.0
     front_FM = points_NM[:0]
     for point_M in points_NM:

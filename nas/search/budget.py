@@ -1,8 +1,8 @@
-"""What a candidate may cost, and the search for at least one that does not cost more.
+"""Limits on the costs of a candidate, and a check that some genome of the space is within them.
 
-Budgets are hard: what a formula or a table of timings knows about a genome is asked before a worker is. A violation is
-relative: 0.25 is a quarter over the limit (where more is better, the limit is a quarter over what was found), and at
-most 0 is within.
+Budgets are hard: costs known by formula or from a table of timings are checked before a genome is trained. A violation
+is relative: 0.25 means 25 % over the limit (for metrics where more is better, the limit is 25 % above the value found),
+and at most 0 is within.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ PROBES = 300
 
 
 class Budget(RootModel[dict[str, PositiveFloat]]):
-    """The `budget:` section: a limit for each metric that is named, in the unit of its values.
+    """The `budget:` section: a limit for each named metric, in the metric's unit.
 
-    At most that much where less is better, at least that much where more is; null is no limit. A name that is no
-    metric is refused, and so is a metric that only a training tells.
+    An upper limit where less is better, a lower limit where more is better; null means no limit. Unknown metrics are
+    refused, and so are metrics known only after training.
 
     >>> Budget(macs=750_000, throughput=None).limits
     {'macs': 750000}
@@ -51,20 +51,20 @@ class Budget(RootModel[dict[str, PositiveFloat]]):
 
     @property
     def limits(self) -> dict[str, float]:
-        """What was set; whole numbers are integers where the metric's values are."""
+        """The limits set; integers where the metric's values are integers."""
         return {n: int(v) if METRICS[n].whole and v == int(v) else v for n, v in self.root.items()}
 
     def excess(self, name: str, found: float) -> float:
-        """By how much `found` misses the limit of a metric, relative to it; negative with room to spare."""
+        """By how much `found` misses the limit of a metric, relative to it; negative if within."""
         limit = self.root[name]
         return (found / limit if METRICS[name].direction == "min" else limit / max(found, 1e-9)) - 1
 
     def violations(self, costs: Costs) -> dict[str, float]:
-        """The excess over each limit that was set."""
+        """The excess over each limit."""
         return {name: self.excess(name, costs[name]) for name in self.root}
 
     def refusal(self, costs: Costs) -> str | None:
-        """Why a genome is refused, or None if it is not."""
+        """The reason for refusing a genome, or None."""
         over = [name for name, excess in self.violations(costs).items() if excess > 0]
         return "; ".join(self.sentence(name, costs[name]) for name in over) or None
 
@@ -76,9 +76,9 @@ class Budget(RootModel[dict[str, PositiveFloat]]):
 
 
 def check_feasible(space: SearchSpace, budget: Budget, estimate: Estimate, *, seed: int) -> None:
-    """Raise BudgetError if no genome of the space is found within the budget, saying which one binds and by how much.
+    """Raise BudgetError if no genome within the budget is found, saying which limit binds and by how much.
 
-    Tried are the base, random genomes, and a descent from the nearest of them, one parameter at a time.
+    It tries the base, random genomes, and a coordinate descent from the best of these.
     """
     best: tuple[float, Assignment] | None = None
     least: dict[str, float] = {}
@@ -120,7 +120,7 @@ def _neighbours(space: SearchSpace, assignment: Assignment) -> Iterator[Assignme
 
 
 def _explain(budget: Budget, least: dict[str, float]) -> str:
-    """least: for each limit, what comes nearest to it."""
+    """least: the best value found for each limit."""
     if not least:
         return "no genome of the space is valid at all"
     binding = [name for name, found in least.items() if budget.excess(name, found) > 0]

@@ -1,8 +1,8 @@
-"""Candidates: yields untried genomes. The base first, then what the sampler suggests.
+"""Candidates: yields untried genomes. The base comes first, then the sampler's suggestions.
 
-No genome comes twice: a suggestion whose genome is known (by hash) is skipped. After `REPETITIONS` of these in a row,
-`DRAWS` random assignments are tried, and then all assignments of the space in order. If none is new, the space is
-exhausted and the search ends. A sampler that enumerates the space itself (`ends`) is asked until it has no more.
+Each genome is returned once: a suggestion whose genome is known (by hash) is skipped. After `REPETITIONS` of these in
+a row, `DRAWS` random assignments are tried, then all assignments of the space in order. If none is new, the space is
+exhausted and the search ends. A sampler that enumerates the space (`ends`) is called until it is exhausted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DRAWS = 1000  # random draws before the space is enumerated
 
 @dataclass(frozen=True)
 class Candidate:
-    """`draw` is the number of the suggestion it came from. genome None: the schema refuses it, as `refusal` says."""
+    """draw: number of the suggestion. genome: None if the schema refuses it; refusal: the reason."""
 
     assignment: Assignment
     draw: int
@@ -35,7 +35,7 @@ class Candidate:
 
 
 class Candidates:
-    """`next` returns an untried genome; `add` every trial, in the order of their numbers, those of `next` included."""
+    """`next` returns an untried genome. `add` records every trial, in order of number, including these."""
 
     def __init__(self, space: SearchSpace, sampler: Sampler, *, seed: int):
         self.space, self.sampler, self.seed = space, sampler, seed
@@ -49,7 +49,7 @@ class Candidates:
         self._draw = max(self._draw, job.note["draw"] + 1)
 
     def next(self) -> Candidate | None:
-        """None: there is no genome left."""
+        """The next untried genome, or None if none is left."""
         if self.space.base.hash not in self._hashes:
             return self._if_untried(self.space.of_base() or {}, draw=-1)
         for _ in count() if self.sampler.ends else range(REPETITIONS):

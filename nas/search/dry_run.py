@@ -1,7 +1,7 @@
-"""A dry run: what a search would be. Its size, what the budget leaves, sample genomes, the time; no run is made.
+"""A dry run of a search: its size, the share within budget, sample genomes and the duration, without making a run.
 
-Sizes, shares and costs are worked out. For the time some of the samples are trained for a few steps
-(nas/search/forecast.py). A budget of time needs models to be timed as well, which is done here only if it is quick.
+Sizes, shares and costs are computed. The duration is extrapolated from training some samples for a few steps
+(nas/search/forecast.py). A time budget also needs timed models, which are measured here only if that is quick.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from nas.train import fitted
 
 DRAWS = 500
 SAMPLES = 10
-MAX_TIMING_SECONDS = 6.0  # seconds that timing models for a budget may take
-SECONDS, CALLS = 3.0, 36  # that it takes for one model: these seconds, or so many batches if they are slower
+MAX_TIMING_SECONDS = 6.0  # limit for timing models for a budget
+SECONDS, CALLS = 3.0, 36  # to time one model: these seconds, or this many batches if slower
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """valid, feasible: shares of random assignments that make a genome, and that are within the budget as well.
+    """valid, feasible: shares of random assignments that give a genome, and that are also within the budget.
 
-    genomes: the base, then random feasible ones; costs: of each. untimed: why a budget of time was not checked, or
-    empty. forecast: of the time, from `genomes[1:]`, or from the base where nothing else is feasible.
+    genomes: the base, then random feasible ones; costs: of each. untimed: why a time budget was not checked, or empty.
+    forecast: of the duration, from `genomes[1:]`, or from the base if nothing else is feasible.
     """
 
     spec: SearchSpec
@@ -52,7 +52,7 @@ class DryRun:
 
 
 def dry_run(spec: SearchSpec) -> DryRun:
-    """Takes some seconds. Raises what `search` raises for a bad space, or a budget that nothing can meet.
+    """Takes some seconds. Raises what `search` raises for an invalid space or an infeasible budget.
 
     >>> dry_run(load_space("mixed")).feasible
     1.0
@@ -82,13 +82,13 @@ def dry_run(spec: SearchSpec) -> DryRun:
 
 
 def combinations(space: SearchSpace) -> tuple[int, int]:
-    """How many combinations of values there are, conditions taken into account; and how many continuous ranges."""
+    """The number of value combinations, given the conditions, and the number of continuous ranges."""
     ranges = sum(parameter.values is None for parameter in space.parameters)
     return math.prod(_count(group, {}) for group in _independent(space.parameters)), ranges
 
 
 def _count(parameters: Sequence[Parameter], chosen: Assignment) -> int:
-    """Combinations of the values of `parameters`, given those of the ones before; a continuous one counts as one."""
+    """Value combinations of `parameters`, given earlier values; a continuous range counts as one value."""
     if not parameters:
         return 1
     first, rest = parameters[0], parameters[1:]
@@ -101,7 +101,7 @@ def _count(parameters: Sequence[Parameter], chosen: Assignment) -> int:
 
 
 def _independent(parameters: Sequence[Parameter]) -> list[list[Parameter]]:
-    """Groups of parameters between which there are no conditions; inside a group the order is kept."""
+    """Groups of parameters with no conditions between groups; the order within a group is kept."""
     groups: list[list[Parameter]] = []
     for parameter in parameters:
         named = {path for path, _ in parameter.conditions}
@@ -118,7 +118,7 @@ def _drawn(space: SearchSpace, seed: int) -> list[Genome]:
 
 
 def _tables(spec: SearchSpec, space: SearchSpace) -> tuple[dict[int, LatencyTable], str]:
-    """The tables of timings that the budget is checked with, or none and why they are not made here."""
+    """The timing tables for checking the budget, or none and why they are not measured here."""
     limits, device = spec.budget.limits, spec.workers.device
     sizes = batch_sizes(limits)
     sample = partial(space.sample, Random(derive(spec.seed, "latency")))
@@ -142,7 +142,7 @@ def _batch_seconds(genome: Genome, device: str, batch_size: int) -> float:
     model, image = build(genome).eval().to(device), genome.image
     images_BCHW = torch.zeros(batch_size, image.channels, image.size, image.size, device=device)
     with torch.inference_mode():
-        for _ in range(2):  # the first one warms up
+        for _ in range(2):  # the first is a warm-up
             begin = time.perf_counter()
             model(images_BCHW).sum().item()
     return time.perf_counter() - begin

@@ -1,9 +1,9 @@
-"""How long a search will take: some of its genomes are trained for a few steps, and what a step costs is multiplied.
+"""Estimates the duration of a search: trains some of its genomes for a few steps and extrapolates.
 
-Each genome goes through the real training loop on some of the real images, on the device that a worker would have and
-with its number of threads: two short epochs, the first of which warms up. From the second come seconds per training
-image and per validation image; what the call took beyond its epochs (building, files, warm-up or compilation) is paid
-once a trial. One worker is timed, alone: several share memory and caches, and a busy machine is slower.
+Each genome runs through the real training loop on some of the real images, on a worker's device and with its number of
+threads, for two short epochs. The first one is a warm-up. The second gives seconds per training image and per
+validation image. The remaining time of the call (building, files, warm-up or compilation) counts once per trial.
+Only one worker is timed: several share memory and caches and are slower, as is a busy machine.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from nas.search.spec import SearchSpec
 from nas.train import Training, train
 
 STEPS = 4  # of each of the two short epochs
-IMAGES = 256  # for the evaluation, at most
+IMAGES = 256  # at most, for the evaluation
 BUDGET = 8.0  # seconds after which no further genome is timed
-LEAST = 2  # genomes that are timed whatever they take; with compilation one
+LEAST = 2  # genomes timed regardless of duration; one with compilation
 START = 12.0  # seconds until Ray is up and its workers have imported torch
-WINNERS = 8  # genomes on a front, as a guess
+WINNERS = 8  # assumed number of genomes on the front
 STOPWATCH = 1.5  # seconds to measure a winner's throughput
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Seconds of a whole search with `slots` workers, and what they are made of.
+    """Seconds of a whole search with `slots` workers, and their components.
 
-    trials: seconds of one training for each genome that was timed, in the order given; of the scheduler's mean epochs.
+    trials: seconds of one training of the scheduler's mean epochs, for each genome timed, in the order given.
     """
 
     trials: list[float]
@@ -55,7 +55,7 @@ class Forecast:
 
 
 def forecast(spec: SearchSpec, genomes: Sequence[Genome], images: ImageSet, *, loading: float) -> Forecast:
-    """Time `genomes` for some seconds, the first of them at least. loading: seconds that reading the data takes.
+    """Time `genomes` for some seconds, at least the first. loading: seconds that reading the data takes.
 
     >>> forecast(spec, [space.base], images, loading=0.1).seconds
     """
@@ -68,12 +68,12 @@ def forecast(spec: SearchSpec, genomes: Sequence[Genome], images: ImageSet, *, l
             break
         try:
             timed.append(_Pace.of(genome, spec, images, device))
-        except RuntimeError as error:  # out of memory, or a loss that is not finite at once
+        except RuntimeError as error:  # out of memory, or a loss that is not finite from the start
             failure = str(error).partition("\n")[0]
             break
     epochs = make_scheduler(spec.scheduler, spec.training.epochs).mean_epochs()
     trials = [pace.seconds(epochs, len(images.train), len(images.validation)) for pace in timed]
-    evaluation = statistics.mean(pace.evaluation for pace in timed) if timed else 0.0  # of an image
+    evaluation = statistics.mean(pace.evaluation for pace in timed) if timed else 0.0  # per image
     return Forecast(
         trials,
         trainings=spec.trials * spec.repeat * (2 if spec.baseline else 1),
@@ -87,7 +87,7 @@ def forecast(spec: SearchSpec, genomes: Sequence[Genome], images: ImageSet, *, l
 
 @dataclass(frozen=True)
 class _Pace:
-    """Seconds per image in training and in evaluation, and once a trial."""
+    """Seconds per training image, per evaluated image, and once per trial."""
 
     training: float
     evaluation: float
@@ -130,12 +130,12 @@ def _some(split: Split, count: int) -> Split:
 
 
 def _shown(split: Split, training: Training) -> int:
-    """Images of an epoch: an incomplete last batch is left out."""
+    """Images per epoch; an incomplete last batch is dropped."""
     return min(len(split), split.batch_count(training.batch_size, drop_last=True) * training.batch_size)
 
 
 def _slots(workers: Workers) -> int:
-    """Workers that fit on this machine at once, 1 at least."""
+    """The number of workers that fit on this machine, at least 1."""
     found = hardware()
     slots = int(found["cores"]) // workers.cpu
     gpu = (1.0 if found["gpus"] else 0.0) if workers.gpu is None else workers.gpu

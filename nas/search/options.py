@@ -1,7 +1,7 @@
-"""Options of a plug-in that a space names: `sampler: tpe`, or `sampler: {name: tpe, startup: 4}`.
+"""Options of a plug-in named in a space: `sampler: tpe`, or `sampler: {name: tpe, startup: 4}`.
 
-Each plug-in declares its options as a pydantic model, `Options`. The section of a space file is validated by the model
-of the plug-in that it names, so an option of another plug-in is an error with its key path.
+Each plug-in declares its options as a pydantic model, `Options`. The section of a space file is validated by the named
+plug-in's model, so an option of another plug-in is an error with its key path.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class PluginOptions(BaseModel):
 
 
 def parse_options(registry: Registry[Any], given: Any, *, default: str) -> Any:
-    """The options of the plug-in that a section names (`default` if it names none).
+    """The options of the plug-in named in a section (`default` if none is).
 
     Raises SpaceError with the key path below the section.
 

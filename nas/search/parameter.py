@@ -1,12 +1,12 @@
-"""One searched parameter: its values, and when it exists at all.
+"""A searched parameter: its values, and the condition under which it is active.
 
-    choice: [softmax, less]                      one of these (plain values or mappings)
+    choice: [softmax, less]                      one of these values or mappings
     int: [1, 8]                                  whole numbers, both ends included; `step: 2`, `log: true`
     float: [1e-4, 1e-1], log: true               real numbers, both ends included; `step: 0.1`
-    when: {stages.0.core: linear_angular}        exists only where another parameter has this value (or one of a list)
+    when: {stages.0.core: linear_angular}        active only if another parameter has this value (or one of a list)
 
-Braces in a path make independent parameters: `stages.{0,1}.layers.{0..3}.core` is eight of them; a group that appears
-in `when` again is filled in alike. A `*` in a path ties them: one value for all stages or layers.
+Braces in a path make independent parameters: `stages.{0,1}.layers.{0..3}.core` expands to eight. The same group in
+`when` is expanded alike. A `*` in a path ties parameters: one value for all stages or layers.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from nas.errors import SpaceError
 
 Integer: TypeAlias = int  # in the class below, `int` and `float` are keys
 Real: TypeAlias = float
-Value: TypeAlias = Any  # plain data: what a choice lists, or a number
+Value: TypeAlias = Any  # plain data: an item of a choice, or a number
 
 
 class ParameterSpec(BaseModel):
-    """What a space file says below a path."""
+    """The entry of a path in a space file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     choice: tuple[Value, ...] | None = Field(None, min_length=1)
@@ -68,8 +68,8 @@ class ParameterSpec(BaseModel):
 class Parameter:
     """A parameter after brace expansion, at one `path` of the genome.
 
-    `values` are all it can take, in order, or None for a continuous range `low` to `high`. `conditions` are
-    (path of another parameter, the values under which this one exists).
+    `values` lists all possible values, in order, or is None for a continuous range `low` to `high`. `conditions` are
+    pairs: path of another parameter, and its values for which this one is active.
     """
 
     path: str
@@ -81,11 +81,11 @@ class Parameter:
     conditions: tuple[tuple[str, tuple[Value, ...]], ...] = ()
 
     def active(self, chosen: dict[str, Value]) -> bool:
-        """Whether the parameter exists, given the values chosen for the ones before it."""
+        """Whether the parameter is active, given the values chosen for earlier parameters."""
         return all(path in chosen and chosen[path] in allowed for path, allowed in self.conditions)
 
     def at(self, u: float) -> Value:
-        """The value at `u` in [0, 1): uniform u gives every value its share (of the logarithm, with `log`)."""
+        """The value at `u` in [0, 1): uniform u gives uniform values (log-uniform with `log`)."""
         if self.values is not None and not (self.numeric and self.log):
             return self.values[min(int(u * len(self.values)), len(self.values) - 1)]
         low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
@@ -101,12 +101,12 @@ class Parameter:
 
 
 def label(value: Value) -> str:
-    """A value as text: what tables and samplers see of a mapping."""
+    """A value as text, used for mappings in tables and samplers."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def expand(path: str, spec: ParameterSpec) -> list[Parameter]:
-    """The parameters that one entry of a space file stands for. Raises SpaceError."""
+    """The parameters that an entry of a space file expands to. Raises SpaceError."""
     groups = re.findall(r"\{[^{}]*\}", path)
     fillings = [_members(group) for group in groups]
     made = []
@@ -138,7 +138,7 @@ def _parameter(path: str, spec: ParameterSpec, conditions: tuple[tuple[str, tupl
 
 
 def _filled(path: str, pairs: list[tuple[str, str]]) -> str:
-    """Each group's member in place of the group; equal groups are filled from left to right."""
+    """Replace each group by its member; equal groups are replaced from left to right."""
     for group, member in pairs:
         path = path.replace(group, member, 1)
     return path

@@ -1,13 +1,13 @@
-"""Pareto dominance: the front, its hypervolume, and the fronts behind it.
+"""Pareto dominance: the front, its hypervolume, and subsequent fronts.
 
 A point dominates another if it is at least as good in every objective and better in one. In this file all objectives
-are costs (a metric that is maximised is negated), and equal points do not dominate each other. Only complete trials are
-eligible for the front: a pruned one's accuracy is that of an early epoch.
+are costs (maximised metrics are negated), and equal points do not dominate each other. Only complete trials are
+eligible for the front: a pruned trial's accuracy is that of an early epoch.
 
 Hypervolume (Zitzler & Thiele, 1998): the volume between the front and a reference point that is worse than all of it.
 
-moocore computes masks, ranks and volumes (benchmarks/pareto.py compares it with Optuna's functions). `Ranks` is ours:
-halving asks for the order of a rung after every trial, and updating it is faster than ranking all points again.
+moocore computes masks, ranks and volumes (benchmarks/pareto.py compares it with Optuna's functions). `Ranks` is our
+own: halving needs the order of a rung after every trial, and updating it is faster than ranking all points again.
 
 Legend: N points, M objectives, F points of one front.
 """
@@ -23,23 +23,23 @@ import pandas as pd
 from nas.engine import Outcome
 from nas.metrics import signs
 
-NEAR = 3  # fronts whose trials keep their weights
+NEAR = 3  # number of fronts whose trials keep their weights
 
 
 def costs(table: pd.DataFrame, objectives: Collection[str]) -> np.ndarray:
-    """(trials, objectives) float array in which less is better; NaN where no trial has the column yet."""
+    """(trials, objectives) float array, less is better; NaN where no trial has the column yet."""
     costs_NM: np.ndarray = table.reindex(columns=list(objectives)).to_numpy(dtype=float) * signs(objectives)
     return costs_NM
 
 
 def costs_of(trial: Outcome, objectives: list[str]) -> np.ndarray:
-    """(objectives,) the same for one outcome."""
+    """(objectives,) `costs` of one outcome."""
     costs_M: np.ndarray = np.array([trial.value(name) for name in objectives], dtype=float) * signs(objectives)
     return costs_M
 
 
 def non_dominated(points_NM: np.ndarray) -> np.ndarray:
-    """(N,) bool: which points no other point dominates. Equal points are both kept.
+    """(N,) bool: the non-dominated points. Equal points are both kept.
 
     >>> non_dominated(np.array([[1, 2], [2, 1], [2, 2]])).tolist()
     [True, True, False]
@@ -55,10 +55,10 @@ def near_front(points_NM: np.ndarray) -> np.ndarray:
 
 
 def front_of(table: pd.DataFrame, objectives: Collection[str]) -> pd.DataFrame:
-    """The rows of trials.csv on the front, best in the first objective first.
+    """The rows of trials.csv on the front, sorted by the first objective, best first.
 
-    A genome that was trained with several seeds is represented by its first trial, with the mean of their accuracies
-    in place of its own, and two more columns: accuracy_std and repeats.
+    A genome trained with several seeds is represented by its first trial, with the mean accuracy of all of them and two
+    more columns: accuracy_std and repeats.
 
     >>> front_of(ledger.table(), ["accuracy", "macs"])
     """
@@ -81,14 +81,14 @@ def _by_genome(complete: pd.DataFrame) -> pd.DataFrame:
 
 
 def reference_of(points_NM: np.ndarray) -> np.ndarray:
-    """A point a little worse than the worst of all in each objective: the extremes of the front count as well."""
+    """A point slightly worse than the worst in each objective, so that the front's extremes contribute volume."""
     low_M, high_M = points_NM.min(0), points_NM.max(0)
     reference_M: np.ndarray = high_M + 0.1 * np.where(high_M > low_M, high_M - low_M, np.maximum(np.abs(high_M), 1e-9))
     return reference_M
 
 
 def hypervolume(points_NM: np.ndarray, reference_M: np.ndarray) -> float:
-    """The volume that is dominated by the points and bounded by the reference. Points beyond it add nothing.
+    """The volume dominated by the points and bounded by the reference. Points beyond it contribute nothing.
 
     >>> hypervolume(np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([2.0, 2.0]))
     3.0
@@ -97,11 +97,11 @@ def hypervolume(points_NM: np.ndarray, reference_M: np.ndarray) -> float:
 
 
 class Ranks:
-    """Points in the order of NSGA-II, kept as they arrive: non-dominated rank, then crowding distance, then age.
+    """Points in the order of NSGA-II, updated incrementally: non-dominated rank, then crowding distance, then age.
 
-    Rank 0 is the front, rank 1 the front without it, and so on (Deb et al., 2002). A new point goes behind the last
-    front that dominates it, and pushes the points that it dominates there one front back, which push others in turn (Li
-    et al., "Efficient non-domination level update", 2017).
+    Rank 0 is the front, rank 1 the front without it, and so on (Deb et al., 2002). A new point joins the front after
+    the last one with a point that dominates it. Points that it dominates there move down one rank, and may move others
+    in turn (Li et al., "Efficient non-domination level update", 2017).
 
     >>> ranks = Ranks(2)
     >>> for point in ([1.0, 1.0], [0.0, 2.0], [2.0, 2.0], [2.0, 0.0]):
@@ -114,10 +114,10 @@ class Ranks:
         self._points = np.empty((16, objectives))  # doubled when full
         self._ranks = np.empty(16, dtype=np.int64)
         self._count = 0
-        self._ordered: dict[int, list[int]] = {}  # by rank, of the fronts that have not changed since they were sorted
+        self._ordered: dict[int, list[int]] = {}  # by rank; only fronts unchanged since they were sorted
 
     def add(self, point_M: np.ndarray) -> None:
-        """The next point; they are numbered from 0."""
+        """Add a point; points are numbered from 0."""
         new, self._count = self._count, self._count + 1
         if new == len(self._points):
             self._points = np.concatenate([self._points, np.empty_like(self._points)])
@@ -126,7 +126,7 @@ class Ranks:
         points_NM, ranks_N = self._points[: self._count], self._ranks[: self._count]
         dominating_N = (points_NM <= point_M).all(1) & (points_NM < point_M).any(1)
         rank = int(ranks_N[dominating_N].max()) + 1 if dominating_N.any() else 0
-        ranks_N[new] = -1  # of no front yet
+        ranks_N[new] = -1  # no front yet
         moving_F = np.array([new])
         while len(moving_F):
             front_F = np.flatnonzero(ranks_N == rank)
@@ -150,7 +150,7 @@ class Ranks:
 
 
 def _dominated(points_FM: np.ndarray, by_KM: np.ndarray) -> np.ndarray:
-    """(F,) bool: which points any of the K others dominates."""
+    """(F,) bool: points dominated by any of the K others."""
     no_worse_FK = np.all(by_KM[None] <= points_FM[:, None], axis=2)
     better_FK = np.any(by_KM[None] < points_FM[:, None], axis=2)
     dominated_F: np.ndarray = np.any(no_worse_FK & better_FK, axis=1)
@@ -158,7 +158,7 @@ def _dominated(points_FM: np.ndarray, by_KM: np.ndarray) -> np.ndarray:
 
 
 def crowding_distance(points_FM: np.ndarray) -> np.ndarray:
-    """Deb et al., 2002: the extremes of each objective are infinitely far from their neighbours."""
+    """(F,) crowding distances (Deb et al., 2002); infinite for the extremes of each objective."""
     distance_F = np.zeros(len(points_FM))
     for column_F in points_FM.T:
         order_F = np.argsort(column_F, kind="stable")

@@ -1,8 +1,8 @@
-"""Which weights stay on the disk: those of genomes on the front or near it. A trial's other files all stay.
+"""Weight retention: only genomes on or near the front keep their weights. A trial's other files are all kept.
 
-A search of ten thousand trials would fill a disk with weights that nobody loads. So a genome's weights are removed once
-it is no longer on one of the first fronts (`near_front`, pareto.py). It could return to the front only if all genomes
-before it left, and a genome leaves the front only where its measured throughput misses the budget. `keep: all` in a
+A search of ten thousand trials would fill a disk with weights that nobody loads. A genome's weights are removed once it
+is no longer on one of the first fronts (`near_front`, pareto.py). It could return to the front only if all genomes
+ahead of it left, and a genome leaves the front only if its measured throughput misses the budget. `keep: all` in a
 space keeps all weights.
 """
 
@@ -15,15 +15,15 @@ from nas.search.pareto import costs_of, near_front
 
 
 class WeightRetention:
-    """An `on_event` that removes weights as trials end, beginning with those that an earlier session has left.
+    """An `on_event` that removes weights as trials end, and first those left by an earlier session.
 
-    repeat: trainings per genome, which is judged by their mean; the first one's weights stay.
+    repeat: trainings per genome. Genomes are ranked by the mean; the weights of the first training are kept.
     """
 
     def __init__(self, ledger: Ledger, objectives: list[str], *, repeat: int):
         self.ledger, self.objectives, self.repeat = ledger, objectives, repeat
         self._first: dict[str, int] = {}  # first complete trial of each genome
-        self._costs: dict[str, list[np.ndarray]] = {}  # of each genome's trainings, until there are `repeat`
+        self._costs: dict[str, list[np.ndarray]] = {}  # of each genome with fewer than `repeat` trainings
         self._near: dict[str, np.ndarray] = {}  # mean costs of the genomes near the front
         for trial in ledger.trials:
             self._add(trial.job.number)

@@ -1,11 +1,11 @@
-"""A search from its space to its front: what `nas search` calls.
+"""Runs a whole search, from its space to its front; called by `nas search`.
 
     results/<run>/   run.yaml, trials/<id>/, trials.csv, front.csv, winners/, hypervolume.csv,
-                     latency.json (if time matters), baseline/trials/ (with `baseline: random`), optuna.db
+                     latency.json (with time metrics), baseline/trials/ (with `baseline: random`), optuna.db
 
-Called again with the same directory it resumes: trials that ended are kept, those that were running go on from their
-checkpoints, the sampler continues its sequence; with a larger `trials` the search goes further. Everything that a user
-can get wrong is found before the directory is made.
+Called again with the same directory, it resumes: ended trials are kept, running ones continue from their checkpoints,
+and the sampler continues its sequence. With a larger `trials`, the search is extended. All user errors are detected
+before the directory is created.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ MAY_DIFFER = {
     "baseline",
     "study",
     "storage",
-}  # in a continuation
+}  # when a run is resumed
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search leaves behind: the tables of trials.csv and front.csv, and why it ended early if it did."""
+    """The result of a search: the tables of trials.csv and front.csv, and why it ended early, if it did."""
 
     directory: Path
     trials: pd.DataFrame
@@ -61,8 +61,8 @@ class SearchResult:
 def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) -> SearchResult:
     """Run or resume a search in a run directory. space: as `load_space` reads it.
 
-    Raises SpecError (SpaceError, GenomeError, DataError, BudgetError, RunError) for what the user can mend, before
-    anything is written. After KeyboardInterrupt, trials.csv, front.csv and winners/ show the state so far.
+    Raises SpecError (SpaceError, GenomeError, DataError, BudgetError, RunError) for user errors, before anything
+    is written. After KeyboardInterrupt, trials.csv, front.csv and winners/ show the state so far.
 
     >>> search(load_space("lavit_split").with_settings({"trials": 4}), Path("results/try")).front
     """
@@ -86,9 +86,9 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
 
 @dataclass(frozen=True)
 class Plan:
-    """A search that can begin: everything that a user can get wrong has been checked.
+    """A search that is ready to run: all user input has been checked.
 
-    space: around the base genome as the data has it. record: the spec as run.yaml keeps it.
+    space: around the base genome fitted to the data. record: the spec as stored in run.yaml.
     """
 
     run: Run[SearchSpec]
@@ -105,12 +105,12 @@ class Plan:
 
 
 def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
-    """Find everything that a user can get wrong. Nothing is written."""
+    """Check all user input. Nothing is written."""
     spec, device = run.spec, run.spec.workers.device
     space = resolved(spec)
     SAMPLERS[spec.sampler.name].check(space)
     record = recorded(spec, space.base)
-    if run.begun is not None:  # the sampler's numbers were settled then
+    if run.begun is not None:  # the sampler's open options were settled then
         given = {key: value for key, value in record["sampler"].items() if value is not None}
         record["sampler"] = run.begun["sampler"] | given
     run.check(record, may_differ=MAY_DIFFER)
@@ -130,7 +130,7 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
 
 
 def _begin(plan: Plan) -> SamplerOptions:
-    """Write what is written before the first trial. Returns the sampler's options, settled."""
+    """Write all files that precede the first trial. Returns the settled sampler options."""
     run, spec = plan.run, plan.run.spec
     sampler = sampler_options(plan.record["sampler"]).settled(trials=spec.trials, slots=run.pool.slots)
     for size, table in plan.tables.items():
@@ -142,7 +142,7 @@ def _begin(plan: Plan) -> SamplerOptions:
 
 
 def _train(plan: Plan, run: Run[SearchSpec], sampler: SamplerOptions) -> str | None:
-    """Search in a run's directory, to the end; why it ended early, if it did."""
+    """Run the search in a run's directory. Returns why it ended early, if it did."""
     spec, objectives = run.spec, list(run.spec.objectives)
     searcher = Searcher(
         plan.space,
@@ -169,12 +169,12 @@ def _train(plan: Plan, run: Run[SearchSpec], sampler: SamplerOptions) -> str | N
 
 
 def resolved(spec: SearchSpec) -> SearchSpace:
-    """The space around the base genome as the data has it. Raises DataError, GenomeError, SpaceError."""
+    """The space around the base genome fitted to the data. Raises DataError, GenomeError, SpaceError."""
     return spec.space(fitted(spec.genome(), spec.task.load()))
 
 
 def _failure(ledger: Ledger) -> str | None:
-    """Why nothing was found, if no trial completed."""
+    """The reason, if no trial completed."""
     ended = [trial.outcome for trial in ledger.trials if trial.outcome is not None]
     if any(outcome.state == "complete" for outcome in ended):
         return None

@@ -1,16 +1,15 @@
 """Searcher: the engine's source of jobs for a search. It turns suggestions into jobs and reports outcomes back.
 
-- A genome over a budget, or one that its schema refuses, gets a trial directory (infeasible, with the reason) and no
-  worker. It does not count towards `trials`.
-- With `repeat`, every genome is trained with that many seeds, and the sampler is told the mean.
-- The scheduler (nas/search/schedulers) decides how long a trial is trained. A trial that it pauses may be promoted
-  later: a free worker takes a promotion before a new trial. The sampler is told PRUNED when a pause looks final. If the
-  trial is promoted after all, its end is reported to the sampler as a trial of its own.
-- The n-th decision (what to promote, what to suggest) depends on the outcomes of all jobs handed out except the `lag`
-  most recent ones, and on nothing else, in whatever order workers finish. Seeds are derived from trial numbers, so the
-  root seed alone determines the search.
-- The state is rebuilt from the ledger by making the same decisions again: after a kill, the next job is the one that
-  would have come.
+- A genome that is over budget or refused by its schema gets a trial directory (infeasible, with the reason) but is not
+  trained. It does not count towards `trials`.
+- With `repeat`, every genome is trained with that many seeds, and the mean is reported to the sampler.
+- The scheduler (nas/search/schedulers) decides how long a trial is trained. A paused trial may be promoted later; a
+  free worker takes a promotion before a new trial. When a pause looks final, PRUNED is reported to the sampler. If the
+  trial is promoted after all, its end is reported to the sampler as a separate trial.
+- The n-th decision (promotion or suggestion) depends only on the outcomes of all issued jobs except the `lag` most
+  recent ones, in whatever order workers finish. Seeds are derived from trial numbers, so the search is determined by
+  the root seed.
+- The state is rebuilt from the ledger by replaying the decisions: a killed search continues with the same next job.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ REFUSALS = 2000  # infeasible trials in a row after which the search gives up
 class Searcher:
     """A `Source` for the engine. `message` says why the search ended before `trials` were trained, if it did.
 
-    In here, `until` is the number of epochs up to which a trial was handed out, or None for its end.
+    `until` is the epoch up to which a trial was issued, or None for its end.
     """
 
     def __init__(
@@ -61,24 +60,24 @@ class Searcher:
         self.on_event, self.repeat = on_event, repeat
         self.message: str | None = None
         self._candidates = Candidates(space, sampler, seed=seed)
-        self._started = 0  # genomes that were handed out
+        self._started = 0  # genomes issued
         self._jobs: dict[int, Job] = {}  # of every trial
         self._first: dict[str, int] = {}  # first trial of each genome, by hash
-        self._repeats: dict[int, list[int]] = {}  # trials of a genome, by its first one, which is included
-        self._issued: list[tuple[int, int | None]] = []  # (trial, until), in the order they were handed out
-        self._processed = 0  # how many of them have been processed
-        self._outcomes: dict[tuple[int, int | None], Outcome] = {}  # of those that have come back
-        self._running: dict[int, tuple[int | None, Job]] = {}  # those that have not, by trial
-        self._ended: dict[int, Outcome] = {}  # of trials whose end has been processed
-        self._reported: dict[int, bool] = {}  # trials that the sampler accepted: whether it was told an outcome
+        self._repeats: dict[int, list[int]] = {}  # trials of a genome, by its first one (included)
+        self._issued: list[tuple[int, int | None]] = []  # (trial, until), in order of issue
+        self._processed = 0  # number of these processed
+        self._outcomes: dict[tuple[int, int | None], Outcome] = {}  # of those that have ended or paused
+        self._running: dict[int, tuple[int | None, Job]] = {}  # the others, by trial
+        self._ended: dict[int, Outcome] = {}  # of trials whose end is processed
+        self._reported: dict[int, bool] = {}  # trials accepted by the sampler: outcome reported?
 
     # ------------------------------------------------------------------------------------------------------------------
-    # Source: what the engine calls
+    # Source: called by the engine
     # ------------------------------------------------------------------------------------------------------------------
     def unfinished(self) -> list[Job]:
-        """Repeat the decisions of earlier sessions. Returns the jobs that they handed out and that have not ended.
+        """Replay the decisions of earlier sessions. Returns the jobs that were issued and have not ended.
 
-        A trial whose directory was deleted is decided on again: it is the same one, unless outcomes are missing too.
+        A trial whose directory was deleted is decided again, with the same result unless outcomes are missing too.
         """
         for number in range(self.ledger.next_number):
             while (known := self._catch_up()) and (promotion := self.scheduler.promote()):
@@ -126,7 +125,7 @@ class Searcher:
         self._outcomes[job.number, until] = outcome
 
     # ------------------------------------------------------------------------------------------------------------------
-    # Handing out trials
+    # Issuing trials
     # ------------------------------------------------------------------------------------------------------------------
     def _incomplete(self) -> int | None:
         """The first trial of the latest genome, if some of its repeats have not been started."""
@@ -136,7 +135,7 @@ class Searcher:
         return first if len(self._repeats[first]) < self.repeat else None
 
     def _new_trial(self, number: int | None = None) -> Job | None:
-        """Another seed of the latest genome, or an untried genome. None if it is refused or there is none.
+        """A further seed of the latest genome, or an untried genome. None if it is refused or none is left.
 
         number: of the trial; by default the next one.
         """
@@ -176,7 +175,7 @@ class Searcher:
         return self._add(genome, draft, number, outcome), outcome
 
     def _add(self, genome: Genome | None, draft: Job, number: int | None, outcome: Outcome | None = None) -> Job:
-        """A trial directory like the draft, with a number and a seed of its own."""
+        """A trial directory like the draft, with its own number and seed."""
         number = self.ledger.next_number if number is None else number
         kept = {name: getattr(draft, name) for name in ("hash", "parameters", "costs", "note")}
         seed = derive(self.seed, "trial", number)
@@ -187,7 +186,7 @@ class Searcher:
         return self._issue(job, self.scheduler.start())
 
     def _issue(self, job: Job, until: int | None) -> Job | None:
-        """Hand out a trial. None if an earlier session has trained it that far already."""
+        """Issue a trial. None if an earlier session has trained it that far."""
         self._issued.append((job.number, until))
         outcome = self._recorded(job, until)
         if outcome is not None:
@@ -203,7 +202,7 @@ class Searcher:
         return pause or (trial.outcome if trial.outcome and trial.outcome.state != "pruned" else None)
 
     def _prune_paused(self) -> None:
-        """The search is over: trials that are paused end as pruned."""
+        """End all paused trials as pruned, at the end of the search."""
         latest = {number: self._outcomes[number, until] for number, until in self._issued}
         for job in [trial.job for trial in self.ledger.trials if trial.outcome is None]:
             pause = latest[job.number]
@@ -219,7 +218,7 @@ class Searcher:
     # Reporting outcomes to the sampler and the scheduler
     # ------------------------------------------------------------------------------------------------------------------
     def _register(self, job: Job) -> None:
-        """Add a trial that is handed out. The sampler accepts the first one of each genome."""
+        """Add an issued trial. The sampler accepts the first one of each genome."""
         self._candidates.add(job)
         self._jobs[job.number] = job
         first = self._first.setdefault(job.hash, job.number)
@@ -229,37 +228,37 @@ class Searcher:
             self._accept(job)
 
     def _register_ended(self, job: Job, outcome: Outcome) -> None:
-        """Add a trial that is never handed out: refused, or taken over from an earlier run."""
+        """Add a trial that is never issued: refused, or taken over from an earlier run."""
         self._candidates.add(job)
         self._jobs[job.number] = job
         self._accept(job)
         self._report(job.number, outcome)
 
     def _accept(self, job: Job) -> None:
-        """Have the sampler accept a trial, unless it lies outside of the space (as a base genome may)."""
+        """Have the sampler accept a trial, unless it is outside the space (as a base genome may be)."""
         unconditional = (parameter.path for parameter in self.space.parameters if not parameter.conditions)
         if all(path in job.parameters for path in unconditional):
             self.sampler.accept(job.number, job.parameters, job.note["draw"], job.note["margin"])
             self._reported[job.number] = False
 
     def _report(self, number: int, outcome: Outcome) -> None:
-        """Tell the sampler an outcome, if it has accepted the trial."""
+        """Report an outcome to the sampler, if it has accepted the trial."""
         if number not in self._reported:
             return
-        if self._reported[number]:  # as pruned, when it paused
+        if self._reported[number]:  # reported as pruned when it paused
             self._accept(self._jobs[number])
         self.sampler.tell(number, outcome)
         self._reported[number] = True
 
     def _catch_up(self) -> bool:
-        """Process the outcomes of all jobs but the `lag` most recent ones. False if one of them is still running."""
+        """Process the outcomes of all jobs but the `lag` most recent. False if one of them is still running."""
         while (self.sampler.adaptive or self.scheduler.adaptive) and self._processed < len(self._issued) - self.lag:
             if not self._process_next():
                 return False
         return True
 
     def _process_next(self) -> bool:
-        """Process the outcome of the next job in the order in which they were handed out. False if it is running."""
+        """Process the outcome of the next job in order of issue. False if it is running."""
         number, until = self._issued[self._processed]
         outcome = self._outcomes.get((number, until))
         if outcome is None:
@@ -286,7 +285,7 @@ class Searcher:
 
 
 def _mean(outcomes: list[Outcome]) -> Outcome:
-    """One outcome for the repeats of a genome: the mean of those that completed, or the first if none did."""
+    """One outcome for the repeats of a genome: the mean of the complete ones, or the first if there are none."""
     complete = [outcome for outcome in outcomes if outcome.state == "complete"]
     if not complete:
         return outcomes[0]

@@ -1,8 +1,8 @@
-"""The space: all genomes that a space describes, as assignments of values to parameters.
+"""The search space: a set of genomes, represented as assignments of values to parameters.
 
-An assignment maps the paths of the parameters that exist in it to their values; `genome` applies it to the base as
-dotted-path edits. Random draws, quasi-random points, samplers and the exhaustive walk all go through `assign`, which
-visits the parameters in an order in which every condition is decided before it is asked.
+An assignment maps the paths of its active parameters to their values; `genome` applies it to the base as dotted-path
+edits. Random draws, quasi-random points, samplers and exhaustive enumeration all use `assign`, which visits parameters
+in topological order: after those that their conditions refer to.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Assignment = dict[str, Value]
 
 
 class SearchSpace:
-    """A base genome and the parameters that are searched around it.
+    """A base genome and the parameters searched around it.
 
-    Raises SpaceError if a parameter names nothing in the genome, if a value fits no genome at all, or if a condition
-    asks for something that cannot happen.
+    Raises SpaceError if a parameter's path is not in the genome, if a value is valid in no genome, or if a condition
+    can never hold.
 
     >>> space = SearchSpace(load_genome("lavit_digits"), expand("stages.{0,1}.split", ParameterSpec(int=(0, 3))))
     >>> space.genome(space.draw(Random(0)))
@@ -35,7 +35,7 @@ class SearchSpace:
             self._check(parameter)
 
     def assign(self, choose: Callable[[Parameter], Value]) -> Assignment:
-        """An assignment whose values `choose` picks, for the parameters that exist in it."""
+        """An assignment whose values are picked by `choose`, for its active parameters."""
         chosen: Assignment = {}
         for parameter in self.parameters:
             if parameter.active(chosen):
@@ -43,19 +43,19 @@ class SearchSpace:
         return chosen
 
     def draw(self, rng: Random) -> Assignment:
-        """A random assignment; every parameter takes one number of `rng`, whether it exists or not."""
+        """A random assignment; every parameter consumes one number of `rng`, active or not."""
         numbers = {parameter.path: rng.random() for parameter in self.parameters}
         return self.assign(lambda parameter: parameter.at(numbers[parameter.path]))
 
     def sample(self, rng: Random) -> Genome | None:
-        """A random genome; None where the values that were drawn are right one by one and do not go together."""
+        """A random genome; None if the values drawn are valid one by one but not in combination."""
         try:
             return self.genome(self.draw(rng))
         except GenomeError:
             return None
 
     def every(self) -> Iterator[Assignment]:
-        """All assignments, in lexicographic order. For a space that is `finite`."""
+        """All assignments, in lexicographic order. The space must be `finite`."""
         return self._walk(0, {})
 
     def _walk(self, index: int, chosen: Assignment) -> Iterator[Assignment]:
@@ -74,11 +74,11 @@ class SearchSpace:
         return all(parameter.values is not None for parameter in self.parameters)
 
     def genome(self, assignment: Assignment) -> Genome:
-        """Raises GenomeError if the values do not go together."""
+        """Raises GenomeError if the values are not valid in combination."""
         return self.base.edit(assignment)
 
     def of_base(self) -> Assignment | None:
-        """The assignment that gives the base genome, or None if the base lies outside of the space."""
+        """The assignment that gives the base genome, or None if the base is outside the space."""
         chosen: Assignment = {}
         for parameter in self.parameters:
             if parameter.active(chosen):
@@ -89,7 +89,7 @@ class SearchSpace:
         return chosen if self.genome(chosen).hash == self.base.hash else None
 
     def _of_base(self, parameter: Parameter) -> Iterator[Value]:
-        """Values that leave the base as it is. A continuous parameter's is read from the base itself."""
+        """Values that do not change the base. That of a continuous parameter is read from the base."""
         if parameter.values is None:
             values = found(self.base.model_dump(mode="json"), parameter.path)
             yield from values[:1] if all(value == values[0] for value in values) else ()
@@ -101,7 +101,7 @@ class SearchSpace:
                 continue
 
     def _check(self, parameter: Parameter) -> None:
-        """Every value must fit some genome: it is tried alone, then among random values of the others."""
+        """Every value must be valid in some genome: it is tried on its own, then with random values of the others."""
         refused: GenomeError | None = None
         for value in parameter.values if parameter.values is not None else (parameter.low, parameter.high):
             refused = self._refusal(parameter, value)
@@ -125,7 +125,7 @@ class SearchSpace:
         return first
 
     def _enabling(self, parameter: Parameter) -> Assignment:
-        """Values of other parameters under which this one exists."""
+        """Values of other parameters that make this one active."""
         needed: Assignment = {}
         by_path = {p.path: p for p in self.parameters}
         for path, allowed in parameter.conditions:
@@ -134,7 +134,7 @@ class SearchSpace:
 
 
 def _ordered(parameters: list[Parameter]) -> tuple[Parameter, ...]:
-    """Parameters behind those that their conditions name, otherwise as given."""
+    """Parameters after those that their conditions refer to, otherwise in the order given."""
     by_path: dict[str, Parameter] = {}
     for parameter in parameters:
         if parameter.path in by_path:

@@ -1,6 +1,6 @@
-"""A search space as a YAML file: a base genome, what is searched around it, and what counts as better.
+"""A search space as a YAML file: a base genome, the searched parameters, and the objectives.
 
-    base: lavit_digits                           preset, genome file (relative to this one), or a genome in place
+    base: lavit_digits                           preset, genome file (relative to this one), or an inline genome
     parameters:                                  dotted path into the genome: values (nas/search/parameter.py)
       stages.{0,1}.split: {int: [0, 3]}
     objectives: {accuracy: max, macs: min}
@@ -12,7 +12,7 @@
     trials: 32                                   `halving: {first: 1, factor: 3}` is short for the latter
     seed: 0
 
-Every key has a default but `base`, `parameters`; unknown keys are refused with file and key path.
+Every key except `base` and `parameters` has a default. Unknown keys are refused, with file and key path.
 """
 
 from __future__ import annotations
@@ -152,12 +152,12 @@ class SearchSpec(BaseModel):
 
     @property
     def costs(self) -> list[str]:
-        """Metrics of the objectives and the budget that must be known of a candidate before it is trained."""
+        """Metrics of the objectives and the budget that must be known before a candidate is trained."""
         return [name for name in dict.fromkeys([*self.objectives, *self.budget.limits]) if METRICS[name].budget]
 
     @property
     def task(self) -> Task:
-        """What every trial is trained on, and how."""
+        """The data and training recipe of every trial."""
         return Task(absolute(self.data), self.training, self.seed, self.image_size)
 
     def genome(self) -> Genome:
@@ -170,7 +170,7 @@ class SearchSpec(BaseModel):
             raise error.within(file=self._file, path="base") from None
 
     def space(self, base: Genome) -> SearchSpace:
-        """All genomes around `base`. Raises SpaceError with the key path for a parameter that fits no genome."""
+        """All genomes around `base`. Raises SpaceError with the key path if a parameter is valid in no genome."""
         try:
             return SearchSpace(base, self.expanded())
         except SpaceError as error:
@@ -182,10 +182,10 @@ class SearchSpec(BaseModel):
         See nas/genome/settings.py.
         """
         data = self.model_dump(mode="json")
-        data["sampler"] = self.sampler.model_dump(mode="json", exclude_defaults=True)  # another one has other options
+        data["sampler"] = self.sampler.model_dump(mode="json", exclude_defaults=True)  # options differ by sampler
         data["scheduler"] = self.scheduler.model_dump(mode="json", exclude_defaults=True)
         if data["scheduler"] == {"name": "full"}:
-            del data["scheduler"]  # `halving.first=2` stands for another one
+            del data["scheduler"]  # lets `halving.first=2` select another one
         data = with_settings(data, changes, keyed=("parameters",), named=("sampler", "scheduler"), file=self._file)
         return SearchSpec.parse(data, file=self._file, blame=SET if changes else None)
 
@@ -205,7 +205,7 @@ class SearchSpec(BaseModel):
 
 
 def load_space(source: str | Path) -> SearchSpec:
-    """The space that a YAML file describes, or the one of that name in `search_spaces/`.
+    """The space in a YAML file, or the one of that name in `search_spaces/`.
 
     Raises SpaceError with file and key path.
     """
@@ -220,9 +220,9 @@ def load_space(source: str | Path) -> SearchSpec:
 
 
 def upgrade_spec(spec: dict[str, Any]) -> dict[str, Any]:
-    """The spec that a run.yaml of version 0.1 has, with today's keys: what a search compares its own spec with.
+    """The spec in a run.yaml of version 0.1, with the current keys, for comparison with a resuming search's spec.
 
-    `halving` becomes `scheduler`. Every sampler's section had the numbers of all samplers; those of others are dropped.
+    `halving` becomes `scheduler`. The sampler section held the options of all samplers; those of others are dropped.
 
     >>> upgrade_spec({"sampler": {"name": "gp", "startup": 4, "population": 8, "lag": 2}, "halving": None})
     {'sampler': {'name': 'gp', 'startup': 4, 'lag': 2}, 'scheduler': {'name': 'full'}}
@@ -271,7 +271,7 @@ def _with_scheduler(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def recorded(spec: SearchSpec, base: Genome) -> dict[str, Any]:
-    """The spec as run.yaml keeps it: everything written out, but for genome and parameters, which stay short."""
+    """The spec as stored in run.yaml: with all defaults, except in the genome and the parameters."""
     record = spec.model_dump(mode="json")
     record["base"] = base.model_dump(mode="json", exclude_defaults=True)
     for path, parameter in spec.parameters.items():
@@ -281,6 +281,6 @@ def recorded(spec: SearchSpec, base: Genome) -> dict[str, Any]:
 
 
 def upgraded(spec: dict[str, Any]) -> dict[str, Any]:
-    """A recorded spec with the keys that have come since, at their defaults."""
+    """A recorded spec with keys added since, at their defaults."""
     read = SearchSpec.parse(upgrade_spec(spec))
     return recorded(read, read.genome())

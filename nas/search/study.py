@@ -1,17 +1,17 @@
-"""The run as an Optuna study in a database, so that optuna-dashboard shows it while it goes on and afterwards.
+"""The run as an Optuna study in a database, for optuna-dashboard, during the run and afterwards.
 
-The ledger is the truth and the study is written from it, one way: each ended trial is added once, and recognised by its
-attributes. What a kill, a lost server or a deleted database took away is added when the run is next started. The search
-itself never reads the study.
+The ledger is authoritative and the study is derived from it: each ended trial is added once, and identified by its
+attributes. Trials missing after a kill, a server failure or a deleted database are added at the next start. The search
+never reads the study.
 
     complete            COMPLETE, with its objectives
     pruned              PRUNED
-    failed, infeasible  FAIL, with the reason. Not COMPLETE: a refused genome was never trained, and made-up values in
-                        place of its own would appear in every plot. Its violation is the constraint `budget`.
+    failed, infeasible  FAIL, with the reason. Not COMPLETE: a refused genome was never trained, and placeholder values
+                        would appear in every plot. Its violation is the constraint `budget`.
 
-Adding a trial takes some 30 ms of Python, and a database that is locked or gone answers after many seconds. So a thread
-does it beside the driver, and its errors do not reach the search: the first is reported as a message, the study is
-tried again every minute, and what is still missing at the end is added when the run is next started.
+Adding a trial takes some 30 ms of Python, and a locked or unreachable database responds only after many seconds. So a
+separate thread writes the study, and its errors do not stop the search: the first is reported as a message, writing is
+retried every minute, and trials still missing at the end are added at the next start.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 
     from nas.search.space import SearchSpace
 
-RETRY = 60.0  # seconds after an error until the database is tried again
-FLUSH_SECONDS = 60.0  # seconds that the end of a search waits for the last trials to be added
+RETRY = 60.0  # seconds between an error and the next attempt
+FLUSH_SECONDS = 60.0  # seconds to wait for the last trials at the end of a search
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "infeasible": "FAIL"}
 KEY = ("trial", "state", "epochs", "finished")  # attributes that identify a trial
-ATTRIBUTES = (*KEY, "hash", "seed", "seconds", "reason")  # beside the costs
+ATTRIBUTES = (*KEY, "hash", "seed", "seconds", "reason")  # in addition to the costs
 POSTGRES = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "options": "-c lock_timeout=5000"}
 
 
 def check_url(url: str) -> str:
-    """The URL of a database as SQLAlchemy takes it. Raises SpaceError for one that cannot be used or has a password.
+    """A database URL in SQLAlchemy's form. Raises SpaceError if it cannot be used or contains a password.
 
     >>> check_url("postgresql://me@db.example.org/nas")
     'postgresql+psycopg://me@db.example.org/nas'
@@ -75,7 +75,7 @@ def check_url(url: str) -> str:
 def study_of(
     ledger: Ledger, url: str | None, name: str, space: SearchSpace, objectives: dict[str, str], on_event: OnEvent
 ) -> Iterator[OnEvent]:
-    """`on_event`, with the study kept up to date meanwhile. url: as in a space: a URL, null for a file, or off.
+    """`on_event`, extended to update the study. url: as in a space: a URL, null for a file, or off.
 
     >>> with study_of(ledger, space.study, "my_run", space, space.objectives, on_event) as on_event:
     ...     run(searcher, ledger, work=work, pool=pool, on_event=on_event)
@@ -89,10 +89,10 @@ def study_of(
 
 
 class Study:
-    """An Optuna study that holds what a ledger does. Every method raises whatever the database does.
+    """An Optuna study that mirrors a ledger. Errors of the database propagate from every method.
 
-    first: the first job of the run, which distinguishes runs of one name. Raises RunError if the study is another
-    run's.
+    first: the first job of the run, which distinguishes runs of the same name. Raises RunError if the study belongs to
+    another run.
     """
 
     def __init__(self, url: str, name: str, space: SearchSpace, objectives: dict[str, str], first: Job):
@@ -118,9 +118,9 @@ class Study:
         self._sign()
 
     def match(self, trials: list[Trial]) -> None:
-        """Begin afresh if the study holds a trial that is not among these, the ended ones of the ledger.
+        """Recreate the study if it has a trial that is not in `trials`, the ended ones of the ledger.
 
-        Its directory was deleted, or it was trained further: Optuna does not change a trial that has ended.
+        Such a trial's directory was deleted, or it was trained further; Optuna cannot change an ended trial.
         """
         import optuna
 
@@ -130,7 +130,7 @@ class Study:
             self._sign()
 
     def add(self, trial: Trial) -> None:
-        """Add a trial that has ended, unless the study has it."""
+        """Add an ended trial, unless the study has it."""
         key = _key(trial)
         if key not in self.known:
             self.study.add_trial(self._frozen(trial))
@@ -163,13 +163,13 @@ class Study:
             user_attrs={name: found[name] for name in (*ATTRIBUTES, *outcome.costs) if found[name] is not None},
             constraints={"budget": margin} if margin > -1 else None,
         )
-        end = datetime.fromisoformat(outcome.finished).astimezone().replace(tzinfo=None)  # Optuna's are local times
+        end = datetime.fromisoformat(outcome.finished).astimezone().replace(tzinfo=None)  # Optuna uses local time
         frozen.datetime_start, frozen.datetime_complete = end - timedelta(seconds=outcome.seconds), end
         return frozen
 
 
 class StudyWriter:
-    """An `on_event` that passes events on and has each ended trial added to the study, in a thread; a context manager.
+    """An `on_event` that forwards events and adds each ended trial to the study, in a thread; a context manager.
 
     url: as `check_url` returns it. name: of the study; runs that share a server need different ones.
     """
@@ -179,12 +179,12 @@ class StudyWriter:
     ):
         self.on_event, self.ledger, self.folder = on_event, ledger, ledger.folder
         self.url, self.name, self.space, self.objectives = url, name, space, objectives
-        self._ended = self._all_ended()  # ids of trials, known to the thread
-        self._queued = set(self._ended)  # with those on their way to it
-        self._added = 0  # how many of `_ended` the study is known to have
+        self._ended = self._all_ended()  # ids of trials that the thread has received
+        self._queued = set(self._ended)  # and those still in the queue
+        self._added = 0  # number of `_ended` written to the study
         self._error: Exception | None = None
         self._reported = False
-        self._queue: SimpleQueue[str | None] = SimpleQueue()  # ids of trials that have ended; None: the search has
+        self._queue: SimpleQueue[str | None] = SimpleQueue()  # ids of ended trials; None: the search has ended
         self._thread = threading.Thread(target=self._write, name="optuna-study", daemon=True)
 
     def __call__(self, event: Event) -> None:
@@ -202,7 +202,7 @@ class StudyWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for trial in self._all_ended():  # some end with the search, without an event of their own
+        for trial in self._all_ended():  # some end with the search, without an event
             if trial not in self._queued:
                 self._enqueue(trial)
         self._queue.put(None)
@@ -220,11 +220,11 @@ class StudyWriter:
         self._queue.put(trial)
 
     def _report_error(self) -> None:
-        """Say once that something went wrong, in the driver's thread, as all events are."""
+        """Report the first error, in the driver's thread, as all events are."""
         if self._error is None or self._reported:
             return
         self._reported = True
-        error = self._error.__cause__ or self._error  # Optuna puts a sentence of its own before the database's
+        error = self._error.__cause__ or self._error  # Optuna wraps the database's error
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         self._say(f"the Optuna study at {self.url} cannot be written; the search goes on, and tries again: {reason}")
 
@@ -244,7 +244,7 @@ class StudyWriter:
                     for trial in self._ended[self._added :]:
                         study.add(self._read(trial))
                         self._added += 1
-                except Exception as error:  # whatever a database may raise
+                except Exception as error:  # any error of a database
                     study, self._error, next_try = None, error, time.monotonic() + RETRY
             if ending:
                 return
@@ -255,7 +255,7 @@ class StudyWriter:
                 self._ended.append(ended)
 
     def _open(self) -> Study:
-        """The study, without trials that the ledger does not have. All ended trials are then added again (`add`)."""
+        """The study, without trials that the ledger lacks. All ended trials are then passed to `add` again."""
         first = Job.read(min(self.folder.glob("[0-9]*")))
         study = Study(self.url, self.name, self.space, self.objectives, first)
         study.match([self._read(trial) for trial in self._ended])
@@ -272,7 +272,7 @@ def _key(trial: Trial) -> tuple[Any, ...]:
 
 
 def _distribution(parameter: Parameter) -> Any:
-    """What a person wants to read off an axis: the numbers themselves (the samplers' own count the steps)."""
+    """The distribution for plots, in the parameter's own units (the samplers' distributions use step indices)."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     values = parameter.values

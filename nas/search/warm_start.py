@@ -1,12 +1,12 @@
-"""Warm start: the complete trials of earlier runs, taken over into a new one as if they had been its own.
+"""Warm start: import complete trials of earlier runs into a new run.
 
-A trial is comparable if it was trained by the same recipe on the same data; a run that was not is refused, with the key
-that differs. Of a comparable run, those trials are taken that the new space can express (its parameters give the very
-same genome) and that are within its budget. They do not count towards `trials`, are not trained again, stand on the
-front, and the sampler knows them from the beginning. What they cost is estimated anew, by the new run's own timings.
+Runs are comparable if they trained with the same recipe on the same data; other runs are refused, naming the key that
+differs. A trial is imported if the new space can express it (its parameters give exactly the same genome) and it is
+within the new budget. Imported trials do not count towards `trials`, are not retrained, are eligible for the front, and
+are reported to the sampler at the start. Their costs are re-estimated with the new run's own timings.
 
 An earlier run has kept weights only of trials near its own front (nas/search/retention.py). With other objectives or
-budgets, trials without weights may now be near the front: these are left out, so that they can be trained again.
+budgets, trials without weights may now be near the front: these are not imported and may be trained again.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ COMPARED = ("data", "image_size", "training")
 
 
 def earlier_runs(sources: tuple[str, ...], spec: dict[str, Any]) -> list[Path]:
-    """The directories of earlier runs. Raises RunError for one that is no search, or another training than `spec`'s."""
+    """The directories of earlier runs. Raises RunError for a run that is not a search, or not comparable to `spec`."""
     return [_comparable(source, spec) for source in sources]
 
 
 @dataclass(frozen=True)
 class _Taken:
-    """An earlier trial that fits, and what it costs here."""
+    """An earlier trial that fits, with its costs in the new run."""
 
     trial: Trial
     origin: str
@@ -57,7 +57,7 @@ class _Taken:
 
 
 def take_over(runs: list[Path], ledger: Ledger, space: SearchSpace, search: SearchSpec, estimate: Estimate) -> str:
-    """Copy what fits into the ledger, but for what is there already; returns a sentence about it."""
+    """Copy the trials that fit and are not yet in the ledger; returns a summary sentence."""
     fitting: dict[str, _Taken] = {}
     found = 0
     for run in runs:
@@ -72,7 +72,7 @@ def take_over(runs: list[Path], ledger: Ledger, space: SearchSpace, search: Sear
             if search.budget.refusal(costs) is None:
                 fitting[genome.hash] = _Taken(trial, f"{run.name}/{trial.job.id}", genome, costs)
     taken = _with_weights_near_the_front(list(fitting.values()), list(search.objectives))
-    known = {trial.job.note.get("from") for trial in ledger.trials}  # a kill came between
+    known = {trial.job.note.get("from") for trial in ledger.trials}  # after an interruption
     for one in taken:
         if one.origin not in known:
             _copy(one, ledger, search.budget)
@@ -82,7 +82,7 @@ def take_over(runs: list[Path], ledger: Ledger, space: SearchSpace, search: Sear
 
 
 def _with_weights_near_the_front(taken: list[_Taken], objectives: list[str]) -> list[_Taken]:
-    """Without those near the front (of the ones that are left) that have no weights."""
+    """Drop trials near the front that lack weights, until no such trial remains."""
     while taken:
         costs_NM = np.stack([costs_of(one.outcome, objectives) for one in taken])
         near_N = near_front(costs_NM)
@@ -108,7 +108,7 @@ def _comparable(source: str, spec: dict[str, Any]) -> Path:
 
 
 def _expressed(space: SearchSpace, trial: Trial) -> Genome | None:
-    """The trial's genome, if this space's parameters make it."""
+    """The trial's genome, if this space can express it."""
     given = trial.job.parameters
     wanted = space.assign(lambda parameter: given.get(parameter.path))
     held = all(parameter.holds(wanted[parameter.path]) for parameter in space.parameters if parameter.path in wanted)

@@ -1,10 +1,10 @@
-"""Winners: the front's genomes and weights, copied to where `nas.build` finds them, and looked at alone.
+"""Winners: the genomes and weights of the front, copied for `nas.build` and measured without other load.
 
-    winners/w1-0012.yaml + w1-0012.safetensors        best in the first objective first; 0012 is the trial
+    winners/w1-0012.yaml + w1-0012.safetensors        sorted by the first objective, best first; 0012 is the trial
 
-All this happens when no worker is running. What was predicted from timings is now read off the stopwatch, at which
-winners take turns, and a budget is hard: a winner that misses it by the stopwatch leaves the front, and whoever it
-dominated may enter. The test split is read here and nowhere else, once for each winner, and nothing is chosen by it.
+No worker trains meanwhile. Metrics predicted from timings are now measured, with interleaved winners. Budgets are hard:
+a winner whose measured value misses one leaves the front, and trials that it dominated may enter. The test split is
+used only here, once for each winner, and never for selection.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ WINNER = re.compile(r"w\d+-\d{4,}\.(yaml|safetensors)")
 
 
 class Examiner(Protocol):
-    """What is measured of a trial's trained model, by the trial's id."""
+    """Measures the trained models of trials, given the trials' ids."""
 
-    def seconds(self, trials: list[str], batch_size: int) -> list[float]: ...  # of one batch; they take turns
+    def seconds(self, trials: list[str], batch_size: int) -> list[float]: ...  # per batch, interleaved
 
     def test_accuracies(self, trials: list[str]) -> list[float]: ...
 
 
 @dataclass(frozen=True)
 class RunExaminer:
-    """Measures the models of a run: speed in this process, while the workers are idle; accuracy in the workers."""
+    """Measures the models of a run: speed in this process while the workers are idle, accuracy in the workers."""
 
     run: Run[SearchSpec]
     device: str
@@ -64,10 +64,10 @@ class RunExaminer:
 def write_front(run: Run[SearchSpec], examiner: Examiner | None) -> pd.DataFrame:
     """Write front.csv and winners/ of a run, and return the front.
 
-    The columns are the table's, then winner (its name), throughput_measured and the same of other metrics in use that
-    are predicted from timings, accuracy_test; with repeats, accuracy is the mean of a genome's trainings, and
-    accuracy_weights that of the one whose weights the winner has. examiner: None leaves what must be measured empty
-    (the front of a run that was interrupted).
+    The columns are the table's, then winner (its name), throughput_measured (likewise for other metrics in use that are
+    predicted from timings) and accuracy_test. With repeats, accuracy is the mean over a genome's trainings, and
+    accuracy_weights that of the training whose weights the winner has. examiner: None leaves measured columns empty
+    (the front of an interrupted run).
     """
     directory, table = run.directory, run.ledger.table()
     objectives, budget = list(run.spec.objectives), run.spec.budget
@@ -99,7 +99,7 @@ def write_front(run: Run[SearchSpec], examiner: Examiner | None) -> pd.DataFrame
 
 
 def _measured(examiner: Examiner, trials: list[str], metrics: list[str]) -> dict[str, dict[str, float]]:
-    """Of each trial the metrics' values by the stopwatch, which is read once for each batch size."""
+    """The measured metrics of each trial, timed once for each batch size."""
     found: dict[str, dict[str, float]] = defaultdict(dict)
     for size in batch_sizes(metrics):
         for trial, seconds in zip(trials, examiner.seconds(trials, size), strict=True):
@@ -121,6 +121,6 @@ def _copy(directory: Path, front: pd.DataFrame) -> None:
         found = f"accuracy {row.get('accuracy_weights', row['accuracy'])} on validation, {row['macs']} MACs"
         head = f"# Trial {row['trial']} of run {directory.name}: {found}.\n"
         write_text(target.with_suffix(".yaml"), head + Job.read(source).genome.to_yaml())
-    for path in folder.iterdir():  # of an earlier front; what has another name is the user's
+    for path in folder.iterdir():  # of an earlier front; files with other names belong to the user
         if WINNER.fullmatch(path.name) and path.stem not in set(front["winner"]) and path.is_file():
             path.unlink()

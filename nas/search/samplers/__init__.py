@@ -1,4 +1,4 @@
-"""Samplers: which assignment to try next. One file each; a new one joins `SAMPLERS` (base.py)."""
+"""Samplers choose assignments. One file each; new ones register in `SAMPLERS` (base.py)."""
 
 from nas.search.samplers.base import SAMPLERS, Sampler, SamplerOptions, make_sampler, sampler_options
 

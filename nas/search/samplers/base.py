@@ -1,4 +1,4 @@
-"""What a sampler is, and the registry that samplers join.
+"""The sampler interface and registry.
 
 A new sampler is one file:
 
@@ -9,7 +9,7 @@ A new sampler is one file:
 
         def ask(self, draw: int) -> Assignment: ...
 
-From then on `sampler: {name: antithetic, pairs: 3}` is valid in every space, and it is tested by
+`sampler: {name: antithetic, pairs: 3}` is then valid in every space, and tested by
 tests/search/test_sampler_conformance.py.
 """
 
@@ -27,18 +27,18 @@ from nas.search.space import Assignment, SearchSpace
 
 
 class SamplerOptions(PluginOptions):
-    """Options of every sampler; a sampler's own are in its subclass.
+    """Options common to all samplers; subclasses add their own.
 
     lag: suggestion n depends on the outcomes of all trials but the `lag` most recent ones, in whatever order workers
-    finish. So the seed alone determines the search. null: twice the number of workers.
+    finish, so the search is determined by the seed. null: twice the number of workers.
     """
 
     lag: int | None = Field(None, ge=0)
 
     def settled(self, *, trials: int, slots: int) -> Self:
-        """A copy whose open options have values: called when a run starts, and kept for its life.
+        """A copy with values for all open options. Called when a run starts, and kept for all its sessions.
 
-        trials: of the search. slots: workers that train at a time.
+        trials: of the search. slots: the number of concurrent workers.
         """
         return self.model_copy(update={"lag": 2 * slots if self.lag is None else self.lag})
 
@@ -47,12 +47,12 @@ class Sampler(ABC):
     """Suggests assignments.
 
     `ask` suggests one. If it becomes a trial, `accept` follows, and `tell` once the trial has ended; if not (its genome
-    is known already), the next call is another `ask`. Trials that the sampler did not suggest (the base genome, those
-    of an earlier session or run) are accepted without an `ask`, in the order of their numbers. A trial that was told as
-    pruned may be accepted and told once more: it was promoted after all.
+    is already known), the next call is another `ask`. Trials not suggested by the sampler (the base genome, those of an
+    earlier session or run) are accepted without an `ask`, in order of number. A trial reported as pruned may be
+    accepted and reported again, if it was promoted after all.
 
-    Suggestions are a function of the options, the space, the seed, `draw` and what was accepted and told so far. So a
-    sampler that is rebuilt from a ledger continues the sequence of the one that was lost.
+    Suggestions are a function of the options, the space, the seed, `draw` and all `accept` and `tell` calls so far. A
+    sampler that is rebuilt from a ledger therefore continues the same sequence.
 
     objectives: names of metrics, in the order of the space. seed: of the search; a sampler derives its own from it.
     """
@@ -66,21 +66,21 @@ class Sampler(ABC):
 
     @classmethod  # noqa: B027
     def check(cls, space: SearchSpace) -> None:
-        """Raise SpaceError for a space that the sampler cannot go through. Called before a run begins."""
+        """Raise SpaceError for a space that the sampler does not support. Called before a run begins."""
 
     @abstractmethod
     def ask(self, draw: int) -> Assignment | None:
-        """Suggestion number `draw`: 0, 1, 2, ... with gaps after a resume. None: there are no further ones."""
+        """Suggestion number `draw`: 0, 1, 2, ... with gaps after a resume. None: no further suggestions."""
 
     def accept(self, number: int, assignment: Assignment, draw: int, margin: float) -> None:  # noqa: B027
-        """The assignment is trial `number` now.
+        """The assignment has become trial `number`.
 
-        draw: of the suggestion that it came from, -1 for one that was not suggested. margin: the largest relative
-        violation of a budget: positive for a trial that was refused, -1 if there is no budget.
+        draw: number of the suggestion, -1 if it was not suggested. margin: the largest relative violation of a budget:
+        positive for a refused trial, -1 if there is no budget.
         """
 
     def tell(self, number: int, outcome: Outcome) -> None:  # noqa: B027
-        """What came of an accepted trial: complete, pruned, failed or infeasible."""
+        """The outcome of an accepted trial: complete, pruned, failed or infeasible."""
 
 
 SAMPLERS: Registry[type[Sampler]] = Registry("sampler", "nas.search.samplers")
@@ -96,5 +96,5 @@ def sampler_options(given: Any) -> SamplerOptions:
 
 
 def make_sampler(options: SamplerOptions, space: SearchSpace, objectives: list[str], *, seed: int) -> Sampler:
-    """The sampler that the options name."""
+    """The sampler named by the options."""
     return SAMPLERS[options.name](options, space, objectives, seed=seed)

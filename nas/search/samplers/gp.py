@@ -1,6 +1,6 @@
 """Bayesian optimisation with a Gaussian process: Matérn 5/2 kernel, log expected (hypervolume) improvement.
 
-Optuna's implementation. A suggestion takes a second or more, so it is for searches of few, expensive trials.
+Optuna's implementation. A suggestion takes a second or more: for searches with few, expensive trials.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""NSGA-II (Deb et al., 2002) and NSGA-III (Deb & Jain, 2014), at a cost per suggestion that does not grow with trials.
+"""NSGA-II (Deb et al., 2002) and NSGA-III (Deb & Jain, 2014), at constant cost per suggestion.
 
-Optuna's implementations. Optuna 5 goes through all trials of a study several times per suggestion: to find the current
-generation, its members and its parents, and the parameters that all trials have in common. Ten thousand trials are then
-quadratic. Here a `Memory` outlives the samplers (there is a fresh one per suggestion), is told of each trial that ends,
-and answers these questions. The suggestions are the same (tests/search/test_nsga.py).
+Optuna's implementations. Optuna 5 scans all trials of a study several times per suggestion, for the current generation,
+its members and its parents, and the parameters common to all trials. The total cost is quadratic in the number of
+trials. Here a `Memory`, updated with each ended trial, caches these across suggestions, each of which uses a fresh
+sampler. The suggestions are identical (tests/search/test_nsga.py).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-GENERATION = "generation"  # the attribute in which a trial keeps its own
+GENERATION = "generation"  # the attribute of a trial with its generation
 
 
 class Memory:
@@ -36,7 +36,7 @@ class Memory:
         self.parents: dict[int, list[FrozenTrial]] = {0: []}
 
     def add(self, trial: FrozenTrial) -> None:
-        """A trial that is COMPLETE; others are of no generation."""
+        """Add a COMPLETE trial; others belong to no generation."""
         self.members[trial.system_attrs[GENERATION]].append(trial)
 
 
@@ -61,12 +61,12 @@ class GeneticSampler(OptunaSampler):
 
     def optuna_sampler(self, seed: int) -> optuna.samplers.BaseSampler:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NSGA-III calls itself experimental
+            warnings.simplefilter("ignore")  # NSGA-III is marked experimental
             return with_memory(self.kind, self._memory, population=self.options.population or 50, seed=seed)
 
     def _adopt(self, draw: int) -> optuna.Trial:
         trial = self._new_trial(draw)
-        _ = trial.relative_params  # computed on first access, and the trial's generation with it
+        _ = trial.relative_params  # first access also computes the trial's generation
         return trial
 
     def _ended(self, trial: FrozenTrial) -> None:
@@ -84,7 +84,7 @@ class NSGA3Sampler(GeneticSampler):
 
 
 def with_memory(kind: str, memory: Memory, *, population: int, seed: int) -> optuna.samplers.BaseSampler:
-    """Optuna's sampler `kind`, which asks the memory and not the study.
+    """Optuna's sampler `kind`, reading from the memory instead of the study.
 
     >>> with_memory("NSGAIISampler", memory, population=50, seed=0)
     """
@@ -102,7 +102,7 @@ def _class_with_memory(kind: str) -> Any:
 
 
 class _AnswersFromMemory:
-    """The methods that optuna.samplers.BaseGASampler offers its subclasses, without a pass over the study."""
+    """Overrides methods of optuna.samplers.BaseGASampler that would scan the study."""
 
     memory: Memory
     population_size: int
@@ -125,4 +125,4 @@ class _AnswersFromMemory:
             return known
         chosen: list[FrozenTrial] = self.select_parent(study, generation)  # type: ignore[attr-defined]
         self.memory.parents[generation] = sorted(chosen, key=lambda trial: trial.number)
-        return chosen  # in the order of its selection the first time, as Optuna does
+        return chosen  # in order of selection on the first call, as in Optuna

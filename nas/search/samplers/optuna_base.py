@@ -1,15 +1,15 @@
-"""What Optuna's samplers have in common: ask and tell on a study in memory.
+"""Base class of the samplers that wrap Optuna's: ask and tell on a study in memory.
 
-Every ask gets a fresh Optuna sampler whose seed is derived from `draw`. So nothing but the trials of the study carries
-over from one suggestion to the next, and a search that is resumed rebuilds the study from its ledger.
+Every ask uses a fresh Optuna sampler whose seed is derived from `draw`. The study's trials are thus the only state
+between suggestions, and a resumed search rebuilds the study from its ledger.
 
-What the study is told (Optuna 5 makes some of this necessary):
-- A refused trial was never trained, but NSGA and GP only look at COMPLETE trials. So it is COMPLETE, with a positive
-  constraint and the means of the known values in place of values that it does not have. NSGA and GP rank infeasible
-  trials by the constraint and not by these values; TPE sorts them behind all feasible ones.
-- A failed trial is FAIL and a pruned one is PRUNED: never COMPLETE with the accuracy of an early epoch.
-- NSGA stores a trial's generation in its attributes when the trial is asked for. So a trial that the sampler did not
-  suggest is asked for as well, with its own draw, and its parameters are then set (`_adopt`, nsga.py).
+How trials are reported to the study (partly dictated by Optuna 5):
+- A refused trial was never trained, but NSGA and GP only use COMPLETE trials. It is therefore COMPLETE, with a positive
+  constraint and the means of the known values in place of missing ones. NSGA and GP rank infeasible trials by the
+  constraint, not by these values; TPE sorts them after all feasible ones.
+- A failed trial is FAIL and a pruned one is PRUNED, never COMPLETE with the accuracy of an early epoch.
+- NSGA stores a trial's generation in its attributes on `ask`. So `ask` is also called for trials that the sampler did
+  not suggest, with their own draw, and their parameters are then set (`_adopt`, nsga.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class OptunaSampler(Sampler):
-    """A sampler of Optuna's. Subclasses say which one (`optuna_sampler`)."""
+    """Wraps an Optuna sampler, which subclasses provide (`optuna_sampler`)."""
 
     adaptive = True
 
@@ -42,8 +42,8 @@ class OptunaSampler(Sampler):
             directions=["maximize" if METRICS[name].direction == "max" else "minimize" for name in objectives],
             sampler=optuna.samplers.RandomSampler(seed=0),  # until the first suggestion
         )
-        self._asked: optuna.Trial | None = None  # suggested, and not accepted yet
-        self._trials: dict[int, optuna.Trial] = {}  # accepted, and not told yet
+        self._asked: optuna.Trial | None = None  # suggested, not yet accepted
+        self._trials: dict[int, optuna.Trial] = {}  # accepted, not yet told
         self._sums, self._complete = dict.fromkeys(objectives, 0.0), 0
 
     @abstractmethod
@@ -85,17 +85,17 @@ class OptunaSampler(Sampler):
         return self.study.ask()
 
     def _adopt(self, draw: int) -> optuna.Trial:
-        """A trial that takes the enqueued parameters: the sampler is not needed for them."""
+        """A trial with the enqueued parameters; no sampler is needed."""
         from optuna.samplers import RandomSampler
 
         self.study.sampler = RandomSampler(seed=0)
         return self.study.ask()
 
     def _ended(self, trial: optuna.trial.FrozenTrial) -> None:
-        """Called with every trial that was told with values."""
+        """Called for every trial reported with values."""
 
     def _forget(self) -> None:
-        """End a suggestion that was not accepted as FAIL: samplers do not look at such trials."""
+        """End a suggestion that was not accepted, as FAIL; samplers ignore such trials."""
         from optuna.trial import TrialState
 
         if self._asked is not None:
@@ -117,7 +117,7 @@ def distribution(parameter: Parameter) -> Any:
 
 
 def suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
-    """The value that an Optuna trial has for a parameter."""
+    """The value of a parameter in an Optuna trial."""
     known = distribution(parameter)
     stored: Any
     if parameter.values is None:

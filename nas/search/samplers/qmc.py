@@ -14,7 +14,7 @@ from nas.seeds import derive
 
 @SAMPLERS.add("qmc")
 class QMCSampler(Sampler):
-    """A conditional parameter keeps its dimension where it does not exist."""
+    """An inactive conditional parameter keeps its dimension."""
 
     def __init__(self, options: SamplerOptions, space: SearchSpace, objectives: list[str], *, seed: int):
         from scipy.stats.qmc import Sobol

@@ -11,7 +11,7 @@ from nas.seeds import derive
 
 @SAMPLERS.add("random")
 class RandomSampler(Sampler):
-    """Each draw has a seed of its own."""
+    """Each draw has its own seed."""
 
     def ask(self, draw: int) -> Assignment:
         return self.space.draw(Random(derive(self.seed, "suggest", draw)))

@@ -1,4 +1,4 @@
-"""Schedulers: how long each trial is trained. One file each; a new one joins `SCHEDULERS` (base.py)."""
+"""Schedulers decide training length. One file each; new ones register in `SCHEDULERS` (base.py)."""
 
 from nas.search.schedulers.base import SCHEDULERS, Scheduler, SchedulerOptions, make_scheduler, scheduler_options
 

@@ -1,4 +1,4 @@
-"""What a fidelity scheduler is, and the registry that schedulers join.
+"""The interface and registry of fidelity schedulers.
 
 A new scheduler is one file:
 
@@ -8,8 +8,8 @@ A new scheduler is one file:
             grace: int = 1
         ...
 
-From then on `scheduler: {name: median, grace: 3}` is valid in every space, and
-tests/search/test_scheduler_conformance.py tests it.
+`scheduler: {name: median, grace: 3}` is then valid in every space, and tested by
+tests/search/test_scheduler_conformance.py.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from nas.search.options import PluginOptions, parse_options
 
 
 class SchedulerOptions(PluginOptions):
-    """Options of a scheduler; its own are in its subclass."""
+    """Options of a scheduler; subclasses add their own."""
 
 
 class Scheduler(ABC):
     """Decides how many epochs each trial is trained before it pauses, and which paused trials are promoted.
 
-    A trial is a number. `until` is the number of epochs after which it pauses, or None: it is trained to its end. A
-    trial that is paused when the search ends is pruned. Methods that are not abstract have the defaults of a scheduler
-    that never pauses a trial.
+    Trials are identified by number. `until` is the number of epochs after which a trial pauses; None: it is trained to
+    its end. A trial that is paused when the search ends is pruned. Methods that are not abstract default to those of a
+    scheduler that never pauses a trial.
 
-    Decisions are a function of the options, `epochs` and the calls so far. So a scheduler that is rebuilt from a
-    ledger, by the same calls, makes the same decisions.
+    Decisions are a function of the options, `epochs` and the calls so far: replaying the calls from a ledger gives the
+    same decisions.
 
-    epochs: of the whole training. Raises SpaceError, with the key path below `scheduler`, if the options do not fit it.
+    epochs: of the whole training. Raises SpaceError, with the key path below `scheduler`, if the options do not fit.
     """
 
     Options: ClassVar[type[SchedulerOptions]] = SchedulerOptions
-    adaptive: ClassVar[bool] = False  # whether trials pause, so that it is worth waiting for those that are running
-    repeats: ClassVar[bool] = True  # whether it goes with `repeat`: several trainings per genome
+    adaptive: ClassVar[bool] = False  # whether trials may pause; if so, the search waits for running ones
+    repeats: ClassVar[bool] = True  # whether it supports `repeat`: several trainings per genome
 
     def __init__(self, options: SchedulerOptions, epochs: int):
         self.epochs = epochs
@@ -53,24 +53,24 @@ class Scheduler(ABC):
 
     @abstractmethod
     def mean_epochs(self) -> float:
-        """Epochs per trial, on average over a long search."""
+        """Mean epochs per trial over a long search."""
 
     def pause(self, number: int, until: int, point_M: np.ndarray) -> None:  # noqa: B027
         """A trial has paused. point_M: one cost per objective, less is better."""
 
     def promote(self) -> tuple[int, int | None] | None:
-        """The paused trial that is to continue next, and its new `until`; None if none is. Each is returned once."""
+        """The paused trial to continue next and its new `until`, or None. Each promotion is returned once."""
         return None
 
     def looks_final(self, number: int, until: int) -> bool:
-        """Whether a trial that paused at `until` would not be promoted, by what is known now."""
+        """Whether a trial that paused at `until` would not be promoted, given the calls so far."""
         return False
 
     def withdraw(self, number: int) -> None:  # noqa: B027
-        """A paused trial that an earlier session has pruned: it is never promoted, but still compared with."""
+        """Exclude a trial pruned by an earlier session from promotion; it still counts in comparisons."""
 
     def reason(self, epochs: int) -> str:
-        """Why a trial that paused after `epochs` was pruned, as trials.csv has it."""
+        """Why a trial that paused after `epochs` was pruned, for trials.csv."""
         return f"paused after {epochs} epochs"
 
 
@@ -87,5 +87,5 @@ def scheduler_options(given: Any) -> SchedulerOptions:
 
 
 def make_scheduler(options: SchedulerOptions, epochs: int) -> Scheduler:
-    """The scheduler that the options name."""
+    """The scheduler named by the options."""
     return SCHEDULERS[options.name](options, epochs)

@@ -1,4 +1,4 @@
-"""The plain case: every trial is trained to its end."""
+"""No early stopping: all trials train to their end."""
 
 from __future__ import annotations
 

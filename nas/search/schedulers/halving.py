@@ -1,15 +1,15 @@
-"""Successive halving: most trials are trained a little, the better ones longer, few to the end.
+"""Successive halving: most trials train for few epochs, the better ones longer, few to the end.
 
     rungs: first, first·factor, first·factor², … epochs, the last of which is the whole training
-    of the n trials known at a rung, the best ⌊n / factor⌋ are promoted: they train on, from their checkpoint
+    of the n trials known at a rung, the best ⌊n / factor⌋ are promoted: they continue from their checkpoints
 
-Promotion is asynchronous (ASHA: Li et al., MLSys 2020): no worker waits for a rung to fill. A free worker takes the
-promotion that is due on the highest rung, otherwise a new trial. With several objectives, "better" is NSGA-II's order,
-as in MO-ASHA (Schmucker et al., 2021): the non-dominated rank within the rung, then the crowding distance. So a rung
-promotes its whole front and not the neighbours of one point. With one objective this is plain ASHA. Costs known by
-formula are the same at every rung; accuracies are compared within a rung only, among trials of equally many epochs.
+Promotion is asynchronous (ASHA: Li et al., MLSys 2020): no worker waits for a rung to fill. A free worker takes a
+promotion from the highest rung that has one, otherwise a new trial. With several objectives, "better" is NSGA-II's
+order, as in MO-ASHA (Schmucker et al., 2021): the non-dominated rank within the rung, then the crowding distance. A
+rung thus promotes its whole front, not the neighbours of one point. With one objective this is plain ASHA. Costs known
+by formula are the same at every rung; accuracies are compared only within a rung, at equal numbers of epochs.
 
-Every genome is trained once: halving does not go with `repeat`.
+Every genome is trained once: halving does not support `repeat`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class SuccessiveHalving(Scheduler):
         while self.rungs[-1] < epochs:
             self.rungs.append(self.rungs[-1] * self.factor)
         self.rungs[-1] = epochs
-        self._numbers: list[list[int]] = [[] for _ in self.rungs]  # trials of each rung, in the order they arrived
+        self._numbers: list[list[int]] = [[] for _ in self.rungs]  # trials of each rung, in order of arrival
         self._ranks: list[Ranks | None] = [None for _ in self.rungs]
         self._promotable: list[list[int]] = [[] for _ in self.rungs]  # the best ⌊n / factor⌋, best first
         self._promoted: list[set[int]] = [set() for _ in self.rungs]
@@ -69,7 +69,7 @@ class SuccessiveHalving(Scheduler):
         self._promotable[rung] = [numbers[index] for index in ranks.best(len(numbers) // self.factor)]
 
     def promote(self) -> tuple[int, int | None] | None:
-        """The highest rung first, and on it the best trial first."""
+        """From the highest rung first, and its best trial first."""
         last = len(self.rungs) - 1
         for rung in reversed(range(last)):
             for number in self._promotable[rung]:
