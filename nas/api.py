@@ -226,7 +226,7 @@ def diagnose(
     split = held_out_images(str(genome), data, images)
     used = usable_device(device)
     torch.manual_seed(0)
-    model = build(genome, weights=weights or (True if Path(genome).exists() else None))
+    model = build(genome, weights=weights or (True if os.path.exists(genome) else None))
     return diagnose_model(model.to(used), split, device=used)
 
 
@@ -258,7 +258,7 @@ def run_directory(run: str | Path) -> Path:
     PosixPath('results/my_run')
     """
     path = usable_path(Path(run))
-    if "/" in str(run) or (path / "run.yaml").exists():
+    if "/" in str(run) or os.path.exists(path / "run.yaml"):
         return path
     if path.name in ("", ".."):
         raise RunError(f"expected a name, or the path of a run, found {shown_value(str(run))}", path="--run")

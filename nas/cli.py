@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -218,7 +219,7 @@ def diagnose(
     from nas.report.diagnosis import diagnosis_table, write_csv, write_diagnosis
 
     found = diagnose(genome, weights=weights, data=data, images=images, device=device)
-    trained = weights is not None or Path(genome).exists()
+    trained = weights is not None or os.path.exists(genome)
     _console().print(diagnosis_table(found, genome if trained else f"{genome}, untrained"))
     for file, write in ((json_, write_diagnosis), (csv, write_csv)):
         if file is not None:

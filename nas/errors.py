@@ -18,14 +18,16 @@ from pydantic import ValidationError
 from nas.credentials import masked
 
 QUOTED = 200  # characters of what was found that a message quotes at most
+LONGEST = 2000  # characters of a message
 
 
 class SpecError(ValueError):
     """A mistake in something the user wrote. `file` and `path` (dotted key path) say where, when known."""
 
     def __init__(self, message: str, *, file: object = None, path: str = ""):
-        self.message, self.file, self.path = masked(message), file, path  # no secret of a URL, whoever quotes it
-        super().__init__(masked(": ".join(str(part) for part in (file, path, message) if part)))
+        # No secret of a URL and no page of text, whoever quotes it.
+        self.message, self.file, self.path = _clipped(masked(message), LONGEST), file, _clipped(path, QUOTED)
+        super().__init__(": ".join(masked(str(part)) for part in (file, self.path, self.message) if part))
 
     def within(self, file: object = None, path: str = "") -> SpecError:
         """The same mistake seen from further out: `path` is put before its own, `file` fills in if unknown."""
@@ -59,8 +61,11 @@ def shown(value: object) -> str:
     >>> shown("lavit_digits")
     "'lavit_digits'"
     """
-    text = masked(repr(value))
-    return text if len(text) <= QUOTED else text[: QUOTED - 1] + "…"
+    return _clipped(masked(repr(value)), QUOTED)
+
+
+def _clipped(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def nearest(word: object, allowed: Iterable[object]) -> str:

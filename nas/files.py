@@ -38,6 +38,7 @@ VALUES = 50_000  # of a document, with aliases written out
 DEPTH = 64  # of nested lists and mappings
 DIGITS = 100  # of a number
 NAME = 200  # bytes of a file name chosen by the user: file systems allow 255, and suffixes are appended
+PATH = 3000  # bytes of a path; Linux takes 4,095, of which the files of a run need some
 FULL = 2**16  # a disk with fewer free bytes counts as full
 
 
@@ -94,6 +95,8 @@ def usable_path(path: Path) -> Path:
         raise RunError(f"NUL characters and what is not UTF-8 cannot be in a path, found {shown(text)}")
     if any(len(part.encode()) > NAME for part in path.parts):
         raise RunError(f"a name has at most {NAME} bytes, found {shown(text)}")
+    if len(text.encode()) > PATH:
+        raise RunError(f"a path has at most {PATH} bytes, found {shown(text)}")
     return path
 
 

@@ -1,18 +1,25 @@
-"""Mutations of the YAML files that ship: each is read as data or refused as a SpecError, and nothing else happens.
+"""Mutations of the YAML files that ship: each is a genome, space or ablation, or is refused with a short SpecError.
 
-python -m tests.fuzz 20000        many of them; the seed of a mutation that fails is printed
+make fuzz        20,000 of them; the seed of a mutation that fails, or that takes more than 5 seconds, is printed
 """
 
 from __future__ import annotations
 
 import random
+import re
+import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nas.ablation.spec import parse_ablation
 from nas.errors import SpecError
 from nas.files import parse_yaml
+from nas.genome import Genome
+from nas.search.space import SearchSpace
+from nas.search.spec import SearchSpec
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("nas/genome/presets", "search_spaces", "ablations", "tests/fixtures")
@@ -26,13 +33,49 @@ PIECES = (
 )
 
 
-def shipped() -> list[str]:
-    """The text of every YAML file of the repository."""
-    return [path.read_text() for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.yaml"))]
+def shipped() -> list[tuple[str, str]]:
+    """Folder and text of every YAML file of the repository."""
+    return [(folder, path.read_text()) for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.yaml"))]
+
+
+VALUES = (
+    *(
+        "0",
+        "-1",
+        "1",
+        "7",
+        "2000000",
+        "999999999999",
+        "1e18",
+        "-1.5",
+        "true",
+        "null",
+        "a",
+        "''",
+        "[]",
+        "{}",
+        "[1, true]",
+    ),
+    *(
+        "{0..99999999}",
+        "{0..9}{0..9}{0..9}",
+        "[1, 1000000000]",
+        "[0.0, 1e-300]",
+        "*",
+        "softmax x 99999",
+        "less",
+        "{1: 2}",
+    ),
+)
 
 
 def mutated(text: str, rng: random.Random) -> str:
-    """The text after one to four cuts, swaps, copies and insertions."""
+    """The text with one to three words replaced, or after one to four cuts, swaps, copies and insertions."""
+    if rng.random() < 0.5:
+        for _ in range(rng.randint(1, 3)):
+            word = rng.choice(list(re.finditer(r"[\w.]+", text)))
+            text = text[: word.start()] + rng.choice(VALUES) + text[word.end() :]
+        return text
     for _ in range(rng.randint(1, 4)):
         start, end = sorted(rng.randint(0, len(text)) for _ in range(2))
         end = min(end, start + 40)
@@ -51,10 +94,38 @@ def mutated(text: str, rng: random.Random) -> str:
     return text
 
 
-def check(text: str) -> None:
-    """Read a text; whatever is read is plain data."""
-    with suppress(SpecError):
-        assert plain(parse_yaml(text))
+def check(folder: str, text: str) -> None:
+    """Read a text as what its folder contains, as far as the models, which are not built."""
+    try:
+        data = parse_yaml(text)
+        assert plain(data)
+        if folder == "search_spaces":
+            spec = SearchSpec.parse(data)
+            SearchSpace(spec.genome(), spec.expanded())
+        elif folder == "ablations":
+            ablation = parse_ablation(data)
+            ablation.arms_of(ablation.genome())
+        else:
+            Genome.parse(data)
+    except SpecError as error:
+        if len(str(error)) > 2300:
+            raise AssertionError(f"a message of {len(str(error)):,} characters") from None
+
+
+@contextmanager
+def watchdog(seconds: float) -> Iterator[None]:
+    """Raises TimeoutError in the code below it."""
+
+    def bark(*_: object) -> None:
+        raise TimeoutError(f"more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, bark)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def plain(value: Any) -> bool:
@@ -67,11 +138,13 @@ def main(count: int, seed: int = 0) -> None:
     texts = shipped()
     for number in range(seed, seed + count):
         rng = random.Random(number)
-        text = mutated(rng.choice(texts), rng)
+        folder, text = rng.choice(texts)
+        text = mutated(text, rng)
         try:
-            check(text)
+            with watchdog(5):
+                check(folder, text)
         except BaseException:
-            print(f"seed {number}: {text!r}", file=sys.stderr)
+            print(f"seed {number}, of {folder}: {text!r}", file=sys.stderr)
             raise
 
 

@@ -11,6 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+import nas
+from nas.ablation.spec import load_ablation
+from nas.api import load_data, load_space, write_report
 from nas.errors import SpecError
 from nas.files import dump_yaml, parse_yaml, put_in_place, read_yaml, write_atomically, write_json, write_text
 from tests import fuzz
@@ -176,8 +179,21 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         read_yaml(Path("/dev/zero"))
 
 
-def test_mutations_of_the_shipped_files_are_data_or_refused() -> None:
-    fuzz.main(400)
+def test_mutations_of_the_shipped_files_are_read_or_refused() -> None:
+    fuzz.main(2000)
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 5000, "a/" * 3000, "a\0b", "\ud800", "b" * 300], ids=["long", "deep", "nul", "surrogate", "name"]
+)
+@pytest.mark.parametrize("kind", ["", "imagefolder:", "parquet:"])
+@pytest.mark.parametrize(
+    "read", [nas.load_genome, nas.build, nas.cost, load_space, load_ablation, load_data, write_report]
+)
+def test_names_that_no_file_can_have_are_mistakes_of_the_user(read: Any, kind: str, name: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        read(kind + name)
+    assert len(str(caught.value)) < 2500
 
 
 # ---------------------------------------------------------------------------------------------------------- round trip

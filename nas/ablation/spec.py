@@ -21,6 +21,7 @@ Levels called `no` and `yes` become check-marks. All arms are validated before t
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from nas.data import absolute
 from nas.engine import Workers
-from nas.errors import SpaceError, SpecError, from_pydantic, nearest
+from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings
@@ -39,6 +40,7 @@ from nas.train import Task, Training
 
 FOLDERS = (Path("ablations"), Path(__file__).parents[2] / "ablations")
 Edits = dict[str, Any]
+MAX_ARMS = 10_000  # and as many seeds
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class Ablation(BaseModel):
     seeds: int | tuple[int, ...] = Field(3, description="a number of seeds (derived from 0, 1, ...), or a list")
     split_seed: int = Field(0, ge=0, description="of the validation split and of the subset of `training.limit`")
     data: str = "digits"
-    image_size: int | None = Field(None, ge=1, description="side in pixels to resize images to; null keeps their own")
+    image_size: int | None = Field(
+        None, ge=1, le=16_384, description="side in pixels to resize images to; null keeps their own"
+    )
     training: Training = Training()
     workers: Workers = Workers()
     storage: str | None = Field(None, description="a copy of the run is kept there: a path, s3://bucket/folder, ...")
@@ -79,6 +83,11 @@ class Ablation(BaseModel):
         for factor, levels in self.factors.items():
             if len(levels) < 2:
                 raise SpaceError(f"a factor needs at least two levels, found {list(levels)}", path=f"factors.{factor}")
+        if isinstance(self.seeds, int) and self.seeds > MAX_ARMS:
+            raise SpaceError(f"at most {MAX_ARMS} seeds, found {shown(self.seeds)}", path="seeds")
+        if self.design == "factorial" and math.prod(map(len, self.factors.values())) > MAX_ARMS:
+            found = math.prod(map(len, self.factors.values()))
+            raise SpaceError(f"at most {MAX_ARMS} arms, and these factors have {found:,} combinations", path="factors")
         names = [name for name, _, _ in self._listed()]
         if len(set(names)) < len(names):
             raise SpaceError("two arms have the same name", path="arms")
@@ -165,7 +174,7 @@ def load_ablation(name: str) -> Ablation:
     if path.suffix not in (".yaml", ".yml"):
         known = {p.stem: p for folder in reversed(FOLDERS) for p in folder.glob("*.yaml")}
         if name not in known:
-            raise SpaceError(f"no ablation called {name!r}; {nearest(name, known)}")
+            raise SpaceError(f"no ablation called {shown(name)}; {nearest(name, known)}")
         path = known[name]
     data = read_yaml(path)
     if not isinstance(data, dict):

@@ -39,7 +39,7 @@ class Less(Core):
     class Config(BlockConfig):
         block: Literal["less"] = "less"
         transform: Literal["dense", "low_rank", "conv", "identity"] = "dense"
-        rank: int = Field(16, ge=1, description="of low_rank")
+        rank: int = Field(16, ge=1, le=65_536, description="of low_rank")
         kernel: OddKernel = Field(3, ge=1, le=15, description="of conv, odd")
         per_head: bool = False
         bias: bool = False

@@ -15,13 +15,14 @@ A reader says what there is (names, labels, official splits). Decoding, resizing
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nas.data.pictures import Pictures
-from nas.errors import DataError, SpecError, nearest
+from nas.errors import DataError, SpecError, nearest, shown
 from nas.registry import Registry
 
 Reader = Callable[[Any], "Raw"]
@@ -77,7 +78,7 @@ def read(text: str, base: Path | None = None) -> Raw:
         names = source_names()
         close = next((name for name in names if name.partition(":")[0] == kind), None)
         hint = f"write {close}" if close else nearest(text, names)
-        raise DataError(f"no dataset is called {text!r}; {hint}")
+        raise DataError(f"no dataset is called {shown(text)}; {hint}")
     known = SOURCES[kind]
     if not known.takes:
         return known.read(kind)
@@ -85,10 +86,10 @@ def read(text: str, base: Path | None = None) -> Raw:
         raise DataError(f"{text!r} needs a path after the colon")
     path = (base or Path()) / Path(rest).expanduser()
     found, wanted = ("file", "directory") if known.takes == "PATH" else ("directory", "file")
-    if not path.exists():
-        raise DataError(f"{text!r}: no such {wanted}: {path.resolve()}")
-    if path.is_dir() != (known.takes == "PATH"):
-        raise DataError(f"{text!r}: {kind} takes a {wanted}, found a {found}: {path.resolve()}")
+    if not os.path.exists(path):
+        raise DataError(f"{shown(text)}: no such {wanted}: {os.path.abspath(path)}")
+    if os.path.isdir(path) != (known.takes == "PATH"):
+        raise DataError(f"{shown(text)}: {kind} takes a {wanted}, found a {found}: {path.resolve()}")
     return known.read(path)
 
 

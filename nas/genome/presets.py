@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def load_genome(genome: str | Path | dict[str, Any] | Genome) -> Genome:
     if isinstance(genome, str) and genome in list_presets():
         return Genome.from_file(FOLDER / f"{genome}.yaml")
     path = Path(genome)
-    if path.suffix in (".yaml", ".yml") or path.exists():
+    if path.suffix in (".yaml", ".yml") or os.path.exists(path):
         try:
             return Genome.from_file(path)
         except GenomeError as error:

@@ -36,6 +36,12 @@ else:
     CoreSpec, AuxiliarySpec, LocalSpec = spec_of("core"), spec_of("auxiliary"), spec_of("local")
 
 
+# Far above any model that trains; a slip of the keyboard is refused before its layers are laid out.
+MAX_DEPTH = 1000
+MAX_WIDTH = 65_536
+MAX_SIDE = 16_384
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -43,8 +49,8 @@ class _Part(BaseModel):
 class Image(_Part):
     """The input: square images of `size`×`size` pixels."""
 
-    size: int = Field(224, ge=1)
-    channels: int = Field(3, ge=1)
+    size: int = Field(224, ge=1, le=MAX_SIDE)
+    channels: int = Field(3, ge=1, le=1024)
 
 
 class Run(_Part):
@@ -53,7 +59,7 @@ class Run(_Part):
     core: CoreSpec = Field("softmax", validate_default=True)
     auxiliary: AuxiliarySpec | None = None
     local: LocalSpec | None = None
-    repeat: int = Field(1, ge=1)
+    repeat: int = Field(1, ge=1, le=MAX_DEPTH)
 
     @model_validator(mode="before")
     @classmethod
@@ -71,16 +77,18 @@ class Run(_Part):
 class StageSpec(_Part, title="Stage"):
     """Layers at one resolution, after a patch-embedding convolution (stride `patch`, kernel `kernel` or `patch`)."""
 
-    patch: int = Field(ge=1, description="stride of the patch embedding at the start of the stage")
-    kernel: int | None = Field(None, ge=1, description="of the patch embedding; larger than patch: overlapping, padded")
-    width: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    mlp_ratio: float = Field(4.0, gt=0)
+    patch: int = Field(ge=1, le=MAX_SIDE, description="stride of the patch embedding at the start of the stage")
+    kernel: int | None = Field(
+        None, ge=1, le=MAX_SIDE, description="of the patch embedding; larger than patch: overlapping, padded"
+    )
+    width: int = Field(ge=1, le=MAX_WIDTH)
+    heads: int = Field(ge=1, le=MAX_WIDTH)
+    mlp_ratio: float = Field(4.0, gt=0, le=1024)
     mlp: Literal["plain", "depthwise"] = Field("plain", description="depthwise: a 3×3 convolution inside (PVTv2)")
     attention_residual: Literal["none", "flat", "separable"] = Field(
         "none", description="LaViT: scores of the stage before, added to those of this stage's first layer"
     )
-    depth: int | None = Field(None, ge=1)
+    depth: int | None = Field(None, ge=1, le=MAX_DEPTH)
     split: int | None = Field(None, ge=0, description="number of first layers that have `core`; the others have `tail`")
     core: CoreSpec | None = None
     tail: CoreSpec | None = None
@@ -108,6 +116,8 @@ class StageSpec(_Part, title="Stage"):
             raise GenomeError("`tail` is the core of the layers after `split`: give `split`", path="tail")
         if self.depth is not None and self.split is not None and self.split > self.depth:
             raise GenomeError(f"split {self.split} is more than depth {self.depth}", path="split")
+        if self.layers is not None and sum(run.repeat for run in self.layers) > MAX_DEPTH:
+            raise GenomeError(f"a stage has at most {MAX_DEPTH} layers", path="layers")
         return self
 
     def runs(self) -> list[tuple[str, Run]]:
@@ -145,8 +155,8 @@ class Genome(_Part):
     name: str = ""
     notes: str = ""
     image: Image = Image()
-    classes: int = Field(1000, ge=1)
-    stages: tuple[StageSpec, ...] = Field(min_length=1)
+    classes: int = Field(1000, ge=1, le=1_000_000)
+    stages: tuple[StageSpec, ...] = Field(min_length=1, max_length=64)
     position: Literal["absolute", "none"] = Field("absolute", description="learned, added at the start of each stage")
     pool: Literal["mean", "token"] = Field("mean", description="token: a class token that enters in the last stage")
     stem: Literal["patch", "conv"] = Field(

@@ -5,6 +5,7 @@ Weights are safetensors files, which cannot contain code.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def build(
         loaded = loaded.edit({"classes": num_classes})
     model = model_class(loaded)
     if weights is True:
-        if isinstance(genome, (Genome, dict)) or not Path(genome).exists():
+        if isinstance(genome, (Genome, dict)) or not os.path.exists(genome):
             raise GenomeError(
                 f"weights=True takes the weights beside a genome file, and {genome!r} is not a file: give a path"
             )

@@ -6,6 +6,7 @@ years later. Trials are read from their directories or, if only the tables were 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,8 +85,8 @@ def read_run(directory: Path) -> Run:
     """
     from nas.search.pareto import front_of
 
-    if not (directory / "run.yaml").is_file():
-        what = "it has no run.yaml" if directory.is_dir() else "no such directory"
+    if not os.path.isfile(directory / "run.yaml"):
+        what = "it has no run.yaml" if os.path.isdir(directory) else "no such directory"
         raise RunError(f"not a run: {what}", file=directory)
     facts = read_yaml(directory / "run.yaml")
     if not isinstance(facts, dict) or not isinstance(facts.get("spec"), dict):
@@ -99,9 +100,9 @@ def read_run(directory: Path) -> Run:
 
 
 def _trials(directory: Path) -> pd.DataFrame:
-    if (directory / "trials").is_dir():
+    if os.path.isdir(directory / "trials"):
         table = Ledger(directory).table()
-    elif (directory / "trials.csv").exists():
+    elif os.path.exists(directory / "trials.csv"):
         table = pd.read_csv(directory / "trials.csv")
     else:
         raise RunError("not a run: it has neither trials/ nor trials.csv", file=directory)

@@ -26,6 +26,9 @@ Integer: TypeAlias = int  # in the class below, `int` and `float` are keys
 Real: TypeAlias = float
 Value: TypeAlias = Any  # plain data: an item of a choice, or a number
 
+MAX_VALUES = 2000  # of one parameter
+MAX_PATHS = 1000  # parameters that the braces of one path make
+
 
 class ParameterSpec(BaseModel):
     """The entry of a path in a space file."""
@@ -61,6 +64,9 @@ class ParameterSpec(BaseModel):
             raise SpaceError("`step` and `log` exclude each other", path="step")
         if self.int and self.step and self.step != round(self.step):
             raise SpaceError(f"the step between whole numbers is a whole number, found {self.step}", path="step")
+        step = self.step or (1 if self.int else math.inf)
+        if high - low >= MAX_VALUES * step:  # a space tries every value before the search
+            raise SpaceError(f"a range has at most {MAX_VALUES} values: give a larger `step`", path=given[0])
         return self
 
 
@@ -109,6 +115,8 @@ def expand(path: str, spec: ParameterSpec) -> list[Parameter]:
     """The parameters that an entry of a space file expands to. Raises SpaceError."""
     groups = re.findall(r"\{[^{}]*\}", path)
     fillings = [_members(group) for group in groups]
+    if math.prod(map(len, fillings)) > MAX_PATHS:
+        raise SpaceError(f"the braces make more than {MAX_PATHS} parameters of this path")
     made = []
     for chosen in itertools.product(*fillings):
         pairs = list(zip(groups, chosen, strict=True))
@@ -146,7 +154,9 @@ def _filled(path: str, pairs: list[tuple[str, str]]) -> str:
 
 def _members(group: str) -> list[str]:
     body = group[1:-1]
-    span = re.fullmatch(r"(\d+)\.\.(\d+)", body)
+    span = re.fullmatch(r"(\d{1,6})\.\.(\d{1,6})", body)
+    if span and int(span[2]) - int(span[1]) >= MAX_PATHS:
+        raise SpaceError(f"the braces {group} make more than {MAX_PATHS} parameters of this path")
     members = [str(i) for i in range(int(span[1]), int(span[2]) + 1)] if span else [m.strip() for m in body.split(",")]
     if not members or not all(re.fullmatch(r"\w+", member) for member in members):
         raise SpaceError(f"expected braces like {{0,1}} or {{0..3}}, found {group}")

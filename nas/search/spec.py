@@ -17,6 +17,7 @@ Every key except `base` and `parameters` has a default. Unknown keys are refused
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +34,7 @@ from pydantic import (
 
 from nas.data import absolute
 from nas.engine import Workers
-from nas.errors import SpaceError, SpecError, from_pydantic, nearest
+from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings
@@ -65,12 +66,16 @@ class SearchSpec(BaseModel):
     objectives: dict[str, str] = Field({"accuracy": "max", "macs": "min"}, min_length=1)
     budget: Budget = Budget()
     data: str = "digits"
-    image_size: int | None = Field(None, ge=1, description="side to which images are brought; null: as the data has it")
+    image_size: int | None = Field(
+        None, ge=1, le=16_384, description="side to which images are brought; null: as the data has it"
+    )
     training: Training = Training()
     sampler: SerializeAsAny[SamplerOptions] = TPESampler.Options(name="tpe")
     scheduler: SerializeAsAny[SchedulerOptions] = SchedulerOptions(name="full")
-    trials: int = Field(32, ge=1, description="genomes that are trained; refused ones do not count")
-    repeat: int = Field(1, ge=1, description="trainings of each genome, with different seeds; the mean is what counts")
+    trials: int = Field(32, ge=1, le=1_000_000, description="genomes that are trained; refused ones do not count")
+    repeat: int = Field(
+        1, ge=1, le=1000, description="trainings of each genome, with different seeds; the mean is what counts"
+    )
     baseline: Literal["random"] | None = Field(
         None, description="as many trials again, drawn at random, to compare with"
     )
@@ -247,9 +252,9 @@ def _find(source: str | Path) -> Path:
         return Path(source)
     for folder in FOLDERS:
         path = folder / f"{source}.yaml"
-        if path.exists():
+        if os.path.exists(path):
             return path
-    raise SpaceError(f"no space called {str(source)!r} in search_spaces/; {nearest(source, list_spaces())}")
+    raise SpaceError(f"no space called {shown(str(source))} in search_spaces/; {nearest(source, list_spaces())}")
 
 
 def _with_scheduler(data: dict[str, Any]) -> dict[str, Any]:

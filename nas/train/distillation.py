@@ -11,6 +11,7 @@ Shapes: B images of a batch, C channels, H × W pixels, K classes.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -39,7 +40,7 @@ class Teacher(BaseModel):
     @classmethod
     def _absolute(cls, name: str) -> str:
         """A file's full path: the training may run in a process with another working directory."""
-        return str(Path(name).absolute()) if Path(name).exists() else name
+        return str(Path(name).absolute()) if os.path.exists(name) else name
 
 
 class Distillation:

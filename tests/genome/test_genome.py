@@ -231,3 +231,25 @@ def test_json_schema_lists_blocks_and_fields() -> None:
 
 def test_yaml_reads_scalars_as_people_mean_them() -> None:
     assert parse_yaml("a: off\nb: 1e-3\nc: true\nd: 12") == {"a": "off", "b": 0.001, "c": True, "d": 12}
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"stages.0.depth": 2_000_000}, "stages.0.depth: .* 1000"),
+        ({"stages.0.layers": ["softmax x 600", "less x 600"]}, "stages.0.layers: .*at most 1000 layers"),
+        ({"stages.0.width": 10**18}, "stages.0.width: .* 65536"),
+        ({"classes": 10**12}, "classes: .* 1000000"),
+    ],
+)
+def test_counts_are_bounded_before_anything_is_laid_out(edit, message):
+    base = {"image": {"size": 8, "channels": 1}, "stages": [{"patch": 1, "width": 8, "heads": 1}]}
+    settings = {"stages.0.depth": 1} | edit
+    if "stages.0.layers" in edit:
+        del settings["stages.0.depth"]
+    for path, value in settings.items():
+        *parents, last = path.split(".")
+        target = base["stages"][0] if parents else base
+        target[last] = value
+    with pytest.raises(GenomeError, match=message):
+        Genome.parse(base)

@@ -79,8 +79,8 @@ def test_the_size_is_what_walking_through_the_space_counts(name):
 
 
 def test_a_vast_space_is_counted_all_the_same():
-    parameters = {f"stages.1.{key}": {"int": [1, 10**6]} for key in ("depth", "split", "width", "heads")}
+    parameters = {f"stages.1.{key}": {"int": [1, 1000]} for key in ("depth", "split", "width", "heads")}
     spec = SearchSpec.parse({"base": "lavit_digits", "parameters": parameters})
     space = SearchSpace.__new__(SearchSpace)  # its constructor would try each value
     space.parameters = tuple(spec.expanded())
-    assert size(space) == "1.00e+24 combinations"
+    assert size(space) == "1.00e+12 combinations"

@@ -13,6 +13,7 @@ from nas.search import list_spaces, load_space
 from nas.search.parameter import ParameterSpec, expand
 from nas.search.run import resolved
 from nas.search.space import SearchSpace
+from nas.search.spec import SearchSpec
 
 LAVIT = load_genome("lavit_digits")
 MATRIX = {"choice": ["weights", "scores"], "when": {"loss.diagonal.variant": ["hinge", "flipped"]}}
@@ -114,3 +115,19 @@ def test_the_base_of_a_shipped_space_is_one_of_its_points(name: str) -> None:
     shipped = _resolved(name)
     assert shipped.of_base() is not None
     assert shipped.base.name
+
+
+@pytest.mark.parametrize(
+    ("path", "values", "message"),
+    [
+        ("stages.{0..99999999}.split", {"int": [0, 1]}, "braces"),
+        ("stages.{0..99999}.split", {"int": [0, 1]}, "more than 1000 parameters"),
+        ("stages.{0..99}.layers.{0..99}.core", {"choice": ["less"]}, "more than 1000 parameters"),
+        ("stages.0.width", {"int": [1, 10**9]}, "at most 2000 values"),
+        ("stages.0.width", {"int": [1, 10**400]}, "at most 2000 values"),
+        ("stages.0.drop_path", {"float": [0, 1], "step": 1e-12}, "at most 2000 values"),
+    ],
+)
+def test_counts_are_bounded_before_anything_is_expanded(path, values, message):
+    with pytest.raises(SpaceError, match=message):
+        SearchSpec.parse({"base": "lavit_digits", "parameters": {path: values}})
