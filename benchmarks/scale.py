@@ -27,7 +27,7 @@ from typing import Any
 from benchmarks.contest import met
 from benchmarks.machine import Setting
 from benchmarks.simulated import candidates, finished, scratch
-from nas.engine import Job, Ledger, Outcome, Signal, Source
+from nas.engine import Job, JobSource, Ledger, Outcome, Signal
 from nas.files import parse_yaml
 from nas.metrics import estimator
 from nas.search import SearchSpec
@@ -104,7 +104,7 @@ def slope(points: Sequence[dict[str, float]]) -> float:
 class _Timed:
     """A source, and the seconds that went into asking it for jobs."""
 
-    def __init__(self, source: Source):
+    def __init__(self, source: JobSource):
         self.source, self.seconds = source, 0.0
 
     def next(self) -> Job | Signal:

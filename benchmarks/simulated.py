@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nas.engine import Job, Ledger, Outcome, Signal, Source
+from nas.engine import Job, JobSource, Ledger, Outcome, Signal
 from nas.engine.events import ignore
 from nas.metrics import Estimate
 from nas.search import SearchSpec
@@ -44,7 +44,7 @@ def candidates(spec: SearchSpec, space: SearchSpace, ledger: Ledger, estimate: E
     )
 
 
-def finished(source: Source, ledger: Ledger, end: Callable[[Job], Outcome]) -> Iterator[Job]:
+def finished(source: JobSource, ledger: Ledger, end: Callable[[Job], Outcome]) -> Iterator[Job]:
     """Run the source to its end; yields each job once its outcome is told."""
     live: deque[Job] = deque()
     while True:

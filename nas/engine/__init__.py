@@ -13,7 +13,7 @@ from nas.engine.job import Job, Outcome
 from nas.engine.ledger import Ledger, Trial
 from nas.engine.pool import Pool, Workers, session
 from nas.engine.runs import Run
-from nas.engine.source import Signal, Source
+from nas.engine.source import JobSource, Signal
 
 if TYPE_CHECKING:
     from nas.engine.ray_tune import run
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Event",
     "Job",
+    "JobSource",
     "Ledger",
     "OnEvent",
     "Outcome",
     "Pool",
     "Run",
     "Signal",
-    "Source",
     "Trial",
     "Workers",
     "run",

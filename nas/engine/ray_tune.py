@@ -1,4 +1,4 @@
-"""Runs jobs with Ray Tune. A client (`Source`) issues the jobs one by one and receives their outcomes.
+"""Runs jobs with Ray Tune. A client (`JobSource`) issues the jobs one by one and receives their outcomes.
 
 Tune starts worker processes, reuses them for the next job (`reuse_actors`: 30 ms a trial instead of seconds), detects
 crashes and retries the trial once on another worker. If the retry crashes as well, after at least one further epoch,
@@ -32,7 +32,7 @@ from nas.engine.events import Event, OnEvent, ignore
 from nas.engine.job import Job, Outcome
 from nas.engine.ledger import Ledger
 from nas.engine.pool import Pool, Recent
-from nas.engine.source import Signal, Source
+from nas.engine.source import JobSource, Signal
 from nas.engine.storage import Storage
 from nas.engine.worker import Work
 from nas.errors import RunError
@@ -43,7 +43,7 @@ SHARED = "Machines need a common file system, or a `storage:` (docs/cluster.md)"
 RETRIES = 1  # of a trial whose worker died, without an epoch in between
 
 
-def run(source: Source, ledger: Ledger, *, work: Work, pool: Pool, on_event: OnEvent = ignore) -> None:
+def run(source: JobSource, ledger: Ledger, *, work: Work, pool: Pool, on_event: OnEvent = ignore) -> None:
     """Train the ledger's unfinished jobs, then the source's, until it is done.
 
     Call inside `session(...)` and `ledger.locked()`. `work` runs in worker processes, on the pool's device.
@@ -144,7 +144,7 @@ def _trainable() -> Callable[..., None]:
 class _Driver:
     """The driver's state: which trials are running, outcomes for the source, errors that stop the run."""
 
-    def __init__(self, source: Source, ledger: Ledger, slots: Callable[[], int], on_event: OnEvent):
+    def __init__(self, source: JobSource, ledger: Ledger, slots: Callable[[], int], on_event: OnEvent):
         self.source, self.ledger, self.slots, self.on_event = source, ledger, slots, on_event
         self.resumed = deque(source.unfinished())
         self.live: dict[str, Job] = {}  # by id

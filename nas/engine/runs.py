@@ -26,7 +26,7 @@ from nas.engine.job import Job
 from nas.engine.ledger import Ledger
 from nas.engine.pool import Pool, Workers, session
 from nas.engine.record import read_record, update_record, write_record
-from nas.engine.source import Source
+from nas.engine.source import JobSource
 from nas.engine.storage import Storage
 from nas.engine.worker import Work
 from nas.errors import RunError, SpecError, shown
@@ -116,7 +116,7 @@ class Run(Generic[S]):
         self.begun = record
         self._save()
 
-    def train(self, source: Source, work: Work, on_event: OnEvent) -> None:
+    def train(self, source: JobSource, work: Work, on_event: OnEvent) -> None:
         """Run the source's jobs on the workers until it is done."""
         from nas.engine.ray_tune import run  # imports Ray Tune
 

@@ -15,7 +15,7 @@ class Signal(Enum):
     DONE = "done"
 
 
-class Source(Protocol):
+class JobSource(Protocol):
     """Issues jobs (trial directories made by `Ledger.add`) and receives their outcomes.
 
     All methods are called in the driver, one at a time. `unfinished` is called once at the start: it lists the jobs

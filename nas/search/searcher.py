@@ -33,7 +33,7 @@ REFUSALS = 2000  # infeasible trials in a row after which the search gives up
 
 
 class Searcher:
-    """A `Source` for the engine. `message` says why the search ended before `trials` were trained, if it did.
+    """A `JobSource` for the engine. `message` says why the search ended before `trials` were trained, if it did.
 
     `until` is the epoch up to which a trial was issued, or None for its end.
     """
@@ -72,7 +72,7 @@ class Searcher:
         self._reported: dict[int, bool] = {}  # trials accepted by the sampler: outcome reported?
 
     # ------------------------------------------------------------------------------------------------------------------
-    # Source: called by the engine
+    # JobSource: called by the engine
     # ------------------------------------------------------------------------------------------------------------------
     def unfinished(self) -> list[Job]:
         """Replay the decisions of earlier sessions. Returns the jobs that were issued and have not ended.
