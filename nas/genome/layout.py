@@ -32,7 +32,7 @@ class LayerPlan(NamedTuple):
 class StagePlan(NamedTuple):
     """One stage: a patch embedding (a convolution from `channels` to `width`), then its layers on `grid`.
 
-    With an attention residual, `reused` is the site after the last layer of the stage before, `reused.incoming` the
+    With an attention residual, `source` is the site after the last layer of the stage before, `source.incoming` the
     form of the scores that it passes on, and `residual` their form in this stage.
     """
 
@@ -44,7 +44,7 @@ class StagePlan(NamedTuple):
     grid: tuple[int, int]
     prefix: int
     attention_residual: str
-    reused: Site | None
+    source: Site | None
     residual: ScoreForm | None
     mlp: str
     layers: tuple[LayerPlan, ...]
@@ -85,7 +85,7 @@ def layout_of(genome: Genome) -> Layout:
             grid=(side, side),
             prefix=prefix,
             attention_residual=stage.attention_residual,
-            reused=last if stage.attention_residual != "none" else None,
+            source=last if stage.attention_residual != "none" else None,
             residual=_residual_form(stage, last, path),
             mlp=stage.mlp,
             layers=(),

@@ -86,11 +86,11 @@ FORMS: dict[str, type[Flat] | type[Separable]] = {"flat": Flat, "separable": Sep
 
 def attention_residual(plan: StagePlan) -> Flat | Separable | None:
     """The module that maps scores into a stage, or None without an attention residual."""
-    if plan.reused is None:
+    if plan.source is None:
         return None
-    return FORMS[plan.attention_residual](plan.reused, plan.layers[0].site.heads, plan.stride, plan.prefix)
+    return FORMS[plan.attention_residual](plan.source, plan.layers[0].site.heads, plan.stride, plan.prefix)
 
 
 def attention_residual_cost(plan: StagePlan) -> Cost:
-    assert plan.reused is not None
-    return FORMS[plan.attention_residual].cost(plan.reused, plan.layers[0].site.heads, plan.stride)
+    assert plan.source is not None
+    return FORMS[plan.attention_residual].cost(plan.source, plan.layers[0].site.heads, plan.stride)

@@ -52,7 +52,7 @@ def cost(genome: str | Path | dict[str, Any] | Genome) -> GenomeCost:
     layers = []
     for stage in genome.layout:
         layers.append(LayerCost(f"{stage.name}.embed", *_embed(stage, genome)))
-        if stage.reused is not None:
+        if stage.source is not None:
             layers.append(LayerCost(f"{stage.name}.residual", *attention_residual_cost(stage)))
         known: dict[Any, Cost] = {}  # equal layers of a run share their config objects
         for plan, after in zip_longest(stage.layers, stage.layers[1:]):

@@ -36,7 +36,7 @@ def parts(genome: Genome) -> dict[str, str]:
     whole, last = genome.model_dump(exclude=ELSEWHERE), genome.layout[-1]
     found = {}
     for stage in genome.layout:
-        residual = {"heads": stage.layers[0].site.heads} if stage.reused is not None else {}
+        residual = {"heads": stage.layers[0].site.heads} if stage.source is not None else {}
         found[stage.name] = f"stage {_text(stage._asdict() | residual | whole)}"
         for layer in stage.layers:
             found[layer.name] = f"layer {_text(layer._asdict() | {'mlp': stage.mlp} | whole)}"

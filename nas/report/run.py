@@ -19,6 +19,8 @@ from nas.errors import RunError
 from nas.files import read_yaml
 from nas.report.describe import describe_file
 
+TEXT = {"hash": str}  # 12345678e901 is no number
+
 
 @dataclass(frozen=True)
 class Run:
@@ -103,7 +105,7 @@ def _trials(directory: Path) -> pd.DataFrame:
     if os.path.isdir(directory / "trials"):
         table = Ledger(directory).table()
     elif os.path.exists(directory / "trials.csv"):
-        table = pd.read_csv(directory / "trials.csv")
+        table = pd.read_csv(directory / "trials.csv", dtype=TEXT)
     else:
         raise RunError("not a run: it has neither trials/ nor trials.csv", file=directory)
     return table.astype({"trial": int})
@@ -120,7 +122,7 @@ def _written_front(directory: Path) -> pd.DataFrame | None:
     results = (directory / "trials").glob("*/result.json")
     if any(result.stat().st_mtime_ns > file.stat().st_mtime_ns for result in results):
         return None
-    return pd.read_csv(file).astype({"trial": int})
+    return pd.read_csv(file, dtype=TEXT).astype({"trial": int})
 
 
 def _text(file: Path) -> str:

@@ -9,7 +9,9 @@ import pytest
 
 import nas
 from nas.ablation import load_ablation, parse_ablation
+from nas.ablation.run import cells_of
 from nas.ablation.spec import FOLDERS
+from nas.engine import Ledger
 from nas.errors import SpecError
 
 FACTORS: dict[str, Any] = {
@@ -61,3 +63,13 @@ def test_mistakes_name_where(spec: dict[str, Any], hint: str) -> None:
     with pytest.raises(SpecError) as caught:
         names(**spec)
     assert hint in str(caught.value)
+
+
+def test_a_factor_is_never_a_column_of_the_tables() -> None:
+    run = Path("tests/fixtures/v0_1/parts").resolve()
+    factors = {"loss", "split"}
+    columns = (set(cells_of(run)) | set(Ledger(run).table())) - factors
+    assert {"arm", "seed", "accuracy", "params", "throughput", "dtype", "test_images"} <= columns
+    for name in columns | {"mask_mass", "accuracy_before_switch", "accuracy_after_switch", "latency", "peak_memory"}:
+        with pytest.raises(SpecError, match=rf"factors\.{name}: the table has a column '{name}'"):
+            parse_ablation({"base": "lavit_digits", "factors": {name: {"no": {}, "yes": {"qkv_bias": False}}}})

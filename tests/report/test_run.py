@@ -72,3 +72,12 @@ def test_what_is_not_a_run_is_refused(tmp_path, content, message):
             (directory / name).write_text(text)
     with pytest.raises(RunError, match=message):
         read_run(directory)
+
+
+def test_a_hash_that_looks_like_a_number_stays_text(tmp_path):
+    directory = write_run(tmp_path / "run")
+    table = read_run(directory).trials
+    numeric = [f"{1234567890 + row}e5" for row in range(len(table))]  # were the whole column floats, 1.2e+14
+    shutil.rmtree(directory / "trials")
+    table.assign(hash=numeric).to_csv(directory / "trials.csv", index=False)
+    assert read_run(directory).trials["hash"].tolist() == numeric
