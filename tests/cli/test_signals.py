@@ -90,6 +90,7 @@ def test_signals_that_are_ignored_stay_ignored() -> None:
 @pytest.fixture(autouse=True)
 def _signals_of_the_tests():
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and programs inherit that
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
