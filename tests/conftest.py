@@ -8,6 +8,7 @@ should not be remembered by the timings that it gives then.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -39,3 +40,15 @@ def pool(_own_cache: None) -> Iterator[Pool]:
     """Two worker slots in a Ray session that starts with the first test that asks for it."""
     with session(Workers(count=2)) as pool:
         yield pool
+
+
+@pytest.fixture
+def signals_heeded() -> Iterator[None]:
+    """No signal is ignored by the programs that a test starts: they inherit what nohup or a script's `&` ignores."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

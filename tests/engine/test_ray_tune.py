@@ -156,6 +156,7 @@ with ledger.locked(), session(Workers(count=2)) as pool:
 """
 
 
+@pytest.mark.usefixtures("signals_heeded")
 def test_an_interrupt_ends_the_run_at_once_and_leaves_its_trials_resumable(tmp_path: Path) -> None:
     """What Ctrl-C in a terminal reaches: the driver and all that it has started."""
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
