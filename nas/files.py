@@ -27,11 +27,14 @@ import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from nas.errors import RunError, SpecError, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CHARACTERS = 2**20  # of a text
 VALUES = 50_000  # of a document, with aliases written out
@@ -126,6 +129,16 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, default=str) + "\n")
+
+
+def read_json_mapping(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote; empty if there is no such file."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write_dataframe(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, without its index."""
+    write_atomically(path, lambda temporary: table.to_csv(temporary, index=False))
 
 
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}

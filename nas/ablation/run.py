@@ -22,7 +22,7 @@ from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Run, Signal
 from nas.engine.evaluation import read_test
 from nas.engine.events import ignore
 from nas.engine.training import TrainJob
-from nas.files import write_json
+from nas.files import read_json_mapping, write_json
 from nas.genome import Genome
 from nas.metrics import estimator
 from nas.model import build
@@ -128,7 +128,7 @@ def cells_of(directory: Path) -> pd.DataFrame:
     trials = Ledger(directory).trials
     speeds: dict[str, dict[str, Any]] = {}
     for trial in trials:
-        speeds[trial.job.hash] = speeds.get(trial.job.hash) or _json(trial.job.directory / "speed.json")
+        speeds[trial.job.hash] = speeds.get(trial.job.hash) or read_json_mapping(trial.job.directory / "speed.json")
     rows = []
     for trial in trials:
         job, outcome = trial.job, trial.outcome
@@ -141,10 +141,6 @@ def cells_of(directory: Path) -> pd.DataFrame:
             row |= _switch(job.directory)
         rows.append(row | {path: value for path, value in job.parameters.items() if path != "arm"})
     return pd.DataFrame(rows)
-
-
-def _json(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def _switch(directory: Path) -> dict[str, float]:

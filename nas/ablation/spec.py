@@ -33,6 +33,7 @@ from nas.engine import Workers
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
+from nas.genome.schema import MAX_SIDE
 from nas.genome.settings import with_settings
 from nas.metrics import METRICS
 from nas.paths import SET
@@ -78,7 +79,7 @@ class Ablation(BaseModel):
     split_seed: int = Field(0, ge=0, description="of the validation split and of the subset of `training.limit`")
     data: str = "digits"
     image_size: int | None = Field(
-        None, ge=1, le=16_384, description="side in pixels to resize images to; null keeps their own"
+        None, ge=1, le=MAX_SIDE, description="side in pixels to resize images to; null keeps their own"
     )
     training: Training = Training()
     workers: Workers = Workers()
@@ -96,8 +97,8 @@ class Ablation(BaseModel):
                 raise SpaceError(f"a factor needs at least two levels, found {list(levels)}", path=f"factors.{factor}")
         if isinstance(self.seeds, int) and self.seeds > MAX_ARMS:
             raise SpaceError(f"at most {MAX_ARMS} seeds, found {shown(self.seeds)}", path="seeds")
-        if self.design == "factorial" and math.prod(map(len, self.factors.values())) > MAX_ARMS:
-            found = math.prod(map(len, self.factors.values()))
+        found = math.prod(map(len, self.factors.values()))
+        if self.design == "factorial" and found > MAX_ARMS:
             raise SpaceError(f"at most {MAX_ARMS} arms, and these factors have {found:,} combinations", path="factors")
         names = [name for name, _, _ in self._listed()]
         if len(set(names)) < len(names):

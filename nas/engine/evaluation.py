@@ -7,7 +7,6 @@ Trials that have the file are skipped, so an interrupted evaluation resumes wher
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from nas.engine.pool import Pool
 from nas.engine.storage import Storage
 from nas.engine.worker import StorageError, workplace
 from nas.errors import RunError
-from nas.files import write_json
+from nas.files import read_json_mapping, write_json
 from nas.plugins import Plugin, install, shipment
 
 if TYPE_CHECKING:
@@ -91,5 +90,4 @@ def _evaluate(
 
 def read_test(directory: Path) -> dict[str, float]:
     """The content of test.json; empty if the trial has not been evaluated."""
-    file = directory / FILE
-    return json.loads(file.read_text()) if file.exists() else {}
+    return read_json_mapping(directory / FILE)

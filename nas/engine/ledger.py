@@ -40,7 +40,7 @@ import pandas as pd
 
 from nas.engine.job import PUBLIC_COSTS, Job, Outcome, is_trial, read_rungs
 from nas.errors import RunError
-from nas.files import put_in_place, write_atomically, write_text
+from nas.files import put_in_place, write_atomically, write_dataframe, write_text
 from nas.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class Ledger:
         if patience and begin < self._next_table:
             return
         table = self.table()
-        write_atomically(self.directory / "trials.csv", lambda path: table.to_csv(path, index=False))
+        write_dataframe(self.directory / "trials.csv", table)
         end = time.monotonic()
         self._next_table = end + patience * (end - begin)
 

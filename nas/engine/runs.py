@@ -30,7 +30,7 @@ from nas.engine.source import JobSource
 from nas.engine.storage import Storage
 from nas.engine.worker import Work
 from nas.errors import RunError, SpecError, shown
-from nas.files import write_atomically
+from nas.files import write_dataframe
 from nas.paths import difference
 from nas.plugins import check, shipment
 
@@ -133,7 +133,7 @@ class Run(Generic[S]):
 
     def write_csv(self, name: str, table: pd.DataFrame) -> None:
         """Write a table into the run directory."""
-        write_atomically(self.directory / name, lambda path: table.to_csv(path, index=False))
+        write_dataframe(self.directory / name, table)
 
     @contextmanager
     def within(self, name: str) -> Iterator[Run[S]]:

@@ -21,7 +21,7 @@ from nas.ablation.spec import Ablation, parse_ablation
 from nas.ablation.statistics import Paired, binomial_floor, holm, paired
 from nas.engine.record import read_record
 from nas.errors import RunError, shown
-from nas.files import write_atomically, write_text
+from nas.files import write_dataframe, write_text
 from nas.report.markup import Column, TextTable, html, latex, markdown
 from nas.report.mask import write_mask
 
@@ -58,7 +58,7 @@ def write_table(directory: Path) -> list[Path]:
     _check_whole(directory, cells)
     rows = rows_of(cells, ablation)
     factors, caption = list(ablation.factors), caption_of(cells, ablation, record)
-    write_atomically(directory / "table.csv", lambda path: cells.to_csv(path, index=False))
+    write_dataframe(directory / "table.csv", cells)
     table = text_table(rows, factors, caption)
     for ending, render in (("md", markdown), ("tex", latex), ("html", html)):
         write_text(directory / f"table.{ending}", render(table))

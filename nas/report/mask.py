@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nas.files import write_atomically
+from nas.files import write_atomically, write_dataframe
 from nas.report.plots import CURVES, GREY, LINES, blank
 
 COLUMNS = ["epoch", "mask_mass", "accuracy_with_auxiliary", "accuracy"]
@@ -31,7 +31,7 @@ def write_mask(directory: Path, cells: pd.DataFrame) -> list[Path]:
     epochs = pd.concat(parts)
     table, figure = directory / "mask.csv", directory / "figures" / "mask.png"
     figure.parent.mkdir(exist_ok=True)
-    write_atomically(table, lambda path: epochs.to_csv(path, index=False))
+    write_dataframe(table, epochs)
     write_atomically(figure, lambda path: mask_curves(epochs).savefig(path, format="png"))
     return [table, figure]
 

@@ -15,6 +15,7 @@ import itertools
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -119,7 +120,7 @@ def expand(path: str, spec: ParameterSpec) -> list[Parameter]:
         raise SpaceError(f"the braces make more than {MAX_PATHS} parameters of this path")
     made = []
     for chosen in itertools.product(*fillings):
-        pairs = list(zip(groups, chosen, strict=True))
+        pairs = list(zip(groups, map(str, chosen), strict=True))
         conditions = []
         for other, value in spec.when.items():
             filled = _filled(other, pairs)
@@ -152,12 +153,12 @@ def _filled(path: str, pairs: list[tuple[str, str]]) -> str:
     return path
 
 
-def _members(group: str) -> list[str]:
+def _members(group: str) -> Sequence[str | int]:
     body = group[1:-1]
-    span = re.fullmatch(r"(\d{1,6})\.\.(\d{1,6})", body)
-    if span and int(span[2]) - int(span[1]) >= MAX_PATHS:
-        raise SpaceError(f"the braces {group} make more than {MAX_PATHS} parameters of this path")
-    members = [str(i) for i in range(int(span[1]), int(span[2]) + 1)] if span else [m.strip() for m in body.split(",")]
-    if not members or not all(re.fullmatch(r"\w+", member) for member in members):
+    span = re.fullmatch(r"(\d{1,9})\.\.(\d{1,9})", body)
+    members = [member.strip() for member in body.split(",")]
+    if span and int(span[1]) <= int(span[2]):
+        return range(int(span[1]), int(span[2]) + 1)  # not a list: `expand` bounds its length first
+    if not all(re.fullmatch(r"\w+", member) for member in members):
         raise SpaceError(f"expected braces like {{0,1}} or {{0..3}}, found {group}")
     return members

@@ -37,6 +37,7 @@ from nas.engine import Workers
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
+from nas.genome.schema import MAX_SIDE
 from nas.genome.settings import with_settings
 from nas.metrics import METRICS
 from nas.paths import SET
@@ -67,7 +68,7 @@ class SearchSpec(BaseModel):
     budget: Budget = Budget()
     data: str = "digits"
     image_size: int | None = Field(
-        None, ge=1, le=16_384, description="side to which images are brought; null: as the data has it"
+        None, ge=1, le=MAX_SIDE, description="side to which images are brought; null: as the data has it"
     )
     training: Training = Training()
     sampler: SerializeAsAny[SamplerOptions] = TPESampler.Options(name="tpe")

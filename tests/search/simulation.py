@@ -98,6 +98,17 @@ class Simulation:
         self.candidates.tell(job, outcome)
 
 
+def killed_and_resumed(spec: SearchSpec, directory: Path, *, steps: int) -> tuple[Ledger, int]:
+    """A search whose driver is killed within `steps` steps, again and again until it is done; and how many times."""
+    rng = Random(0)
+    for kills in range(100):
+        try:
+            return Simulation(spec, directory, order=kills, fail={3}).run(kill_after=rng.randrange(steps)), kills
+        except Killed:
+            continue
+    raise AssertionError("the search makes no progress")
+
+
 def sequence(ledger: Ledger) -> list[tuple[Any, ...]]:
     """What a search did, without when it did it."""
     found = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from nas.files import parse_yaml
 from nas.search import SearchSpec, front_of
 from nas.search.schedulers import make_scheduler, scheduler_options
 from nas.search.schedulers.halving import SuccessiveHalving
-from tests.search.simulation import LAVIT, Killed, Simulation, sequence
+from tests.search.simulation import LAVIT, Simulation, killed_and_resumed, sequence
 
 
 def space(**keys: object) -> SearchSpec:
@@ -86,14 +85,8 @@ def test_the_seed_alone_determines_it(tmp_path: Path, sampler: str) -> None:
     reordered = Simulation(wanted, tmp_path / "reordered", order=2, workers=3, fail={3}).run()
     assert sequence(reordered) == sequence(straight)
 
-    rng = Random(0)
-    for attempt in range(200):
-        try:
-            killed = Simulation(wanted, tmp_path / "killed", order=attempt, fail={3}).run(kill_after=rng.randrange(5))
-            break
-        except Killed:
-            continue
-    assert attempt > 2
+    killed, kills = killed_and_resumed(wanted, tmp_path / "killed", steps=5)
+    assert kills > 2
     assert sequence(killed) == sequence(straight)
 
 

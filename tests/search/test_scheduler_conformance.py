@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from nas.errors import SpaceError
 from nas.files import parse_yaml
 from nas.search import SearchSpec
 from nas.search.schedulers import SCHEDULERS, Scheduler, SchedulerOptions, make_scheduler, scheduler_options
-from tests.search.simulation import LAVIT, Killed, Simulation, sequence
+from tests.search.simulation import LAVIT, Simulation, killed_and_resumed, sequence
 
 EPOCHS = 9
 VARIANTS: dict[str, list[dict[str, Any]]] = {
@@ -76,14 +75,8 @@ def test_decisions_do_not_depend_on_workers_or_kills(case: dict[str, Any], tmp_p
     straight = Simulation(wanted, tmp_path / "straight", order=1, fail={3}).run()
     reordered = Simulation(wanted, tmp_path / "reordered", order=2, workers=3, fail={3}).run()
     assert sequence(reordered) == sequence(straight)
-    rng = Random(0)
-    for attempt in range(200):
-        try:
-            killed = Simulation(wanted, tmp_path / "killed", order=attempt, fail={3}).run(kill_after=rng.randrange(9))
-            break
-        except Killed:
-            continue
-    assert attempt > 1
+    killed, kills = killed_and_resumed(wanted, tmp_path / "killed", steps=9)
+    assert kills > 1
     assert sequence(killed) == sequence(straight)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 
 from nas.files import parse_yaml
 from nas.search import SearchSpec
-from tests.search.simulation import LAVIT, Killed, Simulation, sequence
+from tests.search.simulation import LAVIT, Simulation, killed_and_resumed, sequence
 
 SAMPLERS = ["tpe", "nsga2", "nsga3", "gp", "random", "qmc"]
 
@@ -51,14 +50,8 @@ def test_the_seed_alone_determines_the_search(tmp_path: Path, sampler: str) -> N
     reordered = Simulation(wanted, tmp_path / "reordered", order=2, fail={3}).run()
     assert sequence(reordered) == sequence(straight)
 
-    rng = Random(0)
-    for attempt in range(100):
-        try:
-            killed = Simulation(wanted, tmp_path / "killed", order=attempt, fail={3}).run(kill_after=rng.randrange(6))
-            break
-        except Killed:
-            continue
-    assert attempt > 1
+    killed, kills = killed_and_resumed(wanted, tmp_path / "killed", steps=6)
+    assert kills > 1
     assert sequence(killed) == sequence(straight)
 
     other = Simulation(wanted.with_settings({"seed": 1}), tmp_path / "other").run()
