@@ -64,6 +64,11 @@ class Attention(nn.Module):
 
     def forward(self, x_BNC: Tensor, carry: Carry) -> tuple[Tensor, Scores | None, Tensor | None]:
         """Returns y_BNC, the scores for the next layer, and the attention mass in the auxiliary if it ran."""
+        mixed_BNC, scores, mass = self.mix(x_BNC, carry)
+        return self.proj(mixed_BNC), scores, mass
+
+    def mix(self, x_BNC: Tensor, carry: Carry) -> tuple[Tensor, Scores | None, Tensor | None]:
+        """`forward` without the output projection."""
         parts: dict[str, Tensor] = {}
         if self.qkv is not None:
             shape = (len(self.projects), self.heads, self.head_dim)
@@ -77,7 +82,7 @@ class Attention(nn.Module):
         y_BNHD = self.core.normalise(y_BNHD)
         if self.local is not None:
             y_BNHD = y_BNHD + self.local(inputs.v_BNHD)
-        return self.proj(y_BNHD.flatten(2)), scores, mass
+        return y_BNHD.flatten(2), scores, mass
 
 
 class Layer(nn.Module):
