@@ -5,7 +5,6 @@ RUN/winners/NAME.yaml, RUN/trials/ID/genome.yaml
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,5 @@ def held_out_images(genome: str, data: str | None, count: int) -> Split:
         training = training.model_copy(update={"limit": None})
     images = Task(source, training, record.get("seed", 0), chosen.image.size).load()
     check_fits(images, size=chosen.image.size, channels=chosen.image.channels, classes=chosen.classes, file=genome)
-    subset = images.validation.subset
-    spread = np.linspace(0, len(subset.indices) - 1, min(count, len(subset.indices))).astype(np.int64)
-    some = replace(subset, indices=subset.indices[spread])
-    return type(images.validation)(some, images.validation.preprocessing)
+    split = images.validation
+    return split.only(np.linspace(0, len(split) - 1, min(count, len(split))).astype(np.int64))

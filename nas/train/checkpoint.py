@@ -43,8 +43,9 @@ Rows = list[dict[str, Any]]
 def fingerprint_of(genome: Genome, data: ImageSet, training: Training, seed: int) -> Fingerprint:
     """All that must be equal for a training to be resumed: JSON values under dotted keys."""
     images = f"{data.name} {data.size}×{data.size}, {len(data.train)} train, {len(data.validation)} validation"
+    given = {"preprocess": None if data.measured else data.preprocess.model_dump_json()}
     recipe = training.model_dump(mode="json")
-    return flat({"genome": genome.hash, "data": images, "seed": seed, "training": recipe})
+    return flat({"genome": genome.hash, "data": images, "seed": seed, "training": recipe, **given})
 
 
 class TrainingFiles:
