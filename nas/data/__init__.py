@@ -19,6 +19,7 @@ from nas.data.augment import Augment
 from nas.data.fits import check_fits
 from nas.data.images import ImageSet
 from nas.data.load import absolute, load
+from nas.data.preprocess import Preprocess
 from nas.data.split import Split
 
-__all__ = ["Augment", "ImageSet", "Split", "absolute", "check_fits", "load"]
+__all__ = ["Augment", "ImageSet", "Preprocess", "Split", "absolute", "check_fits", "load"]

@@ -19,6 +19,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -30,7 +31,7 @@ from torch import Tensor
 
 from nas.cache import cache_file
 from nas.data.cache import DecodedImages, file_state, keep
-from nas.data.pictures import Pictures, fit
+from nas.data.pictures import Form, Pictures
 from nas.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM", "TIFF")  # tried in this order; naming them halves the search
@@ -38,7 +39,7 @@ MAX_PIXELS = 89_478_485  # where PIL begins to warn: 256 MiB of RGB, and about 1
 SURVEYED = 64  # images whose header says channels and size of the set
 THREADED_BYTES = 16_384  # below this, an image is decoded too quickly for threads to pay
 SMALL_PART = 20  # for less than one image in so many, looking at all files for the cache costs more than decoding
-VERSION = 1  # of what a cached array holds; to be raised when decoding or fitting changes
+VERSION = 2  # of what a cached array holds; to be raised when decoding or fitting changes
 
 _opening = Lock()
 
@@ -139,31 +140,31 @@ class EncodedImages(Pictures):
         except DataError as error:
             raise error.within(self.where(index)) from None
 
-    def resident(self, indices_M: np.ndarray, size: int, channels: int) -> tuple[Tensor, np.ndarray]:
-        form, shape = [VERSION, size, channels], (channels, size, size)
+    def resident(self, indices_M: np.ndarray, form: Form) -> tuple[Tensor, np.ndarray]:
+        key, shape = [VERSION, *astuple(form)], (form.channels, form.size, form.size)
         if SMALL_PART * len(indices_M) >= len(self):
-            path, every_N = cache_file([*form, self.state()], ".images"), np.arange(len(self))
+            path, every_N = cache_file([*key, self.state()], ".images"), np.arange(len(self))
             whole = self._decoded.get(path) or DecodedImages.open(path, (len(self), *shape))
             if whole is None or not whole.intact(indices_M):
                 whole = None
                 if 2 * len(indices_M) >= len(self):
-                    whole = keep(path, (len(self), *shape), indices_M, lambda: self._stack(every_N, size, channels))
+                    whole = keep(path, (len(self), *shape), indices_M, lambda: self._stack(every_N, form))
             if whole is not None:
                 self._decoded[path] = whole
                 return whole.images, indices_M
         part, rows_M = (
-            cache_file([*form, self.state(indices_M), indices_M.tolist()], ".images"),
+            cache_file([*key, self.state(indices_M), indices_M.tolist()], ".images"),
             np.arange(len(indices_M)),
         )
-        kept = keep(part, (len(indices_M), *shape), rows_M, lambda: self._stack(indices_M, size, channels))
+        kept = keep(part, (len(indices_M), *shape), rows_M, lambda: self._stack(indices_M, form))
         return kept.images, rows_M
 
-    def _stack(self, indices_M: np.ndarray, size: int, channels: int) -> Tensor:
+    def _stack(self, indices_M: np.ndarray, form: Form) -> Tensor:
         """The asked images, decoded and fitted: uint8 (M, C, S, S)."""
-        stack_MCSS = torch.empty(len(indices_M), channels, size, size, dtype=torch.uint8)
+        stack_MCSS = torch.empty(len(indices_M), form.channels, form.size, form.size, dtype=torch.uint8)
 
         def place(m: int) -> None:
-            stack_MCSS[m] = fit(self.original(int(indices_M[m]), channels), size)
+            stack_MCSS[m] = form.fit(self.original(int(indices_M[m]), form.channels))
 
         threads = torch.get_num_threads()
         if threads > 1 and len(indices_M) and len(self.read(int(indices_M[0]))) > THREADED_BYTES:

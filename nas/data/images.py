@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from nas.data.split import Preprocessing, Resident, Split, Subset
+from nas.data.preprocess import Preprocess
+from nas.data.split import Resident, Split, Subset
 from nas.data.streaming import Streaming
 
 SAMPLE = 2048  # images from which mean and std are taken, evenly spaced over the training split
@@ -17,9 +18,9 @@ SAMPLE = 2048  # images from which mean and std are taken, evenly spaced over th
 class ImageSet:
     """Square images of `size`, with `channels` channels and labels that index `classes`.
 
-    `mean` and `std` (per channel, of pixels in 0..1) are the training split's, and normalise all three. `flip` says
-    whether a mirrored image keeps its class. Selection uses `validation`, which may be empty where nothing is selected;
-    `test` is for the winners.
+    `preprocess` is how they reach a model, the same for all three splits. `measured`: its mean and std are the training
+    split's own. `flip`: a mirrored image keeps its class. Selection uses `validation`, which may be empty where nothing
+    is selected; `test` is for the winners.
     """
 
     name: str
@@ -29,31 +30,31 @@ class ImageSet:
     train: Split
     validation: Split
     test: Split
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    preprocess: Preprocess
+    measured: bool
     flip: bool
 
 
-def make_split(subset: Subset, preprocessing: Preprocessing, resident_bytes: int) -> Split:
+def make_split(subset: Subset, preprocess: Preprocess, resident_bytes: int) -> Split:
     """Resident where the decoded images fit into `resident_bytes`, streaming where they do not."""
-    return Resident(subset, preprocessing) if subset.nbytes <= resident_bytes else Streaming(subset, preprocessing)
+    return Resident(subset, preprocess) if subset.nbytes <= resident_bytes else Streaming(subset, preprocess)
 
 
-def measure(subset: Subset, resident_bytes: int, flip: bool) -> Preprocessing:
+def measure(subset: Subset, resident_bytes: int) -> Preprocess:
     """Mean and standard deviation per channel, from integer histograms: exact, whatever the number of threads."""
     chosen = np.linspace(0, len(subset.indices) - 1, min(SAMPLE, len(subset.indices))).astype(np.int64)
     if subset.nbytes <= resident_bytes:
         stack, rows_N = subset.resident
         sample_MCSS = stack[rows_N[chosen]]
     else:
-        stack, rows_M = Subset(subset.pictures, subset.indices[chosen], subset.size, subset.channels).resident
+        stack, rows_M = replace(subset, indices=subset.indices[chosen]).resident
         sample_MCSS = stack[rows_M]
     values = torch.arange(256, dtype=torch.float64)
     mean, std = [], []
-    for channel in range(subset.channels):
+    for channel in range(subset.form.channels):
         histogram = torch.bincount(sample_MCSS[:, channel].flatten(), minlength=256).double()
         average = (histogram @ values) / histogram.sum()
         variance = (histogram @ (values - average) ** 2) / histogram.sum()
         mean.append(float(average) / 255)
         std.append(max(float(variance.sqrt()), 1.0) / 255)  # a channel of one colour stays finite
-    return Preprocessing(tuple(mean), tuple(std), flip)
+    return Preprocess(mean=tuple(mean), std=tuple(std))

@@ -22,7 +22,8 @@ from nas.data import registry
 from nas.data.encoded import MAX_PIXELS, EncodedImages
 from nas.data.images import ImageSet, make_split, measure
 from nas.data.partition import stratified, without
-from nas.data.pictures import Concatenated
+from nas.data.pictures import Concatenated, Form
+from nas.data.preprocess import Preprocess
 from nas.data.registry import Raw
 from nas.data.split import Subset
 from nas.errors import DataError
@@ -40,6 +41,7 @@ def load(
     validation: float = 0.2,
     seed: int = 0,
     limit: int | None = None,
+    preprocess: Preprocess | None = None,
     base: Path | None = None,
     resident_bytes: int = RESIDENT_BYTES,
     max_pixels: int = MAX_PIXELS,
@@ -51,12 +53,15 @@ def load(
     validation: share of the training images to select on; 0: none, an official validation split trains too.
     seed: the run's seed, for validation and limit.
     limit: use at most this many training images, train and validation together; None uses all.
+    preprocess: how images reach the model, in all three splits; None: bilinear, no crop, and the mean and std of the
+        training split.
     base: where a relative PATH starts; None: the working directory.
     resident_bytes: a split up to this decoded size lives on the device, a larger one is decoded while it trains.
     max_pixels: an image with more is refused and not decoded; decoding takes up to 14 bytes a pixel.
 
     Raises DataError: an unknown name, missing or damaged files, images without pixels or with too many, labels out of
-    range, a class without images, images of several sizes without `size`, a limit or share that leaves a split empty.
+    range, a class without images, images of several sizes without `size`, a limit or share that leaves a split empty, a
+    mean and std for another number of channels.
 
     >>> images = load("digits", limit=500)
     >>> len(images.train), len(images.validation), len(images.test)
@@ -73,16 +78,16 @@ def load(
     _check_labels(raw)
     if validation == 0 and raw.validation is not None and raw.test is not None:
         raw = replace(raw, train=Concatenated(raw.train, raw.validation), validation=None)
-    channels, size = _form(raw, size)
+    form = _form(raw, size, preprocess)
 
     pool = np.arange(len(raw.train))
     own = raw.validation if raw.test is not None else None
     test = raw.test if raw.test is not None else raw.validation
     if test is not None:
-        test_subset = Subset(test, np.arange(len(test)), size, channels)
+        test_subset = Subset(test, np.arange(len(test)), form, raw.flip)
     else:
         carved = stratified(raw.train.labels, round(len(pool) * TEST_SHARE), TEST_SEED, leave=2)
-        test_subset = Subset(raw.train, carved, size, channels)
+        test_subset = Subset(raw.train, carved, form, raw.flip)
         pool = without(pool, carved)
 
     if own is not None:
@@ -100,20 +105,21 @@ def load(
         if not len(indices) and (name == "test" or validation > 0):
             raise DataError(f"{raw.name}: the {name} split is empty: too few images per class to share between splits")
 
-    subset, held_subset = Subset(raw.train, pool, size, channels), Subset(held, held_indices, size, channels)
-    preprocessing = measure(subset, resident_bytes, raw.flip)
-    if 0 < held_subset.nbytes <= resident_bytes:
-        held_subset.resident  # noqa: B018  decoded now, as train is: a damaged image is found before anything is trained
+    subset, held_subset = Subset(raw.train, pool, form, raw.flip), Subset(held, held_indices, form, raw.flip)
+    used = preprocess or measure(subset, resident_bytes)
+    for each in (subset, held_subset):
+        if 0 < each.nbytes <= resident_bytes:
+            each.resident  # noqa: B018  decoded now: a damaged image is found before anything is trained
     return ImageSet(
         name=raw.name,
         classes=raw.classes,
-        channels=channels,
-        size=size,
-        train=make_split(subset, preprocessing, resident_bytes),
-        validation=make_split(held_subset, preprocessing, resident_bytes),
-        test=make_split(test_subset, preprocessing, resident_bytes),
-        mean=preprocessing.mean,
-        std=preprocessing.std,
+        channels=form.channels,
+        size=form.size,
+        train=make_split(subset, used, resident_bytes),
+        validation=make_split(held_subset, used, resident_bytes),
+        test=make_split(test_subset, used, resident_bytes),
+        preprocess=used,
+        measured=preprocess is None,
         flip=raw.flip,
     )
 
@@ -141,18 +147,28 @@ def _check_labels(raw: Raw) -> None:
         raise DataError(f"{raw.name}: no training image of class {raw.classes[absent[0]]!r} (label {absent[0]})")
 
 
-def _form(raw: Raw, size: int | None) -> tuple[int, int]:
-    """(channels, side) in which the images are used."""
+def _form(raw: Raw, size: int | None, preprocess: Preprocess | None) -> Form:
+    """The form in which the images are used."""
     channels, shapes = raw.train.survey()
+    if preprocess is None:
+        return Form(_side(raw, size, shapes), channels)
+    if len(preprocess.mean) != channels:
+        found = f"mean and std of {len(preprocess.mean)}"
+        raise DataError(f"{raw.name}: images have {channels} channels, `preprocess` has {found}")
+    return Form(_side(raw, size, shapes), channels, preprocess.interpolation, preprocess.crop)
+
+
+def _side(raw: Raw, size: int | None, shapes: set[tuple[int, int]]) -> int:
+    """`size`, or the side that all images have."""
     if size is not None:
         if size < 1:
             raise DataError(f"size is {size}; expected a side in pixels")
-        return channels, size
+        return size
     height, width = max(shapes)
     if len(shapes) > 1 or height != width:
         found = ", ".join(f"{w}×{h}" for h, w in sorted(shapes)[:3])
         raise DataError(f"{raw.name}: images are {found} (width×height); models take squares of one side: give a size")
-    return channels, height
+    return height
 
 
 def _limited(pool: np.ndarray, raw: Raw, limit: int | None, seed: int) -> np.ndarray:

@@ -2,12 +2,12 @@
 
 Legend: N images of the split, M of them asked for, C channels, H height, W width, S the side that the model takes.
 
-Everything downstream sees square uint8 images of side S. An image of another size is resized on its shorter side
-(bilinear, antialiased) and cropped at the centre, on every path alike.
+Everything downstream sees square uint8 images of side S, made by `Form.fit` on every path alike.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -15,15 +15,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nas.data.preprocess import Interpolation
 
-def fit(images: Tensor, size: int) -> Tensor:
-    """`images` (..., C, H, W) resized on the shorter side and cropped at the centre: (..., C, size, size)."""
-    if images.shape[-2:] == (size, size):
-        return images
-    from torchvision.transforms.v2 import functional
 
-    fitted: Tensor = functional.center_crop(functional.resize(images, [size], antialias=True), [size, size])
-    return fitted
+@dataclass(frozen=True)
+class Form:
+    """The form in which a model takes images: its side and channels, and how other sizes are brought to that side."""
+
+    size: int
+    channels: int
+    interpolation: Interpolation = "bilinear"
+    crop: float = 1.0
+
+    def fit(self, images: Tensor) -> Tensor:
+        """`images` (..., C, H, W) resized on the shorter side and cropped at the centre: (..., C, S, S)."""
+        if self.crop == 1 and images.shape[-2:] == (self.size, self.size):
+            return images
+        from torchvision.transforms.v2 import InterpolationMode, functional
+
+        side, way = math.floor(self.size / self.crop), InterpolationMode(self.interpolation)
+        fitted: Tensor = functional.center_crop(functional.resize(images, [side], way), [self.size, self.size])
+        return fitted
 
 
 class Pictures(ABC):
@@ -43,8 +55,8 @@ class Pictures(ABC):
         """Image `index` in its own size: uint8 (C, H, W)."""
 
     @abstractmethod
-    def resident(self, indices_M: np.ndarray, size: int, channels: int) -> tuple[Tensor, np.ndarray]:
-        """The asked images in memory, as (stack, rows_M): image m is `stack[rows_M[m]]`, uint8 (C, size, size).
+    def resident(self, indices_M: np.ndarray, form: Form) -> tuple[Tensor, np.ndarray]:
+        """The asked images in memory, as (stack, rows_M): image m is `stack[rows_M[m]]`, uint8 (C, S, S).
 
         The stack may hold more than was asked for: several splits, and several processes, then share one copy.
         """
@@ -64,10 +76,10 @@ class Arrays(Pictures):
     def original(self, index: int, channels: int) -> Tensor:
         return self.images[index]
 
-    def resident(self, indices_M: np.ndarray, size: int, channels: int) -> tuple[Tensor, np.ndarray]:
-        if self.images.shape[-1] == size == self.images.shape[-2]:
+    def resident(self, indices_M: np.ndarray, form: Form) -> tuple[Tensor, np.ndarray]:
+        if form.crop == 1 and self.images.shape[-2:] == (form.size, form.size):
             return self.images, indices_M
-        return fit(self.images[torch.from_numpy(indices_M)], size), np.arange(len(indices_M))
+        return form.fit(self.images[torch.from_numpy(indices_M)]), np.arange(len(indices_M))
 
 
 class Concatenated(Pictures):
@@ -85,11 +97,11 @@ class Concatenated(Pictures):
         part, index = (self.first, index) if index < border else (self.second, index - border)
         return part.original(index, channels)
 
-    def resident(self, indices_M: np.ndarray, size: int, channels: int) -> tuple[Tensor, np.ndarray]:
+    def resident(self, indices_M: np.ndarray, form: Form) -> tuple[Tensor, np.ndarray]:
         border = len(self.first)
         ours = indices_M < border
-        stack, rows = self.first.resident(indices_M[ours], size, channels)
-        other, other_rows = self.second.resident(indices_M[~ours] - border, size, channels)
+        stack, rows = self.first.resident(indices_M[ours], form)
+        other, other_rows = self.second.resident(indices_M[~ours] - border, form)
         rows_M = np.empty(len(indices_M), dtype=np.int64)
         rows_M[ours], rows_M[~ours] = np.arange(len(rows)), len(rows) + np.arange(len(other_rows))
         return torch.cat([stack[torch.from_numpy(rows)], other[torch.from_numpy(other_rows)]]), rows_M

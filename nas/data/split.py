@@ -11,7 +11,7 @@ epoch e with the seed of epoch e sees what the uninterrupted one saw.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,47 +20,34 @@ import torch
 from torch import Tensor
 
 from nas.data.augment import Augment, crop_and_flip, draw, erase
-from nas.data.pictures import Pictures
+from nas.data.pictures import Form, Pictures
+from nas.data.preprocess import Preprocess
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
 class Subset:
-    """Some images of a source (by index), and the form in which they are wanted."""
+    """Some images of a source (by index), and the form in which they are wanted.
+
+    flip: augmentation may mirror an image, since it keeps its class then.
+    """
 
     pictures: Pictures
     indices: np.ndarray
-    size: int
-    channels: int
+    form: Form
+    flip: bool
 
     @property
     def nbytes(self) -> int:
         """Size of the images, decoded."""
-        return len(self.indices) * self.channels * self.size**2
+        return len(self.indices) * self.form.channels * self.form.size**2
 
     @cached_property
     def resident(self) -> tuple[Tensor, Tensor]:
         """(stack, rows_N) in the CPU's memory: image n is `stack[rows_N[n]]`, uint8 (C, S, S). Decoded on first use."""
-        stack, rows = self.pictures.resident(self.indices, self.size, self.channels)
+        stack, rows = self.pictures.resident(self.indices, self.form)
         return stack, torch.from_numpy(rows)
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a model sees of pixels: (x / 255 − mean) / std per channel. `flip`: augmentation may mirror an image, since
-    it keeps its class then.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    flip: bool
-
-    def normaliser(self, device: torch.device) -> Callable[[Tensor], Tensor]:
-        """A function from uint8 to normalised float32 images, (B, C, S, S) on `device`."""
-        mean_C11 = (255 * torch.tensor(self.mean))[:, None, None].to(device)
-        std_C11 = (255 * torch.tensor(self.std))[:, None, None].to(device)
-        return lambda images_BCSS: images_BCSS.float().sub_(mean_C11).div_(std_C11)
 
 
 class Split(ABC):
@@ -72,17 +59,20 @@ class Split(ABC):
     True
     """
 
-    def __init__(self, subset: Subset, preprocessing: Preprocessing):
-        self.subset, self.preprocessing = subset, preprocessing
+    def __init__(self, subset: Subset, preprocess: Preprocess):
+        self.subset, self.preprocess = subset, preprocess
         self.labels_N = torch.from_numpy(subset.pictures.labels[subset.indices])
 
     def __len__(self) -> int:
         return len(self.labels_N)
 
+    def only(self, places: np.ndarray | slice) -> Split:
+        """The images at these places of the split, as a split of the same kind."""
+        return type(self)(replace(self.subset, indices=self.subset.indices[places]), self.preprocess)
+
     def spread(self, count: int) -> Split:
         """At most `count` of the images, evenly spaced in file order."""
-        chosen = np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64)
-        return type(self)(replace(self.subset, indices=self.subset.indices[chosen]), self.preprocessing)
+        return self.only(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
 
     def batch_count(self, batch_size: int, *, drop_last: bool = False) -> int:
         """How many batches an epoch has."""
@@ -124,8 +114,8 @@ class Split(ABC):
 class Resident(Split):
     """A split that lives on the device as one uint8 tensor; decoded when it is first asked for."""
 
-    def __init__(self, subset: Subset, preprocessing: Preprocessing):
-        super().__init__(subset, preprocessing)
+    def __init__(self, subset: Subset, preprocess: Preprocess):
+        super().__init__(subset, preprocess)
         self._copies: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -147,7 +137,7 @@ class Resident(Split):
     ) -> Batches:
         stack, rows_N, labels_N = self.on(device)
         draws_NU = draw(len(self), generator).to(device) if augment else None
-        normalise = self.preprocessing.normaliser(device)
+        normalise = self.preprocess.normaliser(device)
         order_N = order_N.to(device)
         for start in range(0, len(order_N), batch_size):
             picked_B = order_N[start : start + batch_size]
@@ -156,5 +146,5 @@ class Resident(Split):
                 yield normalise(images_BCSS), labels_N[picked_B]
                 continue
             draws_BU = draws_NU[start : start + batch_size]
-            images_BCSS = crop_and_flip(images_BCSS, draws_BU, augment, flip=self.preprocessing.flip)
+            images_BCSS = crop_and_flip(images_BCSS, draws_BU, augment, flip=self.subset.flip)
             yield erase(normalise(images_BCSS), draws_BU, augment.erase), labels_N[picked_B]

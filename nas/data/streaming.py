@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from nas.data.augment import CROP_RATIO, ERASED_AREA, ERASED_RATIO, Augment
-from nas.data.pictures import fit
-from nas.data.split import Batches, Preprocessing, Split, Subset
+from nas.data.pictures import Form
+from nas.data.split import Batches, Split, Subset
 from nas.errors import DataError
 
 MAX_WORKERS = 16
@@ -34,14 +34,14 @@ class Streaming(Split):
     ) -> Batches:
         threads = torch.get_num_threads()
         loader = DataLoader(
-            _Epoch(self.subset, order_N, _transform(self.subset.size, self.preprocessing, augment), generator),
+            _Epoch(self.subset, order_N, _transform(self.subset, self.preprocess.mean, augment), generator),
             batch_size,
             num_workers=min(threads, MAX_WORKERS) if threads > 1 else 0,
             collate_fn=_collate,
             pin_memory=device.type == "cuda",
             generator=generator,  # the loader draws a seed on each start: not from the global stream
         )
-        normalise = self.preprocessing.normaliser(device)
+        normalise = self.preprocess.normaliser(device)
         for batch in loader:
             if isinstance(batch, DataError):
                 raise batch
@@ -64,12 +64,12 @@ class _Epoch(Dataset[tuple[Tensor, int] | DataError]):
     def __getitem__(self, place: int) -> tuple[Tensor, int] | DataError:
         index = int(self.indices_N[place])
         try:
-            image_CHW = self.subset.pictures.original(index, self.subset.channels)
+            image_CHW = self.subset.pictures.original(index, self.subset.form.channels)
         except DataError as error:  # handed on as a value: raised in a worker, it would arrive wrapped in a traceback
             return error
         label = int(self.subset.pictures.labels[index])
         if self.transform is None:
-            return fit(image_CHW, self.subset.size), label
+            return self.subset.form.fit(image_CHW), label
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(self.seeds_N[place]))
             augmented_CSS: Tensor = self.transform(image_CHW)
@@ -81,28 +81,29 @@ def _collate(items: list[tuple[Tensor, int] | DataError]) -> list[Tensor] | Data
 
 
 class _Fit(nn.Module):
-    def __init__(self, size: int):
+    def __init__(self, form: Form):
         super().__init__()
-        self.size = size
+        self.form = form
 
     def forward(self, image_CHW: Tensor) -> Tensor:
-        return fit(image_CHW, self.size)
+        return self.form.fit(image_CHW)
 
 
-def _transform(size: int, preprocessing: Preprocessing, augment: Augment | None) -> nn.Module | None:
+def _transform(subset: Subset, mean: tuple[float, ...], augment: Augment | None) -> nn.Module | None:
     if augment is None:
         return None
     from torchvision.transforms import v2
 
-    steps: list[nn.Module]
+    form, steps = subset.form, list[nn.Module]()
     if augment.min_area < 1:
-        steps = [v2.RandomResizedCrop(size, scale=(augment.min_area, 1), ratio=CROP_RATIO, antialias=True)]
+        way = v2.InterpolationMode(form.interpolation)
+        steps += [v2.RandomResizedCrop(form.size, (augment.min_area, 1), CROP_RATIO, interpolation=way)]
     else:
-        steps = [_Fit(size), v2.RandomCrop(size, padding=augment.padding(size))]
-    if augment.flip and preprocessing.flip:
+        steps += [_Fit(form), v2.RandomCrop(form.size, padding=augment.padding(form.size))]
+    if augment.flip and subset.flip:
         steps.append(v2.RandomHorizontalFlip())
     if augment.erase:
-        colour = [255 * value for value in preprocessing.mean]
+        colour = [255 * value for value in mean]
         steps.append(v2.RandomErasing(augment.erase, scale=ERASED_AREA, ratio=ERASED_RATIO, value=colour))
     transform: nn.Module = v2.Compose(steps)
     return transform

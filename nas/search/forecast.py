@@ -98,8 +98,8 @@ class _Pace:
         training = spec.training.model_copy(update={"epochs": 2})
         few = replace(
             images,
-            train=_some(images.train, STEPS * training.batch_size),
-            validation=_some(images.validation, IMAGES),
+            train=images.train.only(slice(STEPS * training.batch_size)),
+            validation=images.validation.only(slice(IMAGES)),
         )
         threads = torch.get_num_threads()
         begin = time.perf_counter()
@@ -123,10 +123,6 @@ class _Pace:
 
     def seconds(self, epochs: float, train: int, validation: int) -> float:
         return self.once + epochs * (self.training * train + self.evaluation * validation)
-
-
-def _some(split: Split, count: int) -> Split:
-    return type(split)(replace(split.subset, indices=split.subset.indices[:count]), split.preprocessing)
 
 
 def _shown(split: Split, training: Training) -> int:

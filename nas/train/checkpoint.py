@@ -50,9 +50,10 @@ def fingerprint_of(
 ) -> Fingerprint:
     """All that must be equal for a training to be resumed: JSON values under dotted keys."""
     images = f"{data.name} {data.size}×{data.size}, {len(data.train)} train, {len(data.validation)} validation"
+    given = {"preprocess": None if data.measured else data.preprocess.model_dump_json()}
     recipe = {key: value for key, value in training.model_dump(mode="json").items() if LATER.get(key) != value}
     start = {"start": donor.digest} if donor is not None else {}
-    return flat({"genome": genome.hash, "data": images, "seed": seed, "training": recipe, **start})
+    return flat({"genome": genome.hash, "data": images, "seed": seed, "training": recipe, **given, **start})
 
 
 class TrainingFiles:

@@ -78,7 +78,7 @@ def test_drop_last_leaves_the_incomplete_batch_out_unless_it_is_the_only_one(spl
 
 def test_streaming_and_resident_show_the_same_pictures(digits: ImageSet) -> None:
     streaming = load("digits", limit=300, resident_bytes=0)
-    assert streaming.mean == digits.mean
+    assert streaming.preprocess == digits.preprocess
     for seed in (None, 4):
         assert torch.equal(epoch(streaming.train, seed=seed)[0], epoch(digits.train, seed=seed)[0])
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from nas.data import load
+from nas.data.pictures import Form
 from nas.data.registry import SOURCES, read
 from nas.data.sources.torchvision_sets import SETS
 from nas.errors import DataError
@@ -56,7 +57,7 @@ def test_a_reader_says_what_there_is(text: str) -> None:
         image_CHW = split.original(len(split) - 1, channels)
         assert image_CHW.dtype == torch.uint8 and image_CHW.shape[0] == channels and image_CHW.shape[1:] in sizes
         asked_M = np.array([len(split) - 1, 0])
-        stack, rows_M = split.resident(asked_M, 8, channels)
+        stack, rows_M = split.resident(asked_M, Form(8, channels))
         images_MCSS = stack[torch.from_numpy(rows_M)]
         if image_CHW.shape[1:] == (8, 8):
             assert torch.equal(images_MCSS[0], image_CHW)

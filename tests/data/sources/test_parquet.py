@@ -39,10 +39,12 @@ def test_pixels_labels_and_names_arrive(hub: Path, noise: Callable[..., np.ndarr
     assert (images.classes, images.channels, images.size) == (("cat", "dog"), 3, 8)
     assert (len(images.train), len(images.validation), len(images.test)) == (24, 6, 10)
     batch, labels = next(images.test.batches(10))
-    assert np.array_equal(bytes_of(batch, images.mean, images.std), noise(10, seed=1))
+    assert np.array_equal(bytes_of(batch, images.preprocess.mean, images.preprocess.std), noise(10, seed=1))
     assert labels.tolist() == [1, 0] * 5
     batch, labels = next(images.train.batches(30))
-    assert np.array_equal(bytes_of(batch, images.mean, images.std), noise(30)[images.train.subset.indices])
+    assert np.array_equal(
+        bytes_of(batch, images.preprocess.mean, images.preprocess.std), noise(30)[images.train.subset.indices]
+    )
     assert np.array_equal(labels, images.train.subset.indices % 2)
 
 
@@ -69,9 +71,9 @@ def test_a_changed_file_is_decoded_again(
 ) -> None:
     file = tmp_path / "train-0.parquet"
     write_parquet(file, noise(20), [0, 1] * 10)
-    before = load(f"parquet:{tmp_path}").mean
+    before = load(f"parquet:{tmp_path}").preprocess
     write_parquet(file, noise(20, seed=5), [0, 1] * 10)
-    assert load(f"parquet:{tmp_path}").mean != before
+    assert load(f"parquet:{tmp_path}").preprocess != before
 
 
 def test_an_unwritable_cache_is_no_obstacle(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +112,7 @@ def test_official_validation(tmp_path: Path, noise: Callable[..., np.ndarray], w
     assert (len(images.train), len(images.validation), len(images.test)) == (26, 0, 8)
     joined, labels = next(images.train.batches(26))
     expected = np.concatenate([noise(20), noise(6, seed=1)])
-    assert np.array_equal(bytes_of(joined, images.mean, images.std), expected)
+    assert np.array_equal(bytes_of(joined, images.preprocess.mean, images.preprocess.std), expected)
     assert labels.tolist() == [0, 1] * 13
 
 
@@ -205,5 +207,5 @@ def test_cifar10() -> None:
     assert (images.channels, images.size, len(images.test)) == (3, 32, 10_000)
     assert images.classes[:2] == ("airplane", "automobile")
     assert torch.bincount(images.train.labels_N).tolist() == [16] * 10
-    assert images.mean == pytest.approx((0.49, 0.48, 0.45), abs=0.03)
-    assert images.std == pytest.approx((0.25, 0.24, 0.26), abs=0.03)
+    assert images.preprocess.mean == pytest.approx((0.49, 0.48, 0.45), abs=0.03)
+    assert images.preprocess.std == pytest.approx((0.25, 0.24, 0.26), abs=0.03)
