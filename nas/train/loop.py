@@ -33,6 +33,7 @@ from nas.data import ImageSet, check_fits
 from nas.genome import Genome
 from nas.model import auxiliaries_on, build
 from nas.model.layer import AttentionTrace
+from nas.model.pixels import metadata_of
 from nas.seeds import derive
 from nas.train.checkpoint import TrainingFiles, fingerprint_of
 from nas.train.evaluation import evaluate
@@ -210,7 +211,7 @@ def train(
             report(row)
 
     if len(rows) == training.epochs:
-        files.finish(evaluated.module.state_dict())
+        files.finish(evaluated.module.state_dict(), metadata_of(data))
     return Result.of(rows)
 
 
