@@ -2,7 +2,7 @@
 
     import nas
     found = nas.run_search("lavit_split", settings={"trials": 4})
-    model = nas.build("results/my_run/winners/w1-0007.yaml", weights=True)
+    model, transform, class_names = nas.load("results/my_run/winners/w1-0007.yaml")
     nas.cost("deit_tiny").macs
 
 The public face is what `__all__` lists; it is imported on first use, so that `import nas` and `nas --help` are instant.
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from nas.search import list_spaces as list_spaces
     from nas.search import load_space as load_space
     from nas.serve import export as export
+    from nas.serve import load as load
+    from nas.serve import predict as predict
     from nas.timm import build as build
     from nas.timm import from_timm as from_timm
 
@@ -50,6 +52,8 @@ _HOME = {
     "diagnose": "nas.api",
     "write_report": "nas.api",
     "export": "nas.serve",
+    "load": "nas.serve",
+    "predict": "nas.serve",
     "build": "nas.timm",
     "from_timm": "nas.timm",
     "deploy": "nas.model",

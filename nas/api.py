@@ -36,6 +36,7 @@ from nas.files import safe_name, usable_path, write_text
 from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings
 from nas.model import build
+from nas.model.pixels import served
 from nas.paths import SET
 from nas.plugins import check
 from nas.report import write_report as write_run_report
@@ -173,8 +174,9 @@ def train_genome(
 ) -> TrainingResult:
     """Train one genome in its own directory; the same call again resumes.
 
-    settings: keys that begin with `training.` set the recipe, all others the genome. out: by default
-    results/train-<genome>-<hash>. progress: print a line per epoch. Raises SpecError, and TrainingDiverged.
+    settings: keys that begin with `training.` set the recipe, all others the genome. A `preprocess` of the genome is
+    used; without one, mean and std are those of the training images. out: by default results/train-<genome>-<hash>.
+    progress: print a line per epoch. Raises SpecError, and TrainingDiverged.
 
     >>> train_genome("lavit_digits", settings={"training.epochs": 3, "stages.1.split": 2}).accuracy
     """
@@ -187,13 +189,14 @@ def train_genome(
     except ValidationError as error:
         raise from_pydantic(error, Training, kind=SpecError, file=SET).within(path="training") from None
     image = chosen.image
-    images = Task(absolute(data), training, seed, image.size).load()
+    images = Task(absolute(data), training, seed, image.size, chosen.preprocess).load()
     check_fits(images, size=image.size, channels=image.channels, classes=chosen.classes, file=chosen.name or None)
     directory = usable_path(Path(out or Path("results") / safe_name(f"train-{chosen.name or 'genome'}-{chosen.hash}")))
     file = directory / "genome.yaml"
     if file.exists() and load_genome(file).hash != chosen.hash:
         raise RunError("another genome was trained here; choose another --out", file=file)
     used = usable_device(device)
+    chosen = chosen.edit(served(images))
     write_text(file, chosen.to_yaml())
 
     def show(row: dict[str, Any]) -> None:

@@ -228,6 +228,31 @@ def diagnose(
 
 
 @app.command()
+def predict(
+    winner: Annotated[str, typer.Argument(metavar="WINNER", help="genome YAML file with weights beside it")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="image files, or folders of them")],
+    top: Annotated[int, typer.Option(min=1, help="how many classes to name for each image")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+    weights: Annotated[Path | None, typer.Option(help="safetensors file; default: the one beside the genome")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one")] = None,
+    plugin: PluginOption = None,
+) -> None:
+    """The most probable classes of images. An image that cannot be read is one message, and the exit code is then 2."""
+    from nas.serve import predict
+
+    unread: list[SpecError] = []
+    found = predict(winner, images, weights=weights, top=top, device=device, on_error=unread.append)
+    if as_json:
+        print(json.dumps([each.as_dict() for each in found], indent=1))
+    for each in [] if as_json else found:
+        print(f"{each.file}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in each.top))
+    for error in unread:
+        print(f"nas: {error}", file=sys.stderr)
+    if unread:
+        raise typer.Exit(2)
+
+
+@app.command()
 def report(
     run: Annotated[str, typer.Argument(metavar="RUN", help="name in results/, or a path")],
     plugin: PluginOption = None,

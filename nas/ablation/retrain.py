@@ -14,6 +14,7 @@ from nas.ablation.spec import Ablation, parse_ablation
 from nas.engine.record import read_record
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
+from nas.genome.hash import UNSEEN
 
 FROM_SEARCH = ("data", "image_size", "training", "workers")  # keys of its spec
 
@@ -53,6 +54,6 @@ def retraining(directory: Path) -> Ablation:
 
 
 def _difference(base: Genome, other: Genome) -> dict[str, Any]:
-    """The top-level keys of `other` that differ from `base`."""
+    """The top-level keys of `other` that differ from `base` and affect training."""
     ours, theirs = base.model_dump(mode="json"), other.model_dump(mode="json")
-    return {key: value for key, value in theirs.items() if key != "name" and value != ours[key]}
+    return {key: value for key, value in theirs.items() if key not in UNSEEN and value != ours[key]}

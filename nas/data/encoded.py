@@ -2,9 +2,8 @@
 
 Legend: N images of the split, M of them asked for, C channels, S side of the image.
 
-PIL decodes: torchvision's own decoder is faster on small images, but will be removed from torchvision. An image is
-decoded once per machine (cache.py). If half of a split or more is asked for, all of it is decoded, and train and
-validation share it; a smaller part, as `limit` makes it, has a cache file of its own.
+An image is decoded (pixels.py) once per machine (cache.py). If half of a split or more is asked for, all of it is
+decoded, and train and validation share it; a smaller part, as `limit` makes it, has a cache file of its own.
 
 What a file may do to the process is bounded: formats are named, an image of more than `max_pixels` is refused when its
 header is read, and whatever PIL raises about damage is a DataError that names the file.
@@ -32,6 +31,7 @@ from torch import Tensor
 from nas.cache import cache_file
 from nas.data.cache import DecodedImages, file_state, keep
 from nas.data.pictures import Form, Pictures
+from nas.data.pixels import is_grey, pixels_of, upright_size
 from nas.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM", "TIFF")  # tried in this order; naming them halves the search
@@ -49,12 +49,8 @@ def decode(blob: bytes, channels: int, max_pixels: int = MAX_PIXELS) -> Tensor:
 
     Raises DataError where they cannot be read, have more than `max_pixels` pixels or none, or are an animation.
     """
-    wanted = "L" if channels == 1 else "RGB"
     with _opened(blob, max_pixels) as image:
-        if image.mode in ("I", "F") or image.mode.startswith("I;"):
-            raise DataError("an image with more than 8 bits per channel; convert it to 8 bits")
-        pixels = np.array(image if image.mode == wanted else image.convert(wanted))
-    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
+        return pixels_of(image, channels)
 
 
 @contextmanager
@@ -125,8 +121,8 @@ class EncodedImages(Pictures):
         grey, sizes = True, set()
         for index in np.unique(np.linspace(0, len(self) - 1, SURVEYED).astype(np.int64)):
             with self._named(int(index)), _opened(self.read(int(index)), self.max_pixels) as image:
-                grey = grey and image.mode in ("1", "L", "LA")
-                sizes.add((image.height, image.width))
+                grey = grey and is_grey(image)
+                sizes.add(upright_size(image))
         return 1 if grey else 3, sizes
 
     def original(self, index: int, channels: int) -> Tensor:

@@ -18,9 +18,9 @@ SAMPLE = 2048  # images from which mean and std are taken, evenly spaced over th
 class ImageSet:
     """Square images of `size`, with `channels` channels and labels that index `classes`.
 
-    `preprocess` is how they reach a model, the same for all three splits. `measured`: its mean and std are the training
-    split's own. `flip`: a mirrored image keeps its class. Selection uses `validation`, which may be empty where nothing
-    is selected; `test` is for the winners.
+    `preprocess` is how they reach a model, the same for all three splits. `measured`: it is what the training split
+    gives by itself. `flip`: a mirrored image keeps its class. Selection uses `validation`, which may be empty where
+    nothing is selected; `test` is for the winners.
     """
 
     name: str

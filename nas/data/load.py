@@ -106,10 +106,10 @@ def load(
             raise DataError(f"{raw.name}: the {name} split is empty: too few images per class to share between splits")
 
     subset, held_subset = Subset(raw.train, pool, form, raw.flip), Subset(held, held_indices, form, raw.flip)
-    used = preprocess or measure(subset, resident_bytes)
-    for each in (subset, held_subset):
-        if 0 < each.nbytes <= resident_bytes:
-            each.resident  # noqa: B018  decoded now: a damaged image is found before anything is trained
+    measured = measure(subset, resident_bytes)
+    used = preprocess or measured
+    if 0 < held_subset.nbytes <= resident_bytes:
+        held_subset.resident  # noqa: B018  decoded now, as train is: a damaged image is found before anything is trained
     return ImageSet(
         name=raw.name,
         classes=raw.classes,
@@ -119,7 +119,7 @@ def load(
         validation=make_split(held_subset, used, resident_bytes),
         test=make_split(test_subset, used, resident_bytes),
         preprocess=used,
-        measured=preprocess is None,
+        measured=used == measured,
         flip=raw.flip,
     )
 

@@ -11,10 +11,10 @@ Legend: B images of a batch, C channels, S side of the image.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 from torch import Tensor
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -40,6 +40,11 @@ class Preprocess(BaseModel):
         if min(self.std) <= 0:
             raise ValueError(f"std divides the pixels: expected values above 0, found {min(self.std)}")
         return self
+
+    @model_serializer
+    def _whole(self) -> dict[str, Any]:
+        """All four values, also those at their default: other programs read them."""
+        return dict(self)
 
     def normaliser(self, device: torch.device) -> Callable[[Tensor], Tensor]:
         """A function from uint8 to normalised float32 images, (..., C, S, S) on `device`."""

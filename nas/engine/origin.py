@@ -26,7 +26,8 @@ def held_out_images(genome: str, data: str | None, count: int) -> Split:
     """At most `count` validation images, evenly spaced, for a genome (preset or file).
 
     For a genome in a run directory, they come from the run's own validation split, not its training images.
-    Otherwise, or with other `data`, the split is that of `nas train`. Raises DataError, GenomeError, RunError.
+    Otherwise, or with other `data`, the split is that of `nas train`. A `preprocess` of the genome is used.
+    Raises DataError, GenomeError, RunError.
     """
     chosen, record = load_genome(genome), record_of(Path(genome)) or {}
     spec = record.get("spec", {})
@@ -34,6 +35,6 @@ def held_out_images(genome: str, data: str | None, count: int) -> Split:
     source = data or spec.get("data", "digits")
     if source != spec.get("data"):
         training = training.model_copy(update={"limit": None})
-    images = Task(source, training, record.get("seed", 0), chosen.image.size).load()
+    images = Task(source, training, record.get("seed", 0), chosen.image.size, chosen.preprocess).load()
     check_fits(images, size=chosen.image.size, channels=chosen.image.channels, classes=chosen.classes, file=genome)
     return images.validation.spread(count)

@@ -1,4 +1,5 @@
-"""A genome's hash: 12 hex digits over everything that affects training. Names, notes and shorthand do not count.
+"""A genome's hash: 12 hex digits over everything that affects training. Names, notes, preprocessing and shorthand
+do not count.
 
 Runs identify a genome by its hash, including runs of older versions. A key left at its default must therefore never
 change a hash, or each new key would change the hash of every existing genome:
@@ -44,7 +45,7 @@ WRITTEN = {
     "local depthwise": {"dimensions", "kernel"},
 }
 IN_LAYOUT = {"image", "stages", "drop_path"}  # genome keys that are hashed as part of the layout
-UNSEEN = {"name", "notes"}
+UNSEEN = {"name", "notes", "preprocess", "class_names"}
 
 
 def hash_of(genome: Genome) -> str:

@@ -1,7 +1,8 @@
 """A genome: a vision transformer as data, with the losses and schedules that belong to its attention.
 
 A genome contains the architecture (image, classes, stages of layers), the diagonal loss, and the decay schedules of
-auxiliaries. The recipe and the dataset are not part of it: they are `training:` and `data:`.
+auxiliaries. The recipe and the dataset are not part of it: they are `training:` and `data:`. The genome of a trained
+model also says how pixels reach it (`preprocess`) and what its classes are called (`class_names`).
 
 A stage lists its layers in one of two ways; the second allows every layer to differ:
     depth: 6, split: 2                      the first 2 layers have `core` (softmax), the other 4 `tail` (less)
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
 from nas.blocks import BlockConfig, spec_of
+from nas.data.preprocess import Preprocess
 from nas.errors import GenomeError, from_pydantic
 from nas.files import dump_yaml, parse_yaml, read_yaml
 from nas.genome.edit import edited, parse_run
@@ -168,6 +170,19 @@ class Genome(_Part):
     layer_scale: float | None = Field(None, gt=0, description="initial value; null for none")
     drop_path: float = Field(0.0, ge=0, lt=1, description="of the last layer; increases linearly with depth")
     loss: Loss = Loss()
+    preprocess: Preprocess | None = Field(None, description="how pixels reach the trained model")
+    class_names: tuple[str, ...] | None = Field(None, description="of the trained model's classes, in order")
+
+    @model_validator(mode="after")
+    def _served(self) -> Genome:
+        if self.preprocess is not None and len(self.preprocess.mean) != self.image.channels:
+            found = f"values for {len(self.preprocess.mean)} channels"
+            raise GenomeError(
+                f"expected values for image.channels {self.image.channels}, found {found}", path="preprocess"
+            )
+        if self.class_names is not None and len(self.class_names) != self.classes:
+            raise GenomeError(f"expected {self.classes} names, found {len(self.class_names)}", path="class_names")
+        return self
 
     @model_validator(mode="after")
     def _laid_out(self) -> Genome:
@@ -210,6 +225,14 @@ class Genome(_Part):
         """A copy with values set at dotted paths (`stages.1.split`, `stages.*.local.kernel`).
 
         Shorter paths are set first: `stages.0.core` chooses a block, `stages.0.core.rank` then sets its option.
-        Raises GenomeError with the key path.
+        Another number of classes drops `class_names`, and another number of channels `preprocess`, unless they are set
+        too. Raises GenomeError with the key path.
         """
-        return self.parse(edited(self.model_dump(mode="json"), changes))
+        before = self.model_dump(mode="json")
+        after = edited(before, changes)
+        if after["classes"] != self.classes and after["class_names"] == before["class_names"]:
+            after["class_names"] = None
+        channels = after["image"].get("channels") if isinstance(after["image"], dict) else None
+        if channels != self.image.channels and after["preprocess"] == before["preprocess"]:
+            after["preprocess"] = None
+        return self.parse(after)

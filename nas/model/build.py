@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from nas.errors import GenomeError
+from nas.errors import GenomeError, shown
 from nas.genome import Genome, load_genome
 from nas.model.pyramid import Model
 
@@ -47,16 +47,21 @@ def build(
         loaded = loaded.edit({"classes": num_classes})
     model = model_class(loaded)
     if weights is True:
-        if isinstance(genome, (Genome, dict)) or not os.path.exists(genome):
-            raise GenomeError(
-                f"weights=True takes the weights beside a genome file, and {genome!r} is not a file: give a path"
-            )
-        weights = Path(genome).with_suffix(".safetensors")
-        if not weights.exists():  # a trial directory has genome.yaml and weights.safetensors
-            weights = Path(genome).with_name("weights.safetensors")
+        weights = weights_beside(genome)
     if weights:
         _load(model, Path(weights), fresh_head)
     return model
+
+
+def weights_beside(genome: str | Path | dict[str, Any] | Genome) -> Path:
+    """The weights that belong to a genome file. Raises GenomeError for a genome that is no file."""
+    if isinstance(genome, (Genome, dict)) or not os.path.exists(genome):
+        raise GenomeError(
+            f"the weights are those beside a genome file, and {shown(genome)} is not a file: give its path, or weights"
+        )
+    weights = Path(genome).with_suffix(".safetensors")
+    # A trial directory has genome.yaml and weights.safetensors.
+    return weights if weights.exists() else weights.with_name("weights.safetensors")
 
 
 def _load(model: Model, path: Path, fresh_head: bool) -> None:

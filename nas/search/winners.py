@@ -1,4 +1,4 @@
-"""Winners: the genomes and weights of the front, copied for `nas.build` and measured without other load.
+"""Winners: the genomes and weights of the front, copied for `nas.load` and measured without other load.
 
     winners/w1-0012.yaml + w1-0012.safetensors        sorted by the first objective, best first; 0012 is the trial
 
@@ -14,16 +14,17 @@ import shutil
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
 
 from nas.engine import Event, Job, OnEvent, Run
 from nas.engine.evaluation import read_test
+from nas.engine.training import images_of
 from nas.files import write_atomically, write_text
 from nas.metrics import METRICS, batch_sizes
 from nas.model import build
+from nas.model.pixels import described, served
 from nas.profiling import throughputs
 from nas.search.budget import Budget
 from nas.search.pareto import front_of
@@ -93,7 +94,7 @@ def write_front(run: Run[SearchSpec], examiner: Examiner | None) -> pd.DataFrame
     trials = front["trial"].tolist()
     front["accuracy_test"] = examiner.test_accuracies(trials) if examiner else [None] * len(trials)
     front = front.astype(dict.fromkeys([*(f"{name}_measured" for name in timed), "accuracy_test"], float))
-    _copy(directory, front)
+    _copy(run, front)
     run.write_csv("front.csv", front)
     return front
 
@@ -111,16 +112,19 @@ def _misses(budget: Budget, found: dict[str, float]) -> bool:
     return any(budget.excess(name, value) > 0 for name, value in found.items() if name in budget.limits)
 
 
-def _copy(directory: Path, front: pd.DataFrame) -> None:
-    folder = directory / "winners"
+def _copy(run: Run[SearchSpec], front: pd.DataFrame) -> None:
+    directory, folder = run.directory, run.directory / "winners"
     folder.mkdir(exist_ok=True)
     for row in front.to_dict("records"):
         source, target = directory / "trials" / row["trial"], folder / row["winner"]
         weights = source / "weights.safetensors"
+        genome = described(Job.read(source).genome, weights)
+        if genome.preprocess is None:  # weights of an earlier version
+            genome = genome.edit(served(images_of(run.spec.task, genome.image.size)))
         write_atomically(target.with_suffix(".safetensors"), partial(shutil.copyfile, weights))
         found = f"accuracy {row.get('accuracy_weights', row['accuracy'])} on validation, {row['macs']} MACs"
         head = f"# Trial {row['trial']} of run {directory.name}: {found}.\n"
-        write_text(target.with_suffix(".yaml"), head + Job.read(source).genome.to_yaml())
+        write_text(target.with_suffix(".yaml"), head + genome.to_yaml())
     for path in folder.iterdir():  # of an earlier front; files with other names belong to the user
         if WINNER.fullmatch(path.name) and path.stem not in set(front["winner"]) and path.is_file():
             path.unlink()

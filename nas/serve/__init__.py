@@ -1,5 +1,7 @@
-"""Export of trained models."""
+"""A trained model in use: load it with its transform and class names, predict images, export it."""
 
 from nas.serve.export import export
+from nas.serve.load import Loaded, load
+from nas.serve.predict import Prediction, predict
 
-__all__ = ["export"]
+__all__ = ["Loaded", "Prediction", "export", "load", "predict"]

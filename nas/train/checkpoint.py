@@ -100,11 +100,10 @@ class TrainingFiles:
             return content
         return None
 
-    def finish(self, weights: dict[str, Tensor]) -> None:
-        """Write weights.safetensors and remove the checkpoints: the training is done."""
-        write_atomically(
-            self.weights, lambda path: save_file(weights, path, metadata={"job": json.dumps(self.fingerprint)})
-        )
+    def finish(self, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        """Write weights.safetensors, with metadata, and remove the checkpoints: the training is done."""
+        labelled = {"job": json.dumps(self.fingerprint)} | metadata
+        write_atomically(self.weights, lambda path: save_file(weights, path, metadata=labelled))
         self._remove_checkpoints()
 
     def finished(self) -> Rows | None:

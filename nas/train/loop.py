@@ -33,6 +33,7 @@ from nas.genome import Genome
 from nas.model import Model, auxiliaries_on, build
 from nas.model.inherit import Donor, Inherited, inherit
 from nas.model.layer import AttentionTrace
+from nas.model.pixels import metadata_of
 from nas.seeds import derive
 from nas.train.checkpoint import TrainingFiles, fingerprint_of
 from nas.train.evaluation import evaluate
@@ -215,7 +216,7 @@ def train(
             report(row)
 
     if len(rows) == training.epochs:
-        files.finish(evaluated.module.state_dict())
+        files.finish(evaluated.module.state_dict(), metadata_of(data))
     return Result.of(rows)
 
 

@@ -44,9 +44,13 @@ class Task:
 
 
 def fitted(genome: Genome, images: ImageSet) -> Genome:
-    """The genome with the size, channels and classes of the images. Raises SpecError, with a path below `base`."""
+    """The genome with the size, channels and classes of the images, to be trained on them.
+
+    Its `preprocess` and `class_names`, of an earlier training, are dropped: weights come with their own. Raises
+    SpecError, with a path below `base`.
+    """
     size = {"image.size": images.size, "image.channels": images.channels, "classes": len(images.classes)}
     try:
-        return genome.edit(size)
+        return genome.edit(size | {"preprocess": None, "class_names": None})
     except SpecError as error:
         raise error.within(file=f"{genome.name or 'base'} on {images.name}", path="base") from None

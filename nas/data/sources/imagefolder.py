@@ -54,7 +54,7 @@ def _images(folder: Path, classes: tuple[str, ...]) -> ImageFiles:
             raise DataError(
                 f"{folder / name}: a class that the training folder does not have; {nearest(name, classes)}"
             )
-        found = sorted(_walk(folder / name))
+        found = image_files(folder / name)
         if not found:
             raise DataError(f"{folder / name}: no images in this class folder; looked for {', '.join(EXTENSIONS)}")
         paths += found
@@ -62,9 +62,10 @@ def _images(folder: Path, classes: tuple[str, ...]) -> ImageFiles:
     return ImageFiles(paths, np.asarray(labels, dtype=np.int64))
 
 
-def _walk(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
+    """The images in a folder and below it, by their ending, in alphabetical order."""
     found = []
     for root, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(root, f) for f in files if f.lower().endswith(EXTENSIONS) and not f.startswith(".")]
-    return found
+    return sorted(found)

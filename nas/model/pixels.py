@@ -1,0 +1,54 @@
+"""What a file of weights says of pixels and classes: the metadata `preprocess` and `class_names`, each as JSON.
+
+The genome of a trial does not have these two keys, since many trials share one dataset; its weights do. `described`
+brings them together, for a winner's file and for serving.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from nas.data import ImageSet
+from nas.errors import GenomeError
+from nas.genome import Genome
+
+KEYS = ("preprocess", "class_names")
+
+
+def served(images: ImageSet) -> dict[str, Any]:
+    """The two keys, for the genome of a model that was trained on these images.
+
+    >>> genome.edit(served(load("digits"))).class_names
+    ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
+    """
+    return {"preprocess": images.preprocess.model_dump(mode="json"), "class_names": list(images.classes)}
+
+
+def metadata_of(images: ImageSet) -> dict[str, str]:
+    """The same as metadata of the weights.
+
+    >>> metadata_of(load("digits"))["class_names"]
+    '["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]'
+    """
+    return {key: json.dumps(value, ensure_ascii=False) for key, value in served(images).items()}
+
+
+def described(genome: Genome, weights: Path) -> Genome:
+    """The genome, with what it lacks of `preprocess` and `class_names` taken from its file of weights.
+
+    Weights of other programs and of earlier versions may have neither. Raises GenomeError for metadata that does not
+    fit the genome, and for a file that cannot be read.
+    """
+    lacking = [key for key in KEYS if getattr(genome, key) is None]
+    if not lacking:
+        return genome
+    try:
+        with safe_open(weights, framework="pt") as file:
+            found = file.metadata() or {}
+        return genome.edit({key: json.loads(found[key]) for key in lacking if key in found})
+    except (OSError, SafetensorError, ValueError) as error:  # a GenomeError is a ValueError
+        raise GenomeError(f"its metadata cannot be used: {error}", file=weights) from None
