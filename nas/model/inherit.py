@@ -56,10 +56,26 @@ class Donor:
         return cls(model.genome, {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()})
 
     def model(self) -> Model:
-        """The donor as a module in eval mode."""
+        """The donor as a module in eval mode; a head that it does not have is a new one."""
         model = Model(self.genome).eval()
-        model.load_state_dict(dict(self.state))
+        model.load_state_dict(dict(self.state), strict=False)
         return model
+
+    def for_classes(self, names: tuple[str, ...]) -> tuple[Donor, str]:
+        """The donor with a head for these classes, or without one; and which, as a sentence part.
+
+        A head is kept for as many classes, in the order of the names if both have them; other classes get a fresh one.
+        """
+        own = self.genome.class_names
+        weight_KC = self.state.get("head.weight")
+        if weight_KC is not None and len(names) == self.genome.classes and own in (None, names):
+            return self, "its head is kept"
+        if weight_KC is not None and own is not None and set(own) == set(names):
+            order_K = torch.tensor([own.index(name) for name in names])
+            head = {name: t[order_K] for name, t in self.state.items() if name.startswith("head.")}
+            return Donor(self.genome, {**self.state, **head}), "its head is kept, in the order of the data's classes"
+        rest = {name: tensor for name, tensor in self.state.items() if not name.startswith("head.")}
+        return Donor(self.genome, rest), "the head is new, since the classes are others"
 
     @cached_property
     def digest(self) -> str:

@@ -22,10 +22,10 @@ from nas.profiling import LatencyTable, covering, known_parts, missing
 from nas.search.budget import Budget, check_feasible
 from nas.search.forecast import Forecast, forecast
 from nas.search.parameter import Parameter
+from nas.search.run import resolved
 from nas.search.space import Assignment, SearchSpace
 from nas.search.spec import SearchSpec
 from nas.seeds import derive
-from nas.train import fitted
 
 DRAWS = 500
 SAMPLES = 10
@@ -59,7 +59,7 @@ def dry_run(spec: SearchSpec) -> DryRun:
     """
     begin = time.perf_counter()
     images = spec.task.load()
-    space = spec.space(fitted(spec.genome(), images))
+    space = resolved(spec, images)
     loading = time.perf_counter() - begin
     tables, untimed = _tables(spec, space)
     known = [name for name in spec.costs if METRICS[name].batch_size in {None, *tables}]

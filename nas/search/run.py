@@ -18,10 +18,13 @@ from typing import Any
 
 import pandas as pd
 
+from nas.data import ImageSet
 from nas.engine import Event, Ledger, OnEvent, Run
 from nas.engine.events import both, ignore
+from nas.engine.start import check_start, keep_start
 from nas.engine.training import TrainJob
 from nas.metrics import Estimate, batch_sizes, estimator
+from nas.model.inherit import check_inheritable
 from nas.profiling import LatencyTable, run_tables, table_file
 from nas.search.anytime import BASELINE, anytime
 from nas.search.budget import check_feasible
@@ -45,6 +48,7 @@ MAY_DIFFER = {
     "baseline",
     "study",
     "storage",
+    "start",  # its weights are compared
 }  # when a run is resumed
 
 
@@ -99,6 +103,7 @@ class Plan:
     earlier: list[Path]
     tables: dict[int, LatencyTable]
     estimate: Estimate
+    images: ImageSet
 
     def say(self, text: str) -> None:
         self.on_event(Event("message", data={"text": text}))
@@ -107,14 +112,17 @@ class Plan:
 def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
     """Check all user input. Nothing is written."""
     spec, device = run.spec, run.spec.workers.device
-    space = resolved(spec)
+    images = spec.task.load()
+    space = resolved(spec, images)
     SAMPLERS[spec.sampler.name].check(space)
     record = recorded(spec, space.base)
     if run.begun is not None:  # the sampler's open options were settled then
         given = {key: value for key, value in record["sampler"].items() if value is not None}
         record["sampler"] = run.begun["sampler"] | given
     run.check(record, may_differ=MAY_DIFFER)
-    earlier = earlier_runs(spec.warm_start, record) if run.begun is None else []
+    if run.begun is not None:
+        check_start(spec, run.directory)
+    earlier = earlier_runs(spec, record) if run.begun is None else []
     seed = derive(spec.seed, "latency")
     tables = run_tables(
         batch_sizes(spec.costs),
@@ -126,7 +134,7 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
     )
     estimate = estimator(spec.costs, tables)
     check_feasible(space, spec.budget, estimate, seed=derive(spec.seed, "probe"))
-    return Plan(run, on_event, device, space, record, earlier, tables, estimate)
+    return Plan(run, on_event, device, space, record, earlier, tables, estimate, images)
 
 
 def _begin(plan: Plan) -> SamplerOptions:
@@ -138,6 +146,7 @@ def _begin(plan: Plan) -> SamplerOptions:
     if plan.earlier:
         plan.say(take_over(plan.earlier, run.ledger, plan.space, spec, plan.estimate))
     run.begin(plan.record | {"sampler": sampler.model_dump(mode="json")}, seed=spec.seed)
+    keep_start(spec, run.directory, plan.images, plan.on_event)
     return sampler
 
 
@@ -162,15 +171,18 @@ def _train(plan: Plan, run: Run[SearchSpec], sampler: SamplerOptions) -> str | N
     if spec.keep == "front":
         listener = both(WeightRetention(run.ledger, objectives, repeat=spec.repeat), listener)
     name = plan.run.directory.name if run is plan.run else f"{plan.run.directory.name}-{BASELINE}"
-    work = TrainJob(spec.task, device=run.pool.device, threads=run.pool.cpu)
+    work = TrainJob(spec.task, device=run.pool.device, threads=run.pool.cpu, donor=spec.donor_for(plan.images))
     with study_of(run.ledger, spec.study, name, plan.space, spec.objectives, listener) as told:
         run.train(searcher, work, told)
     return searcher.message
 
 
-def resolved(spec: SearchSpec) -> SearchSpace:
-    """The space around the base genome fitted to the data. Raises DataError, GenomeError, SpaceError."""
-    return spec.space(fitted(spec.genome(), spec.task.load()))
+def resolved(spec: SearchSpec, images: ImageSet) -> SearchSpace:
+    """The space around the base genome fitted to the images. Raises GenomeError, SpaceError."""
+    base = fitted(spec.genome(), images)
+    if spec.donor is not None:
+        check_inheritable(base, spec.donor.genome)
+    return spec.space(base)
 
 
 def _failure(ledger: Ledger) -> str | None:

@@ -1,9 +1,10 @@
 """Warm start: import complete trials of earlier runs into a new run.
 
-Runs are comparable if they trained with the same recipe on the same data; other runs are refused, naming the key that
-differs. A trial is imported if the new space can express it (its parameters give exactly the same genome) and it is
-within the new budget. Imported trials do not count towards `trials`, are not retrained, are eligible for the front, and
-are reported to the sampler at the start. Their costs are re-estimated with the new run's own timings.
+Runs are comparable if they trained with the same recipe on the same data and from the same weights, if any; other runs
+are refused, naming the key that differs. A trial is imported if the new space can express it (its parameters give
+exactly the same genome) and it is within the new budget. Imported trials do not count towards `trials`, are not
+retrained, are eligible for the front, and are reported to the sampler at the start. Their costs are re-estimated with
+the new run's own timings.
 
 An earlier run has kept weights only of trials near its own front (nas/search/retention.py). With other objectives or
 budgets, trials without weights may now be near the front: these are not imported and may be trained again.
@@ -19,6 +20,7 @@ import numpy as np
 
 from nas.engine import Ledger, Outcome, Trial
 from nas.engine.record import read_record
+from nas.engine.start import check_start
 from nas.errors import GenomeError, RunError
 from nas.genome import Genome
 from nas.metrics import Costs, Estimate
@@ -32,9 +34,12 @@ FILES = ("metrics.csv", "weights.safetensors")
 COMPARED = ("data", "image_size", "training")
 
 
-def earlier_runs(sources: tuple[str, ...], spec: dict[str, Any]) -> list[Path]:
+def earlier_runs(search: SearchSpec, spec: dict[str, Any]) -> list[Path]:
     """The directories of earlier runs. Raises RunError for a run that is not a search, or not comparable to `spec`."""
-    return [_comparable(source, spec) for source in sources]
+    runs = [_comparable(source, spec) for source in search.warm_start]
+    for run in runs:
+        check_start(search, run)
+    return runs
 
 
 @dataclass(frozen=True)

@@ -57,14 +57,14 @@ def is_outside(text: object) -> bool:
     return isinstance(text, str) and text.partition(":")[0] in PREFIXES and ":" in text
 
 
-def absolute(text: str) -> str:
+def absolute(text: str, base: Path = Path()) -> str:
     """The same spelling with the full path of its file, for a process with another working directory.
 
-    >>> absolute("timm:resnet18@w.pth")
+    >>> absolute("timm:resnet18@w.pth", Path("/home/me"))
     'timm:resnet18@/home/me/w.pth'
     """
     head, mark, file = text.partition(_mark(text))
-    return f"{head}{mark}{Path(file).absolute()}" if file else text
+    return f"{head}{mark}{(base / file).absolute()}" if file else text
 
 
 def outside_model(text: str) -> nn.Module:
