@@ -122,7 +122,9 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
     run.check(record, may_differ=MAY_DIFFER)
     if run.begun is not None:
         check_start(spec, run.directory)
-    earlier = earlier_runs(spec, record) if run.begun is None else []
+    earlier = earlier_runs(spec.warm_start, record) if run.begun is None else []
+    for one in earlier:
+        check_start(spec, one)
     seed = derive(spec.seed, "latency")
     tables = run_tables(
         batch_sizes(spec.costs),

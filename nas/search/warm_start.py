@@ -20,7 +20,6 @@ import numpy as np
 
 from nas.engine import Ledger, Outcome, Trial
 from nas.engine.record import read_record
-from nas.engine.start import check_start
 from nas.errors import GenomeError, RunError
 from nas.genome import Genome
 from nas.metrics import Costs, Estimate
@@ -34,12 +33,9 @@ FILES = ("metrics.csv", "weights.safetensors")
 COMPARED = ("data", "image_size", "training")
 
 
-def earlier_runs(search: SearchSpec, spec: dict[str, Any]) -> list[Path]:
+def earlier_runs(sources: tuple[str, ...], spec: dict[str, Any]) -> list[Path]:
     """The directories of earlier runs. Raises RunError for a run that is not a search, or not comparable to `spec`."""
-    runs = [_comparable(source, spec) for source in search.warm_start]
-    for run in runs:
-        check_start(search, run)
-    return runs
+    return [_comparable(source, spec) for source in sources]
 
 
 @dataclass(frozen=True)

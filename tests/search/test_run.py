@@ -119,7 +119,7 @@ def test_a_search_is_killed_and_resumed_and_goes_further(tmp_path: Path, pool: P
 
     again = search(wanted.with_settings({"trials": 4}), run)
     pd.testing.assert_frame_equal(again.trials[:3], result.trials, check_dtype=False)
-    space = resolved(wanted)
+    space = resolved(wanted, wanted.task.load())
     drawn = [space.genome(space.draw(Random(derive(0, "suggest", draw)))).hash for draw in range(20)]
     fresh = list(dict.fromkeys([space.base.hash, *drawn]))
     assert again.trials["hash"].tolist() == fresh[:4], "the sequence that the seed determines"
