@@ -57,12 +57,11 @@ def test_every_trial_of_a_search_starts_from_the_model(parent: Path, pool: Pool,
     for winner in (tmp_path / "run" / "winners").glob("*.yaml"):
         assert load_genome(winner).preprocess.mean == (0.4,)  # type: ignore[union-attr]
 
+    other = tmp_path / "other.yaml"
+    state = load_file(parent.with_name("weights.safetensors"))
+    save_file(state | {"head.bias": state["head.bias"] + 1.0}, other.with_suffix(".safetensors"))
+    shutil.copy(parent, other)
     with pytest.raises(RunError, match="another model"):
-        other = tmp_path / "other.yaml"
-        state = load_file(parent.with_name("weights.safetensors"))
-        save_file({name: tensor + 1.0 if name == "head.bias" else tensor for name, tensor in state.items()},
-                  other.with_suffix(".safetensors"))  # fmt: skip
-        shutil.copy(parent, other)
         search(spec(other, trials=4), tmp_path / "run")
     again = search(spec(tmp_path / "run" / "start.yaml"), tmp_path / "run")  # the original may be gone
     assert again.trials.equals(found.trials)
