@@ -29,7 +29,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nas.data import absolute
-from nas.engine import Workers
+from nas.engine import Limits, Workers
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
@@ -83,6 +83,7 @@ class Ablation(BaseModel):
     )
     training: Training = Training()
     workers: Workers = Workers()
+    limits: Limits = Limits()
     storage: str | None = Field(None, description="a copy of the run is kept there: a path, s3://bucket/folder, ...")
 
     @model_validator(mode="after")

@@ -24,6 +24,7 @@ import pandas as pd
 from nas.engine.events import Event, OnEvent
 from nas.engine.job import Job
 from nas.engine.ledger import Ledger
+from nas.engine.limits import Limits
 from nas.engine.pool import Pool, Workers, session
 from nas.engine.record import read_record, update_record, write_record
 from nas.engine.source import JobSource
@@ -48,6 +49,9 @@ class Spec(Protocol):
 
     @property
     def storage(self) -> str | None: ...
+
+    @property
+    def limits(self) -> Limits: ...
 
 
 S = TypeVar("S", bound=Spec)
@@ -123,7 +127,7 @@ class Run(Generic[S]):
         if self.ledger.foreign:
             text = f"left alone in {self.ledger.folder}, as no trial has such a name: {shown(self.ledger.foreign)}"
             on_event(Event("message", data={"text": text}))
-        run(source, self.ledger, work=work, pool=self.pool, on_event=on_event)
+        run(source, self.ledger, work=work, pool=self.pool, limits=self.spec.limits, on_event=on_event)
 
     def test(self, jobs: Iterable[Job], task: Task, on_event: OnEvent) -> None:
         """Write test.json into the directories of finished trials that lack it."""

@@ -31,6 +31,7 @@ from torchvision.transforms import v2
 
 from nas.data import ImageSet, check_fits
 from nas.genome import Genome
+from nas.heartbeat import beat
 from nas.model import auxiliaries_on, build
 from nas.model.layer import AttentionTrace
 from nas.seeds import derive
@@ -153,6 +154,7 @@ def train(
         history: dict[str, list[Tensor]] = defaultdict(list)
         model.train()
         for done, (images_BCHW, labels_B) in enumerate(batches, start=epoch * steps + 1):
+            beat()
             images_BCHW, labels = mix(images_BCHW.contiguous(memory_format=layout), labels_B)
             schedule.step_update(done)
             model.set_progress(done / total)

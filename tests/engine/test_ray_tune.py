@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from nas.engine import Event, Job, Ledger, Outcome, Pool, Signal, run
+from nas.engine import Event, Job, Ledger, Limits, Outcome, Pool, Signal, run
 from nas.engine.ray_tune import _Driver, _Watch
+from nas.engine.storage import Storage
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
 from tests.engine import works
@@ -45,11 +46,18 @@ class Listed:
         self.told[job.number] = outcome
 
 
-def drive(path: Path, pool: Pool, behaviours: list[str], work: Callable = works.behave) -> tuple[Listed, list[Event]]:
-    ledger, events = Ledger(path), []
+def drive(
+    path: Path,
+    pool: Pool,
+    behaviours: list[str],
+    work: Callable = works.behave,
+    limits: Limits = Limits(),
+    storage: Storage | None = None,
+) -> tuple[Listed, list[Event]]:
+    ledger, events = Ledger(path, storage), []
     source = Listed(ledger, [{"behaviour": behaviour} for behaviour in behaviours])
     with ledger.locked():
-        run(source, ledger, work=work, pool=pool, on_event=events.append)
+        run(source, ledger, work=work, pool=pool, limits=limits, on_event=events.append)
     return source, events
 
 
