@@ -130,10 +130,10 @@ class Run(Generic[S]):
         run(source, self.ledger, work=work, pool=self.pool, limits=self.spec.limits, on_event=on_event)
 
     def test(self, jobs: Iterable[Job], task: Task, on_event: OnEvent) -> None:
-        """Write test.json into the directories of finished trials that lack it."""
+        """Write test.json into the directories of finished trials that lack it, but of those whose worker stalls."""
         from nas.engine.evaluation import test_in_workers
 
-        test_in_workers(self.ledger, jobs, task, self.pool, on_event)
+        test_in_workers(self.ledger, jobs, task, self.pool, self.spec.limits, on_event)
 
     def write_csv(self, name: str, table: pd.DataFrame) -> None:
         """Write a table into the run directory."""

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
-from nas.data import load
+import nas
+from nas.data import ImageSet, load
 from nas.engine import Event, Job, Ledger, Limits, Outcome, Pool, Signal, limits
+from nas.engine.evaluation import read_test
+from nas.engine.evaluation import test_in_workers as read_in_workers
 from nas.engine.limits import EPOCHS, LISTENED, Pulse, Watch
 from nas.engine.ray_tune import _Driver
 from nas.engine.storage import Storage
+from nas.files import write_text
 from nas.heartbeat import beat, heard_by
-from nas.train import Training, train
+from nas.train import Task, Training, train
 from tests.engine import works
 from tests.engine.test_ray_tune import GENOME, Listed, drive
 
@@ -264,3 +269,35 @@ def test_a_trial_over_a_limit_has_failed_and_is_not_tried_again(
     outcome = Outcome.read(tmp_path / "far" / "run" / "trials" / "0000")
     assert outcome == source.told[0]
     assert not (tmp_path / "far" / "run" / "trials" / "0000" / "checkpoint.pt").exists()
+
+
+@dataclass(frozen=True)
+class HangingTask(Task):
+    """Its images never come."""
+
+    folder: Path = Path()
+
+    def load(self) -> ImageSet:
+        write_text(self.folder / f"hanging-{os.getpid()}", str(os.getpid()))
+        works.wait_forever()
+        return super().load()
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_hangs_does_not_hold_up_the_run(
+    tmp_path: Path, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "monotonic", Hanging(tmp_path, 12))
+    ledger, events = Ledger(tmp_path / "run"), list[Event]()
+    job = ledger.add(GENOME, seed=0, hash=GENOME.hash, parameters={})
+    save_file(nas.build(GENOME).state_dict(), job.directory / "weights.safetensors")
+    bounds, task = Limits(stalled_seconds=10), Task("digits", Training())
+    read_in_workers(ledger, [job], HangingTask("digits", Training(), folder=tmp_path), pool, bounds, events.append)
+    assert [text.split("; ")[1] for _, text in texts(events)[1:]] == [
+        "it is tried once more",
+        "its test accuracy stays empty, until the same command is run again",
+    ]
+    assert texts(events)[1][1].startswith("trial 0000, reading the test split: stalled: no progress for 10 s; ")
+    assert read_test(job.directory) == {}
+    read_in_workers(ledger, [job], task, pool, bounds, events.append)
+    assert 0 < read_test(job.directory)["accuracy"] < 1

@@ -170,13 +170,11 @@ def test_an_interrupt_ends_the_run_at_once_and_leaves_its_trials_resumable(tmp_p
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "run")]
     driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True)
-    end = time.monotonic() + 60
     while not list(tmp_path.glob("run/trials/*/lingering")):
         assert driver.poll() is None, driver.communicate()[1]
-        assert time.monotonic() < end
         time.sleep(0.05)
     os.killpg(driver.pid, signal.SIGINT)
-    _, stderr = driver.communicate(timeout=30)
+    _, stderr = driver.communicate()
     assert driver.returncode != 0
     assert stderr.rstrip().endswith("KeyboardInterrupt"), stderr
     ledger = Ledger(tmp_path / "run")
