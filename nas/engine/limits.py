@@ -49,14 +49,14 @@ class Pulse:
     """The worker's listener: `send`s the resident memory in bytes, now and then, or at once if over the limit."""
 
     def __init__(self, limits: Limits, send: Callable[[int], None]):
-        self._limits, self._send = limits, send
-        self._next = 0.0
+        self._send, self._memory = send, limits.memory
+        self._interval = limits.stalled_seconds / REPORTS
+        self._next = monotonic() + self._interval
 
     def __call__(self) -> None:
-        limit = self._limits.memory
-        if monotonic() >= self._next or (limit is not None and _resident() > limit):
+        if monotonic() >= self._next or (self._memory is not None and _resident() > self._memory):
             self._send(_resident())
-            self._next = monotonic() + self._limits.stalled_seconds / REPORTS
+            self._next = monotonic() + self._interval
 
 
 def _resident() -> int:

@@ -270,15 +270,18 @@ class _Driver:
         elif excess is not None:
             self._failed(job, f"{excess.reason}, after a retry", excess.seconds)
         else:
-            write_text(job.directory / "failure.txt", details)
             times = f"{RETRIES + 1} times without an epoch in between (killed, out of memory, or crashed)"
-            self._failed(job, f"the worker process died {times}: {_last(details)}")
+            self._failed(job, f"the worker process died {times}: {_last(details)}", details=details)
 
-    def _failed(self, job: Job, reason: str, seconds: float = 0.0) -> None:
+    def _failed(self, job: Job, reason: str, seconds: float = 0.0, details: str | None = None) -> None:
         """Record a failure, unless the worker had recorded an outcome before it died."""
         from nas.train.checkpoint import TRANSIENT  # imports torch
 
-        outcome = Outcome.read(job.directory) or Outcome.of(job, "failed", reason=reason, seconds=seconds)
+        outcome = Outcome.read(job.directory)
+        if outcome is None:
+            outcome = Outcome.of(job, "failed", reason=reason, seconds=seconds)
+            if details is not None:
+                write_text(job.directory / "failure.txt", details)
         self.ended(job.id, outcome)
         for name in TRANSIENT:
             self.ledger.remove(job, name)
