@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import nas
+from nas.ablation.spec import Ablation, parse_ablation
 from nas.data import ImageSet, load
 from nas.engine import Event, Job, Ledger, Limits, Outcome, Pool, Signal, limits
 from nas.engine.evaluation import read_test
@@ -19,11 +22,25 @@ from nas.engine.evaluation import test_in_workers as read_in_workers
 from nas.engine.limits import EPOCHS, LISTENED, Pulse, Watch
 from nas.engine.ray_tune import _Driver
 from nas.engine.storage import Storage
-from nas.files import write_text
+from nas.errors import SpaceError
+from nas.files import parse_yaml, write_text
 from nas.heartbeat import beat, heard_by
+from nas.search import SearchSpec
 from nas.train import Task, Training, train
 from tests.engine import works
 from tests.engine.test_ray_tune import GENOME, Listed, drive
+
+
+@pytest.mark.parametrize("parse", [SearchSpec.parse, parse_ablation])
+def test_the_section_of_a_space_and_of_an_ablation(parse: Callable[[dict[str, Any]], SearchSpec | Ablation]) -> None:
+    own = {"parameters": {"stages.0.split": {"int": [0, 1]}}} if parse == SearchSpec.parse else {"arms": {"base": {}}}
+    keys = {"base": "lavit_digits"} | own
+    assert parse(keys).limits == Limits() == Limits(stalled_seconds=600, trial_seconds=None, memory=None)
+    given = parse_yaml("{memory: 4e9, trial_seconds: 7200}")
+    assert parse(keys | {"limits": given}).limits == Limits(trial_seconds=7200, memory=4_000_000_000)
+    for key, value in {"memory": 0.5, "trial_seconds": 0, "stalled_seconds": -1, "seconds": 1}.items():
+        with pytest.raises(SpaceError, match=rf"limits\.{key}: "):
+            parse(keys | {"limits": {key: value}})
 
 
 class Clock:
