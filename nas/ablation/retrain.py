@@ -2,7 +2,7 @@
 
 A winner's validation accuracy is the best of many and therefore biased upwards. Here nothing is selected: the winners
 and the base genome are the arms of an ablation, all are trained with the same seeds, and the test split is read once
-per cell. Training, data, image size, workers and the subset of `training.limit` are those of the search.
+per cell. Training, data, image size, workers, limits and the subset of `training.limit` are those of the search.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nas.errors import RunError
 from nas.genome import Genome, load_genome
 from nas.genome.hash import UNSEEN
 
-FROM_SEARCH = ("data", "image_size", "training", "workers")  # keys of its spec
+FROM_SEARCH = ("data", "image_size", "training", "workers", "limits")  # keys of its spec
 
 
 def retraining(directory: Path, *, from_scratch: bool = False) -> Ablation:

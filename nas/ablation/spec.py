@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from nas.engine import Workers
+from nas.engine import Limits, Workers
 from nas.engine.start import Starting, relative_to
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
 from nas.files import read_yaml
@@ -78,6 +78,7 @@ class Ablation(Starting):
     seeds: int | tuple[int, ...] = Field(3, description="a number of seeds (derived from 0, 1, ...), or a list")
     split_seed: int = Field(0, ge=0, description="of the validation split and of the subset of `training.limit`")
     workers: Workers = Workers()
+    limits: Limits = Limits()
     storage: str | None = Field(None, description="a copy of the run is kept there: a path, s3://bucket/folder, ...")
 
     @model_validator(mode="after")

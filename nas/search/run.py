@@ -43,6 +43,7 @@ from nas.train import fitted
 MAY_DIFFER = {
     "trials",
     "workers",
+    "limits",
     "notes",
     "name",
     "baseline",

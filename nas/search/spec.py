@@ -33,7 +33,7 @@ from pydantic import (
 )
 
 from nas.data import absolute
-from nas.engine import Workers
+from nas.engine import Limits, Workers
 from nas.engine.start import Starting, relative_to
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
 from nas.files import read_yaml
@@ -78,6 +78,7 @@ class SearchSpec(Starting):
     keep: Literal["front", "all"] = Field("front", description="weights that stay: of trials near the front, or of all")
     seed: int = Field(0, ge=0)
     workers: Workers = Workers()
+    limits: Limits = Limits()
     storage: str | None = Field(None, description="where the run is kept as well: a path, s3://bucket/folder, ...")
     study: str | None = Field(None, description="URL of the Optuna study's database; null: optuna.db in the run; off")
     _file: Path | None = PrivateAttr(None)

