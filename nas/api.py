@@ -43,7 +43,7 @@ from nas.report.ablation import write_table
 from nas.report.live import Progress
 from nas.search import SearchResult, SearchSpec, load_space, search
 from nas.search.dry_run import DryRun, dry_run
-from nas.train import Task, Training, train
+from nas.train import Task, Training, check_teacher, train
 from nas.train.diagnosis import Diagnosis
 from nas.train.diagnosis import diagnose as diagnose_model
 
@@ -189,6 +189,7 @@ def train_genome(
     image = chosen.image
     images = Task(absolute(data), training, seed, image.size).load()
     check_fits(images, size=image.size, channels=image.channels, classes=chosen.classes, file=chosen.name or None)
+    check_teacher(training.teacher, chosen, images)
     directory = usable_path(Path(out or Path("results") / safe_name(f"train-{chosen.name or 'genome'}-{chosen.hash}")))
     file = directory / "genome.yaml"
     if file.exists() and load_genome(file).hash != chosen.hash:

@@ -27,7 +27,7 @@ from nas.genome import Genome
 from nas.metrics import estimator
 from nas.model import build
 from nas.profiling import throughputs
-from nas.train import fitted
+from nas.train import check_teacher, fitted
 
 COPIED = ("metrics.csv", "weights.safetensors", "test.json")  # files of a complete cell of another ablation
 SECONDS_PER_ARM = 1.5  # of the stopwatch
@@ -77,7 +77,9 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     Raises SpecError for a user's mistake, before anything is written.
     """
     run = Run(directory, "ablation", ablation, _upgraded)
-    base = fitted(ablation.genome(), ablation.task.load())
+    images = ablation.task.load()
+    base = fitted(ablation.genome(), images)
+    check_teacher(ablation.training.teacher, base, images)
     arms = ablation.arms_of(base)
     spec = _recorded(ablation, base)
     run.check(spec, may_differ=MAY_DIFFER)

@@ -35,7 +35,7 @@ from nas.search.study import study_of
 from nas.search.warm_start import earlier_runs, take_over
 from nas.search.winners import RunExaminer, write_front
 from nas.seeds import derive
-from nas.train import fitted
+from nas.train import check_teacher, fitted
 
 MAY_DIFFER = {
     "trials",
@@ -170,7 +170,10 @@ def _train(plan: Plan, run: Run[SearchSpec], sampler: SamplerOptions) -> str | N
 
 def resolved(spec: SearchSpec) -> SearchSpace:
     """The space around the base genome fitted to the data. Raises DataError, GenomeError, SpaceError."""
-    return spec.space(fitted(spec.genome(), spec.task.load()))
+    images = spec.task.load()
+    base = fitted(spec.genome(), images)
+    check_teacher(spec.training.teacher, base, images)
+    return spec.space(base)
 
 
 def _failure(ledger: Ledger) -> str | None:

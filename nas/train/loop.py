@@ -115,7 +115,6 @@ def train(
     model.to(memory_format=layout)
     forward = torch.compile(model) if training.compile else model
     precision = _autocast(training, device)
-    tracing = genome.loss.diagonal.active or model.has_auxiliaries
 
     # ------------------------------------------------------------------------------------------------------------------
     # Loss, optimiser, schedule
@@ -123,7 +122,8 @@ def train(
     steps = data.train.batch_count(training.batch_size, drop_last=True)  # per epoch
     total = steps * training.epochs
     mix = _mixing(training, genome.classes)
-    criterion = TrainingLoss(genome, training, device)
+    criterion = TrainingLoss(genome, training, data, device)
+    tracing = criterion.reads_trace or model.has_auxiliaries
     groups = param_groups_weight_decay(model, training.weight_decay, no_weight_decay_list=model.no_weight_decay())
     optimizer = torch.optim.AdamW(groups, lr=training.lr, fused=True)
     warmup = min(round(training.warmup_epochs * steps), total // 2)
