@@ -29,7 +29,7 @@ from nas.genome import Genome, load_genome
 from nas.metrics import estimator
 from nas.model import Donor, build
 from nas.profiling import throughputs
-from nas.train import fitted
+from nas.train import check_teacher, fitted
 from nas.train.checkpoint import recipe_of
 
 COPIED = ("metrics.csv", "weights.safetensors", "test.json")  # files of a complete cell of another ablation
@@ -84,6 +84,7 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     run = Run(directory, "ablation", ablation, _upgraded)
     images = ablation.task.load()
     base, donor = fitted(ablation.genome(), images), ablation.donor_for(images)
+    check_teacher(ablation.training.teacher, base, images)
     arms = ablation.arms_of(base)
     spec = _recorded(ablation, base)
     run.check(spec, may_differ=MAY_DIFFER)

@@ -21,7 +21,7 @@ from nas.model.inherit import check_inheritable
 from nas.model.pixels import served
 from nas.paths import SET
 from nas.timm.donor import read_donor
-from nas.train import Task, Training, train
+from nas.train import Task, Training, check_teacher, train
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def train_genome(
         check_inheritable(chosen, donor.genome)
     file = chosen.name or None
     check_fits(images, size=chosen.image.size, channels=chosen.image.channels, classes=chosen.classes, file=file)
+    check_teacher(training.teacher, chosen, images)
     kind = "train" if donor is None else f"finetune-{donor.digest[:6]}"
     directory = usable_path(Path(out or Path("results") / safe_name(f"{kind}-{chosen.name or 'genome'}-{chosen.hash}")))
     written = directory / "genome.yaml"

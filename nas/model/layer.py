@@ -29,11 +29,13 @@ from nas.model.mlp import Mlp
 class AttentionTrace:
     """Intermediates of one forward pass, by the name of the layer (`stages.1.layers.2`), for layers that have them.
 
-    scores: as the core passes them on. mask_mass: 0-d tensor, the attention mass in the auxiliary.
+    scores: as the core passes them on. mask_mass: 0-d tensor, the attention mass in the auxiliary. hidden: the tokens
+    (B, N, C) that the layer passes on.
     """
 
     scores: dict[str, Scores] = field(default_factory=dict)
     mask_mass: dict[str, Tensor] = field(default_factory=dict)
+    hidden: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Carry(NamedTuple):
@@ -111,6 +113,8 @@ class Layer(nn.Module):
                 trace.mask_mass[self.name] = mass
         x_BNC = x_BNC + self.drop1(self.scale1(y_BNC))
         x_BNC = x_BNC + self.drop2(self.scale2(self.mlp(self.norm2(x_BNC))))
+        if trace is not None:
+            trace.hidden[self.name] = x_BNC
         return x_BNC, Carry(made or carry.scores, y_BNC)
 
 

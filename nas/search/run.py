@@ -38,7 +38,7 @@ from nas.search.study import study_of
 from nas.search.warm_start import earlier_runs, take_over
 from nas.search.winners import RunExaminer, write_front
 from nas.seeds import derive
-from nas.train import fitted
+from nas.train import check_teacher, fitted
 
 MAY_DIFFER = {
     "trials",
@@ -181,8 +181,9 @@ def _train(plan: Plan, run: Run[SearchSpec], sampler: SamplerOptions) -> str | N
 
 
 def resolved(spec: SearchSpec, images: ImageSet) -> SearchSpace:
-    """The space around the base genome fitted to the images. Raises GenomeError, SpaceError."""
+    """The space around the base genome fitted to the images. Raises GenomeError, SpaceError, DataError."""
     base = fitted(spec.genome(), images)
+    check_teacher(spec.training.teacher, base, images)
     if spec.donor is not None:
         check_inheritable(base, spec.donor.genome)
     return spec.space(base)

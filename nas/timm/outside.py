@@ -38,7 +38,7 @@ FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in timm's order
 AMBIGUOUS = ("googlenet", "inception_v3")
 
 
-class Preprocess(TypedDict):
+class InputFormat(TypedDict):
     """What a model expects of images.
 
     mean, std: per channel, of pixels in 0..1. size: side in pixels. crop: the share of the resized image's side that
@@ -50,6 +50,7 @@ class Preprocess(TypedDict):
     interpolation: str
     crop: float
     size: int
+    channels: int
 
 
 def is_outside(text: object) -> bool:
@@ -87,19 +88,26 @@ def outside_model(text: str) -> nn.Module:
     return (_timm if kind == "timm" else _torchvision)(name, Path(file))
 
 
-def preprocess_of(model: nn.Module) -> Preprocess:
+def preprocess_of(model: nn.Module) -> InputFormat:
     """How images are prepared for a model of `outside_model`, or any timm model: from its `pretrained_cfg`.
+
+    Raises SpecError where its mean and std are not those of its channels.
 
     >>> preprocess_of(outside_model("torchvision:resnet18@resnet18-f37072fd.pth"))["mean"]
     (0.485, 0.456, 0.406)
     """
     data = resolve_data_config(pretrained_cfg=model.pretrained_cfg)
-    return Preprocess(
+    channels = data["input_size"][0]
+    if not len(data["mean"]) == len(data["std"]) == channels:
+        found = f"mean {tuple(data['mean'])}, std {tuple(data['std'])}"
+        raise SpecError(f"the model's configuration has {found} for {channels} channels; correct its config.json")
+    return InputFormat(
         mean=tuple(data["mean"]),
         std=tuple(data["std"]),
         interpolation=data["interpolation"],
         crop=data["crop_pct"],
         size=data["input_size"][-1],
+        channels=channels,
     )
 
 

@@ -122,7 +122,6 @@ def train(
     model.to(memory_format=layout)
     forward = torch.compile(model) if training.compile else model
     precision = _autocast(training, device)
-    tracing = genome.loss.diagonal.active or model.has_auxiliaries
 
     # ------------------------------------------------------------------------------------------------------------------
     # Loss, optimiser, schedule
@@ -130,7 +129,8 @@ def train(
     steps = data.train.batch_count(training.batch_size, drop_last=True)  # per epoch
     total = steps * training.epochs
     mix = _mixing(training, genome.classes)
-    criterion = TrainingLoss(genome, training, device)
+    criterion = TrainingLoss(genome, training, data, device)
+    tracing = criterion.reads_trace or model.has_auxiliaries
     optimizer = torch.optim.AdamW(parameter_groups(model, training, inherited), lr=training.lr, fused=True)
     warmup = min(round(training.warmup_epochs * steps), total // 2)
     schedule = CosineLRScheduler(

@@ -14,7 +14,7 @@ import pytest
 
 from nas.data import load
 from nas.engine import Event, Ledger, Pool
-from nas.errors import BudgetError, DataError, RunError, SpaceError
+from nas.errors import BudgetError, DataError, RunError, SpaceError, SpecError
 from nas.files import parse_yaml, read_yaml
 from nas.genome import load_genome
 from nas.model import build
@@ -188,6 +188,7 @@ def test_repeats_are_trained_with_other_seeds_and_count_as_their_mean(tmp_path: 
             "throughput",
         ),
         ({"data": "parquet:/nowhere"}, DataError, "/nowhere"),
+        ({"training": {"teacher": {"model": "timm:resnet18@/no.pth"}}}, SpecError, "/no.pth: training.teacher: cannot"),
         ({"warm_start": ["nowhere"]}, RunError, "no search to start from"),
         (
             {"sampler": "grid", "parameters": {"loss.diagonal.weight": {"float": [0.1, 0.2]}}},

@@ -60,7 +60,7 @@ def test_safetensors_and_preprocessing(weights: Path, vit: nn.Module) -> None:
     model = outside_model(f"timm:{NAME}.r160_in1k@{weights}")
     assert same(model, vit, 160)
     expected = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "interpolation": "bicubic", "crop": 0.95, "size": 160}
-    assert preprocess_of(model) == expected
+    assert preprocess_of(model) == expected | {"channels": 3}
 
 
 def test_a_folder_of_timm_with_model_args(tmp_path: Path) -> None:
@@ -85,6 +85,7 @@ def test_a_torchvision_model(tmp_path: Path) -> None:
         "interpolation": "bilinear",
         "crop": 0.875,
         "size": 224,
+        "channels": 3,
     }
 
 
@@ -204,6 +205,12 @@ def test_a_bad_folder_is_one_message(tmp_path: Path, config: str) -> None:
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(SpecError, match=r"config\.json: describes no model that timm can make"):
         outside_model(f"local-dir:{tmp_path}")
+
+
+def test_a_mean_of_other_channels_is_one_message() -> None:
+    model = timm.create_model(NAME, in_chans=1, pretrained_cfg_overlay={"input_size": (1, 160, 160)})
+    with pytest.raises(SpecError, match=r"mean \(0.5, 0.5, 0.5\), std .* for 1 channels; correct its config.json"):
+        preprocess_of(model)
 
 
 def test_full_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
