@@ -36,6 +36,7 @@ from nas.files import safe_name, usable_path, write_text
 from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings
 from nas.model import build
+from nas.model.build import weights_beside
 from nas.model.pixels import served
 from nas.paths import SET
 from nas.plugins import check
@@ -226,10 +227,11 @@ def diagnose(
     """
     if images < 1:
         raise SpecError(f"expected at least one image, found {images}", path="images")
-    split = held_out_images(str(genome), data, images)
     used = usable_device(device)
+    file = Path(weights) if weights else weights_beside(genome) if os.path.exists(genome) else None
     torch.manual_seed(0)
-    model = build(genome, weights=weights or (True if os.path.exists(genome) else None))
+    model = build(genome, weights=file)
+    split = held_out_images(str(genome), data, images, file)
     return diagnose_model(model.to(used), split, device=used)
 
 
