@@ -33,6 +33,7 @@ from nas.errors import RunError, SpecError
 from nas.errors import shown as shown_value
 from nas.files import safe_name, usable_path
 from nas.model import build
+from nas.model.build import weights_beside
 from nas.plugins import check
 from nas.report import write_report as write_run_report
 from nas.report.ablation import write_table
@@ -164,10 +165,11 @@ def diagnose(
     """
     if images < 1:
         raise SpecError(f"expected at least one image, found {images}", path="images")
-    split = held_out_images(str(genome), data, images)
     used = usable_device(device)
+    file = Path(weights) if weights else weights_beside(genome) if os.path.exists(genome) else None
     torch.manual_seed(0)
-    model = build(genome, weights=weights or (True if os.path.exists(genome) else None))
+    model = build(genome, weights=file)
+    split = held_out_images(str(genome), data, images, file)
     return diagnose_model(model.to(used), split, device=used)
 
 

@@ -249,7 +249,7 @@ def diagnose(
 @app.command()
 def predict(
     winner: Annotated[str, typer.Argument(metavar="WINNER", help="genome YAML file with weights beside it")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="image files, or folders of them")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="image files, or folders of them")],
     top: Annotated[int, typer.Option(min=1, help="how many classes to name for each image")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
     weights: Annotated[Path | None, typer.Option(help="safetensors file; default: the one beside the genome")] = None,

@@ -11,6 +11,7 @@ from typing import Any
 from nas.data import Split, check_fits
 from nas.engine.record import read_record
 from nas.genome import load_genome
+from nas.model.pixels import described
 from nas.train import Task, Training
 
 
@@ -22,14 +23,16 @@ def record_of(genome: Path) -> dict[str, Any] | None:
     return next((record for record in records if record is not None), None)
 
 
-def held_out_images(genome: str, data: str | None, count: int) -> Split:
+def held_out_images(genome: str, data: str | None, count: int, weights: Path | None = None) -> Split:
     """At most `count` validation images, evenly spaced, for a genome (preset or file).
 
     For a genome in a run directory, they come from the run's own validation split, not its training images.
-    Otherwise, or with other `data`, the split is that of `nas train`. A `preprocess` of the genome is used.
+    Otherwise, or with other `data`, the split is that of `nas train`. They are preprocessed as
+    the genome or its weights say.
     Raises DataError, GenomeError, RunError.
     """
     chosen, record = load_genome(genome), record_of(Path(genome)) or {}
+    chosen = described(chosen, weights) if weights else chosen
     spec = record.get("spec", {})
     training = Training.model_validate(spec.get("training", {}))
     source = data or spec.get("data", "digits")

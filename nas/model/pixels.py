@@ -25,7 +25,8 @@ def served(images: ImageSet) -> dict[str, Any]:
     >>> genome.edit(served(load("digits"))).class_names
     ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
     """
-    return {"preprocess": images.preprocess.model_dump(mode="json"), "class_names": list(images.classes)}
+    names = [name.encode(errors="replace").decode() for name in images.classes]  # a folder's name may be no Unicode
+    return {"preprocess": images.preprocess.model_dump(mode="json"), "class_names": names}
 
 
 def metadata_of(images: ImageSet) -> dict[str, str]:

@@ -46,9 +46,10 @@ def load(genome: str | Path, weights: str | Path | None = None, device: str = "c
     >>> class_names[model(transform("photo.jpg")[None]).argmax()]
     'cat'
     """
+    chosen = load_genome(genome)
     file = Path(weights) if weights is not None else weights_beside(genome)
-    model = build(load_genome(genome), weights=file)
-    chosen = described(model.genome, file)
+    model = build(chosen, weights=file)
+    chosen = described(chosen, file)
     if chosen.preprocess is None:
         raise GenomeError(UNSAID, file=genome, path="preprocess")
     if chosen.image.channels not in (1, 3):

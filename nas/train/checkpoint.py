@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from nas.data import ImageSet
@@ -107,8 +107,8 @@ class TrainingFiles:
 
     def finish(self, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
         """Write weights.safetensors, with metadata, and remove the checkpoints: the training is done."""
-        labelled = {"job": json.dumps(self.fingerprint)} | metadata
-        write_atomically(self.weights, lambda path: save_file(weights, path, metadata=labelled))
+        blob = _ordered(save(weights, {"job": json.dumps(self.fingerprint)} | metadata))
+        write_atomically(self.weights, lambda path: path.write_bytes(blob))
         self._remove_checkpoints()
 
     def finished(self) -> Rows | None:
@@ -156,6 +156,18 @@ class TrainingFiles:
             what = f"{change.path} is {shown(change.old)} there and {shown(change.new)} here"
             message = f"belongs to another training: {what}; train into another directory, or delete this one"
             raise RunError(message, file=file)
+
+
+def _ordered(blob: bytes) -> bytes:
+    """The same safetensors file with its metadata in order: safetensors leaves that to chance, and equal trainings are
+    to write equal files.
+    """
+    end = 8 + int.from_bytes(blob[:8], "little")
+    header = json.loads(blob[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors are aligned
+    return len(text).to_bytes(8, "little") + text + blob[end:]
 
 
 def _unpacked(blob: bytes) -> dict[str, Any]:

@@ -4,14 +4,15 @@ A student's batch is normalised with the mean and std of its dataset; a model of
 
     x' = (pixels - mean') / std' = x · std / std' + (mean - mean') / std'    then bilinear resize to the teacher's size
 
-A grey image becomes three equal channels by the same formula. A genome's weights come without mean and std, so such a
-teacher takes the student's: it was trained on the same data. The crop before the resize is the student's.
+A grey image becomes three equal channels by the same formula. Weights of an earlier version do not say how pixels reach
+them; such a teacher takes the student's mean and std. The crop before the resize is the student's.
 
 Shapes: B images of a batch, C channels, H × W pixels.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ from nas.errors import GenomeError, SpecError
 from nas.genome import Genome
 from nas.genome.layout import StagePlan
 from nas.model import build
+from nas.model.build import weights_beside
+from nas.model.pixels import described
 from nas.timm.convert import from_timm
 from nas.timm.outside import InputFormat, is_outside, outside_model, preprocess_of
 
@@ -37,17 +40,19 @@ def load_teacher(source: str, weights: str | None, images: ImageSet, *, layers: 
     10
     """
     if not is_outside(source):
-        genome_model = build(source, weights=weights or True)
-        image = genome_model.genome.image
+        file = Path(weights) if weights else weights_beside(source)
+        genome_model = build(source, weights=file)
+        genome = genome_model.genome
+        pixels = described(genome, file).preprocess or images.preprocess
         expected = InputFormat(
-            mean=images.mean,
-            std=images.std,
-            interpolation="bilinear",
-            crop=1.0,
-            size=image.size,
-            channels=image.channels,
+            mean=pixels.mean,
+            std=pixels.std,
+            interpolation=pixels.interpolation,
+            crop=pixels.crop,
+            size=genome.image.size,
+            channels=genome.image.channels,
         )
-        return genome_model, genome_model.genome.classes, expected
+        return genome_model, genome.classes, expected
     model: Any = outside_model(source)
     expected = preprocess_of(model)
     classes = int(model.num_classes)
@@ -70,7 +75,7 @@ class Pixels:
         channels, self.size = expected["channels"], expected["size"]
         if images.channels not in (1, channels):
             raise GenomeError(f"the teacher's channels must be the student's {images.channels}, found {channels}")
-        mean_C, std_C = torch.tensor(images.mean), torch.tensor(images.std)
+        mean_C, std_C = torch.tensor(images.preprocess.mean), torch.tensor(images.preprocess.std)
         new_mean_C, new_std_C = torch.tensor(expected["mean"]), torch.tensor(expected["std"])
         self.scale_C11 = (std_C / new_std_C).expand(channels)[:, None, None].to(device)
         self.shift_C11 = ((mean_C - new_mean_C) / new_std_C)[:, None, None].to(device)

@@ -104,7 +104,12 @@ def test_search_from_the_command_to_the_loaded_winner(nas, tmp_path, pool):
     assert f"nas.build('results/tiny/winners/{best['winner']}.yaml', weights=True)" in answer.out
     assert str(best["winner"]) in answer.out.partition("Pareto front")[2]
     model = package.build(f"results/tiny/winners/{best['winner']}.yaml", weights=True)
-    assert evaluate(model, load("digits", limit=300, seed=0).validation) == best["accuracy"]
+    images = load("digits", limit=300, seed=0)
+    assert evaluate(model, images.validation) == best["accuracy"]
+    loaded = package.load(f"results/tiny/winners/{best['winner']}.yaml")
+    assert (loaded.transform.preprocess, loaded.class_names) == (images.preprocess, images.classes)
+    trial = package.load(f"results/tiny/trials/{best['trial']:04d}/genome.yaml")
+    assert trial.transform == loaded.transform
 
     resumed = nas(*arguments)
     assert "resuming: 2 trials have ended before" in resumed.out

@@ -45,7 +45,7 @@ def test_finished_gives_back_the_exact_metrics(tmp_path, job):
     assert files.finished() is None
     files.save(ROWS, {})
     assert files.finished() is None
-    files.finish({"w": torch.ones(2)})
+    files.finish({"w": torch.ones(2)}, {})
     assert files.finished() == ROWS
     assert load_file(tmp_path / "weights.safetensors").keys() == {"w"}
     assert not (tmp_path / "checkpoint.pt").exists()
@@ -65,7 +65,7 @@ def test_refuses_another_job(tmp_path, job, lavit, few_digits, digits, other, ke
     files = TrainingFiles(tmp_path, job)
     files.save(ROWS, {})
     if done:
-        files.finish({"w": torch.ones(2)})
+        files.finish({"w": torch.ones(2)}, {})
     theirs = fingerprint_of(
         load_genome(other.get("genome", lavit)),
         digits if "data" in other else few_digits,
@@ -99,7 +99,7 @@ def test_damaged_files_are_named_and_count_as_absent(tmp_path, job, content, cap
 def test_a_damaged_table_of_metrics_is_made_again(tmp_path, job, table):
     files = TrainingFiles(tmp_path, job)
     files.save(ROWS, {})
-    files.finish({"w": torch.ones(2)})
+    files.finish({"w": torch.ones(2)}, {})
     files.metrics.write_text(table)
     assert files.finished() is None
 
