@@ -15,7 +15,7 @@ from nas.engine.record import read_record
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
 
-FROM_SEARCH = ("data", "image_size", "training", "workers")  # keys of its spec
+FROM_SEARCH = ("data", "image_size", "max_pixels", "training", "workers")  # keys of its spec
 
 
 def retraining(directory: Path) -> Ablation:

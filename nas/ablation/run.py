@@ -31,7 +31,15 @@ from nas.train import fitted
 
 COPIED = ("metrics.csv", "weights.safetensors", "test.json")  # files of a complete cell of another ablation
 SECONDS_PER_ARM = 1.5  # of the stopwatch
-MAY_DIFFER = {"workers", "name", "claim", "seeds", "baseline", "storage"}  # keys that may change when a run is resumed
+MAY_DIFFER = {
+    "workers",
+    "name",
+    "claim",
+    "seeds",
+    "baseline",
+    "storage",
+    "max_pixels",
+}  # keys that may change when a run is resumed
 
 
 class Cells:

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from nas.data import absolute
+from nas.data import MAX_PIXELS, absolute
 from nas.engine import Workers
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
 from nas.files import read_yaml
@@ -81,6 +81,7 @@ class Ablation(BaseModel):
     image_size: int | None = Field(
         None, ge=1, le=MAX_SIDE, description="side in pixels to resize images to; null keeps their own"
     )
+    max_pixels: int = Field(MAX_PIXELS, ge=1, description="an image with more pixels is refused and not decoded")
     training: Training = Training()
     workers: Workers = Workers()
     storage: str | None = Field(None, description="a copy of the run is kept there: a path, s3://bucket/folder, ...")
@@ -136,7 +137,7 @@ class Ablation(BaseModel):
     @property
     def task(self) -> Task:
         """The dataset and recipe of all arms."""
-        return Task(absolute(self.data), self.training, self.split_seed, self.image_size)
+        return Task(absolute(self.data), self.training, self.split_seed, self.image_size, self.max_pixels)
 
     def genome(self) -> Genome:
         """The base genome. `load_ablation` resolves a file's path against the ablation's own folder."""

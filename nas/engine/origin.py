@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.data import Split, check_fits
+from nas.data import MAX_PIXELS, Split, check_fits
 from nas.engine.record import read_record
 from nas.genome import load_genome
 from nas.train import Task, Training
@@ -37,7 +37,8 @@ def held_out_images(genome: str, data: str | None, count: int) -> Split:
     source = data or spec.get("data", "digits")
     if source != spec.get("data"):
         training = training.model_copy(update={"limit": None})
-    images = Task(source, training, record.get("seed", 0), chosen.image.size).load()
+    limit = spec.get("max_pixels", MAX_PIXELS)
+    images = Task(source, training, record.get("seed", 0), chosen.image.size, limit).load()
     check_fits(images, size=chosen.image.size, channels=chosen.image.channels, classes=chosen.classes, file=genome)
     subset = images.validation.subset
     spread = np.linspace(0, len(subset.indices) - 1, min(count, len(subset.indices))).astype(np.int64)

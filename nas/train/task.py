@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas.data import ImageSet, load
+from nas.data import MAX_PIXELS, ImageSet, load
 from nas.errors import SpecError
 from nas.genome import Genome
 from nas.train.recipe import Training
@@ -18,6 +18,7 @@ from nas.train.recipe import Training
 class Task:
     """data: as for `nas.data.load`, with absolute paths. seed: of the validation split and of the subset that
     `training.limit` draws. image_size: side in pixels that images are resized to; None keeps their own.
+    max_pixels: an image with more is refused and not decoded.
 
     >>> Task("digits", Training(epochs=3)).load().size
     8
@@ -27,12 +28,18 @@ class Task:
     training: Training
     seed: int = 0
     image_size: int | None = None
+    max_pixels: int = MAX_PIXELS
 
     def load(self) -> ImageSet:
         """The splits. Raises DataError."""
         training = self.training
         return load(
-            self.data, size=self.image_size, validation=training.validation, seed=self.seed, limit=training.limit
+            self.data,
+            size=self.image_size,
+            validation=training.validation,
+            seed=self.seed,
+            limit=training.limit,
+            max_pixels=self.max_pixels,
         )
 
 
