@@ -4,14 +4,15 @@ The directory is made by the product's own search without training (simulated.py
 scale.py), with run.yaml, ten epochs of metrics.csv in each trial directory, and a genome in 500 that fails. It is kept
 in memory where the system has such a place. Each step then runs in a fresh process, as a command would:
 
-    report      `nas.write_report`: page and figures
+    report      `nas report`: page and figures
     resume      the run is opened, its decisions are replayed into TPE, and the next job is issued; study and retention
                 of weights follow it as in a search. Ray, which a search starts as well, is not in it: it has no part in
                 the count of trials that ended before
     study       optuna.db is deleted and written anew
 
-Seconds are CPU seconds of the process, the imports included; memory is its peak in all (VmHWM of Linux). The driver of
-a search is the process that resumes, so its memory is that of this step.
+Seconds are CPU seconds of the process, the imports included; memory is its peak (VmHWM of Linux). To import torch and
+timm takes the largest part of it, so that what the trials take is said as well: the peak beyond the memory before the
+step. The driver of a search is the process that resumes. `nas report` imports neither.
 """
 
 from __future__ import annotations

@@ -22,13 +22,13 @@ import torch
 from pydantic import ValidationError
 
 from nas.ablation import Ablation, ablate, load_ablation, retraining
-from nas.data import absolute, check_fits
+from nas.data import MAX_PIXELS, absolute, check_fits
 from nas.data import load as load_data
 from nas.device import usable_device
 from nas.engine import OnEvent
 from nas.engine.events import both, ignore
 from nas.engine.origin import held_out_images
-from nas.engine.record import read_record
+from nas.engine.record import read_record, run_directory
 from nas.engine.storage import Storage
 from nas.errors import RunError, SpecError, from_pydantic
 from nas.errors import shown as shown_value
@@ -39,6 +39,7 @@ from nas.model import build
 from nas.paths import SET
 from nas.plugins import check
 from nas.report import write_report as write_run_report
+from nas.report import write_reports
 from nas.report.ablation import write_table
 from nas.report.live import Progress
 from nas.search import SearchResult, SearchSpec, load_space, search
@@ -169,12 +170,14 @@ def train_genome(
     settings: Settings | None = None,
     seed: int = 0,
     device: str | None = None,
+    max_pixels: int = MAX_PIXELS,
     progress: bool = True,
 ) -> TrainingResult:
     """Train one genome in its own directory; the same call again resumes.
 
     settings: keys that begin with `training.` set the recipe, all others the genome. out: by default
-    results/train-<genome>-<hash>. progress: print a line per epoch. Raises SpecError, and TrainingDiverged.
+    results/train-<genome>-<hash>. max_pixels: as for `load_data`. progress: print a line per epoch. Raises SpecError,
+    and TrainingDiverged.
 
     >>> train_genome("lavit_digits", settings={"training.epochs": 3, "stages.1.split": 2}).accuracy
     """
@@ -187,7 +190,7 @@ def train_genome(
     except ValidationError as error:
         raise from_pydantic(error, Training, kind=SpecError, file=SET).within(path="training") from None
     image = chosen.image
-    images = Task(absolute(data), training, seed, image.size).load()
+    images = Task(absolute(data), training, seed, image.size, max_pixels).load()
     check_fits(images, size=image.size, channels=image.channels, classes=chosen.classes, file=chosen.name or None)
     directory = usable_path(Path(out or Path("results") / safe_name(f"train-{chosen.name or 'genome'}-{chosen.hash}")))
     file = directory / "genome.yaml"
@@ -236,10 +239,7 @@ def write_report(run: str | Path) -> list[Path]:
     >>> write_report("my_run")
     [PosixPath('results/my_run/report.html')]
     """
-    directory = run_directory(run)
-    if (read_record(directory) or {}).get("kind") == "ablation":
-        return write_table(directory)
-    return [write_run_report(directory)]
+    return write_reports(run_directory(run))
 
 
 def edited(genome: str | Path | Genome, edits: Settings) -> Genome:
@@ -249,20 +249,6 @@ def edited(genome: str | Path | Genome, edits: Settings) -> Genome:
         return chosen.edit(dict(edits)) if edits else chosen
     except SpecError as error:
         raise error.within(file=SET) from None
-
-
-def run_directory(run: str | Path) -> Path:
-    """The directory of a run.
-
-    >>> run_directory("my_run")
-    PosixPath('results/my_run')
-    """
-    path = usable_path(Path(run))
-    if "/" in str(run) or os.path.exists(path / "run.yaml"):
-        return path
-    if path.name in ("", ".."):
-        raise RunError(f"expected a name, or the path of a run, found {shown_value(str(run))}", path="--run")
-    return Path("results") / path
 
 
 @contextmanager

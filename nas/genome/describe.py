@@ -6,11 +6,9 @@ softmax ×2, less ×2 | softmax, less ×3; diagonal hinge 0.01
 from __future__ import annotations
 
 from itertools import groupby
-from pathlib import Path
 
-from nas.errors import SpecError
-from nas.genome import Genome, load_genome
 from nas.genome.layout import LayerPlan
+from nas.genome.schema import Genome
 
 
 def describe(genome: Genome) -> str:
@@ -22,14 +20,6 @@ def describe(genome: Genome) -> str:
     diagonal = genome.loss.diagonal
     ending = f"; diagonal {diagonal.variant} {diagonal.weight:.2g}" if diagonal.active else ""
     return " | ".join(stages) + ending
-
-
-def describe_file(path: Path) -> str:
-    """`describe` of a genome file, or a note if it cannot be read: one damaged trial must not prevent a report."""
-    try:
-        return describe(load_genome(path))
-    except SpecError:
-        return "genome not readable"
 
 
 def _label(layer: LayerPlan) -> str:

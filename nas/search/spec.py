@@ -32,7 +32,7 @@ from pydantic import (
     model_validator,
 )
 
-from nas.data import absolute
+from nas.data import MAX_PIXELS, absolute
 from nas.engine import Workers
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
 from nas.files import read_yaml
@@ -70,6 +70,7 @@ class SearchSpec(BaseModel):
     image_size: int | None = Field(
         None, ge=1, le=MAX_SIDE, description="side to which images are brought; null: as the data has it"
     )
+    max_pixels: int = Field(MAX_PIXELS, ge=1, description="an image with more pixels is refused and not decoded")
     training: Training = Training()
     sampler: SerializeAsAny[SamplerOptions] = TPESampler.Options(name="tpe")
     scheduler: SerializeAsAny[SchedulerOptions] = SchedulerOptions(name="full")
@@ -164,7 +165,7 @@ class SearchSpec(BaseModel):
     @property
     def task(self) -> Task:
         """The data and training recipe of every trial."""
-        return Task(absolute(self.data), self.training, self.seed, self.image_size)
+        return Task(absolute(self.data), self.training, self.seed, self.image_size, self.max_pixels)
 
     def genome(self) -> Genome:
         """The base genome as the file gives it. Raises GenomeError."""

@@ -59,7 +59,9 @@ def add_trials(storage: RDBStorage, study_id: int, trials: Sequence[FrozenTrial]
                 (models.TrialSystemAttributeModel, trial.system_attrs),
             )
             for model, values in attributes:
-                rows[model] += [{"trial_id": trial_id, "key": k, "value_json": json.dumps(v)} for k, v in values.items()]
+                rows[model] += [
+                    {"trial_id": trial_id, "key": k, "value_json": json.dumps(v)} for k, v in values.items()
+                ]
         for model, content in rows.items():
             session.execute(insert(model), content)
 
