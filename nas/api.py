@@ -26,16 +26,16 @@ from nas.device import usable_device
 from nas.engine import OnEvent
 from nas.engine.events import both, ignore
 from nas.engine.origin import held_out_images
-from nas.engine.record import read_record
+from nas.engine.record import read_record, run_directory
 from nas.engine.single import TrainingResult, train_genome
 from nas.engine.storage import Storage
-from nas.errors import RunError, SpecError
-from nas.errors import shown as shown_value
-from nas.files import safe_name, usable_path
+from nas.errors import SpecError
+from nas.files import safe_name
 from nas.model import build
 from nas.model.build import weights_beside
 from nas.plugins import check
 from nas.report import write_report as write_run_report
+from nas.report import write_reports
 from nas.report.ablation import write_table
 from nas.report.live import Progress
 from nas.search import SearchResult, SearchSpec, load_space, search
@@ -179,24 +179,7 @@ def write_report(run: str | Path) -> list[Path]:
     >>> write_report("my_run")
     [PosixPath('results/my_run/report.html')]
     """
-    directory = run_directory(run)
-    if (read_record(directory) or {}).get("kind") == "ablation":
-        return write_table(directory)
-    return [write_run_report(directory)]
-
-
-def run_directory(run: str | Path) -> Path:
-    """The directory of a run.
-
-    >>> run_directory("my_run")
-    PosixPath('results/my_run')
-    """
-    path = usable_path(Path(run))
-    if "/" in str(run) or os.path.exists(path / "run.yaml"):
-        return path
-    if path.name in ("", ".."):
-        raise RunError(f"expected a name, or the path of a run, found {shown_value(str(run))}", path="--run")
-    return Path("results") / path
+    return write_reports(run_directory(run))
 
 
 @contextmanager

@@ -95,7 +95,8 @@ def search(
 
     --set changes any key of the space: --set "training.epochs=30 budget.macs=2e8".
     """
-    from nas.api import default_run, naming_plugins, preview_search, run_directory, run_search, shown
+    from nas.api import default_run, naming_plugins, preview_search, run_search, shown
+    from nas.engine.record import run_directory
     from nas.search import load_space
 
     with naming_plugins(run):
@@ -172,6 +173,9 @@ def train(
     out: Annotated[Path | None, typer.Option(help="directory to write; default results/train-<genome>-<hash>")] = None,
     seed: Annotated[int, typer.Option(help="root of all randomness")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one")] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=1, help="an image with more is refused and not decoded; default 89478485")
+    ] = None,
     plugin: PluginOption = None,
 ) -> None:
     """Train one genome, from new weights or from those of a trained model. Again with the same arguments: resumes.
@@ -184,8 +188,10 @@ def train(
 
     try:
         with _resumable():
+            allowed = {} if max_pixels is None else {"max_pixels": max_pixels}
+            settings = _settings(set_)
             result = train_genome(
-                genome, data, start=start, out=out, settings=_settings(set_), seed=seed, device=device
+                genome, data, start=start, out=out, settings=settings, seed=seed, device=device, **allowed
             )
     except TrainingDiverged as error:
         print(f"nas: {error}", file=sys.stderr)
@@ -277,9 +283,10 @@ def report(
     plugin: PluginOption = None,
 ) -> None:
     """Tables, figures and one HTML page of a run, from its files alone; also while it is running."""
-    from nas.api import write_report
+    from nas.engine.record import run_directory
+    from nas.report import write_reports
 
-    print(*write_report(run), sep="\n")
+    print(*write_reports(run_directory(run)), sep="\n")
 
 
 @app.command()

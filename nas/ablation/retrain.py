@@ -17,7 +17,7 @@ from nas.errors import RunError
 from nas.genome import Genome, load_genome
 from nas.genome.hash import UNSEEN
 
-FROM_SEARCH = ("data", "image_size", "training", "workers", "limits")  # keys of its spec
+FROM_SEARCH = ("data", "image_size", "max_pixels", "training", "workers", "limits")  # keys of its spec
 
 
 def retraining(directory: Path, *, from_scratch: bool = False) -> Ablation:

@@ -35,7 +35,7 @@ from nas.train.checkpoint import recipe_of
 COPIED = ("metrics.csv", "weights.safetensors", "test.json")  # files of a complete cell of another ablation
 SECONDS_PER_ARM = 1.5  # of the stopwatch
 # Keys that may change when a run is resumed; of the start, the weights are compared.
-MAY_DIFFER = {"workers", "limits", "name", "claim", "seeds", "baseline", "storage", "start"}
+MAY_DIFFER = {"workers", "limits", "name", "claim", "seeds", "baseline", "storage", "max_pixels", "start"}
 
 
 class Cells:

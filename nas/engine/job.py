@@ -176,7 +176,7 @@ def _from_flat(cls: type[R], content: Any, file: Path | None) -> R:
     """Raises RunError, naming the key, for an invalid value."""
     if not isinstance(content, dict):
         raise RunError(DAMAGED.format(f"expected a mapping, found {shown(content)}"), file=file)
-    own = {each.name for each in fields(cls)} - {"costs"}
+    own = _OWN[cls]
     costs = {
         name: value
         for name, value in content.items()
@@ -208,4 +208,5 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+_OWN = {cls: {each.name for each in fields(cls)} - {"costs"} for cls in (Job, Outcome)}
 _READERS: dict[Any, TypeAdapter[Any]] = {cls: TypeAdapter(cls) for cls in (Job, Outcome)}

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from nas.data import absolute, check_fits
+from nas.data import MAX_PIXELS, absolute, check_fits
 from nas.device import usable_device
 from nas.errors import RunError, SpecError, from_pydantic
 from nas.files import safe_name, usable_path, write_text
@@ -44,6 +44,7 @@ def train_genome(
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str | None = None,
+    max_pixels: int = MAX_PIXELS,
     progress: bool = True,
 ) -> TrainingResult:
     """Train one genome in its own directory; the same call again resumes.
@@ -52,7 +53,7 @@ def train_genome(
     file with its weights beside it, timm:NAME@FILE, or local-dir:FOLDER. settings: keys that begin with `training.` set
     the recipe, all others the genome. A `preprocess` of the genome or of the start is used; without one, mean and std
     are those of the training images. out: by default results/train-<genome>-<hash>. progress: print a line per epoch.
-    Raises SpecError, and TrainingDiverged.
+    max_pixels: as for `load_data`. Raises SpecError, and TrainingDiverged.
 
     >>> train_genome("lavit_digits", settings={"training.epochs": 3, "stages.1.split": 2}).accuracy
     """
@@ -63,7 +64,7 @@ def train_genome(
     chosen = edited(_genome(genome, donor), edits)
     training = _training(recipe)
     pixels = chosen.preprocess or (donor.genome.preprocess if donor is not None else None)
-    images = Task(absolute(data), training, seed, chosen.image.size, pixels).load()
+    images = Task(absolute(data), training, seed, chosen.image.size, pixels, max_pixels).load()
     if donor is not None:
         donor, head = donor.for_classes(images.classes)
         chosen = chosen.edit({"classes": len(images.classes)}) if "classes" not in edits else chosen

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, Field, field_validator, model_validator
 from safetensors.torch import save_file
 
-from nas.data import ImageSet, absolute
+from nas.data import MAX_PIXELS, ImageSet, absolute
 from nas.engine.events import Event, OnEvent
 from nas.errors import RunError, SpaceError
 from nas.files import write_atomically, write_text
@@ -38,6 +38,7 @@ class Starting(BaseModel):
     image_size: int | None = Field(
         None, ge=1, le=MAX_SIDE, description="side to which images are brought; null: as the start or the data has it"
     )
+    max_pixels: int = Field(MAX_PIXELS, ge=1, description="an image with more pixels is refused and not decoded")
     training: Training = Training()
 
     @field_validator("start")
@@ -61,7 +62,7 @@ class Starting(BaseModel):
         size, preprocess = self.image_size, None
         if self.donor is not None:
             size, preprocess = size or self.donor.genome.image.size, self.donor.genome.preprocess
-        return Task(absolute(self.data), self.training, seed, size, preprocess)
+        return Task(absolute(self.data), self.training, seed, size, preprocess, self.max_pixels)
 
     def donor_for(self, images: ImageSet) -> Donor | None:
         """The donor with a head for the classes of the images."""

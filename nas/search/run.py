@@ -49,6 +49,7 @@ MAY_DIFFER = {
     "baseline",
     "study",
     "storage",
+    "max_pixels",
     "start",  # its weights are compared
 }  # when a run is resumed
 
@@ -84,7 +85,7 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
             if plan.run.ledger.trials:
                 write_front(plan.run, None)
             raise
-        plan.run.write_csv("hypervolume.csv", anytime(plan.run.directory, list(space.objectives)))
+        plan.run.write_csv("hypervolume.csv", anytime(plan.run.ledger, list(space.objectives)))
         front = write_front(plan.run, RunExaminer(plan.run, plan.device, on_event))
     return SearchResult(plan.run.directory, plan.run.ledger.table(), front, message or _failure(plan.run.ledger))
 

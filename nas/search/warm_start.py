@@ -22,6 +22,7 @@ from nas.engine import Ledger, Outcome, Trial
 from nas.engine.record import read_record
 from nas.errors import GenomeError, RunError
 from nas.genome import Genome
+from nas.genome.describe import describe
 from nas.metrics import Costs, Estimate
 from nas.paths import difference
 from nas.search.budget import Budget
@@ -131,5 +132,10 @@ def _copy(one: _Taken, ledger: Ledger, budget: Budget) -> None:
         hash=one.genome.hash,
         parameters=one.trial.job.parameters,
         costs=one.costs,
-        note={"draw": -1, "margin": max(budget.violations(one.costs).values(), default=-1.0), "from": one.origin},
+        note={
+            "draw": -1,
+            "margin": max(budget.violations(one.costs).values(), default=-1.0),
+            "layers": describe(one.genome),
+            "from": one.origin,
+        },
     )

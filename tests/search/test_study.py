@@ -120,10 +120,11 @@ from nas.engine import Ledger
 from nas.files import read_yaml
 from nas.search import SearchSpec
 from nas.search.space import SearchSpace
-from nas.search.study import StudyWriter
+from nas.search import study
+study.BATCH = 2
 spec, run = SearchSpec.parse(read_yaml(Path(sys.argv[1]))), Path(sys.argv[2])
 space = SearchSpace(spec.genome(), spec.expanded())
-with StudyWriter(Ledger(run), sys.argv[3], run.name, space, spec.objectives, print):
+with study.StudyWriter(Ledger(run), sys.argv[3], run.name, space, spec.objectives, print):
     pass
 """
 
@@ -224,8 +225,8 @@ def test_a_pruned_trial_and_one_that_is_outside_of_the_space(tmp_path: Path) -> 
     job = ledger.add(base, seed=0, hash=base.hash, parameters=parameters, note={"margin": -0.5})
     ledger.finish(job, Outcome.of(job, "pruned", accuracy=0.5, epochs=1, reason="halved", seconds=60.0))
     study = Study(url_in(tmp_path), DIRECTORY, space, wanted.objectives, job)
-    study.add(ledger.trials[0])
-    study.add(ledger.trials[0])
+    study.add(ledger.trials)
+    study.add(ledger.trials)
     (trial,) = load_study(url_in(tmp_path)).trials
     assert (trial.state, trial.values, trial.params) == (TrialState.PRUNED, None, {"stages.1.split": 2})
     assert trial.duration is not None and trial.duration.total_seconds() == 60

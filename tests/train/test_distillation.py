@@ -56,7 +56,9 @@ def timm_folder(folder: Path, name: str, **args: Any) -> str:
 
 def pixels_of(images_BCHW: Tensor, data: Any) -> Tensor:
     """The raw pixels in 0..1."""
-    mean_C11, std_C11 = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (data.preprocess.mean, data.preprocess.std))
+    mean_C11, std_C11 = (
+        torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (data.preprocess.mean, data.preprocess.std)
+    )
     return images_BCHW.double() * std_C11 + mean_C11
 
 
