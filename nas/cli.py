@@ -184,14 +184,20 @@ def train(
     --set "training.epochs=30 stages.1.split=2".
     """
     from nas.api import train_genome
+    from nas.data import MAX_PIXELS
     from nas.train import TrainingDiverged
 
     try:
         with _resumable():
-            allowed = {} if max_pixels is None else {"max_pixels": max_pixels}
-            settings = _settings(set_)
             result = train_genome(
-                genome, data, start=start, out=out, settings=settings, seed=seed, device=device, **allowed
+                genome,
+                data,
+                start=start,
+                out=out,
+                settings=_settings(set_),
+                seed=seed,
+                device=device,
+                max_pixels=max_pixels or MAX_PIXELS,
             )
     except TrainingDiverged as error:
         print(f"nas: {error}", file=sys.stderr)

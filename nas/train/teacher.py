@@ -21,7 +21,7 @@ from torch import Tensor
 
 from nas.data import ImageSet
 from nas.errors import GenomeError, SpecError
-from nas.genome import Genome
+from nas.genome import Genome, load_genome
 from nas.genome.layout import StagePlan
 from nas.model import build
 from nas.model.build import weights_beside
@@ -40,8 +40,9 @@ def load_teacher(source: str, weights: str | None, images: ImageSet, *, layers: 
     10
     """
     if not is_outside(source):
+        chosen = load_genome(source)
         file = Path(weights) if weights else weights_beside(source)
-        genome_model = build(source, weights=file)
+        genome_model = build(chosen, weights=file)
         genome = genome_model.genome
         pixels = described(genome, file).preprocess or images.preprocess
         expected = InputFormat(
