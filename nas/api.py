@@ -197,8 +197,8 @@ def train_genome(
     if file.exists() and load_genome(file).hash != chosen.hash:
         raise RunError("another genome was trained here; choose another --out", file=file)
     used = usable_device(device)
-    chosen = chosen.edit(served(images))
-    write_text(file, chosen.to_yaml())
+    if not file.exists():
+        write_text(file, chosen.to_yaml())
 
     def show(row: dict[str, Any]) -> None:
         found = f"  accuracy {100 * row['accuracy']:6.2f} %" if "accuracy" in row else ""
@@ -207,6 +207,7 @@ def train_genome(
 
     report = show if progress else None
     result = train(chosen, images, training, directory=directory, seed=seed, device=used, report=report)
+    write_text(file, chosen.edit(served(images)).to_yaml())
     return TrainingResult(file, result.accuracy, result.epochs, result.seconds, pd.DataFrame(result.metrics))
 
 
