@@ -78,7 +78,8 @@ def train_genome(
     if written.exists() and load_genome(written).hash != chosen.hash:
         raise RunError("another genome was trained here; choose another --out", file=written)
     used = usable_device(device)
-    write_text(written, chosen.edit(served(images)).to_yaml())
+    if not written.exists():
+        write_text(written, chosen.to_yaml())
     if donor is not None and progress:
         print(f"starting from {start}; {head}", flush=True)
 
@@ -97,6 +98,7 @@ def train_genome(
         device=used,
         report=show if progress else None,
     )
+    write_text(written, chosen.edit(served(images)).to_yaml())
     return TrainingResult(written, result.accuracy, result.epochs, result.seconds, pd.DataFrame(result.metrics))
 
 
