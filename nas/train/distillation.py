@@ -8,7 +8,7 @@ x is what a layer passes on: the tokens after its MLP. Puzzle's own loss is `kin
 DeiT adds a distillation token and head; here both terms use the one head, and the deployed graph and its cost do not
 change. The teacher receives the student's images, augmented and mixed, as its own pixels (nas/train/teacher.py).
 
-Shapes: B images of a batch, C channels or width, H × W pixels, K classes, N tokens.
+Shapes: B images of a batch, C channels or width, H × W pixels, K classes, N tokens, L pairs of layers.
 """
 
 from __future__ import annotations
@@ -101,11 +101,11 @@ class Distillation:
             if not self.pairs:
                 return {"distillation": self._of_logits(logits_BK, self.model(pixels_BCHW).float())}
             teacher_BK, theirs = self.model(pixels_BCHW, trace=True)
-        similar_B = [
+        similar_L = [
             F.cosine_similarity(trace.hidden[ours].float(), theirs.hidden[other].float(), dim=-1).mean()
             for ours, other in self.pairs
         ]
-        hidden = 1 - torch.stack(similar_B).mean()
+        hidden = 1 - torch.stack(similar_L).mean()
         return {"distillation": self._of_logits(logits_BK, teacher_BK.float()), "hidden": hidden}
 
     def _of_logits(self, logits_BK: Tensor, teacher_BK: Tensor) -> Tensor:
