@@ -1,4 +1,4 @@
-"""A training that starts from a trained model against one from new weights: accuracy by epochs, and what each part does.
+"""A training that starts from a trained model against one from new weights: accuracy by epochs, and each part's share.
 
 The child is the parent with two layers replaced, one by linear-angular attention with centred keys, one by plain reuse
 (`less`, identity). It is trained for each number of epochs with a schedule of that length, by the product's own loop
@@ -131,7 +131,7 @@ def _accuracy(
 
 
 def _rows(case: Case, found: dict[str, dict[int, list[float]]], parents: list[float]) -> list[dict[str, Any]]:
-    """Epochs until the mean is the parent's less its standard error, per arm; the last mark and more where it is not."""
+    """Epochs until the mean is the parent's less its standard error; one more than tried where it is not."""
     parent = statistics.fmean(parents)
     error = (parent * (1 - parent) / len(case.images.validation)) ** 0.5
     rows = []
