@@ -31,7 +31,6 @@ from nas.engine.origin import held_out_images
 from nas.engine.record import read_record, run_directory
 from nas.engine.storage import Storage
 from nas.errors import RunError, SpecError, from_pydantic
-from nas.errors import shown as shown_value
 from nas.files import safe_name, usable_path, write_text
 from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings

@@ -93,12 +93,12 @@ def search(
 
     with naming_plugins(run):
         chosen = load_space(space).with_settings(_settings(set_, data=data, trials=trials))
+    directory = run_directory(run or default_run(chosen))
     if dry_run:
         from nas.report.dry_run import dry_run_table
 
         _console().print(dry_run_table(preview_search(chosen)))
         return
-    directory = run_directory(run or default_run(chosen))
     with _resumable(front_of=directory):
         found = run_search(chosen, directory)
     if found.message:
@@ -157,7 +157,7 @@ def train(
     seed: Annotated[int, typer.Option(help="root of all randomness")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one")] = None,
     max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="an image with more is refused and not decoded; default 89478485")
+        int | None, typer.Option(min=1, help="an image with more is refused and not decoded; default 89,478,485")
     ] = None,
     plugin: PluginOption = None,
 ) -> None:
@@ -167,12 +167,20 @@ def train(
     --set "training.epochs=30 stages.1.split=2".
     """
     from nas.api import train_genome
+    from nas.data import MAX_PIXELS
     from nas.train import TrainingDiverged
 
     try:
         with _resumable():
-            allowed = {} if max_pixels is None else {"max_pixels": max_pixels}
-            result = train_genome(genome, data, out=out, settings=_settings(set_), seed=seed, device=device, **allowed)
+            result = train_genome(
+                genome,
+                data,
+                out=out,
+                settings=_settings(set_),
+                seed=seed,
+                device=device,
+                max_pixels=max_pixels or MAX_PIXELS,
+            )
     except TrainingDiverged as error:
         print(f"nas: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

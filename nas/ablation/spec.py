@@ -36,6 +36,7 @@ from nas.genome import Genome, load_genome
 from nas.genome.schema import MAX_SIDE
 from nas.genome.settings import with_settings
 from nas.metrics import METRICS
+from nas.metrics.columns import COLUMNS
 from nas.paths import SET
 from nas.seeds import derive
 from nas.train import Task, Training
@@ -43,13 +44,6 @@ from nas.train import Task, Training
 FOLDERS = (Path("ablations"), Path(__file__).parents[2] / "ablations")
 Edits = dict[str, Any]
 MAX_ARMS = 10_000  # and as many seeds
-
-# Columns of table.csv and trials.csv besides the metrics. A factor has a column of its own in both.
-COLUMNS = {
-    *("arm", "seed", "trial", "hash", "state", "epochs", "seconds", "reason", "accuracy", "accuracy_validation"),
-    *("test_images", "images_per_second", "median_seconds", "batch_size", "batches", "device", "dtype", "threads"),
-    *("compiled", "mask_mass", "accuracy_before_switch", "accuracy_after_switch"),
-}
 
 
 @dataclass(frozen=True)
@@ -91,7 +85,7 @@ class Ablation(BaseModel):
         if not self.factors and not self.arms:
             raise SpaceError("there is nothing to compare: give `factors:` or `arms:`")
         for factor, levels in self.factors.items():
-            if factor in COLUMNS or factor in METRICS:
+            if factor in COLUMNS or factor in METRICS:  # a factor has a column of its own
                 message = f"the table has a column {factor!r}: give the factor another name"
                 raise SpaceError(message, path=f"factors.{factor}")
             if len(levels) < 2:

@@ -22,8 +22,10 @@ from nas.profiling import LatencyTable, covering, known_parts, missing
 from nas.search.budget import Budget, check_feasible
 from nas.search.forecast import Forecast, forecast
 from nas.search.parameter import Parameter
+from nas.search.samplers import SAMPLERS
 from nas.search.space import Assignment, SearchSpace
-from nas.search.spec import SearchSpec
+from nas.search.spec import SearchSpec, recorded
+from nas.search.warm_start import earlier_runs
 from nas.seeds import derive
 from nas.train import fitted
 
@@ -52,7 +54,8 @@ class DryRun:
 
 
 def dry_run(spec: SearchSpec) -> DryRun:
-    """Takes some seconds. Raises what `search` raises for an invalid space or an infeasible budget.
+    """Takes some seconds. Raises what `search` raises for an invalid space, an infeasible budget, or earlier runs
+    (`warm_start`) that cannot be compared.
 
     >>> dry_run(load_space("mixed")).feasible
     1.0
@@ -61,6 +64,8 @@ def dry_run(spec: SearchSpec) -> DryRun:
     images = spec.task.load()
     space = spec.space(fitted(spec.genome(), images))
     loading = time.perf_counter() - begin
+    SAMPLERS[spec.sampler.name].check(space)
+    earlier_runs(spec.warm_start, recorded(spec, space.base))
     tables, untimed = _tables(spec, space)
     known = [name for name in spec.costs if METRICS[name].batch_size in {None, *tables}]
     budget = Budget({name: limit for name, limit in spec.budget.limits.items() if name in known})

@@ -28,7 +28,7 @@ def test_a_space_and_an_ablation_set_the_limit(
     assert parse(keys | {"max_pixels": 400}).task.load().size == 8
     with pytest.raises(DataError, match=r"an image of 400 pixels; at most 399 .* \(max_pixels: 400 in a space"):
         parse(keys | {"max_pixels": 399}).task.load()
-    with pytest.raises(SpaceError, match="^max_pixels: "):
+    with pytest.raises(SpaceError, match=r"^max_pixels: "):
         parse(keys | {"max_pixels": 0})
     assert "max_pixels" in MAY_DIFFER
 
