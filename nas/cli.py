@@ -101,12 +101,12 @@ def search(
 
     with naming_plugins(run):
         chosen = load_space(space).with_settings(_settings(set_, data=data, trials=trials, start=start))
+    directory = run_directory(run or default_run(chosen))
     if dry_run:
         from nas.report.dry_run import dry_run_table
 
         _console().print(dry_run_table(preview_search(chosen)))
         return
-    directory = run_directory(run or default_run(chosen))
     with _resumable(front_of=directory):
         found = run_search(chosen, directory)
     if found.message:
@@ -174,7 +174,7 @@ def train(
     seed: Annotated[int, typer.Option(help="root of all randomness")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one")] = None,
     max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="an image with more is refused and not decoded; default 89478485")
+        int | None, typer.Option(min=1, help="an image with more is refused and not decoded; default 89,478,485")
     ] = None,
     plugin: PluginOption = None,
 ) -> None:

@@ -36,6 +36,7 @@ from nas.files import read_yaml
 from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings
 from nas.metrics import METRICS
+from nas.metrics.columns import COLUMNS
 from nas.model.inherit import check_inheritable
 from nas.paths import SET
 from nas.seeds import derive
@@ -44,13 +45,6 @@ from nas.train import Task
 FOLDERS = (Path("ablations"), Path(__file__).parents[2] / "ablations")
 Edits = dict[str, Any]
 MAX_ARMS = 10_000  # and as many seeds
-
-# Columns of table.csv and trials.csv besides the metrics. A factor has a column of its own in both.
-COLUMNS = {
-    *("arm", "seed", "trial", "hash", "state", "epochs", "seconds", "reason", "accuracy", "accuracy_validation"),
-    *("test_images", "images_per_second", "median_seconds", "batch_size", "batches", "device", "dtype", "threads"),
-    *("compiled", "mask_mass", "accuracy_before_switch", "accuracy_after_switch"),
-}
 
 
 @dataclass(frozen=True)
@@ -86,7 +80,7 @@ class Ablation(Starting):
         if not self.factors and not self.arms:
             raise SpaceError("there is nothing to compare: give `factors:` or `arms:`")
         for factor, levels in self.factors.items():
-            if factor in COLUMNS or factor in METRICS:
+            if factor in COLUMNS or factor in METRICS:  # a factor has a column of its own
                 message = f"the table has a column {factor!r}: give the factor another name"
                 raise SpaceError(message, path=f"factors.{factor}")
             if len(levels) < 2:
