@@ -16,7 +16,19 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import blocks_castling, blocks_less, cost, latency, models, overhead, pareto, samplers, scale, table
+from benchmarks import (
+    blocks_castling,
+    blocks_less,
+    cost,
+    large_run,
+    latency,
+    models,
+    overhead,
+    pareto,
+    samplers,
+    scale,
+    table,
+)
 from benchmarks.machine import Setting, described
 
 GROUPS = {
@@ -29,6 +41,7 @@ GROUPS = {
     "search_pareto": pareto,
     "search_samplers": samplers,
     "search_scale": scale,
+    "search_large_run": large_run,
 }
 FOLDER = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
