@@ -20,6 +20,7 @@ from benchmarks import (
     blocks_castling,
     blocks_less,
     cost,
+    large_run,
     latency,
     models,
     overhead,
@@ -41,6 +42,7 @@ GROUPS = {
     "search_pareto": pareto,
     "search_samplers": samplers,
     "search_scale": scale,
+    "search_large_run": large_run,
     "train_start": start,
 }
 FOLDER = Path(__file__).parent / "results"
