@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Generic, NamedTuple, TypeVar
 
@@ -42,10 +42,14 @@ M = TypeVar("M", bound=Model)
 
 @dataclass(frozen=True, eq=False)
 class Donor:
-    """A trained model as data: its genome, and its tensors under our names, on the CPU."""
+    """A trained model as data: its genome, and its tensors under our names, on the CPU.
+
+    young: tensors that were not trained with the others (parts put in by a conversion), and learn at the full rate.
+    """
 
     genome: Genome
     state: Mapping[str, Tensor]
+    young: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, model: Model) -> Donor:
@@ -73,14 +77,14 @@ class Donor:
         if weight_KC is not None and own is not None and set(own) == set(names):
             order_K = torch.tensor([own.index(name) for name in names])
             head = {name: t[order_K] for name, t in self.state.items() if name.startswith("head.")}
-            return Donor(self.genome, {**self.state, **head}), "its head is kept, in the order of the data's classes"
+            return replace(self, state={**self.state, **head}), "its head is kept, in the order of the data's classes"
         rest = {name: tensor for name, tensor in self.state.items() if not name.startswith("head.")}
-        return Donor(self.genome, rest), "the head is new, since the classes are others"
+        return replace(self, state=rest), "the head is new, since the classes are others"
 
     @cached_property
     def digest(self) -> str:
         """16 hex digits over genome and tensors."""
-        digest = hashlib.sha256(self.genome.hash.encode())
+        digest = hashlib.sha256(" ".join([self.genome.hash, *sorted(self.young)]).encode())
         for name, tensor in sorted(self.state.items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)

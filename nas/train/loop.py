@@ -225,13 +225,14 @@ def train(
 def _begun(
     genome: Genome, data: ImageSet, training: Training, donor: Donor | None, device: torch.device, *, resumed: bool
 ) -> tuple[Model, tuple[str, ...]]:
-    """The model before its first step, and the names of its inherited tensors. A checkpoint replaces its values."""
+    """The model before its first step, and what learns at `inherited_lr`. A checkpoint replaces its values."""
     if donor is None:
         return build(genome).to(device), ()
     count = 0 if resumed else min(training.closed_form, max(1, CLOSED_FORM_TOKENS // genome.layout[0].tokens))
     images_BCHW = next(data.train.spread(count).batches(count, device=device))[0] if count else None
     found: Inherited[Model] = inherit(genome, donor, images_BCHW)
-    return found.model.to(device), found.inherited + found.solved
+    slow = tuple(name for name in found.inherited + found.solved if name not in donor.young)
+    return found.model.to(device), slow
 
 
 def _autocast(training: Training, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:

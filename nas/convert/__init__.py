@@ -1,0 +1,1 @@
+"""Conversion of a trained model: which layers may drop softmax attention, and at what price."""

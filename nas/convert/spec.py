@@ -1,0 +1,156 @@
+"""A conversion as a YAML file: a trained model, what may stand in its layers, and what it may cost.
+
+    start: winner.yaml                           the model: a genome file beside its weights, timm:NAME@FILE, ...
+    data: imagefolder:photos
+    budget: {macs: 0.8x, latency: 5}             hard; 0.8x is a share of the model's own
+    candidates:                                  default: nas/convert/candidates.py
+      reuse: {core: {block: less, transform: identity}}
+    library: {rounds: 2, images: 4096}           each candidate trained alone (nas/convert/library.py)
+    scored: 2000                                 validation images at most on which models are compared with the parent
+    tried: 50                                    random assemblies that are measured, to learn how layers interact
+    points: 6                                    assemblies along the front that are repaired
+    training: {epochs: 3}                        the repair: distillation from the model, from the assembly's weights
+
+Every key but `start` has a default. Unknown keys are refused, with file and key path.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from nas.convert.candidates import DEFAULT, KEEP, Candidate
+from nas.convert.library import Distillation
+from nas.engine import Limits, Workers
+from nas.engine.start import Starting, relative_to
+from nas.errors import SpaceError, from_pydantic, nearest, shown
+from nas.files import read_yaml
+from nas.genome.settings import with_settings
+from nas.metrics import METRICS, Costs
+from nas.paths import SET
+from nas.search.budget import Budget
+from nas.train import Task, Training
+
+# Short, at a rate for trained weights, without what makes a teacher's answers harder to follow.
+REPAIR = {"epochs": 3, "lr": 2e-3, "warmup_epochs": 0.5, "label_smoothing": 0.0, "inherited_lr": 0.1, "closed_form": 0}
+TEACHER = {"kind": "soft", "weight": 1.0, "hidden": 1.0}  # Puzzle's loss; the labels added nothing there
+_SHARE = re.compile(r"([0-9.]+)x")
+
+
+class ConversionSpec(Starting):
+    """See the head of this file.
+
+    >>> ConversionSpec.parse({"start": "winner.yaml", "budget": {"macs": "0.8x"}})
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    name: str = ""
+    notes: str = ""
+    candidates: dict[str, Candidate] = Field(DEFAULT, min_length=1)
+    objectives: dict[str, str] = Field({"accuracy": "max", "macs": "min"}, min_length=2)
+    budget: dict[str, float | str] = Field(
+        default={}, description="limits by metric; `0.8x`: a share of the model's own"
+    )
+    library: Distillation = Distillation()
+    scored: int = Field(2000, ge=1)
+    tried: int = Field(50, ge=0, le=10_000)
+    points: int = Field(6, ge=1, le=1000)
+    seed: int = Field(0, ge=0)
+    workers: Workers = Workers()
+    limits: Limits = Limits()
+    storage: str | None = Field(None, description="where the run is kept as well: a path, s3://bucket/folder, ...")
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _repair(cls, value: Any) -> Any:
+        return REPAIR | value if isinstance(value, dict) else value
+
+    @field_validator("candidates")
+    @classmethod
+    def _named(cls, value: dict[str, Candidate]) -> dict[str, Candidate]:
+        if KEEP in value:
+            raise SpaceError(f"{KEEP} is the model's own attention, and always there", path=KEEP)
+        return value
+
+    @field_validator("objectives")
+    @classmethod
+    def _known(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, direction in value.items():
+            if name not in METRICS:
+                raise SpaceError(f"no objective {name!r}; {nearest(name, METRICS)}", path=name)
+            if direction != METRICS[name].direction:
+                raise SpaceError(f"expected {METRICS[name].direction}, found {direction!r}", path=name)
+        if "accuracy" not in value:
+            raise SpaceError("a conversion trades accuracy for a cost: name both", path="accuracy")
+        return value
+
+    @field_validator("budget")
+    @classmethod
+    def _limits(cls, value: dict[str, float | str]) -> dict[str, float | str]:
+        for name, limit in value.items():
+            if isinstance(limit, str) and not _SHARE.fullmatch(limit):
+                raise SpaceError(f"expected a number, or a share such as 0.8x; found {shown(limit)}", path=name)
+        Budget.model_validate(dict.fromkeys(value, 1.0))
+        return value
+
+    @model_validator(mode="after")
+    def _begins(self) -> ConversionSpec:
+        if self.start is None:
+            raise SpaceError("a conversion needs a trained model", path="start")
+        return self
+
+    @property
+    def costs(self) -> list[str]:
+        """Metrics of objectives and budget that are known before training."""
+        return [name for name in dict.fromkeys([*self.objectives, *self.budget]) if METRICS[name].budget]
+
+    @property
+    def sweep(self) -> str:
+        """The cost along which the front runs: the first objective that is one."""
+        return next(name for name in self.objectives if name != "accuracy")
+
+    def budget_of(self, parent: Costs) -> Budget:
+        """The limits in the metrics' units. parent: the model's own costs."""
+        limits = {}
+        for name, limit in self.budget.items():
+            share = _SHARE.fullmatch(limit) if isinstance(limit, str) else None
+            limits[name] = parent[name] * float(share[1]) if share else float(limit)
+        return Budget.model_validate(limits)
+
+    @property
+    def task(self) -> Task:
+        """The data and the recipe of the repair."""
+        return self.task_of(self.seed)
+
+    def with_settings(self, changes: dict[str, Any]) -> ConversionSpec:
+        """A copy with values set at dotted paths. Raises SpecError."""
+        data = with_settings(self.model_dump(mode="json"), changes, keyed=("candidates.*",))
+        return ConversionSpec.parse(data, file=SET if changes else self.name)
+
+    @classmethod
+    def parse(cls, data: Any, *, file: object = None) -> ConversionSpec:
+        """Validate plain data. Raises SpaceError with file and key path."""
+        if not isinstance(data, dict):
+            raise SpaceError(f"a conversion is a mapping with `start:`, found {type(data).__name__}", file=file)
+        try:
+            return cls.model_validate({"training": {}} | data)
+        except ValidationError as error:
+            raise from_pydantic(error, cls, kind=SpaceError, file=file) from None
+
+
+def load_conversion(path: Path) -> ConversionSpec:
+    """A conversion from a YAML file. Raises SpaceError with file and key path."""
+    data = read_yaml(path)
+    named = relative_to({"name": path.stem} | data, path.parent) if isinstance(data, dict) else data
+    return ConversionSpec.parse(named, file=path)
+
+
+def recipe(spec: ConversionSpec, teacher: Path) -> Training:
+    """The repair's recipe; the model itself teaches, unless the spec names another teacher."""
+    if spec.training.teacher is not None:
+        return spec.training
+    data = spec.training.model_dump(mode="json") | {"teacher": TEACHER | {"model": str(teacher)}}
+    return Training.model_validate(data)

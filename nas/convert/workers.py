@@ -1,0 +1,120 @@
+"""The workers' part of a conversion: pieces of the library, and scores of assemblies. The driver writes their answers.
+
+A task trains some pieces for one round, with one pass of the parent for all of them, or scores some assemblies. Tasks
+are small and hold no state, so that a killed conversion goes on where the last task ended.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas.convert.candidates import Assembly, Candidate
+from nas.convert.library import Distillation, Piece, begin, distil, transplanted
+from nas.convert.score import Score, Scorer
+from nas.data import ImageSet
+from nas.engine.pool import Pool
+from nas.engine.training import images_of
+from nas.model import Donor, Model
+from nas.plugins import Plugin, install, shipment
+from nas.train import Task
+
+States = Mapping[str, Mapping[str, Tensor]]  # of the pieces' attention, by the piece's name
+
+
+@dataclass(frozen=True)
+class Common:
+    """What every task needs. donor: its genome is `listed`. scored: validation images at most."""
+
+    donor: Donor
+    candidates: Mapping[str, Candidate]
+    task: Task
+    library: Distillation
+    scored: int
+    device: str
+    threads: int
+
+    def images(self) -> ImageSet:
+        return images_of(self.task, self.donor.genome.image.size)
+
+    def parent(self) -> Model:
+        torch.set_num_threads(self.threads)
+        return self.donor.model().to(self.device)
+
+
+def packed(piece: Piece) -> bytes:
+    """A piece as a file: attention, optimiser, rounds, errors."""
+    buffer = io.BytesIO()
+    content = {"attention": piece.attention.state_dict(), "optimizer": piece.optimizer}
+    torch.save(content | {"rounds": piece.rounds, "errors": piece.errors}, buffer)
+    return buffer.getvalue()
+
+
+def unpacked(blob: bytes) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
+    return content
+
+
+def run_round(common: Common, names: Sequence[tuple[str, str]], blobs: Sequence[bytes | None]) -> list[bytes]:
+    """Train pieces, given as (layer, candidate), for one more round. blobs: as `packed`, None for new ones."""
+    parent, images = common.parent(), common.images()
+    count = common.library.closed_form
+    start_BCHW = next(images.train.spread(count).batches(count))[0] if count and blobs[0] is None else None
+    pieces = []
+    for (layer, candidate), blob in zip(names, blobs, strict=True):
+        (piece,) = begin(common.donor, {layer: [candidate]}, common.candidates, start_BCHW)
+        if blob is not None:
+            content = unpacked(blob)
+            piece.attention.load_state_dict(content["attention"])
+            piece.optimizer, piece.rounds, piece.errors = (content[key] for key in ("optimizer", "rounds", "errors"))
+        piece.attention.to(common.device)
+        pieces.append(piece)
+    distil(parent, pieces, images.train, images.validation.spread(common.scored), common.library)
+    return [packed(piece) for piece in pieces]
+
+
+def run_scores(common: Common, assemblies: Sequence[Assembly], states: States) -> list[Score]:
+    """The scores of assemblies on validation images."""
+    scorer = Scorer(common.parent(), common.images().validation.spread(common.scored))
+    models = (transplanted(common.donor, each, common.candidates, states).model() for each in assemblies)
+    return [scorer(model.to(common.device)) for model in models]
+
+
+class Crew:
+    """Runs tasks on the workers of a run, a few at once. Call inside `session(...)`."""
+
+    def __init__(self, common: Common, pool: Pool):
+        import ray
+
+        self.pool = pool
+        self.common, self.plugins = ray.put(common), ray.put(shipment())
+
+    def each(
+        self, work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]], done: Callable[[int, Any], None]
+    ) -> None:
+        """Run `work(common, *task)` for every task; `done(number, answer)` is called in the driver as they end."""
+        import ray
+
+        remote = ray.remote(num_cpus=self.pool.cpu, num_gpus=self.pool.gpu, max_retries=1)(_run)
+        waiting = list(enumerate(tasks))
+        running: dict[Any, int] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.pool.slots:
+                    number, task = waiting.pop(0)
+                    running[remote.remote(work, self.plugins, self.common, *task)] = number
+                (first,), _ = ray.wait(list(running))
+                done(running.pop(first), ray.get(first))
+        finally:
+            for left in running:
+                ray.cancel(left, force=True)
+
+
+def _run(work: Callable[..., Any], plugins: list[Plugin], common: Common, *task: Any) -> Any:
+    install(plugins)
+    return work(common, *task)
