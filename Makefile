@@ -18,7 +18,7 @@ PLUGINS = $(if $(PLUGIN),$$(printf ' --plugin %s' $$PLUGIN))
 # No character in a knob's value is special: make takes it as it is written ($x and $(...) stay what they are), and it
 # reaches the shell as an environment variable. ARGS is written into the shell's command, where quotes and $ count.
 SPACE ?= lavit_split
-KNOBS := SPACE DATA TRIALS RUN SET TABLE ONLY PLUGIN
+KNOBS := SPACE DATA TRIALS RUN START SET TABLE ONLY PLUGIN
 $(foreach knob,$(KNOBS) RAY_ADDRESS ARGS,$(eval override $(knob) := $$(value $(knob))))
 export $(KNOBS)
 ifneq ($(strip $(RAY_ADDRESS)),)
@@ -45,6 +45,8 @@ Knobs of search:
   DATA=digits                   or cifar10, cifar100, fashion_mnist, ..., imagefolder:PATH, parquet:PATH
   TRIALS=32                     how many trials the run has in the end
   RUN=name                      results/name; left out, it is named after the space and the data
+  START=winner.yaml             a trained model: every trial begins with its weights, and its genome is the base
+                                (also timm:NAME@FILE, local-dir:FOLDER)
   SET="training.epochs=30 budget.macs=2e8"    any key of the space, by its dotted path
   PLUGIN="my_block.py ..."      blocks, metrics, samplers, schedulers, data sources of your own (docs/extending.md)
   RAY_ADDRESS=host:6379         an existing Ray cluster; left out, this machine
@@ -64,10 +66,11 @@ help:
 
 search: $(VENV)/.installed
 	@$(NAS) search "$$SPACE" $(if $(DATA),--data "$$DATA") $(if $(TRIALS),--trials "$$TRIALS") \
-		$(if $(RUN),--run "$$RUN") $(if $(SET),--set "$$SET") $(PLUGINS)
+		$(if $(RUN),--run "$$RUN") $(if $(START),--start "$$START") $(if $(SET),--set "$$SET") $(PLUGINS)
 
 ablate: require-TABLE $(VENV)/.installed
-	@$(NAS) ablate "$$TABLE" $(if $(DATA),--data "$$DATA") $(if $(RUN),--run "$$RUN") $(if $(SET),--set "$$SET") $(PLUGINS)
+	@$(NAS) ablate "$$TABLE" $(if $(DATA),--data "$$DATA") $(if $(RUN),--run "$$RUN") \
+		$(if $(START),--start "$$START") $(if $(SET),--set "$$SET") $(PLUGINS)
 
 retrain: require-RUN $(VENV)/.installed
 	@$(NAS) retrain "$$RUN" $(if $(SET),--set "$$SET") $(PLUGINS)

@@ -2,7 +2,7 @@
 
 Each group writes its JSON file when it is done, so that a run that was cut off goes on with `--only` what is missing,
 and the table always shows the latest of every group. With `--device cuda --dtype bfloat16 --compile` the same rows are
-measured on a GPU and get a section of their own; the groups about searches train nothing and are left out there.
+measured on a GPU and get a section of their own; the groups about searches and trainings are left out there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,20 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import blocks_castling, blocks_less, cost, latency, models, overhead, pareto, samplers, scale, table
+from benchmarks import (
+    blocks_castling,
+    blocks_less,
+    cost,
+    large_run,
+    latency,
+    models,
+    overhead,
+    pareto,
+    samplers,
+    scale,
+    start,
+    table,
+)
 from benchmarks.machine import Setting, described
 
 GROUPS = {
@@ -29,6 +42,8 @@ GROUPS = {
     "search_pareto": pareto,
     "search_samplers": samplers,
     "search_scale": scale,
+    "search_large_run": large_run,
+    "train_start": start,
 }
 FOLDER = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -49,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     dtype = getattr(torch, given.dtype)
     setting = Setting(given.device, dtype, given.threads, given.compile, given.seconds)
     if setting.label != Setting().label:
-        names = [name for name in names if not name.startswith("search")]
+        names = [name for name in names if not name.startswith(("search", "train"))]
 
     torch.set_num_threads(setting.threads)
     for name in names:

@@ -76,20 +76,20 @@ def result(measured: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
 
 def searched(sampler: str, trials: int) -> list[dict[str, float]]:
     """One search; after so many trials: seconds in all, seconds a suggestion since the last mark, bytes of memory."""
-    spec = _space(sampler, trials)
+    spec = space_of(sampler, trials)
     space = spec.space(spec.genome())
     marks = [mark for mark in _MARKS if mark < trials] + [trials]
     found: list[dict[str, float]] = []
     with scratch() as folder:
         ledger = Ledger(folder)
-        before = _peak_bytes()
+        before = peak_bytes()
         source = _Timed(candidates(spec, space, ledger, estimator()))
         begin, spent, since = time.process_time(), 0.0, 0
-        for count, _ in enumerate(finished(source, ledger, _outcome), start=1):
+        for count, _ in enumerate(finished(source, ledger, outcome), start=1):
             ledger.write_table(patience=20)
             if count == marks[len(found)]:
                 suggestion = (source.seconds - spent) / (count - since)
-                seconds, memory = time.process_time() - begin, _peak_bytes() - before
+                seconds, memory = time.process_time() - begin, peak_bytes() - before
                 found.append({"trials": count, "seconds": seconds, "suggestion": suggestion, "bytes": memory})
                 spent, since = source.seconds, count
     return found
@@ -120,19 +120,21 @@ class _Timed:
         self.source.tell(job, outcome)
 
 
-def _space(sampler: str, trials: int) -> SearchSpec:
+def space_of(sampler: str, trials: int) -> SearchSpec:
+    """7 layers with a core each, and a continuous rate."""
     spec = SearchSpec.parse(parse_yaml(_SPACE))
     return spec.model_copy(update={"sampler": sampler_options(sampler), "trials": trials})
 
 
-def _outcome(job: Job) -> Outcome:
+def outcome(job: Job, epochs: int = 1) -> Outcome:
     """More attention is better, a drop rate of 0.1 is best, seeds differ a little."""
     softmax = sum(core == "softmax" for core in job.parameters.values())
     accuracy = 0.8 + 0.02 * softmax - abs(job.parameters["drop_path"] - 0.1) + Random(job.seed).random() / 100
-    return Outcome.of(job, "complete", accuracy=accuracy, epochs=1)
+    return Outcome.of(job, "complete", accuracy=accuracy, epochs=epochs)
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """The most memory that this process has held."""
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
     return 1024 * int(line.split()[1])
 

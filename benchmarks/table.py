@@ -18,8 +18,9 @@ so, and compare the eager graphs; memory is what a call holds at most beside its
 without "eager" is the better of the eager and the compiled graph, and timm's side of that row has the same choice.
 
 The groups `search_…` train nothing. What they run and how their intervals are made is said at the head of
-benchmarks/latency.py, overhead.py, pareto.py, samplers.py and scale.py; the table that samplers.py replays is made by
-`python -m benchmarks.samplers --make FOLDER`.
+benchmarks/latency.py, overhead.py, pareto.py, samplers.py, scale.py and large_run.py; the table that samplers.py
+replays is made by `python -m benchmarks.samplers --make FOLDER`. `train_start` trains; its head (benchmarks/start.py)
+says what.
 """
 _COLUMNS = ("what", "against", "at", "ratio", "bar", "met", "forward + backward", "peak MB", "peak MB, training")
 _FEWER = ("what", "against", "at", "figure", "bar", "met")  # of groups without models
@@ -49,7 +50,7 @@ def _section(name: str, groups: list[dict[str, Any]]) -> str:
             f"Python {machine['python']}; load before the run {machine['load']}; {machine['date']}.\n"
         )
         rows = [row for result in group["results"] for row in result["rows"]]
-        columns = _FEWER if group["group"].startswith("search") else _COLUMNS
+        columns = _FEWER if group["group"].startswith(("search", "train")) else _COLUMNS
         lines += _table(columns, [_cells(row)[: len(columns)] for row in rows])
         lines += _notes(group, rows)
         for result in group["results"]:
@@ -63,8 +64,8 @@ def _table(columns: Sequence[str], rows: list[list[str]]) -> list[str]:
 
 
 def _curves(result: dict[str, Any]) -> list[str]:
-    """A table with a line per curve and a column per mark (count of trials)."""
-    columns = [result["at"], *(f"{mark:,} trials" for mark in result["marks"])]
+    """A table with a line per curve and a column per mark (count of trials, or of epochs)."""
+    columns = [result["at"], *(f"{mark:,} {result.get('unit', 'trials')}" for mark in result["marks"])]
     rows = []
     for curve in result["curves"]:
         gains = curve["differences"] or [None] * len(curve["values"])

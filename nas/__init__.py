@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from nas.serve import predict as predict
     from nas.timm import build as build
     from nas.timm import from_timm as from_timm
+    from nas.timm import inherit as inherit
 
 __version__ = "0.2.0.dev0"
 
@@ -56,6 +57,7 @@ _HOME = {
     "predict": "nas.serve",
     "build": "nas.timm",
     "from_timm": "nas.timm",
+    "inherit": "nas.timm",
     "deploy": "nas.model",
     "cost": "nas.profiling",
     "throughput": "nas.profiling",

@@ -19,33 +19,27 @@ from typing import Any
 
 import pandas as pd
 import torch
-from pydantic import ValidationError
 
 from nas.ablation import Ablation, ablate, load_ablation, retraining
-from nas.data import absolute, check_fits
 from nas.data import load as load_data
 from nas.device import usable_device
 from nas.engine import OnEvent
 from nas.engine.events import both, ignore
 from nas.engine.origin import held_out_images
-from nas.engine.record import read_record
+from nas.engine.record import read_record, run_directory
+from nas.engine.single import TrainingResult, train_genome
 from nas.engine.storage import Storage
-from nas.errors import RunError, SpecError, from_pydantic
-from nas.errors import shown as shown_value
-from nas.files import safe_name, usable_path, write_text
-from nas.genome import Genome, load_genome
-from nas.genome.settings import with_settings
+from nas.errors import SpecError
+from nas.files import safe_name
 from nas.model import build
 from nas.model.build import weights_beside
-from nas.model.pixels import served
-from nas.paths import SET
 from nas.plugins import check
 from nas.report import write_report as write_run_report
+from nas.report import write_reports
 from nas.report.ablation import write_table
 from nas.report.live import Progress
 from nas.search import SearchResult, SearchSpec, load_space, search
 from nas.search.dry_run import DryRun, dry_run
-from nas.train import Task, Training, train
 from nas.train.diagnosis import Diagnosis
 from nas.train.diagnosis import diagnose as diagnose_model
 
@@ -71,17 +65,6 @@ class AblationResult:
     directory: Path
     cells: pd.DataFrame
     files: list[Path]
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """file: the genome, beside its weights. accuracy: on validation, a fraction; None without validation images."""
-
-    file: Path
-    accuracy: float | None
-    epochs: int
-    seconds: float
-    metrics: pd.DataFrame
 
 
 def run_search(
@@ -147,68 +130,22 @@ def run_ablation(
 def retrain_winners(
     run: str | Path,
     *,
+    from_scratch: bool = False,
     settings: Settings | None = None,
     progress: bool = True,
     on_event: OnEvent | None = None,
 ) -> AblationResult:
-    """Train a search's winners from scratch on training and validation images, with several seeds, and test them once.
+    """Train a search's winners again on training and validation images, with several seeds, and test them once.
 
-    An ablation in <run>-retrained, of the base genome and every winner. settings: any key of that ablation.
+    An ablation in <run>-retrained, of the base genome and every winner; if the search started from a trained model, so
+    does this, unless `from_scratch` (then in <run>-from-scratch). settings: any key of that ablation.
 
     >>> retrain_winners("my_run", settings={"seeds": 5, "training.epochs": 100}).cells
     """
     directory = Path(os.path.abspath(run_directory(run)))  # `.` has no name
-    spec = retraining(directory)
+    spec = retraining(directory, from_scratch=from_scratch)
     beside = directory.with_name(spec.name)
     return run_ablation(spec, beside, settings=settings, progress=progress, on_event=on_event)
-
-
-def train_genome(
-    genome: str | Path | Genome,
-    data: str = "digits",
-    *,
-    out: str | Path | None = None,
-    settings: Settings | None = None,
-    seed: int = 0,
-    device: str | None = None,
-    progress: bool = True,
-) -> TrainingResult:
-    """Train one genome in its own directory; the same call again resumes.
-
-    settings: keys that begin with `training.` set the recipe, all others the genome. A `preprocess` of the genome is
-    used; without one, mean and std are those of the training images. out: by default results/train-<genome>-<hash>.
-    progress: print a line per epoch. Raises SpecError, and TrainingDiverged.
-
-    >>> train_genome("lavit_digits", settings={"training.epochs": 3, "stages.1.split": 2}).accuracy
-    """
-    changes = dict(settings or {})
-    recipe = {path: value for path, value in changes.items() if path.split(".")[0] == "training"}
-    chosen = edited(genome, {path: value for path, value in changes.items() if path not in recipe})
-    try:
-        spec = with_settings({"training": Training().model_dump(mode="json")}, recipe)
-        training = Training.model_validate(spec["training"])
-    except ValidationError as error:
-        raise from_pydantic(error, Training, kind=SpecError, file=SET).within(path="training") from None
-    image = chosen.image
-    images = Task(absolute(data), training, seed, image.size, chosen.preprocess).load()
-    check_fits(images, size=image.size, channels=image.channels, classes=chosen.classes, file=chosen.name or None)
-    directory = usable_path(Path(out or Path("results") / safe_name(f"train-{chosen.name or 'genome'}-{chosen.hash}")))
-    file = directory / "genome.yaml"
-    if file.exists() and load_genome(file).hash != chosen.hash:
-        raise RunError("another genome was trained here; choose another --out", file=file)
-    used = usable_device(device)
-    if not file.exists():
-        write_text(file, chosen.to_yaml())
-
-    def show(row: dict[str, Any]) -> None:
-        found = f"  accuracy {100 * row['accuracy']:6.2f} %" if "accuracy" in row else ""
-        epoch = f"epoch {row['epoch']:>3}/{training.epochs}"
-        print(f"{epoch}  loss {row['loss']:.4f}{found}  {row['seconds']:.1f} s", flush=True)
-
-    report = show if progress else None
-    result = train(chosen, images, training, directory=directory, seed=seed, device=used, report=report)
-    write_text(file, chosen.edit(served(images)).to_yaml())
-    return TrainingResult(file, result.accuracy, result.epochs, result.seconds, pd.DataFrame(result.metrics))
 
 
 def diagnose(
@@ -242,33 +179,7 @@ def write_report(run: str | Path) -> list[Path]:
     >>> write_report("my_run")
     [PosixPath('results/my_run/report.html')]
     """
-    directory = run_directory(run)
-    if (read_record(directory) or {}).get("kind") == "ablation":
-        return write_table(directory)
-    return [write_run_report(directory)]
-
-
-def edited(genome: str | Path | Genome, edits: Settings) -> Genome:
-    """A genome with settings applied. Raises GenomeError, which names the settings as the source of an error."""
-    chosen = load_genome(genome)
-    try:
-        return chosen.edit(dict(edits)) if edits else chosen
-    except SpecError as error:
-        raise error.within(file=SET) from None
-
-
-def run_directory(run: str | Path) -> Path:
-    """The directory of a run.
-
-    >>> run_directory("my_run")
-    PosixPath('results/my_run')
-    """
-    path = usable_path(Path(run))
-    if "/" in str(run) or os.path.exists(path / "run.yaml"):
-        return path
-    if path.name in ("", ".."):
-        raise RunError(f"expected a name, or the path of a run, found {shown_value(str(run))}", path="--run")
-    return Path("results") / path
+    return write_reports(run_directory(run))
 
 
 @contextmanager
@@ -284,8 +195,9 @@ def naming_plugins(run: str | Path | None) -> Iterator[None]:
 
 
 def default_run(spec: SearchSpec | Ablation) -> str:
-    """The default name of a run, from spec and data: `lavit_split-digits`."""
-    return safe_name(f"{spec.name}-{spec.data.rstrip('/').replace(':', '/').rpartition('/')[2]}")
+    """The default name of a run, from spec, data and start: `lavit_split-digits`, `mixed-cifar10-from-w1-0007`."""
+    begun = f"-from-{Path(spec.start).stem}" if spec.start is not None else ""
+    return safe_name(f"{spec.name}-{spec.data.rstrip('/').replace(':', '/').rpartition('/')[2]}{begun}")
 
 
 def shown(path: Path) -> str:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from nas.environment import cache_home
+from nas.heartbeat import beat
 
 
 def cache_file(key: object, suffix: str) -> Path:
@@ -29,10 +32,20 @@ def locked(path: Path) -> Iterator[None]:
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = lock.open("w")
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while not _taken(file):  # whoever has it is at work, and so is who waits for it
+            beat()
+            time.sleep(0.1)
     except OSError:
         yield
         return
     with file:
         yield
         lock.unlink(missing_ok=True)
+
+
+def _taken(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

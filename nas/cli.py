@@ -63,6 +63,13 @@ PluginOption = Annotated[
         is_eager=True,
     ),
 ]
+StartOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="begin with a trained model's weights: a genome file beside its weights, timm:NAME@FILE, local-dir:FOLDER",
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -77,6 +84,7 @@ def search(
     data: Annotated[str | None, typer.Option(help=DATA_HELP)] = None,
     trials: Annotated[int | None, typer.Option(help="how many trials the run has in the end")] = None,
     run: Annotated[str | None, typer.Option(help="name in results/, or a path; default <space>-<data>")] = None,
+    start: StartOption = None,
     set_: SetOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="say what the space holds and how long it takes; no run is made")
@@ -87,17 +95,18 @@ def search(
 
     --set changes any key of the space: --set "training.epochs=30 budget.macs=2e8".
     """
-    from nas.api import default_run, naming_plugins, preview_search, run_directory, run_search, shown
+    from nas.api import default_run, naming_plugins, preview_search, run_search, shown
+    from nas.engine.record import run_directory
     from nas.search import load_space
 
     with naming_plugins(run):
-        chosen = load_space(space).with_settings(_settings(set_, data=data, trials=trials))
+        chosen = load_space(space).with_settings(_settings(set_, data=data, trials=trials, start=start))
+    directory = run_directory(run or default_run(chosen))
     if dry_run:
         from nas.report.dry_run import dry_run_table
 
         _console().print(dry_run_table(preview_search(chosen)))
         return
-    directory = run_directory(run or default_run(chosen))
     with _resumable(front_of=directory):
         found = run_search(chosen, directory)
     if found.message:
@@ -115,6 +124,7 @@ def ablate(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="name in ablations/, or a YAML file")],
     data: Annotated[str | None, typer.Option(help=DATA_HELP)] = None,
     run: Annotated[str | None, typer.Option(help="name in results/, or a path; default <table>-<data>")] = None,
+    start: StartOption = None,
     set_: SetOption = None,
     plugin: PluginOption = None,
 ) -> None:
@@ -125,49 +135,70 @@ def ablate(
     from nas.api import run_ablation
 
     with _resumable():
-        found = run_ablation(table, run, settings=_settings(set_, data=data))
+        found = run_ablation(table, run, settings=_settings(set_, data=data, start=start))
     _show_table(found)
 
 
 @app.command()
 def retrain(
     run: Annotated[str, typer.Argument(metavar="RUN", help="name in results/ of a search, or a path")],
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="from new weights, where the search started from a trained model")
+    ] = False,
     set_: SetOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Train a search's winners from scratch on training and validation images, with several seeds, and test them once.
+    """Train a search's winners again on training and validation images, with several seeds, and test them once.
 
-    A table in results/<run>-retrained, of the base genome and every winner. Again: resumes. --set changes any key of
-    that ablation: --set "training.epochs=100 seeds=5".
+    They begin as the trials of the search did: from new weights, or from those of its start. A table in
+    results/<run>-retrained, of the base genome and every winner. Again: resumes. --set changes any key of that
+    ablation: --set "training.epochs=100 seeds=5".
     """
     from nas.api import retrain_winners
 
     with _resumable():
-        found = retrain_winners(run, settings=_settings(set_))
+        found = retrain_winners(run, from_scratch=from_scratch, settings=_settings(set_))
     _show_table(found)
 
 
 @app.command()
 def train(
-    genome: GenomeArgument,
+    genome: Annotated[
+        str | None,
+        typer.Argument(metavar="[GENOME]", help="preset name or genome YAML file; left out, that of --start"),
+    ] = None,
     data: Annotated[str, typer.Option(help=DATA_HELP)] = "digits",
+    start: StartOption = None,
     set_: SetOption = None,
     out: Annotated[Path | None, typer.Option(help="directory to write; default results/train-<genome>-<hash>")] = None,
     seed: Annotated[int, typer.Option(help="root of all randomness")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one")] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=1, help="an image with more is refused and not decoded; default 89,478,485")
+    ] = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Train one genome. Again with the same arguments: resumes.
+    """Train one genome, from new weights or from those of a trained model. Again with the same arguments: resumes.
 
     Keys of --set that begin with `training.` change the training, all others the genome:
     --set "training.epochs=30 stages.1.split=2".
     """
     from nas.api import train_genome
+    from nas.data import MAX_PIXELS
     from nas.train import TrainingDiverged
 
     try:
         with _resumable():
-            result = train_genome(genome, data, out=out, settings=_settings(set_), seed=seed, device=device)
+            result = train_genome(
+                genome,
+                data,
+                start=start,
+                out=out,
+                settings=_settings(set_),
+                seed=seed,
+                device=device,
+                max_pixels=max_pixels or MAX_PIXELS,
+            )
     except TrainingDiverged as error:
         print(f"nas: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -184,7 +215,7 @@ def cost(
     plugin: PluginOption = None,
 ) -> None:
     """MACs and parameters of the deployed model, per layer, by formula."""
-    from nas.api import edited
+    from nas.engine.single import edited
     from nas.profiling import cost
 
     chosen = edited(genome, _settings(set_))
@@ -258,9 +289,10 @@ def report(
     plugin: PluginOption = None,
 ) -> None:
     """Tables, figures and one HTML page of a run, from its files alone; also while it is running."""
-    from nas.api import write_report
+    from nas.engine.record import run_directory
+    from nas.report import write_reports
 
-    print(*write_report(run), sep="\n")
+    print(*write_reports(run_directory(run)), sep="\n")
 
 
 @app.command()

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from types import UnionType
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from nas.credentials import masked
 
@@ -83,6 +85,7 @@ def from_pydantic(error: ValidationError, fields: type, *, kind: type[SpecError]
     mistakes = error.errors()
     # A misspelt required key is two mistakes, and the unknown key is the one that names the word to change.
     first = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
+    first = _of_union(first, mistakes, fields)
     cause = first.get("ctx", {}).get("error")
     path = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function-", "tagged-")))
     if isinstance(cause, SpecError):  # raised by a validator of ours, which knows the key path below its own
@@ -91,8 +94,58 @@ def from_pydantic(error: ValidationError, fields: type, *, kind: type[SpecError]
         owner = _owner(fields, first["loc"][:-1])
         hint = "; " + nearest(first["loc"][-1], owner) if owner else ""
         return kind(f"unknown key{hint}", file=file, path=path)
-    found = "" if first["type"] == "missing" else f", found {shown(first['input'])}"
-    return kind(first["msg"].removeprefix("Value error, ") + found, file=file, path=path)
+    return kind(wording(first), file=file, path=path)
+
+
+# What a value has to be, by pydantic's type of mistake; its own wording is that of a Python programmer.
+_EXPECTED = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    "finite_number": "a finite number",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "string_type": "text",
+    **dict.fromkeys(("list_type", "tuple_type"), "a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "a mapping"),
+    "literal_error": "{expected}",
+    "greater_than_equal": "at least {ge:,.12g}",
+    "greater_than": "more than {gt:,.12g}",
+    "less_than_equal": "at most {le:,.12g}",
+    "less_than": "less than {lt:,.12g}",
+    "too_short": "a length of at least {min_length}",
+    "too_long": "a length of at most {max_length}",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+    "none_required": "null",
+}
+
+
+def wording(mistake: ErrorDetails) -> str:
+    """One mistake of a pydantic error in our words: what is expected, and what was found.
+
+    >>> wording({"type": "greater_than_equal", "loc": ("trials",), "msg": "", "input": 0, "ctx": {"ge": 1}})
+    'expected at least 1, found 0'
+    """
+    if mistake["type"] == "missing":
+        return "missing: this key is required"
+    text = _EXPECTED.get(mistake["type"])
+    if text is None:
+        text = mistake["msg"].removeprefix("Value error, ")
+    else:
+        text = f"expected {text.format_map(mistake.get('ctx', {}))}"
+    return f"{text}, found {shown(mistake['input'])}"
+
+
+def _of_union(first: ErrorDetails, mistakes: list[ErrorDetails], fields: type) -> ErrorDetails:
+    """Where a key takes one of several types, the mistake of the type that fits best, at the key's own path.
+
+    Pydantic reports one for each type, at `seeds.int` and `seeds.tuple[int, ...].1`; the longest path got furthest.
+    """
+    key, *below = first["loc"] or ("",)
+    annotation = getattr(getattr(fields, "model_fields", {}).get(key), "annotation", None)
+    if not below or not isinstance(annotation, UnionType) or len({*annotation.__args__} - {type(None)}) < 2:
+        return first
+    best = max((each for each in mistakes if each["loc"][0] == key), key=lambda each: len(each["loc"]))
+    return ErrorDetails(**best | {"loc": (key, *best["loc"][2:])})
 
 
 def _owner(model: object, location: tuple[int | str, ...]) -> list[str]:

@@ -1,8 +1,8 @@
-"""Retraining of a search's winners from scratch on training and validation images, for figures to publish.
+"""Retraining of a search's winners on training and validation images, for figures to publish.
 
 A winner's validation accuracy is the best of many and therefore biased upwards. Here nothing is selected: the winners
 and the base genome are the arms of an ablation, all are trained with the same seeds, and the test split is read once
-per cell. Training, data, image size, workers and the subset of `training.limit` are those of the search.
+per cell. Training, data, image size, workers, limits and the subset of `training.limit` are those of the search.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ from typing import Any
 
 from nas.ablation.spec import Ablation, parse_ablation
 from nas.engine.record import read_record
+from nas.engine.start import NAME as START
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
 from nas.genome.hash import UNSEEN
 
-FROM_SEARCH = ("data", "image_size", "training", "workers")  # keys of its spec
+FROM_SEARCH = ("data", "image_size", "max_pixels", "training", "workers", "limits")  # keys of its spec
 
 
-def retraining(directory: Path) -> Ablation:
+def retraining(directory: Path, *, from_scratch: bool = False) -> Ablation:
     """The ablation of the search in `directory`: arm `base`, then its winners by name, with `training.validation: 0`.
+
+    A search that started from a trained model is retrained from the same weights, or with `from_scratch` from none.
 
     Raises RunError if the directory is not that of a search, or has no winner yet.
 
@@ -40,11 +43,15 @@ def retraining(directory: Path) -> Ablation:
         raise RunError("no winners to train: the search has not finished; resume it first", file=directory)
     arms = {name: _difference(base, winner) for name, winner in winners.items() if winner.hash != base.hash}
     spec = {key: value for key, value in recorded.items() if key in FROM_SEARCH}
+    kept = directory / START
+    start = str(kept) if kept.exists() and not from_scratch else None
     return parse_ablation(
         {
-            "name": f"{directory.name}-retrained",
-            "claim": f"The winners of {directory.name}, trained again on training and validation images",
+            "name": f"{directory.name}-{'from-scratch' if from_scratch and kept.exists() else 'retrained'}",
+            "claim": f"The winners of {directory.name}, trained again on training and validation images"
+            + (f", from the weights of {recorded.get('start')}" if start else ""),
             "base": recorded["base"],
+            "start": start,
             "arms": {"base": {}} | arms,
             "split_seed": record.get("seed", 0),
         }

@@ -18,30 +18,35 @@ from typing import Any
 import pandas as pd
 
 from nas.ablation.spec import Ablation, Arm, parse_ablation
+from nas.data import absolute
 from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Run, Signal
 from nas.engine.evaluation import read_test
 from nas.engine.events import ignore
+from nas.engine.start import check_start, keep_start
 from nas.engine.training import TrainJob
 from nas.files import read_json_mapping, write_json
-from nas.genome import Genome
+from nas.genome import Genome, load_genome
 from nas.metrics import estimator
-from nas.model import build
+from nas.model import Donor, build
 from nas.profiling import throughputs
-from nas.train import fitted
+from nas.train import check_teacher, fitted
+from nas.train.checkpoint import recipe_of
 
 COPIED = ("metrics.csv", "weights.safetensors", "test.json")  # files of a complete cell of another ablation
 SECONDS_PER_ARM = 1.5  # of the stopwatch
-MAY_DIFFER = {"workers", "name", "claim", "seeds", "baseline", "storage"}  # keys that may change when a run is resumed
+# Keys that may change when a run is resumed; of the start, the weights are compared.
+MAY_DIFFER = {"workers", "limits", "name", "claim", "seeds", "baseline", "storage", "max_pixels", "start"}
 
 
 class Cells:
     """The jobs of an ablation, for the engine. Seeds are outermost: an interrupted table has complete repetitions."""
 
-    def __init__(self, ablation: Ablation, arms: list[Arm], ledger: Ledger):
+    def __init__(self, ablation: Ablation, arms: list[Arm], ledger: Ledger, donor: Donor | None):
         known = {(trial.job.note["arm"], trial.job.seed) for trial in ledger.trials}
         self.todo = [(arm, s) for s in ablation.seed_list for arm in arms if (arm.name, s) not in known]
         task = ablation.task
-        self.key = json.dumps([task.training.model_dump(mode="json"), task.data, task.seed], sort_keys=True)
+        start = [donor.digest] if donor is not None else []
+        self.key = json.dumps([recipe_of(task.training), task.data, task.seed, *start], sort_keys=True)
         self.ledger = ledger
         self.elsewhere = _finished_elsewhere(ledger.directory)
 
@@ -77,14 +82,19 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     Raises SpecError for a user's mistake, before anything is written.
     """
     run = Run(directory, "ablation", ablation, _upgraded)
-    base = fitted(ablation.genome(), ablation.task.load())
+    images = ablation.task.load()
+    base, donor = fitted(ablation.genome(), images), ablation.donor_for(images)
+    check_teacher(ablation.training.teacher, base, images)
     arms = ablation.arms_of(base)
     spec = _recorded(ablation, base)
     run.check(spec, may_differ=MAY_DIFFER)
+    if run.begun is not None:
+        check_start(ablation, run.directory)
     with run.opened():
         run.begin(spec, seed=ablation.split_seed)
-        work = TrainJob(ablation.task, device=run.pool.device, threads=run.pool.cpu)
-        run.train(Cells(ablation, arms, run.ledger), work, on_event)
+        keep_start(ablation, run.directory, images, on_event)
+        work = TrainJob(ablation.task, device=run.pool.device, threads=run.pool.cpu, donor=donor)
+        run.train(Cells(ablation, arms, run.ledger, donor), work, on_event)
         done = [trial.job for trial in run.ledger.trials if trial.outcome and trial.outcome.state == "complete"]
         run.test(done, ablation.task, on_event)
         _time(run.ledger, done, ablation.workers.device, on_event)
@@ -93,14 +103,15 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
 
 def _recorded(ablation: Ablation, base: Genome) -> dict[str, Any]:
     """The spec as in run.yaml: every default written out, the base fitted to the data."""
-    resolved = {"base": base.model_dump(mode="json", exclude_defaults=True), "data": ablation.task.data}
+    resolved = {"base": base.model_dump(mode="json", exclude_defaults=True), "data": absolute(ablation.data)}
     return ablation.model_dump(mode="json") | resolved
 
 
 def _upgraded(spec: dict[str, Any]) -> dict[str, Any]:
     """A recorded spec with keys of later versions added, at their defaults."""
     ablation = parse_ablation(spec)
-    return _recorded(ablation, ablation.genome())
+    assert ablation.base is not None  # a record has one, with a start as well
+    return _recorded(ablation, load_genome(ablation.base))
 
 
 def _time(ledger: Ledger, done: list[Job], device: str, on_event: OnEvent) -> None:

@@ -13,6 +13,7 @@
     data: digits
     training: {epochs: 15}
 
+`start: winner.yaml` in place of `base` compares changes of a trained model, from whose weights every arm begins.
 Designs: `factorial` has every combination of levels; `one_at_a_time` has all first levels, then one arm per further
 level of a factor; `leave_one_out` has all last levels, then one arm per factor with that factor at its first level.
 Levels called `no` and `yes` become check-marks. All arms are validated before training starts.
@@ -26,30 +27,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from nas.data import absolute
-from nas.engine import Workers
+from nas.engine import Limits, Workers
+from nas.engine.start import Starting, relative_to
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
-from nas.genome.schema import MAX_SIDE
 from nas.genome.settings import with_settings
 from nas.metrics import METRICS
+from nas.metrics.columns import COLUMNS
+from nas.model.inherit import check_inheritable
 from nas.paths import SET
 from nas.seeds import derive
-from nas.train import Task, Training
+from nas.train import Task
 
 FOLDERS = (Path("ablations"), Path(__file__).parents[2] / "ablations")
 Edits = dict[str, Any]
 MAX_ARMS = 10_000  # and as many seeds
-
-# Columns of table.csv and trials.csv besides the metrics. A factor has a column of its own in both.
-COLUMNS = {
-    *("arm", "seed", "trial", "hash", "state", "epochs", "seconds", "reason", "accuracy", "accuracy_validation"),
-    *("test_images", "images_per_second", "median_seconds", "batch_size", "batches", "device", "dtype", "threads"),
-    *("compiled", "mask_mass", "accuracy_before_switch", "accuracy_after_switch"),
-}
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,7 @@ class Arm:
     levels: dict[str, str]
 
 
-class Ablation(BaseModel):
+class Ablation(Starting):
     """See the head of this file. `arms_of(base)` lists the rows.
 
     >>> [arm.name for arm in load_ablation("castling_terms").arms_of(load_genome("castling_digits"))]
@@ -70,19 +65,14 @@ class Ablation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     name: str = ""
     claim: str = Field("", description="the hypothesis that the table tests; printed in its caption")
-    base: str | dict[str, Any]
-    factors: dict[str, dict[str, Edits]] = {}
+    factors: dict[str, dict[str, Edits]] = Field(default={})
     design: Literal["factorial", "one_at_a_time", "leave_one_out"] = "factorial"
-    arms: dict[str, Edits] = {}
+    arms: dict[str, Edits] = Field(default={})
     baseline: str | None = None
     seeds: int | tuple[int, ...] = Field(3, description="a number of seeds (derived from 0, 1, ...), or a list")
     split_seed: int = Field(0, ge=0, description="of the validation split and of the subset of `training.limit`")
-    data: str = "digits"
-    image_size: int | None = Field(
-        None, ge=1, le=MAX_SIDE, description="side in pixels to resize images to; null keeps their own"
-    )
-    training: Training = Training()
     workers: Workers = Workers()
+    limits: Limits = Limits()
     storage: str | None = Field(None, description="a copy of the run is kept there: a path, s3://bucket/folder, ...")
 
     @model_validator(mode="after")
@@ -90,7 +80,7 @@ class Ablation(BaseModel):
         if not self.factors and not self.arms:
             raise SpaceError("there is nothing to compare: give `factors:` or `arms:`")
         for factor, levels in self.factors.items():
-            if factor in COLUMNS or factor in METRICS:
+            if factor in COLUMNS or factor in METRICS:  # a factor has a column of its own
                 message = f"the table has a column {factor!r}: give the factor another name"
                 raise SpaceError(message, path=f"factors.{factor}")
             if len(levels) < 2:
@@ -136,10 +126,13 @@ class Ablation(BaseModel):
     @property
     def task(self) -> Task:
         """The dataset and recipe of all arms."""
-        return Task(absolute(self.data), self.training, self.split_seed, self.image_size)
+        return self.task_of(self.split_seed)
 
     def genome(self) -> Genome:
-        """The base genome. `load_ablation` resolves a file's path against the ablation's own folder."""
+        """The base genome: the start's, or `base`, whose path `load_ablation` has resolved against its own folder."""
+        if self.donor is not None:
+            return self.donor.genome
+        assert self.base is not None
         return load_genome(self.base)
 
     def arms_of(self, base: Genome) -> list[Arm]:
@@ -148,6 +141,8 @@ class Ablation(BaseModel):
         for name, edits, levels in self._listed():
             try:
                 arms.append(Arm(name, base.edit(edits), levels))
+                if self.donor is not None:
+                    check_inheritable(arms[-1].genome, self.donor.genome)
             except SpecError as error:
                 raise error.within(file=self.name, path=f"arm {name}") from None
         return arms
@@ -194,7 +189,7 @@ def load_ablation(name: str) -> Ablation:
     base = data.get("base")
     if isinstance(base, str) and base.endswith((".yaml", ".yml")):
         data = data | {"base": str((path.parent / base).resolve())}
-    return parse_ablation({"name": path.stem} | data, file=path)
+    return parse_ablation(relative_to({"name": path.stem} | data, path.parent), file=path)
 
 
 def parse_ablation(data: dict[str, Any], *, file: object = None) -> Ablation:

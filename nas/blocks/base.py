@@ -94,6 +94,13 @@ class Cost(NamedTuple):
         return Cost(self.macs + other.macs, self.params + other.params)
 
 
+class Rows(NamedTuple):
+    """A projection of tokens (q, k or v) of a trained layer: weight_CC, and bias_C if it has one."""
+
+    weight_CC: Tensor
+    bias_C: Tensor | None
+
+
 @dataclass(frozen=True)
 class Scores:
     """What a layer hands on of its attention scores A = scale · q kᵀ (or the matrix itself where that is cheaper).
@@ -165,6 +172,15 @@ class Block(nn.Module):
     Config: ClassVar[type[BlockConfig]]
     undecayed: ClassVar[tuple[str, ...]] = ()  # first parts of parameter names that weight decay would pull off course
 
+    def take_over(self, rows: Mapping[str, Rows]) -> set[str]:
+        """Initialise a new block that stands in a trained layer, so that the layer's answer changes least.
+
+        rows: the projections of the core that it replaces, by letter. Returns the names of the block's own parameters
+        that hold rows of them. Called without gradients, on a block fresh from its constructor (nas/model/inherit.py).
+        By default the initial values stay.
+        """
+        return set()
+
     @classmethod
     def check(cls, config: Any, site: Site) -> None:
         """Raise GenomeError, with the option's name as path, if `config` makes no sense at `site`."""
@@ -192,6 +208,10 @@ class Core(Block):
     def outgoing(cls, config: Any, site: Site) -> ScoreForm | None:
         """The form of the scores handed on; by default q and k are projected, so they are handed on factored."""
         return ScoreForm("factored", site.head_dim)
+
+    def held_rows(self) -> dict[str, Rows]:
+        """The projections that the block holds itself, by letter; the layer holds the others."""
+        return {}
 
     @classmethod
     def exact(cls, config: Any) -> bool:

@@ -11,10 +11,13 @@ over (B, C, 1, N) with each head's filter repeated: a 9×1 filter over (B, C, N,
 Under torch.compile the 1-D form is a sum of shifted slices instead: inductor fuses it with the norm before and the sum
 after it, where a convolution would stand alone and, on the CPU, answer in an order that has to be transposed back.
 MACs N·C·k and N·C·k²; weights H·k and C·k².
+
+In a trained layer that had no such residual it starts at zero and adds nothing; its gradient is that of the values.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -22,7 +25,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from nas.blocks.base import BlockConfig, Cost, Local, OddKernel, Site, block
+from nas.blocks.base import BlockConfig, Cost, Local, OddKernel, Rows, Site, block
 from nas.blocks.grid import to_grid, to_tokens
 
 
@@ -62,6 +65,10 @@ class Depthwise(Local):
         y_BNC = F.pad(to_tokens(y_BChw), (0, 0, self.prefix, 0))
         merged_BNHD: Tensor = y_BNC.unflatten(2, v_BNHD.shape[2:])
         return merged_BNHD
+
+    def take_over(self, rows: Mapping[str, Rows]) -> set[str]:
+        nn.init.zeros_(self.weight)
+        return set()
 
     def _shifted(self, v_BNHD: Tensor) -> Tensor:
         b, n, h, d = v_BNHD.shape

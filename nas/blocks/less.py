@@ -14,6 +14,8 @@ Where the paper is silent:
 - `source`: the pre-softmax scores (default; the paper's figure taps the matrix there), or the row-softmaxed `weights`.
   Mapped weights are used as they are: a second softmax over numbers in [0, 1] would be almost uniform.
 
+It takes over from any layer behind another that hands on scores: Ψ and Θ start at the identity, v is the layer's own.
+
 MACs, dense transform: factored 2N²·H·E + N²·H·(E + D); dense 2H·N³ + N²C, plus N²·H·E where scores arrive factored.
 """
 

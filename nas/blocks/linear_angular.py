@@ -10,6 +10,9 @@ Where the release and the mathematics part, both are here; the defaults are the 
 - `constant`: `own` ½v_i (released), `sum` ½Σ_j v_j (what the kernel's ½ means), `mean` ½·mean v, `none`.
 - `normaliser`: `l2` Y/‖Y‖ (released), `row` division by Σ_j Sim(q_i, k_j) = N/2 + q̂·Σk̂/π ≥ 0.18 N (exact, and as
   cheap), `none`. `row` belongs with `sum`; other constants change the numerator alone and are refused.
+- `centred`: the mean key of the image is subtracted from every key first. Softmax does not see a shift of all keys, a
+  linear kernel does, and the keys of trained ViTs are far off centre (T⁵, arXiv 2605.02772). Default off, as released;
+  on where this core takes over from softmax in a trained model.
 - `kernel`: `linear`, or `exact`: the whole angular kernel 1 − θ/π, quadratic in N, as the reference.
 Zero vectors stay zero (the release gives NaN); norms are taken in float32, which keeps float16 and bf16 finite.
 
@@ -37,6 +40,7 @@ class LinearAngular(Core):
         constant: Literal["own", "sum", "mean", "none"] = "own"
         normaliser: Literal["l2", "row", "none"] = "l2"
         kernel: Literal["linear", "exact"] = "linear"
+        centred: bool = False
 
     def __init__(self, config: Config, site: Site):
         super().__init__()
@@ -45,8 +49,11 @@ class LinearAngular(Core):
     def forward(self, inputs: Inputs) -> tuple[Tensor, Scores]:
         q_BHND, k_BHND, v_BHND = inputs.heads_first()
         copies = (t.clone(memory_format=torch.contiguous_format) for t in (q_BHND, k_BHND, v_BHND))
+        q_copy, k_copy, v_copy = copies
+        if self.config.centred:
+            k_copy = k_copy - k_copy.mean(-2, keepdim=True)
         mix = self._exact if self.config.kernel == "exact" else self._linear
-        return mix(*copies).transpose(1, 2), Scores(q_BHND, k_BHND, self.scale)
+        return mix(q_copy, k_copy, v_copy).transpose(1, 2), Scores(q_BHND, k_BHND, self.scale)
 
     def _linear(self, q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
         q_BHND, k_BHND = _unit_of_copy(q_BHND), _unit_of_copy(k_BHND)

@@ -10,11 +10,14 @@ MACs n(2eC² + k²eC) + 3C with n = h·w, expansion e and kernel k: 4C² instead
 
 - Prefix tokens skip Φ: the class token's answer is passed on as it is, as in the release.
 - The layer's tokens are not read, so the layer has no first norm, and no projections in or out.
+- In a trained model Φ starts close to the identity (for an expansion of at least 2): W₁ = s[I; −I], a delta kernel,
+  W₂ = 2/s [I, −I] and a zero ECA filter, since GELU(GELU(s z)) − GELU(GELU(−s z)) ≈ s z for a large s.
 - No scores are made; those of an earlier layer stay within reach of a later `less`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -22,10 +25,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from nas.blocks.base import BlockConfig, Core, Cost, Inputs, OddKernel, Site, block
+from nas.blocks.base import BlockConfig, Core, Cost, Inputs, OddKernel, Rows, Site, block
 from nas.blocks.grid import to_grid, to_tokens
 
 ECA_TAPS = 3
+STEEP = 8.0  # slope at which GELU is close to a ReLU for answers of ordinary size
 
 
 @block("skip_attention")
@@ -57,6 +61,19 @@ class SkipAttention(Core):
         if self.prefix:
             y_BNC = torch.cat((z_BNC[:, : self.prefix], y_BNC), 1)
         return y_BNC.unflatten(2, self.shape), None
+
+    def take_over(self, rows: Mapping[str, Rows]) -> set[str]:
+        width, middle = self.linear2.out_features, self.conv.weight.shape[-1] // 2
+        if self.linear1.out_features < 2 * width:
+            return set()
+        for tensor in self.parameters():
+            nn.init.zeros_(tensor)
+        eye = torch.eye(width)
+        both = torch.cat((eye, -eye))
+        self.linear1.weight[: 2 * width] = STEEP * both
+        self.conv.weight[:, 0, middle, middle] = 1.0
+        self.linear2.weight[:, : 2 * width] = 2 / STEEP * both.T  # ECA's sigmoid(0) halves it
+        return set()
 
     @classmethod
     def projects(cls, config: Config, site: Site) -> str:

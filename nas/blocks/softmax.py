@@ -7,17 +7,19 @@ It hands its q and k on as factored scores, so that a `less` layer can reuse the
   not handed on: what a `less` layer reuses is content.
 - attention residual (LaViT's, between stages): where the stage brings scores of the stage before, they are added to
   this layer's own, [q, q̃][k, k̃]ᵀ where they are factored, as a bias where they are a matrix, and the sum is handed on.
+- in a trained layer without a relative bias, the bias starts at zero.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from nas.blocks.base import BlockConfig, Core, Cost, Inputs, ScoreForm, Scores, Site, block
+from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Rows, ScoreForm, Scores, Site, block
 from nas.blocks.relative import RelativeBias
 
 
@@ -48,6 +50,11 @@ class Softmax(Core):
             q_BHNE, k_BHNE = scores.factors()
             y_BHND = F.scaled_dot_product_attention(q_BHNE, k_BHNE, v_BHND, attn_mask=bias_HNN, scale=self.scale)
         return y_BHND.transpose(1, 2), scores
+
+    def take_over(self, rows: Mapping[str, Rows]) -> set[str]:
+        if self.bias is not None:
+            nn.init.zeros_(self.bias.table)
+        return set()
 
     @classmethod
     def exact(cls, config: Config) -> bool:

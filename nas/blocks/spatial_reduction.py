@@ -13,11 +13,14 @@ MACs, n = ⌊h/r⌋·⌊w/r⌋ + prefix reduced tokens: 2NnC attention, 2nC² kv
   stage, where the ratio is 1: there is nothing to follow.)
 - A grid that `ratio` does not divide is refused: the convolution would drop the last rows and columns unseen.
 - PVTv2's linear variant (average pooling to 7×7) is not here.
+- It takes over from full attention with that layer's k and v as its kv, and a convolution that averages each window;
+  the norm behind it has its initial values, since full attention has nothing in its place.
 - No scores are handed on: keys stand for windows and not for tokens, so a `less` layer could not map them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -25,7 +28,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Site, block
+from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Rows, Site, block
 from nas.blocks.grid import to_grid, to_tokens
 from nas.errors import GenomeError
 
@@ -59,6 +62,25 @@ class SpatialReduction(Core):
             return x_BNC
         r_BnC = self.norm(to_tokens(self.sr(to_grid(x_BNC, self.grid, self.prefix))))
         return torch.cat((x_BNC[:, : self.prefix], r_BnC), 1) if self.prefix else r_BnC
+
+    def take_over(self, rows: Mapping[str, Rows]) -> set[str]:
+        if isinstance(self.sr, nn.Conv2d):
+            for parameter in self.sr.parameters():
+                nn.init.zeros_(parameter)
+            self.sr.weight.diagonal().fill_(1 / self.sr.weight[0, 0].numel())  # (r, r, C), a view
+        if not rows.keys() >= {"k", "v"}:
+            return set()
+        for part, letter in enumerate("kv"):
+            own = slice(part * len(rows[letter].weight_CC), (part + 1) * len(rows[letter].weight_CC))
+            self.kv.weight[own] = rows[letter].weight_CC
+            if self.kv.bias is not None:
+                self.kv.bias[own] = 0.0 if (bias_C := rows[letter].bias_C) is None else bias_C
+        return {f"kv.{name}" for name, _ in self.kv.named_parameters()}
+
+    def held_rows(self) -> dict[str, Rows]:
+        weights = self.kv.weight.chunk(2)
+        biases = self.kv.bias.chunk(2) if self.kv.bias is not None else (None, None)
+        return {letter: Rows(*pair) for letter, *pair in zip("kv", weights, biases, strict=True)}
 
     @classmethod
     def projects(cls, config: Config, site: Site) -> str:

@@ -10,6 +10,7 @@ from opposite sides of the image, and the mask keeps those apart. MACs 2·N·M²
   (Swin's last stage); where it covers the grid, this is plain attention with a relative bias.
 - A grid that M does not divide is refused; the release pads there, which lets padding take part in attention.
 - Prefix tokens belong to no window, and Swin has none: refused.
+- In a trained layer that it takes over from another core, the bias starts at zero.
 - Scores are handed on only where the window covers the grid: between windows q kᵀ was never trained.
 
 Windows and heads share one axis of the fused kernel, so that bias and mask are broadcast over the batch, not copied.
@@ -18,14 +19,15 @@ Shape legend beside base.py's: W windows, M² tokens of a window.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
-from nas.blocks.base import BlockConfig, Core, Cost, Inputs, ScoreForm, Scores, Site, block
+from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Rows, ScoreForm, Scores, Site, block
 from nas.blocks.relative import RelativeBias
 from nas.errors import GenomeError
 
@@ -90,6 +92,10 @@ class Window(Core):
             y_BhwHD = y_BhwHD.roll(self.shift, (1, 2))
         y_BNHD: Tensor = y_BhwHD.flatten(1, 2)
         return y_BNHD
+
+    def take_over(self, rows: Mapping[str, Rows]) -> set[str]:
+        nn.init.zeros_(self.bias.table)
+        return set()
 
     @classmethod
     def outgoing(cls, config: Config, site: Site) -> ScoreForm | None:

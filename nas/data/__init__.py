@@ -16,10 +16,11 @@ changes; validation is carved from the rest with the run's seed. See `load` for 
 from __future__ import annotations
 
 from nas.data.augment import Augment
+from nas.data.encoded import MAX_PIXELS
 from nas.data.fits import check_fits
 from nas.data.images import ImageSet
 from nas.data.load import absolute, load
 from nas.data.preprocess import Preprocess
 from nas.data.split import Split
 
-__all__ = ["Augment", "ImageSet", "Preprocess", "Split", "absolute", "check_fits", "load"]
+__all__ = ["MAX_PIXELS", "Augment", "ImageSet", "Preprocess", "Split", "absolute", "check_fits", "load"]

@@ -33,6 +33,7 @@ from nas.data.cache import DecodedImages, file_state, keep
 from nas.data.pictures import Form, Pictures
 from nas.data.pixels import is_grey, pixels_of, upright_size
 from nas.errors import DataError
+from nas.heartbeat import beat
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM", "TIFF")  # tried in this order; naming them halves the search
 MAX_PIXELS = 89_478_485  # where PIL begins to warn: 256 MiB of RGB, and about 1.2 GB while it is decoded
@@ -73,7 +74,8 @@ def _opened(blob: bytes, max_pixels: int) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         pixels = re.findall(r"\d+", str(error))[0]
         message = f"an image of {int(pixels):,} pixels; at most {max_pixels:,} are decoded"
-        raise DataError(f"{message}; make it smaller, or load the data with max_pixels={pixels}") from None
+        keys = f"max_pixels: {pixels} in a space or an ablation, --max-pixels of `nas train`"
+        raise DataError(f"{message}; make it smaller, or allow more ({keys})") from None
     except Exception as error:  # PIL's parsers meet damage with errors of many classes
         raise DataError(f"a damaged image: {error or type(error).__name__}") from None
 
@@ -166,10 +168,11 @@ class EncodedImages(Pictures):
         if threads > 1 and len(indices_M) and len(self.read(int(indices_M[0]))) > THREADED_BYTES:
             with ThreadPoolExecutor(threads) as pool:
                 for _ in pool.map(place, range(len(indices_M))):
-                    pass
+                    beat()
         else:
             for m in range(len(indices_M)):
                 place(m)
+                beat()
         return stack_MCSS
 
 

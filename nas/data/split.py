@@ -70,6 +70,10 @@ class Split(ABC):
         """The images at these places of the split, as a split of the same kind."""
         return type(self)(replace(self.subset, indices=self.subset.indices[places]), self.preprocess)
 
+    def spread(self, count: int) -> Split:
+        """At most `count` of the images, evenly spaced in file order."""
+        return self.only(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
+
     def batch_count(self, batch_size: int, *, drop_last: bool = False) -> int:
         """How many batches an epoch has."""
         return max(len(self) // batch_size, 1) if drop_last else -(-len(self) // batch_size)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nas.engine.events import Event, OnEvent
 from nas.engine.job import Job, Outcome
 from nas.engine.ledger import Ledger, Trial
+from nas.engine.limits import Limits
 from nas.engine.pool import Pool, Workers, session
 from nas.engine.runs import Run
 from nas.engine.source import JobSource, Signal
@@ -23,6 +24,7 @@ __all__ = [
     "Job",
     "JobSource",
     "Ledger",
+    "Limits",
     "OnEvent",
     "Outcome",
     "Pool",

@@ -2,90 +2,192 @@
 
     trials/0007/test.json    accuracy, test_images
 
-Trials that have the file are skipped, so an interrupted evaluation resumes where it stopped.
+Trials that have the file are skipped, so an interrupted evaluation resumes where it stopped. A worker that dies or
+makes no progress (nas/engine/limits.py) is replaced, and its trial tried once more. If that fails too, the trial is
+left without the file, and the run ends without its test accuracy rather than not at all.
 """
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas.engine.events import Event, OnEvent
 from nas.engine.job import Job
 from nas.engine.ledger import Ledger
+from nas.engine.limits import Limits, Watch
 from nas.engine.pool import Pool
 from nas.engine.storage import Storage
 from nas.engine.worker import StorageError, workplace
 from nas.errors import RunError
 from nas.files import read_json_mapping, write_json
+from nas.heartbeat import heard_by
 from nas.plugins import Plugin, install, shipment
 
 if TYPE_CHECKING:
     from nas.train import Task
 
 FILE = "test.json"
+RETRIES = 1
+ROUND = 0.2  # seconds after which the driver looks after the workers
 
 
-def test_in_workers(ledger: Ledger, jobs: Iterable[Job], task: Task, pool: Pool, on_event: OnEvent) -> None:
+def test_in_workers(
+    ledger: Ledger, jobs: Iterable[Job], task: Task, pool: Pool, limits: Limits, on_event: OnEvent
+) -> None:
     """Write test.json into the directories of finished trials. Call inside `session(...)`.
 
     Raises RunError if a worker cannot read or write the trial's directory. Other errors of a worker propagate.
     """
-    import ray
-
-    waiting = [job for job in jobs if not (job.directory / FILE).exists()]
+    waiting = deque(job for job in jobs if not (job.directory / FILE).exists())
     if waiting:
         text = f"reading the test split, for {len(waiting)} trained models"
         on_event(Event("message", data={"text": text}))
-    evaluate = ray.remote(num_cpus=pool.cpu, num_gpus=pool.gpu)(_evaluate)
-    plugins = ray.put(shipment())
-    running: dict[ray.ObjectRef[str | None], Job] = {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < pool.slots:
-                job = waiting.pop(0)
-                where = (ledger.folder, ledger.storage, job.id)
-                running[evaluate.remote(plugins, *where, task, pool.device, pool.cpu)] = job
-            (done,), _ = ray.wait(list(running))
-            job = running.pop(done)
-            problem = ray.get(done)
-            if problem is not None:
-                raise RunError(problem, file=ledger.directory)
-            ledger.fetch(job)
-    finally:
-        for left in running:
-            ray.cancel(left, force=True)
+        _Evaluation(ledger, waiting, task, pool, limits, on_event).run()
 
 
-def _evaluate(
-    plugins: list[Plugin],
-    folder: Path,
-    storage: Storage | None,
-    trial: str,
-    task: Task,
-    device: str,
-    threads: int,
-) -> str | None:
-    """Runs in a worker. Returns the problem, if any: a plug-in is missing, or the storage cannot be used."""
-    import torch
+@dataclass
+class _Reading:
+    """A trial that a worker evaluates. done, answer: of its calls `evaluate` and `beats`."""
 
-    from nas.engine.training import images_of
-    from nas.model import build
-    from nas.train import evaluate
+    job: Job
+    worker: Any
+    done: Any
+    answer: Any
+    beats: int = -1  # as of the last answer; none so far: the worker may not have started
 
-    torch.set_num_threads(threads)
-    try:
-        install(plugins)
-        with workplace(folder, storage, trial) as (directory, keep):
-            model = build(directory / "genome.yaml", weights=True).to(device)
-            test = images_of(task, model.genome.image.size).test
-            accuracy = evaluate(model, test, device=device)
-            write_json(directory / FILE, {"accuracy": accuracy, "test_images": len(test)})
-            keep(False)
-    except (StorageError, RunError) as error:
-        return str(error)
-    return None
+
+class _Evaluation:
+    """The driver's side."""
+
+    def __init__(self, ledger: Ledger, waiting: deque[Job], task: Task, pool: Pool, limits: Limits, on_event: OnEvent):
+        import ray
+
+        self.ledger, self.waiting, self.task, self.pool, self.on_event = ledger, waiting, task, pool, on_event
+        self.watch = Watch(Limits(stalled_seconds=limits.stalled_seconds))
+        self.worker: Any = ray.remote(num_cpus=pool.cpu, num_gpus=pool.gpu)(_Worker).options(max_concurrency=2)
+        self.plugins = ray.put(shipment())
+        self.idle: list[Any] = []
+        self.running: list[_Reading] = []
+        self.failures: Counter[str] = Counter()  # by trial
+
+    def run(self) -> None:
+        import ray
+
+        try:
+            while self.waiting or self.running:
+                while self.waiting and len(self.running) < self.pool.slots:
+                    self.begin(self.waiting.popleft())
+                ready, _ = ray.wait([reading.done for reading in self.running], timeout=ROUND)
+                for reading in [reading for reading in self.running if reading.done in ready]:
+                    self.end(reading)
+                for reading in self.running:
+                    self.listen(reading)
+                stalled = self.watch.exceeding()
+                for reading in [reading for reading in self.running if reading.job.id in stalled]:
+                    self.fail(reading, stalled[reading.job.id].reason)
+        finally:
+            for worker in [*self.idle, *(reading.worker for reading in self.running)]:
+                ray.kill(worker)
+
+    def begin(self, job: Job) -> None:
+        worker = self.idle.pop() if self.idle else self.worker.remote()
+        where = (self.ledger.folder, self.ledger.storage, job.id)
+        done = worker.evaluate.remote(self.plugins, *where, self.task, self.pool.device, self.pool.cpu)
+        self.running.append(_Reading(job, worker, done, worker.beats.remote()))
+
+    def end(self, reading: _Reading) -> None:
+        import ray
+
+        try:
+            problem = ray.get(reading.done)
+        except ray.exceptions.RayActorError:
+            self.fail(reading, "the worker process died")
+            return
+        if problem is not None:
+            raise RunError(problem, file=self.ledger.directory)
+        self.watch.end(reading.job.id)
+        self.running.remove(reading)
+        self.idle.append(reading.worker)
+        self.ledger.fetch(reading.job)
+
+    def listen(self, reading: _Reading) -> None:
+        """Tell the watch of new beats. A worker that is stopped, or holds the interpreter's lock, does not answer."""
+        import ray
+
+        if not ray.wait([reading.answer], timeout=0)[0]:
+            return
+        with suppress(ray.exceptions.RayActorError):  # `end` sees that as well
+            beats = ray.get(reading.answer)
+            if reading.beats < 0:
+                self.watch.begin(reading.job.id, reading.job.directory)
+            elif beats != reading.beats:
+                self.watch.alive(reading.job.id, 0)
+            reading.beats, reading.answer = beats, reading.worker.beats.remote()
+
+    def fail(self, reading: _Reading, reason: str) -> None:
+        """The trial's worker is dead or stalled."""
+        import ray
+
+        trial = reading.job.id
+        ray.kill(reading.worker)
+        self.watch.end(trial)
+        self.running.remove(reading)
+        self.failures[trial] += 1
+        if self.failures[trial] <= RETRIES:
+            self.waiting.append(reading.job)
+            then = "it is tried once more"
+        else:
+            then = "its test accuracy stays empty, until the same command is run again"
+        self.on_event(Event("message", trial, {"text": f"trial {trial}, reading the test split: {reason}; {then}"}))
+
+
+class _Worker:
+    """A worker process, with two threads: one evaluates while the other one answers."""
+
+    def __init__(self) -> None:
+        self._beats = 0
+
+    def beats(self) -> int:
+        """Signs of life so far."""
+        return self._beats
+
+    def evaluate(
+        self,
+        plugins: list[Plugin],
+        folder: Path,
+        storage: Storage | None,
+        trial: str,
+        task: Task,
+        device: str,
+        threads: int,
+    ) -> str | None:
+        """Returns the problem, if any: a plug-in is missing, or the storage cannot be used."""
+        import torch
+
+        from nas.engine.training import images_of
+        from nas.model import build
+        from nas.train import evaluate
+
+        torch.set_num_threads(threads)
+        try:
+            install(plugins)
+            with workplace(folder, storage, trial) as (directory, keep), heard_by(self._beat):
+                model = build(directory / "genome.yaml", weights=True).to(device)
+                test = images_of(task, model.genome.image.size).test
+                accuracy = evaluate(model, test, device=device)
+                write_json(directory / FILE, {"accuracy": accuracy, "test_images": len(test)})
+                keep(False)
+        except (StorageError, RunError) as error:
+            return str(error)
+        return None
+
+    def _beat(self) -> None:
+        self._beats += 1
 
 
 def read_test(directory: Path) -> dict[str, float]:

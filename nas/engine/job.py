@@ -4,12 +4,14 @@ A trial directory is the only durable record of a trial (nas/engine/ledger.py li
     trial.json    `Job`, written by the driver before training
     rungs.json    epochs -> `Outcome` (paused), if a scheduler paused the training
     result.json   `Outcome`, written last; without it, the trial is running or was interrupted
+                  metrics_sha256: of the metrics.csv that it ended with, so that a changed figure is noticed
 Workers read the job from its directory, so a trial is trained exactly as recorded.
 In the files, costs are top-level keys (`"macs": 722080`): a number under any unknown key is a cost.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 
 from nas.engine.version import VERSION, check_version
-from nas.errors import RunError, shown
+from nas.errors import RunError, shown, wording
 from nas.files import write_json
 
 if TYPE_CHECKING:
@@ -132,15 +134,38 @@ class Outcome:
     def read(cls, directory: Path) -> Outcome | None:
         """None if the trial has not ended. Raises RunError if result.json is damaged."""
         path = directory / "result.json"
-        return _from_flat(cls, _read(path), path) if path.exists() else None
+        if not path.exists():
+            return None
+        content = _read(path)
+        outcome = _from_flat(cls, content, path)
+        if outcome.state == "complete":  # others may be trained further
+            _check_metrics(directory, content.get(DIGEST))
+        return outcome
 
     def write(self, directory: Path) -> None:
         """Write result.json; a pause is added to rungs.json."""
         if self.state != "paused":
-            write_json(directory / "result.json", {"version": VERSION} | self.as_dict())
+            content = {"version": VERSION} | self.as_dict() | {DIGEST: _digest(directory)}
+            write_json(directory / "result.json", content)
             return
         pauses = {str(epochs): pause.as_dict() for epochs, pause in read_rungs(directory).items()}
         write_json(directory / "rungs.json", pauses | {str(self.epochs): self.as_dict()})
+
+
+def _check_metrics(directory: Path, expected: str | None) -> None:
+    """Raises RunError if metrics.csv is not what the trial ended with. Results of version 0.1 do not say (None)."""
+    found = _digest(directory) if expected is not None else None
+    if found is not None and found != expected:
+        reason = "it is not what the trial ended with: its SHA-256 differs from result.json's"
+        raise RunError(DAMAGED.format(reason), file=directory / "metrics.csv")
+
+
+def _digest(directory: Path) -> str | None:
+    """SHA-256 of metrics.csv; None if there is none."""
+    try:
+        return hashlib.sha256((directory / "metrics.csv").read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return None
 
 
 def read_rungs(directory: Path) -> dict[int, Outcome]:
@@ -160,6 +185,7 @@ def is_trial(directory: Path) -> bool:
     return name.isascii() and name.isdigit() and name == f"{int(name):04d}" and directory.is_dir()
 
 
+DIGEST = "metrics_sha256"
 DAMAGED = "damaged ({}); delete the trial's directory to have it trained again"
 R = TypeVar("R", Job, Outcome)
 
@@ -176,7 +202,7 @@ def _from_flat(cls: type[R], content: Any, file: Path | None) -> R:
     """Raises RunError, naming the key, for an invalid value."""
     if not isinstance(content, dict):
         raise RunError(DAMAGED.format(f"expected a mapping, found {shown(content)}"), file=file)
-    own = {each.name for each in fields(cls)} - {"costs"}
+    own = _OWN[cls]
     costs = {
         name: value
         for name, value in content.items()
@@ -193,7 +219,7 @@ def _from_flat(cls: type[R], content: Any, file: Path | None) -> R:
 def _explained(error: ValidationError, file: Path | None) -> RunError:
     first = error.errors()[0]
     path = ".".join(map(str, first["loc"][:2]))  # further parts are the members of a union
-    return RunError(DAMAGED.format(f"{first['msg']}, found {shown(first['input'])}"), file=file, path=path)
+    return RunError(DAMAGED.format(wording(first)), file=file, path=path)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -208,4 +234,5 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+_OWN = {cls: {each.name for each in fields(cls)} - {"costs"} for cls in (Job, Outcome)}
 _READERS: dict[Any, TypeAdapter[Any]] = {cls: TypeAdapter(cls) for cls in (Job, Outcome)}

@@ -8,9 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from nas.data import Split, check_fits
+from nas.data import MAX_PIXELS, Split, check_fits
 from nas.engine.record import read_record
 from nas.genome import load_genome
 from nas.model.pixels import described
@@ -40,7 +38,7 @@ def held_out_images(genome: str, data: str | None, count: int, weights: Path | N
     source = data or spec.get("data", "digits")
     if source != spec.get("data"):
         training = training.model_copy(update={"limit": None})
-    images = Task(source, training, record.get("seed", 0), chosen.image.size, chosen.preprocess).load()
+    limit = spec.get("max_pixels", MAX_PIXELS)
+    images = Task(source, training, record.get("seed", 0), chosen.image.size, chosen.preprocess, limit).load()
     check_fits(images, size=chosen.image.size, channels=chosen.image.channels, classes=chosen.classes, file=genome)
-    split = images.validation
-    return split.only(np.linspace(0, len(split) - 1, min(count, len(split))).astype(np.int64))
+    return images.validation.spread(count)

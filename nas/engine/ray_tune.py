@@ -5,6 +5,9 @@ crashes and retries the trial once on another worker. If the retry crashes as we
 the job is queued again: lost machines do not count against a trial, and a deterministic crash recurs at the same epoch.
 A trial that ran out of memory on a shared GPU is rerun exclusively, once all workers are idle and the source has no job
 to issue (for now or for good); it does not hold up other trials.
+A trial that exceeds its limits (nas/engine/limits.py) is ended by killing its worker. A stall counts as that worker's
+death and is retried like one. A trial over another limit is recorded as failed once its worker is gone; Tune's retry
+then finds the outcome and ends.
 Other features of Tune are not used:
 - Its searchers and schedulers: the source issues all jobs, and no scheduler can stop a job and report it as complete.
   A source that trains in steps issues the same directory again with a later `until`.
@@ -24,6 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.search import Searcher
@@ -31,6 +35,7 @@ from ray.tune.search import Searcher
 from nas.engine.events import Event, OnEvent, ignore
 from nas.engine.job import Job, Outcome
 from nas.engine.ledger import Ledger
+from nas.engine.limits import Excess, Limits, Watch
 from nas.engine.pool import Pool, Recent
 from nas.engine.source import JobSource, Signal
 from nas.engine.storage import Storage
@@ -43,7 +48,15 @@ SHARED = "Machines need a common file system, or a `storage:` (docs/cluster.md)"
 RETRIES = 1  # of a trial whose worker died, without an epoch in between
 
 
-def run(source: JobSource, ledger: Ledger, *, work: Work, pool: Pool, on_event: OnEvent = ignore) -> None:
+def run(
+    source: JobSource,
+    ledger: Ledger,
+    *,
+    work: Work,
+    pool: Pool,
+    limits: Limits = Limits(),
+    on_event: OnEvent = ignore,
+) -> None:
     """Train the ledger's unfinished jobs, then the source's, until it is done.
 
     Call inside `session(...)` and `ledger.locked()`. `work` runs in worker processes, on the pool's device.
@@ -55,13 +68,14 @@ def run(source: JobSource, ledger: Ledger, *, work: Work, pool: Pool, on_event: 
     """
     scratch = ledger.directory / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)
-    driver = _Driver(source, ledger, Recent(pool.slots_now), on_event)
+    driver = _Driver(source, ledger, Recent(pool.slots_now), on_event, limits)
     trainable = tune.with_parameters(
         _trainable(),
         plugins=shipment(),
         folder=ledger.folder,
         storage=ledger.storage,
         work=work,
+        limits=limits,
         shared=0 < pool.gpu < 1,
     )
     tuner = tune.Tuner(
@@ -107,16 +121,20 @@ def _trainable() -> Callable[..., None]:
         folder: Path,
         storage: Storage | None,
         work: Work,
+        limits: Limits,
         shared: bool,
     ) -> None:
         import socket
         from dataclasses import replace
 
         from nas.engine.job import Job
+        from nas.engine.limits import Pulse
         from nas.engine.worker import CrowdedError, StorageError, run_job, workplace
+        from nas.heartbeat import heard_by
         from nas.plugins import install
 
         neighbours = shared and not config["alone"]
+        pulse = Pulse(limits, lambda memory: tune.report({"alive": memory}))
         try:
             install(plugins)
             with workplace(folder, storage, config["trial"]) as (directory, keep):
@@ -129,7 +147,8 @@ def _trainable() -> Callable[..., None]:
                     job = replace(Job.read(directory), until=config["until"])
                 except RunError as error:
                     raise StorageError(f"{socket.gethostname()} cannot read {directory}: {error}. {SHARED}") from error
-                outcome = run_job(job, work, report, neighbours=neighbours)
+                with heard_by(pulse):
+                    outcome = run_job(job, work, report, neighbours=neighbours)
                 keep(True)
         except (StorageError, RunError) as error:  # the run directory or a plug-in cannot be used
             tune.report({"unusable": str(error)})
@@ -144,8 +163,17 @@ def _trainable() -> Callable[..., None]:
 class _Driver:
     """The driver's state: which trials are running, outcomes for the source, errors that stop the run."""
 
-    def __init__(self, source: JobSource, ledger: Ledger, slots: Callable[[], int], on_event: OnEvent):
+    def __init__(
+        self,
+        source: JobSource,
+        ledger: Ledger,
+        slots: Callable[[], int],
+        on_event: OnEvent,
+        limits: Limits = Limits(),
+    ):
         self.source, self.ledger, self.slots, self.on_event = source, ledger, slots, on_event
+        self.watch = Watch(limits)
+        self.exceeded: dict[str, Excess] = {}  # by trial whose worker is being killed
         self.resumed = deque(source.unfinished())
         self.live: dict[str, Job] = {}  # by id
         self.advanced: set[str] = set()  # finished an epoch since their worker started
@@ -186,11 +214,15 @@ class _Driver:
         job = self.live.get(trial)
         if job is None:  # retried by Tune, though its outcome arrived before its worker died
             return
+        self.watch.begin(trial, job.directory)
         self.on_event(Event("started", trial, {"parameters": job.parameters, **job.costs}))
 
     def reported(self, trial: str, result: dict[str, Any]) -> None:
-        if "row" in result:
+        if "alive" in result:
+            self.watch.alive(trial, result["alive"])
+        elif "row" in result:
             self.advanced.add(trial)
+            self.watch.epoch(trial, result["row"].get("seconds", 0.0))
             self.on_event(Event("epoch", trial, result["row"]))
         elif trial not in self.live:  # a retry, though its outcome arrived before its worker died
             return
@@ -198,33 +230,70 @@ class _Driver:
             self.ledger.fetch(self.live[trial])
             self.ended(trial, Outcome.from_dict(result["outcome"]))
         elif "crowded" in result:
-            self.crowded.append(self.live.pop(trial))
+            self.crowded.append(self._released(trial))
             text = f"trial {trial} is run again later, alone on its GPU: {result['crowded']}"
             self.on_event(Event("message", trial, {"text": text}))
         elif "unusable" in result:
-            self.live.pop(trial)
+            self._released(trial)
             raise RunError(result["unusable"], file=self.ledger.directory)
+
+    def check_limits(self, kill: Callable[[str], None]) -> None:
+        """`kill` the worker of each trial that exceeds a limit. `retried` or `died` is called when it is gone."""
+        for trial, excess in self.watch.exceeding().items():
+            self.exceeded[trial] = excess
+            if excess.stalled:
+                self.on_event(Event("message", trial, {"text": f"trial {trial} {excess.reason}; its worker is ended"}))
+            kill(trial)
+
+    def retried(self, trial: str) -> None:
+        """The worker process died in the trial, and Tune starts it once more."""
+        self.advanced.discard(trial)
+        self.watch.end(trial)
+        job, excess = self.live.get(trial), self.exceeded.pop(trial, None)
+        if job is None:
+            return
+        self.ledger.fetch(job)
+        if excess is not None and not excess.stalled:
+            self._failed(job, excess.reason, excess.seconds)
 
     def died(self, trial: str, details: str) -> None:
         """The worker process died in the trial and again in its retry."""
-        job = self.live.get(trial)
+        job, excess = self.live.get(trial), self.exceeded.pop(trial, None)
         if job is None:  # its outcome has been reported
             return
-        if trial in self.advanced:
-            (self.crowded if self.alone == trial else self.resumed).append(self.live.pop(trial))
-            self.alone = None  # an exclusive job is the only live one
-            return
         self.ledger.fetch(job)
+        if excess is not None and not excess.stalled:
+            self._failed(job, excess.reason, excess.seconds)
+        elif trial in self.advanced:
+            (self.crowded if self.alone == trial else self.resumed).append(self._released(trial))
+            self.alone = None  # an exclusive job is the only live one
+        elif excess is not None:
+            self._failed(job, f"{excess.reason}, after a retry", excess.seconds)
+        else:
+            times = f"{RETRIES + 1} times without an epoch in between (killed, out of memory, or crashed)"
+            self._failed(job, f"the worker process died {times}: {_last(details)}", details=details)
+
+    def _failed(self, job: Job, reason: str, seconds: float = 0.0, details: str | None = None) -> None:
+        """Record a failure, unless the worker had recorded an outcome before it died."""
+        from nas.train.checkpoint import TRANSIENT  # imports torch
+
         outcome = Outcome.read(job.directory)
         if outcome is None:
-            times = f"{RETRIES + 1} times without an epoch in between (killed, out of memory, or crashed)"
-            reason = f"the worker process died {times}: {_last(details)}"
-            outcome = Outcome.of(job, "failed", reason=reason)
-            write_text(job.directory / "failure.txt", details)
-        self.ended(trial, outcome)
+            outcome = Outcome.of(job, "failed", reason=reason, seconds=seconds)
+            if details is not None:
+                write_text(job.directory / "failure.txt", details)
+        self.ended(job.id, outcome)
+        for name in TRANSIENT:
+            self.ledger.remove(job, name)
+
+    def _released(self, trial: str) -> Job:
+        """The job, which is no longer with a worker."""
+        self.watch.end(trial)
+        self.exceeded.pop(trial, None)
+        return self.live.pop(trial)
 
     def ended(self, trial: str, outcome: Outcome) -> None:
-        job = self.live.pop(trial)
+        job = self._released(trial)
         self.alone = None
         if outcome.state != "paused":
             self.ledger.finish(job, outcome)
@@ -263,8 +332,22 @@ class _Watch(tune.Callback):
 
     def __init__(self, driver: _Driver):
         self._driver = driver
+        self._started: dict[str, RayTrial] = {}  # Tune's latest trial of each of ours
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return object, ()  # as the driver does
+
+    def on_step_end(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
+        self._driver.guarded(self._driver.check_limits, self._kill)
+
+    def _kill(self, trial: str) -> None:
+        """Ray ends the process at once, or after 5 s where it cannot be reached, as one stopped by a signal."""
+        actor = self._started[trial].temporary_state.ray_actor
+        assert actor is not None  # it has one from on_trial_start until on_trial_recover or on_trial_error
+        ray.kill(actor)
 
     def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        self._started[trial.config["trial"]] = trial
         self._driver.guarded(self._driver.started, trial.config["trial"])
 
     def on_trial_result(
@@ -273,8 +356,7 @@ class _Watch(tune.Callback):
         self._driver.guarded(self._driver.reported, trial.config["trial"], result)
 
     def on_trial_recover(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        """A worker died and the trial is retried."""
-        self._driver.advanced.discard(trial.config["trial"])
+        self._driver.guarded(self._driver.retried, trial.config["trial"])
 
     def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
         self._driver.guarded(self._driver.died, trial.config["trial"], str(trial.get_error() or "no message"))

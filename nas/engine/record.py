@@ -9,6 +9,7 @@ an old spec to the current keys (nas/engine/runs.py).
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import subprocess
@@ -21,8 +22,8 @@ from typing import Any
 import nas
 from nas.engine.job import now
 from nas.engine.version import VERSION, check_version
-from nas.errors import RunError
-from nas.files import dump_yaml, read_yaml, write_text
+from nas.errors import RunError, shown
+from nas.files import dump_yaml, read_yaml, usable_path, write_text
 from nas.hardware import hardware
 from nas.plugins import active
 
@@ -66,6 +67,20 @@ def read_record(directory: Path) -> dict[str, Any] | None:
         raise RunError("not the record of a run", file=path)
     check_version(record, path)
     return record
+
+
+def run_directory(run: str | Path) -> Path:
+    """The directory of a run.
+
+    >>> run_directory("my_run")
+    PosixPath('results/my_run')
+    """
+    path = usable_path(Path(run))
+    if "/" in str(run) or os.path.exists(path / "run.yaml"):
+        return path
+    if path.name in ("", ".."):
+        raise RunError(f"expected a name, or the path of a run, found {shown(str(run))}", path="--run")
+    return Path("results") / path
 
 
 def versions() -> dict[str, str]:

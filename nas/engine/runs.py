@@ -24,6 +24,7 @@ import pandas as pd
 from nas.engine.events import Event, OnEvent
 from nas.engine.job import Job
 from nas.engine.ledger import Ledger
+from nas.engine.limits import Limits
 from nas.engine.pool import Pool, Workers, session
 from nas.engine.record import read_record, update_record, write_record
 from nas.engine.source import JobSource
@@ -48,6 +49,9 @@ class Spec(Protocol):
 
     @property
     def storage(self) -> str | None: ...
+
+    @property
+    def limits(self) -> Limits: ...
 
 
 S = TypeVar("S", bound=Spec)
@@ -123,13 +127,13 @@ class Run(Generic[S]):
         if self.ledger.foreign:
             text = f"left alone in {self.ledger.folder}, as no trial has such a name: {shown(self.ledger.foreign)}"
             on_event(Event("message", data={"text": text}))
-        run(source, self.ledger, work=work, pool=self.pool, on_event=on_event)
+        run(source, self.ledger, work=work, pool=self.pool, limits=self.spec.limits, on_event=on_event)
 
     def test(self, jobs: Iterable[Job], task: Task, on_event: OnEvent) -> None:
-        """Write test.json into the directories of finished trials that lack it."""
+        """Write test.json into the directories of finished trials that lack it, but of those whose worker stalls."""
         from nas.engine.evaluation import test_in_workers
 
-        test_in_workers(self.ledger, jobs, task, self.pool, on_event)
+        test_in_workers(self.ledger, jobs, task, self.pool, self.spec.limits, on_event)
 
     def write_csv(self, name: str, table: pd.DataFrame) -> None:
         """Write a table into the run directory."""

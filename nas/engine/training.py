@@ -14,12 +14,13 @@ from typing import Any
 from nas.data import ImageSet
 from nas.engine.job import Job
 from nas.engine.worker import Report
+from nas.model import Donor
 from nas.train import Task, train
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """Train the job's genome on a task. threads: torch's CPU threads.
+    """Train the job's genome on a task. threads: torch's CPU threads. donor: the model whose weights it starts from.
 
     >>> run.train(searcher, TrainJob(Task("digits", Training(epochs=3))), on_event)
     """
@@ -27,6 +28,7 @@ class TrainJob:
     task: Task
     device: str = "cpu"
     threads: int = 1
+    donor: Donor | None = None
 
     def __call__(self, job: Job, report: Report) -> dict[str, Any]:
         genome, training = job.genome, self.task.training
@@ -36,6 +38,7 @@ class TrainJob:
             training,
             directory=job.directory,
             seed=job.seed,
+            donor=self.donor,
             device=self.device,
             threads=self.threads,
             report=report,

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nas.errors import SpecError
+from nas.metrics.columns import COLUMNS, KEYS
 from nas.registry import Registry
 
 
@@ -88,6 +89,8 @@ def metric(
 ) -> Callable[[Callable[[Any], float]], Callable[[Any], float]]:
     """Register the function that computes a metric. See `Metric` for the arguments."""
 
+    if name in COLUMNS | KEYS or name.startswith("accuracy_") or name.endswith("_measured"):
+        raise SpecError(f"metric {name!r}: a column of the tables or a key of a trial has this name; choose another")
     if direction not in ("max", "min") or known not in ("formula", "table"):
         raise SpecError(f"metric {name!r}: a direction is max or min, and it is known by formula or table")
     if (known == "table") != (batch_size is not None):

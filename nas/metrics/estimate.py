@@ -12,16 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from nas.genome import Genome
 from nas.metrics.base import METRICS
 
 if TYPE_CHECKING:
+    from nas.genome import Genome
     from nas.profiling.latency import LatencyTable
 
 ALWAYS = ("macs", "params")  # formulas that cost nothing
 
 Costs = dict[str, float]
-Estimate = Callable[[Genome], Costs]
+Estimate = Callable[["Genome"], Costs]
 
 
 def estimator(names: Iterable[str] = (), tables: Mapping[int, LatencyTable] | None = None) -> Estimate:

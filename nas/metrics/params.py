@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from nas.genome import Genome
+from typing import TYPE_CHECKING
+
 from nas.metrics.base import metric
 from nas.numbers import magnitude
-from nas.profiling import cost
+
+if TYPE_CHECKING:
+    from nas.genome import Genome
 
 
 @metric(
@@ -19,4 +22,6 @@ from nas.profiling import cost
     unit="params",
 )
 def params(genome: Genome) -> int:
+    from nas.profiling import cost  # imports torch, which tables do not need
+
     return cost(genome).params

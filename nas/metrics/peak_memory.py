@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from nas.genome import Genome
+from typing import TYPE_CHECKING
+
 from nas.metrics.base import metric
-from nas.profiling.memory import peak_memory as bytes_of
+
+if TYPE_CHECKING:
+    from nas.genome import Genome
 
 
 @metric(
@@ -18,4 +21,6 @@ from nas.profiling.memory import peak_memory as bytes_of
     unit="MB",
 )
 def peak_memory(genome: Genome) -> int:
+    from nas.profiling.memory import peak_memory as bytes_of  # imports torch, which tables do not need
+
     return bytes_of(genome)

@@ -2,6 +2,7 @@
 
 from nas.model.build import build
 from nas.model.deploy import deploy
+from nas.model.inherit import Donor, inherit
 from nas.model.pyramid import Model, auxiliaries_on
 
-__all__ = ["Model", "auxiliaries_on", "build", "deploy"]
+__all__ = ["Donor", "Model", "auxiliaries_on", "build", "deploy", "inherit"]

@@ -18,7 +18,7 @@ from nas.errors import GenomeError, shown
 from nas.genome import Genome, load_genome
 from nas.model.pyramid import Model
 
-PICKLES = (b"PK\x03\x04", b"\x80")  # torch.save's archive, which holds a pickle, and a pickle itself
+ARCHIVE, PICKLE = b"PK\x03\x04", b"\x80"  # torch.save's archive, which holds a pickle, and a pickle itself
 
 
 def build(
@@ -86,7 +86,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file. A pickle is recognised by its first bytes, and left alone."""
     try:
         with path.open("rb") as file:
-            is_pickle = file.read(4).startswith(PICKLES)
+            is_pickle = looks_pickled(file.read(9))
         state = {} if is_pickle else safetensors.torch.load_file(path)
     except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
         raise GenomeError(f"weights cannot be read: {getattr(error, 'strerror', None) or error}", file=path) from None
@@ -98,6 +98,11 @@ def _read(path: Path) -> dict[str, Tensor]:
         message = "a pickle, which can run code when it is read; save its tensors with safetensors.torch.save_file"
         raise GenomeError(f"weights cannot be read: {message}", file=path)
     return state
+
+
+def looks_pickled(head: bytes) -> bool:
+    """Whether a file that begins so is a pickle. Safetensors begin with a length, any 8 bytes, and then a brace."""
+    return head.startswith(ARCHIVE) or (head.startswith(PICKLE) and head[8:9] != b"{")
 
 
 def _fits(tensor: Tensor, own: Tensor) -> bool:

@@ -29,11 +29,13 @@ from nas.model.mlp import Mlp
 class AttentionTrace:
     """Intermediates of one forward pass, by the name of the layer (`stages.1.layers.2`), for layers that have them.
 
-    scores: as the core passes them on. mask_mass: 0-d tensor, the attention mass in the auxiliary.
+    scores: as the core passes them on. mask_mass: 0-d tensor, the attention mass in the auxiliary. hidden: the tokens
+    (B, N, C) that the layer passes on.
     """
 
     scores: dict[str, Scores] = field(default_factory=dict)
     mask_mass: dict[str, Tensor] = field(default_factory=dict)
+    hidden: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Carry(NamedTuple):
@@ -64,6 +66,11 @@ class Attention(nn.Module):
 
     def forward(self, x_BNC: Tensor, carry: Carry) -> tuple[Tensor, Scores | None, Tensor | None]:
         """Returns y_BNC, the scores for the next layer, and the attention mass in the auxiliary if it ran."""
+        mixed_BNC, scores, mass = self.mix(x_BNC, carry)
+        return self.proj(mixed_BNC), scores, mass
+
+    def mix(self, x_BNC: Tensor, carry: Carry) -> tuple[Tensor, Scores | None, Tensor | None]:
+        """`forward` without the output projection."""
         parts: dict[str, Tensor] = {}
         if self.qkv is not None:
             shape = (len(self.projects), self.heads, self.head_dim)
@@ -77,7 +84,7 @@ class Attention(nn.Module):
         y_BNHD = self.core.normalise(y_BNHD)
         if self.local is not None:
             y_BNHD = y_BNHD + self.local(inputs.v_BNHD)
-        return self.proj(y_BNHD.flatten(2)), scores, mass
+        return y_BNHD.flatten(2), scores, mass
 
 
 class Layer(nn.Module):
@@ -106,6 +113,8 @@ class Layer(nn.Module):
                 trace.mask_mass[self.name] = mass
         x_BNC = x_BNC + self.drop1(self.scale1(y_BNC))
         x_BNC = x_BNC + self.drop2(self.scale2(self.mlp(self.norm2(x_BNC))))
+        if trace is not None:
+            trace.hidden[self.name] = x_BNC
         return x_BNC, Carry(made or carry.scores, y_BNC)
 
 

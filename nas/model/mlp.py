@@ -24,6 +24,13 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, width)
         self.grid, self.prefix = (site.grid, site.prefix) if site else ((0, 0), 0)
 
+    def take_over(self) -> None:
+        """In a trained layer whose MLP had no convolution, it starts as a delta: nothing changes at first."""
+        if self.conv is not None:
+            for parameter in self.conv.parameters():
+                nn.init.zeros_(parameter)
+            self.conv.weight[:, 0, 1, 1] = 1.0
+
     def forward(self, x_BNC: Tensor) -> Tensor:
         h_BNF = self.fc1(x_BNC)
         if self.conv is not None:

@@ -24,3 +24,18 @@ def write_report(run_dir: Path) -> Path:
         write_atomically(run.directory / "figures" / f"{drawing.name}.png", drawing.write)
     write_text(run.directory / "report.html", page(run, figures))
     return run.directory / "report.html"
+
+
+def write_reports(directory: Path) -> list[Path]:
+    """Write what a run is read by: the page of a search, or the table of an ablation. Torch is not imported for it.
+
+    >>> write_reports(Path("results/lavit_split-digits"))
+    [PosixPath('results/lavit_split-digits/report.html')]
+    """
+    from nas.engine.record import read_record
+
+    if (read_record(directory) or {}).get("kind") == "ablation":
+        from nas.report.ablation import write_table
+
+        return write_table(directory)
+    return [write_report(directory)]

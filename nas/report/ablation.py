@@ -123,7 +123,7 @@ def caption_of(cells: pd.DataFrame, ablation: Ablation, record: dict[str, Any]) 
     """The caption: claim, data, training, hardware, commit, compute, and binomial standard error."""
     hardware = record["hardware"]
     machine = ", ".join(hardware["gpus"]) or f"{hardware['cpu']} ({hardware['cores']} cores)"
-    missing = int((cells["state"] != "complete").sum()) if len(cells) else 0
+    missing = int(cells.reindex(columns=["accuracy"])["accuracy"].isna().sum())
     parts = [
         f"{ablation.claim.rstrip('.')}." if ablation.claim else "",
         f"{_dataset(ablation.data)}, {ablation.training.epochs} epochs"

@@ -7,8 +7,8 @@ from itertools import zip_longest
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from nas.genome.describe import describe
 from nas.metrics import METRICS
-from nas.report.describe import describe
 from nas.search.budget import Budget
 from nas.search.dry_run import DRAWS, DryRun, combinations
 from nas.search.forecast import WINNERS, Forecast

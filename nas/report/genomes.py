@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.table import Table
 
 from nas.genome import list_presets, load_genome
+from nas.genome.describe import describe
 from nas.numbers import magnitude
 from nas.profiling import GenomeCost, cost
-from nas.report.describe import describe
 
 
 def cost_table(total: GenomeCost) -> Table:

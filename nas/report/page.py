@@ -9,6 +9,7 @@ import base64
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from nas.metrics import METRICS, Metric
 from nas.numbers import magnitude
 from nas.report import plots
 from nas.report.run import Run
-from nas.report.tables import cell, front_columns, heading
+from nas.report.tables import cell, front_columns, heading, rows
 
 TEXT_COLUMNS = {"state", "reason", "winner", "layers", "hash"}
 STATES = ("complete", "pruned", "infeasible", "failed", "running")
@@ -35,14 +36,18 @@ class Drawing:
     figure: Figure
     caption: str
 
+    @cached_property
+    def png(self) -> bytes:
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png")
+        return buffer.getvalue()
+
     def write(self, path: Path) -> None:
-        self.figure.savefig(path, format="png")
+        path.write_bytes(self.png)
 
     def embedded(self) -> str:
         """The PNG in base64, for a data URL."""
-        buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png")
-        return base64.b64encode(buffer.getvalue()).decode()
+        return base64.b64encode(self.png).decode()
 
 
 def drawings(run: Run) -> list[Drawing]:
@@ -111,8 +116,8 @@ def _view(frame: pd.DataFrame, columns: list[str], marked: set[int]) -> dict[str
         "marked": bool(marked),
         "columns": [{"heading": heading(name), "text": name in text} for name in columns],
         "rows": [
-            {"front": row["trial"] in marked, "cells": [cell(name, row[name]) for name in columns]}
-            for row in frame.to_dict("records")
+            {"front": trial in marked, "cells": cells}
+            for trial, cells in zip(frame["trial"], rows(frame, columns), strict=True)
         ],
     }
 

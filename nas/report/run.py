@@ -6,42 +6,57 @@ years later. Trials are read from their directories or, if only the tables were 
 
 from __future__ import annotations
 
+import csv
 import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from nas.engine import Ledger
 from nas.errors import RunError
 from nas.files import read_yaml
-from nas.report.describe import describe_file
 
+BASE = -1  # draw of the base genome in a search (nas/search/candidates.py)
 TEXT = {"hash": str}  # 12345678e901 is no number
 
 
 @dataclass(frozen=True)
 class Run:
-    """`trials` and `front` have the columns of trials.csv and front.csv; trial numbers are integers here."""
+    """`trials` and `front` have the columns of trials.csv and front.csv; trial numbers are integers here.
+
+    ledger: None for a published run, which has only its tables.
+    """
 
     directory: Path
     facts: dict[str, Any]
+    ledger: Ledger | None
     trials: pd.DataFrame
     front: pd.DataFrame
     objectives: dict[str, str]
 
     @cached_property
     def layers(self) -> dict[int, str]:
-        """One line about the genome of each trial on the front."""
-        return {int(trial): describe_file(self.folder(int(trial)) / "genome.yaml") for trial in self.front["trial"]}
+        """One line about the genome of each trial on the front. A search writes it down; genomes need torch."""
+        return {
+            int(trial): self._note(int(trial)).get("layers") or self._described(trial) for trial in self.front["trial"]
+        }
+
+    def _described(self, trial: int) -> str:
+        from nas.report.describe import describe_file
+
+        return describe_file(self.folder(trial) / "genome.yaml")
+
+    def _note(self, trial: int) -> dict[str, Any]:
+        return self.ledger.trial(trial).job.note if self.ledger is not None and trial in self.ledger else {}
 
     @cached_property
-    def curves(self) -> dict[int, pd.DataFrame]:
-        """metrics.csv of every trial with at least one epoch."""
-        files = {int(trial): self.folder(int(trial)) / "metrics.csv" for trial in self.trials["trial"]}
-        curves = {trial: pd.read_csv(file) for trial, file in files.items() if file.exists() and file.stat().st_size}
+    def curves(self) -> dict[int, np.ndarray]:
+        """(epochs, 2) epoch and accuracy on validation, of every trial with at least one epoch."""
+        curves = {int(trial): _curve(self.folder(int(trial)) / "metrics.csv") for trial in self.trials["trial"]}
         return {trial: curve for trial, curve in curves.items() if len(curve)}
 
     @cached_property
@@ -49,14 +64,17 @@ class Run:
         """The record of nas.search.anytime, from the trial directories or, if there are none, from hypervolume.csv."""
         from nas.search.anytime import anytime
 
+        if self.ledger is not None:
+            return anytime(self.ledger, self.objectives)
         written = self.directory / "hypervolume.csv"
-        if written.exists() and not (self.directory / "trials").is_dir():
-            return pd.read_csv(written)
-        return anytime(self.directory, self.objectives)
+        return pd.read_csv(written) if written.exists() else pd.DataFrame()
 
     @cached_property
     def base(self) -> str:
         """The hash of the base genome; empty where run.yaml does not name one."""
+        for trial in self.ledger.trials if self.ledger is not None else ():
+            if trial.job.note.get("draw") == BASE and "from" not in trial.job.note:  # no need to build the genome
+                return trial.job.hash
         from nas.genome import load_genome
 
         base = self.facts["spec"].get("base")
@@ -93,22 +111,28 @@ def read_run(directory: Path) -> Run:
     facts = read_yaml(directory / "run.yaml")
     if not isinstance(facts, dict) or not isinstance(facts.get("spec"), dict):
         raise RunError("damaged: expected a mapping with `spec:`", file=directory / "run.yaml")
-    trials = _trials(directory)
+    ledger = Ledger(directory) if os.path.isdir(directory / "trials") else None
+    trials = (_published(directory) if ledger is None else ledger.table()).astype({"trial": int})
     objectives = facts["spec"].get("objectives") or {"accuracy": "max", "macs": "min"}
     front = _written_front(directory)
     if front is None:
         front = front_of(trials, objectives)
-    return Run(directory, facts, trials, front, objectives)
+    return Run(directory, facts, ledger, trials, front, objectives)
 
 
-def _trials(directory: Path) -> pd.DataFrame:
-    if os.path.isdir(directory / "trials"):
-        table = Ledger(directory).table()
-    elif os.path.exists(directory / "trials.csv"):
-        table = pd.read_csv(directory / "trials.csv", dtype=TEXT)
-    else:
+def _published(directory: Path) -> pd.DataFrame:
+    if not os.path.exists(directory / "trials.csv"):
         raise RunError("not a run: it has neither trials/ nor trials.csv", file=directory)
-    return table.astype({"trial": int})
+    return pd.read_csv(directory / "trials.csv", dtype=TEXT)
+
+
+def _curve(file: Path) -> np.ndarray:
+    """Epoch and accuracy from a metrics.csv. Pandas would take a millisecond for each of the many small files."""
+    rows = list(csv.reader(file.read_text().splitlines())) if file.exists() else []
+    if len(rows) < 2:
+        return np.empty((0, 2))
+    columns = [rows[0].index(name) for name in ("epoch", "accuracy")]
+    return np.array([[float(row[column]) for column in columns] for row in rows[1:]])
 
 
 def _written_front(directory: Path) -> pd.DataFrame | None:

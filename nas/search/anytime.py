@@ -9,7 +9,6 @@ so that their curves are comparable.
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,14 +19,16 @@ from nas.search.pareto import costs, hypervolume, non_dominated, reference_of
 BASELINE = "baseline"  # folder of the random search inside a run, and its name in the table
 
 
-def anytime(directory: Path, objectives: Collection[str]) -> pd.DataFrame:
-    """The record of a run directory, from its trial directories. Columns: run (search or baseline), trials,
+def anytime(search: Ledger, objectives: Collection[str]) -> pd.DataFrame:
+    """The record of a search, and of its baseline if there is one. Columns: run (search or baseline), trials,
     worker_seconds, hypervolume.
 
-    >>> anytime(Path("results/my_run"), ["accuracy", "macs"]).groupby("run").last()
+    >>> anytime(Ledger(Path("results/my_run")), ["accuracy", "macs"]).groupby("run").last()
     """
-    folders = {"search": directory, BASELINE: directory / BASELINE}
-    runs = {name: _ended(Ledger(folder)) for name, folder in folders.items() if (folder / "trials").is_dir()}
+    runs = {"search": _ended(search)}
+    beside = search.directory / BASELINE
+    if (beside / "trials").is_dir():
+        runs[BASELINE] = _ended(Ledger(beside))
     points = {name: _points(trials, objectives) for name, trials in runs.items()}
     known = [found[np.isfinite(found).all(1)] for found in points.values()]
     every_NM = np.vstack([np.empty((0, len(objectives))), *known])

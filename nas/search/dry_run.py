@@ -15,6 +15,7 @@ from random import Random
 
 import torch
 
+from nas.engine.start import check_start
 from nas.genome import Genome
 from nas.metrics import METRICS, Costs, batch_sizes, estimator
 from nas.model import build
@@ -22,10 +23,12 @@ from nas.profiling import LatencyTable, covering, known_parts, missing
 from nas.search.budget import Budget, check_feasible
 from nas.search.forecast import Forecast, forecast
 from nas.search.parameter import Parameter
+from nas.search.run import resolved
+from nas.search.samplers import SAMPLERS
 from nas.search.space import Assignment, SearchSpace
-from nas.search.spec import SearchSpec
+from nas.search.spec import SearchSpec, recorded
+from nas.search.warm_start import earlier_runs
 from nas.seeds import derive
-from nas.train import fitted
 
 DRAWS = 500
 SAMPLES = 10
@@ -52,15 +55,19 @@ class DryRun:
 
 
 def dry_run(spec: SearchSpec) -> DryRun:
-    """Takes some seconds. Raises what `search` raises for an invalid space or an infeasible budget.
+    """Takes some seconds. Raises what `search` raises for an invalid space, an infeasible budget, or earlier runs
+    (`warm_start`) that cannot be compared.
 
     >>> dry_run(load_space("mixed")).feasible
     1.0
     """
     begin = time.perf_counter()
     images = spec.task.load()
-    space = spec.space(fitted(spec.genome(), images))
+    space = resolved(spec, images)
     loading = time.perf_counter() - begin
+    SAMPLERS[spec.sampler.name].check(space)
+    for run in earlier_runs(spec.warm_start, recorded(spec, space.base)):
+        check_start(spec, run)
     tables, untimed = _tables(spec, space)
     known = [name for name in spec.costs if METRICS[name].batch_size in {None, *tables}]
     budget = Budget({name: limit for name, limit in spec.budget.limits.items() if name in known})

@@ -107,7 +107,7 @@ class _Pace:
             with tempfile.TemporaryDirectory() as folder:
                 result = train(
                     genome, few, training, directory=Path(folder), seed=spec.seed, device=device,
-                    threads=spec.workers.cpu,
+                    threads=spec.workers.cpu, donor=spec.donor_for(images),
                 )  # fmt: skip
         finally:
             torch.set_num_threads(threads)

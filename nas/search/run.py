@@ -18,10 +18,13 @@ from typing import Any
 
 import pandas as pd
 
+from nas.data import ImageSet
 from nas.engine import Event, Ledger, OnEvent, Run
 from nas.engine.events import both, ignore
+from nas.engine.start import check_start, keep_start
 from nas.engine.training import TrainJob
 from nas.metrics import Estimate, batch_sizes, estimator
+from nas.model.inherit import check_inheritable
 from nas.profiling import LatencyTable, run_tables, table_file
 from nas.search.anytime import BASELINE, anytime
 from nas.search.budget import check_feasible
@@ -35,16 +38,19 @@ from nas.search.study import study_of
 from nas.search.warm_start import earlier_runs, take_over
 from nas.search.winners import RunExaminer, write_front
 from nas.seeds import derive
-from nas.train import fitted
+from nas.train import check_teacher, fitted
 
 MAY_DIFFER = {
     "trials",
     "workers",
+    "limits",
     "notes",
     "name",
     "baseline",
     "study",
     "storage",
+    "max_pixels",
+    "start",  # its weights are compared
 }  # when a run is resumed
 
 
@@ -79,7 +85,7 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
             if plan.run.ledger.trials:
                 write_front(plan.run, None)
             raise
-        plan.run.write_csv("hypervolume.csv", anytime(plan.run.directory, list(space.objectives)))
+        plan.run.write_csv("hypervolume.csv", anytime(plan.run.ledger, list(space.objectives)))
         front = write_front(plan.run, RunExaminer(plan.run, plan.device, on_event))
     return SearchResult(plan.run.directory, plan.run.ledger.table(), front, message or _failure(plan.run.ledger))
 
@@ -99,6 +105,7 @@ class Plan:
     earlier: list[Path]
     tables: dict[int, LatencyTable]
     estimate: Estimate
+    images: ImageSet
 
     def say(self, text: str) -> None:
         self.on_event(Event("message", data={"text": text}))
@@ -107,14 +114,19 @@ class Plan:
 def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
     """Check all user input. Nothing is written."""
     spec, device = run.spec, run.spec.workers.device
-    space = resolved(spec)
+    images = spec.task.load()
+    space = resolved(spec, images)
     SAMPLERS[spec.sampler.name].check(space)
     record = recorded(spec, space.base)
     if run.begun is not None:  # the sampler's open options were settled then
         given = {key: value for key, value in record["sampler"].items() if value is not None}
         record["sampler"] = run.begun["sampler"] | given
     run.check(record, may_differ=MAY_DIFFER)
+    if run.begun is not None:
+        check_start(spec, run.directory)
     earlier = earlier_runs(spec.warm_start, record) if run.begun is None else []
+    for one in earlier:
+        check_start(spec, one)
     seed = derive(spec.seed, "latency")
     tables = run_tables(
         batch_sizes(spec.costs),
@@ -126,7 +138,7 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
     )
     estimate = estimator(spec.costs, tables)
     check_feasible(space, spec.budget, estimate, seed=derive(spec.seed, "probe"))
-    return Plan(run, on_event, device, space, record, earlier, tables, estimate)
+    return Plan(run, on_event, device, space, record, earlier, tables, estimate, images)
 
 
 def _begin(plan: Plan) -> SamplerOptions:
@@ -138,6 +150,7 @@ def _begin(plan: Plan) -> SamplerOptions:
     if plan.earlier:
         plan.say(take_over(plan.earlier, run.ledger, plan.space, spec, plan.estimate))
     run.begin(plan.record | {"sampler": sampler.model_dump(mode="json")}, seed=spec.seed)
+    keep_start(spec, run.directory, plan.images, plan.on_event)
     return sampler
 
 
@@ -162,15 +175,19 @@ def _train(plan: Plan, run: Run[SearchSpec], sampler: SamplerOptions) -> str | N
     if spec.keep == "front":
         listener = both(WeightRetention(run.ledger, objectives, repeat=spec.repeat), listener)
     name = plan.run.directory.name if run is plan.run else f"{plan.run.directory.name}-{BASELINE}"
-    work = TrainJob(spec.task, device=run.pool.device, threads=run.pool.cpu)
+    work = TrainJob(spec.task, device=run.pool.device, threads=run.pool.cpu, donor=spec.donor_for(plan.images))
     with study_of(run.ledger, spec.study, name, plan.space, spec.objectives, listener) as told:
         run.train(searcher, work, told)
     return searcher.message
 
 
-def resolved(spec: SearchSpec) -> SearchSpace:
-    """The space around the base genome fitted to the data. Raises DataError, GenomeError, SpaceError."""
-    return spec.space(fitted(spec.genome(), spec.task.load()))
+def resolved(spec: SearchSpec, images: ImageSet) -> SearchSpace:
+    """The space around the base genome fitted to the images. Raises GenomeError, SpaceError, DataError."""
+    base = fitted(spec.genome(), images)
+    check_teacher(spec.training.teacher, base, images)
+    if spec.donor is not None:
+        check_inheritable(base, spec.donor.genome)
+    return spec.space(base)
 
 
 def _failure(ledger: Ledger) -> str | None:

@@ -19,6 +19,7 @@ from statistics import fmean
 
 from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Signal
 from nas.genome import Genome
+from nas.genome.describe import describe
 from nas.metrics import Estimate
 from nas.search.budget import Budget
 from nas.search.candidates import Candidate, Candidates
@@ -169,7 +170,7 @@ class Searcher:
             hash=genome.hash if genome else "",
             parameters=candidate.assignment,
             costs=estimate or {},
-            note={"draw": candidate.draw, "margin": margin},
+            note={"draw": candidate.draw, "margin": margin} | ({"layers": describe(genome)} if genome else {}),
         )
         outcome = Outcome.of(draft, "infeasible", reason=reason) if reason is not None else None
         return self._add(genome, draft, number, outcome), outcome

@@ -12,6 +12,7 @@ from random import Random
 
 from nas.errors import GenomeError, SpaceError, nearest
 from nas.genome import Genome
+from nas.model.inherit import check_inheritable
 from nas.paths import found
 from nas.search.parameter import Parameter, Value
 
@@ -19,7 +20,7 @@ Assignment = dict[str, Value]
 
 
 class SearchSpace:
-    """A base genome and the parameters searched around it.
+    """A base genome and the parameters searched around it. donor: genome of the weights that every genome starts from.
 
     Raises SpaceError if a parameter's path is not in the genome, if a value is valid in no genome, or if a condition
     can never hold.
@@ -28,8 +29,8 @@ class SearchSpace:
     >>> space.genome(space.draw(Random(0)))
     """
 
-    def __init__(self, base: Genome, parameters: list[Parameter]):
-        self.base = base
+    def __init__(self, base: Genome, parameters: list[Parameter], donor: Genome | None = None):
+        self.base, self.donor = base, donor
         self.parameters = _ordered(parameters)
         for parameter in self.parameters:
             self._check(parameter)
@@ -74,8 +75,11 @@ class SearchSpace:
         return all(parameter.values is not None for parameter in self.parameters)
 
     def genome(self, assignment: Assignment) -> Genome:
-        """Raises GenomeError if the values are not valid in combination."""
-        return self.base.edit(assignment)
+        """Raises GenomeError if the values are not valid in combination, or the donor's weights do not fit."""
+        genome = self.base.edit(assignment)
+        if self.donor is not None:
+            check_inheritable(genome, self.donor)
+        return genome
 
     def of_base(self) -> Assignment | None:
         """The assignment that gives the base genome, or None if the base is outside the space."""

@@ -12,7 +12,8 @@
     trials: 32                                   `halving: {first: 1, factor: 3}` is short for the latter
     seed: 0
 
-Every key except `base` and `parameters` has a default. Unknown keys are refused, with file and key path.
+`start: winner.yaml` in place of `base` searches around a trained model, from whose weights every trial begins.
+Every other key except `parameters` has a default. Unknown keys are refused, with file and key path.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -33,11 +33,11 @@ from pydantic import (
 )
 
 from nas.data import absolute
-from nas.engine import Workers
+from nas.engine import Limits, Workers
+from nas.engine.start import Starting, relative_to
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
-from nas.genome.schema import MAX_SIDE
 from nas.genome.settings import with_settings
 from nas.metrics import METRICS
 from nas.paths import SET
@@ -48,12 +48,12 @@ from nas.search.samplers.tpe import TPESampler
 from nas.search.schedulers import SchedulerOptions, make_scheduler, scheduler_options
 from nas.search.space import SearchSpace
 from nas.search.study import check_url
-from nas.train import Task, Training
+from nas.train import Task
 
 FOLDERS = (Path("search_spaces"), Path(__file__).parents[2] / "search_spaces")
 
 
-class SearchSpec(BaseModel):
+class SearchSpec(Starting):
     """A search space: see the head of this file.
 
     >>> load_space("lavit_split").with_settings({"trials": 8, "training.epochs": 3})
@@ -62,15 +62,9 @@ class SearchSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     name: str = ""
     notes: str = ""
-    base: str | dict[str, Any]
     parameters: dict[str, ParameterSpec] = Field(min_length=1)
     objectives: dict[str, str] = Field({"accuracy": "max", "macs": "min"}, min_length=1)
     budget: Budget = Budget()
-    data: str = "digits"
-    image_size: int | None = Field(
-        None, ge=1, le=MAX_SIDE, description="side to which images are brought; null: as the data has it"
-    )
-    training: Training = Training()
     sampler: SerializeAsAny[SamplerOptions] = TPESampler.Options(name="tpe")
     scheduler: SerializeAsAny[SchedulerOptions] = SchedulerOptions(name="full")
     trials: int = Field(32, ge=1, le=1_000_000, description="genomes that are trained; refused ones do not count")
@@ -84,6 +78,7 @@ class SearchSpec(BaseModel):
     keep: Literal["front", "all"] = Field("front", description="weights that stay: of trials near the front, or of all")
     seed: int = Field(0, ge=0)
     workers: Workers = Workers()
+    limits: Limits = Limits()
     storage: str | None = Field(None, description="where the run is kept as well: a path, s3://bucket/folder, ...")
     study: str | None = Field(None, description="URL of the Optuna study's database; null: optuna.db in the run; off")
     _file: Path | None = PrivateAttr(None)
@@ -164,10 +159,13 @@ class SearchSpec(BaseModel):
     @property
     def task(self) -> Task:
         """The data and training recipe of every trial."""
-        return Task(absolute(self.data), self.training, self.seed, self.image_size)
+        return self.task_of(self.seed)
 
     def genome(self) -> Genome:
-        """The base genome as the file gives it. Raises GenomeError."""
+        """The base genome: the start's, or as the file gives it. Raises GenomeError."""
+        if self.donor is not None:
+            return self.donor.genome
+        assert self.base is not None
         if isinstance(self.base, str) and self._file is not None and (self._file.parent / self.base).exists():
             return load_genome(self._file.parent / self.base)
         try:
@@ -178,7 +176,7 @@ class SearchSpec(BaseModel):
     def space(self, base: Genome) -> SearchSpace:
         """All genomes around `base`. Raises SpaceError with the key path if a parameter is valid in no genome."""
         try:
-            return SearchSpace(base, self.expanded())
+            return SearchSpace(base, self.expanded(), self.donor.genome if self.donor is not None else None)
         except SpaceError as error:
             raise error.within(file=self._file) from None
 
@@ -221,7 +219,7 @@ def load_space(source: str | Path) -> SearchSpec:
     except SpecError as error:
         raise SpaceError(error.message, file=error.file, path=error.path) from None
     if isinstance(data, dict):
-        data = {"name": path.stem} | data
+        data = relative_to({"name": path.stem} | data, path.parent)
     return SearchSpec.parse(data, file=path.resolve())
 
 
@@ -282,11 +280,12 @@ def recorded(spec: SearchSpec, base: Genome) -> dict[str, Any]:
     record["base"] = base.model_dump(mode="json", exclude_defaults=True)
     for path, parameter in spec.parameters.items():
         record["parameters"][path] = parameter.model_dump(mode="json", exclude_defaults=True)
-    record["data"] = spec.task.data
+    record["data"] = absolute(spec.data)
     return record
 
 
 def upgraded(spec: dict[str, Any]) -> dict[str, Any]:
     """A recorded spec with keys added since, at their defaults."""
     read = SearchSpec.parse(upgrade_spec(spec))
-    return recorded(read, read.genome())
+    assert read.base is not None  # a record has one, with a start as well
+    return recorded(read, load_genome(read.base))

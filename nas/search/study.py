@@ -9,9 +9,10 @@ never reads the study.
     failed, infeasible  FAIL, with the reason. Not COMPLETE: a refused genome was never trained, and placeholder values
                         would appear in every plot. Its violation is the constraint `budget`.
 
-Adding a trial takes some 30 ms of Python, and a locked or unreachable database responds only after many seconds. So a
-separate thread writes the study, and its errors do not stop the search: the first is reported as a message, writing is
-retried every minute, and trials still missing at the end are added at the next start.
+A locked or unreachable database responds only after many seconds. So a separate thread writes the study, all trials
+that have ended since its last write in one transaction (at most `BATCH`). Its errors do not stop the search: the first
+is reported as a message, writing is retried every minute, and trials still missing at the end are added at the next
+start.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from queue import SimpleQueue
@@ -27,9 +28,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from nas.credentials import has_credentials
-from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Trial
+from nas.engine import Event, Job, Ledger, OnEvent, Trial
 from nas.errors import RunError, SpaceError, nearest, shown
 from nas.search.parameter import Parameter, label
+from nas.search.study_rows import add_trials, attributes_of
 
 if TYPE_CHECKING:
     import optuna
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 RETRY = 60.0  # seconds between an error and the next attempt
 FLUSH_SECONDS = 60.0  # seconds to wait for the last trials at the end of a search
+BATCH = 500  # trials that are written in one transaction
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "infeasible": "FAIL"}
 KEY = ("trial", "state", "epochs", "finished")  # attributes that identify a trial
 ATTRIBUTES = (*KEY, "hash", "seed", "seconds", "reason")  # in addition to the costs
@@ -107,7 +110,7 @@ class Study:
         self.study = self._open()
         self.run = f"{first.created} {first.hash} {first.seed}"
         self.known = {
-            tuple(trial.user_attrs.get(name) for name in KEY) for trial in self.study.get_trials(deepcopy=False)
+            tuple(found.get(name) for name in KEY) for found in attributes_of(self.storage, self.study._study_id, KEY)
         }
         owner = self.study.user_attrs.get("run")
         if owner != self.run and (owner is not None or self.known):
@@ -117,7 +120,7 @@ class Study:
             )
         self._sign()
 
-    def match(self, trials: list[Trial]) -> None:
+    def match(self, trials: Iterable[Trial]) -> None:
         """Recreate the study if it has a trial that is not in `trials`, the ended ones of the ledger.
 
         Such a trial's directory was deleted, or it was trained further; Optuna cannot change an ended trial.
@@ -129,12 +132,12 @@ class Study:
             self.study, self.known = self._open(), set()
             self._sign()
 
-    def add(self, trial: Trial) -> None:
-        """Add an ended trial, unless the study has it."""
-        key = _key(trial)
-        if key not in self.known:
-            self.study.add_trial(self._frozen(trial))
-            self.known.add(key)
+    def add(self, trials: Iterable[Trial]) -> None:
+        """Add those of the ended trials that the study does not have, in one transaction."""
+        new = {key: trial for trial in trials if (key := _key(trial)) not in self.known}
+        if new:
+            add_trials(self.storage, self.study._study_id, [self._frozen(trial) for trial in new.values()])
+            self.known |= new.keys()
 
     def _open(self) -> optuna.Study:
         import optuna
@@ -177,20 +180,20 @@ class StudyWriter:
     def __init__(
         self, ledger: Ledger, url: str, name: str, space: SearchSpace, objectives: dict[str, str], on_event: OnEvent
     ):
-        self.on_event, self.ledger, self.folder = on_event, ledger, ledger.folder
+        self.on_event, self.ledger = on_event, ledger
         self.url, self.name, self.space, self.objectives = url, name, space, objectives
-        self._ended = self._all_ended()  # ids of trials that the thread has received
-        self._queued = set(self._ended)  # and those still in the queue
+        self._ended = self._all_ended()  # trials that the thread has received
+        self._queued = {trial.job.number for trial in self._ended}  # and those still in the queue
         self._added = 0  # number of `_ended` written to the study
         self._error: Exception | None = None
         self._reported = False
-        self._queue: SimpleQueue[str | None] = SimpleQueue()  # ids of ended trials; None: the search has ended
+        self._queue: SimpleQueue[Trial | None] = SimpleQueue()  # ended trials; None: the search has ended
         self._thread = threading.Thread(target=self._write, name="optuna-study", daemon=True)
 
     def __call__(self, event: Event) -> None:
         self.on_event(event)
         if event.kind in ("ended", "refused"):
-            self._enqueue(event.trial)
+            self._enqueue(self.ledger.trial(int(event.trial)))
         self._report_error()
 
     def __enter__(self) -> StudyWriter:
@@ -203,7 +206,7 @@ class StudyWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for trial in self._all_ended():  # some end with the search, without an event
-            if trial not in self._queued:
+            if trial.job.number not in self._queued:
                 self._enqueue(trial)
         self._queue.put(None)
         self._thread.join(FLUSH_SECONDS)
@@ -212,11 +215,11 @@ class StudyWriter:
         if missing:
             self._say(f"{missing} trials are not in the Optuna study yet; the next start of this run adds them")
 
-    def _all_ended(self) -> list[str]:
-        return [trial.job.id for trial in self.ledger.trials if trial.outcome is not None]
+    def _all_ended(self) -> list[Trial]:
+        return [trial for trial in self.ledger.trials if trial.outcome is not None]
 
-    def _enqueue(self, trial: str) -> None:
-        self._queued.add(trial)
+    def _enqueue(self, trial: Trial) -> None:
+        self._queued.add(trial.job.number)
         self._queue.put(trial)
 
     def _report_error(self) -> None:
@@ -241,29 +244,27 @@ class StudyWriter:
             if self._ended and (ending or time.monotonic() >= next_try):
                 try:
                     study = study or self._open()
-                    for trial in self._ended[self._added :]:
-                        study.add(self._read(trial))
-                        self._added += 1
+                    while self._added < len(self._ended):
+                        batch = self._ended[self._added : self._added + BATCH]
+                        study.add(batch)
+                        self._added += len(batch)
                 except Exception as error:  # any error of a database
                     study, self._error, next_try = None, error, time.monotonic() + RETRY
             if ending:
                 return
-            ended = self._queue.get()
-            if ended is None:
-                ending = True
-            else:
-                self._ended.append(ended)
+            received = [self._queue.get()]
+            while not self._queue.empty():  # what has ended during a write is written together
+                received.append(self._queue.get())
+            ending = received[-1] is None
+            self._ended += [trial for trial in received if trial is not None]
 
     def _open(self) -> Study:
         """The study, without trials that the ledger lacks. All ended trials are then passed to `add` again."""
-        first = Job.read(min(self.folder.glob("[0-9]*")))
+        first = Job.read(min(self.ledger.folder.glob("[0-9]*")))
         study = Study(self.url, self.name, self.space, self.objectives, first)
-        study.match([self._read(trial) for trial in self._ended])
+        study.match(self._ended)
         self._added = 0
         return study
-
-    def _read(self, trial: str) -> Trial:
-        return Trial(Job.read(self.folder / trial), Outcome.read(self.folder / trial))
 
 
 def _key(trial: Trial) -> tuple[Any, ...]:

@@ -1,9 +1,10 @@
 """Warm start: import complete trials of earlier runs into a new run.
 
-Runs are comparable if they trained with the same recipe on the same data; other runs are refused, naming the key that
-differs. A trial is imported if the new space can express it (its parameters give exactly the same genome) and it is
-within the new budget. Imported trials do not count towards `trials`, are not retrained, are eligible for the front, and
-are reported to the sampler at the start. Their costs are re-estimated with the new run's own timings.
+Runs are comparable if they trained with the same recipe on the same data and from the same weights, if any; other runs
+are refused, naming the key that differs. A trial is imported if the new space can express it (its parameters give
+exactly the same genome) and it is within the new budget. Imported trials do not count towards `trials`, are not
+retrained, are eligible for the front, and are reported to the sampler at the start. Their costs are re-estimated with
+the new run's own timings.
 
 An earlier run has kept weights only of trials near its own front (nas/search/retention.py). With other objectives or
 budgets, trials without weights may now be near the front: these are not imported and may be trained again.
@@ -21,6 +22,7 @@ from nas.engine import Ledger, Outcome, Trial
 from nas.engine.record import read_record
 from nas.errors import GenomeError, RunError
 from nas.genome import Genome
+from nas.genome.describe import describe
 from nas.metrics import Costs, Estimate
 from nas.paths import difference
 from nas.search.budget import Budget
@@ -130,5 +132,10 @@ def _copy(one: _Taken, ledger: Ledger, budget: Budget) -> None:
         hash=one.genome.hash,
         parameters=one.trial.job.parameters,
         costs=one.costs,
-        note={"draw": -1, "margin": max(budget.violations(one.costs).values(), default=-1.0), "from": one.origin},
+        note={
+            "draw": -1,
+            "margin": max(budget.violations(one.costs).values(), default=-1.0),
+            "layers": describe(one.genome),
+            "from": one.origin,
+        },
     )

@@ -9,6 +9,7 @@ used only here, once for each winner, and never for selection.
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections import defaultdict
@@ -38,7 +39,7 @@ class Examiner(Protocol):
 
     def seconds(self, trials: list[str], batch_size: int) -> list[float]: ...  # per batch, interleaved
 
-    def test_accuracies(self, trials: list[str]) -> list[float]: ...
+    def test_accuracies(self, trials: list[str]) -> list[float]: ...  # nan where it is not known
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class RunExaminer:
     def test_accuracies(self, trials: list[str]) -> list[float]:
         jobs = [self.run.ledger.trial(int(trial)).job for trial in trials]
         self.run.test(jobs, self.run.spec.task, self.on_event)
-        return [read_test(job.directory)["accuracy"] for job in jobs]
+        return [read_test(job.directory).get("accuracy", math.nan) for job in jobs]
 
 
 def write_front(run: Run[SearchSpec], examiner: Examiner | None) -> pd.DataFrame:

@@ -17,11 +17,17 @@ from nas.timm.registry import register
 
 if TYPE_CHECKING:
     from nas.timm.convert import from_timm as from_timm
+    from nas.timm.donor import inherit as inherit
     from nas.timm.face import TimmModel as TimmModel
     from nas.timm.face import build as build
 
-_HOME = {"TimmModel": "nas.timm.face", "build": "nas.timm.face", "from_timm": "nas.timm.convert"}
-__all__ = ["TimmModel", "build", "from_timm"]
+_HOME = {
+    "TimmModel": "nas.timm.face",
+    "build": "nas.timm.face",
+    "from_timm": "nas.timm.convert",
+    "inherit": "nas.timm.donor",
+}
+__all__ = ["TimmModel", "build", "from_timm", "inherit"]
 register()
 
 

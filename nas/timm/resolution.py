@@ -2,23 +2,18 @@
 
 Position tables and relative biases are interpolated (bicubic). Blocks with a fixed number of tokens (the N×N maps of
 `less`) or that do not divide the new grid are refused by name.
-
-Legend: N tokens, C width, H heads, E = 2h − 1 offsets along a side of the grid.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
-import torch.nn.functional as F
-from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
 from nas.blocks.relative import RelativeBias
 from nas.errors import GenomeError
 from nas.genome import Genome
 from nas.model.pyramid import Model, Stage
+from nas.model.resize import resized_position, resized_relative
 from nas.model.sequence import ModuleSequence
 
 
@@ -53,11 +48,9 @@ def _resized(name: str, old: Tensor, new: Tensor, model: Model, genome: Genome) 
     index = int(name.split(".")[0])
     before, after = model.genome.layout[index], genome.layout[index]
     if leaf == "position":
-        table_1NC: Tensor = old.view(1, before.tokens, -1)
-        table_1NC = resample_abs_pos_embed(table_1NC, [*after.grid], [*before.grid], before.prefix)
-        return table_1NC.view_as(new)
+        return resized_position(old, before, after)
     if isinstance(model.stages.get_submodule(owner), RelativeBias):
-        return _resized_table(old, new)
+        return resized_relative(old, len(new))
     inner = ".".join(name.split(".")[3:])  # within its layer
     layer = before.layers[int(name.split(".")[2])]
     raise GenomeError(
@@ -66,11 +59,3 @@ def _resized(name: str, old: Tensor, new: Tensor, model: Model, genome: Genome) 
         "transform conv or identity)",
         path=layer.name,
     )
-
-
-def _resized_table(old: Tensor, new: Tensor) -> Tensor:
-    """A relative-bias table (entries, H) for another square grid; the entries of prefix tokens stay."""
-    sides = [(math.isqrt(len(table)) - 1) | 1 for table in (old, new)]  # odd: 2h − 1
-    grid_1HEE = old[: sides[0] ** 2].T.float().unflatten(1, (sides[0], sides[0]))[None]
-    resized = F.interpolate(grid_1HEE, (sides[1], sides[1]), mode="bicubic", align_corners=True)[0].flatten(1).T
-    return torch.cat((resized.to(old.dtype), old[sides[0] ** 2 :]))

@@ -30,6 +30,7 @@ from nas.data import ImageSet
 from nas.errors import RunError, shown
 from nas.files import write_atomically
 from nas.genome import Genome
+from nas.model.inherit import Donor
 from nas.paths import difference, flat
 from nas.train.recipe import Training
 
@@ -40,12 +41,24 @@ Fingerprint = dict[str, Any]  # dotted key -> plain value
 Rows = list[dict[str, Any]]
 
 
-def fingerprint_of(genome: Genome, data: ImageSet, training: Training, seed: int) -> Fingerprint:
+# Keys of the recipe that came after 0.1, with the value that earlier trainings had.
+LATER = {"layer_decay": 1.0, "inherited_lr": 0.1, "closed_form": 256}
+
+
+def recipe_of(training: Training) -> dict[str, Any]:
+    """A recipe as plain data, without the later keys where they are as before: equal trainings have equal ones."""
+    recipe = training.model_dump(mode="json")
+    return {key: value for key, value in recipe.items() if key not in LATER or LATER[key] != value}
+
+
+def fingerprint_of(
+    genome: Genome, data: ImageSet, training: Training, seed: int, donor: Donor | None = None
+) -> Fingerprint:
     """All that must be equal for a training to be resumed: JSON values under dotted keys."""
     images = f"{data.name} {data.size}×{data.size}, {len(data.train)} train, {len(data.validation)} validation"
     given = {"preprocess": None if data.measured else data.preprocess.model_dump_json()}
-    recipe = training.model_dump(mode="json")
-    return flat({"genome": genome.hash, "data": images, "seed": seed, "training": recipe, **given})
+    given |= {"start": donor.digest} if donor is not None else {}
+    return flat({"genome": genome.hash, "data": images, "seed": seed, "training": recipe_of(training), **given})
 
 
 class TrainingFiles:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from nas.data import Split
+from nas.heartbeat import beat
 
 
 @torch.no_grad()
@@ -24,6 +25,7 @@ def evaluate(model: nn.Module, split: Split, *, batch_size: int = 256, device: s
     model.eval()
     correct = torch.zeros((), dtype=torch.int64, device=device)  # on the device: no synchronisation per batch
     for images_BCHW, labels_B in split.batches(batch_size, device=device, seed=None):
+        beat()
         correct += (model(images_BCHW).argmax(dim=1) == labels_B).sum()
     model.train(was_training)
     return int(correct) / len(split)

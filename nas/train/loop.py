@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor
@@ -31,14 +30,19 @@ from torchvision.transforms import v2
 
 from nas.data import ImageSet, check_fits
 from nas.genome import Genome
-from nas.model import auxiliaries_on, build
+from nas.heartbeat import beat
+from nas.model import Model, auxiliaries_on, build
+from nas.model.inherit import Donor, Inherited, inherit
 from nas.model.layer import AttentionTrace
 from nas.model.pixels import metadata_of
 from nas.seeds import derive
 from nas.train.checkpoint import TrainingFiles, fingerprint_of
 from nas.train.evaluation import evaluate
+from nas.train.groups import parameter_groups
 from nas.train.loss import TrainingLoss
 from nas.train.recipe import Training
+
+CLOSED_FORM_TOKENS = 16_384  # of all images together: memory stays below 100 MB a layer
 
 
 class TrainingDiverged(RuntimeError):  # noqa: N818  (an outcome of a trial, not a bug)
@@ -77,6 +81,7 @@ def train(
     *,
     directory: Path,
     seed: int,
+    donor: Donor | None = None,
     device: str | torch.device = "cpu",
     threads: int | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
@@ -87,10 +92,11 @@ def train(
     Called again with the same directory, it continues after the last epoch that was checkpointed, or returns at once if
     all is done. `report` gets each epoch's row when the checkpoint is on disk; what it raises ends the training there.
     `until` ends this call after that epoch, on the way of the whole training's schedules; weights.safetensors comes
-    with the last epoch. `threads` sets torch's number of threads for the process; the seed its global generator.
+    with the last epoch. `donor` is the trained model whose weights it starts from. `threads` sets torch's number of
+    threads for the process; the seed its global generator.
 
-    Raises DataError if the images do not fit the genome, RunError if the directory belongs to another training, and
-    TrainingDiverged.
+    Raises DataError if the images do not fit the genome, GenomeError if the donor does not, RunError if the directory
+    belongs to another training, and TrainingDiverged.
 
         >>> train(load_genome("lavit_digits"), load("digits"), Training(), directory=Path("out"), seed=0).accuracy
     """
@@ -101,22 +107,21 @@ def train(
     device = torch.device(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    files = TrainingFiles(Path(directory), fingerprint_of(genome, data, training, seed))
+    files = TrainingFiles(Path(directory), fingerprint_of(genome, data, training, seed, donor))
     if (metrics := files.finished()) is not None:
         return Result.of(metrics)
-    rows: list[dict[str, Any]] = []
+    checkpoint = files.load()
 
     # ------------------------------------------------------------------------------------------------------------------
     # Model and its evaluated copy
     # ------------------------------------------------------------------------------------------------------------------
     torch.manual_seed(derive(seed, "weights"))
-    model = build(genome).to(device)
+    model, inherited = _begun(genome, data, training, donor, device, resumed=checkpoint is not None)
     evaluated = ModelEmaV3(model, decay=training.ema, use_warmup=True)
     layout = torch.channels_last if training.channels_last else torch.contiguous_format
     model.to(memory_format=layout)
     forward = torch.compile(model) if training.compile else model
     precision = _autocast(training, device)
-    tracing = genome.loss.diagonal.active or model.has_auxiliaries
 
     # ------------------------------------------------------------------------------------------------------------------
     # Loss, optimiser, schedule
@@ -124,9 +129,9 @@ def train(
     steps = data.train.batch_count(training.batch_size, drop_last=True)  # per epoch
     total = steps * training.epochs
     mix = _mixing(training, genome.classes)
-    criterion = TrainingLoss(genome, training, device)
-    groups = param_groups_weight_decay(model, training.weight_decay, no_weight_decay_list=model.no_weight_decay())
-    optimizer = torch.optim.AdamW(groups, lr=training.lr, fused=True)
+    criterion = TrainingLoss(genome, training, data, device)
+    tracing = criterion.reads_trace or model.has_auxiliaries
+    optimizer = torch.optim.AdamW(parameter_groups(model, training, inherited), lr=training.lr, fused=True)
     warmup = min(round(training.warmup_epochs * steps), total // 2)
     schedule = CosineLRScheduler(
         optimizer, total - warmup, training.min_lr, warmup_t=warmup, warmup_prefix=True, t_in_epochs=False
@@ -135,7 +140,8 @@ def train(
     # ------------------------------------------------------------------------------------------------------------------
     # Resume
     # ------------------------------------------------------------------------------------------------------------------
-    if (checkpoint := files.load()) is not None:
+    rows: list[dict[str, Any]] = []
+    if checkpoint is not None:
         rows = checkpoint["rows"]
         model.load_state_dict(checkpoint["model"])
         evaluated.module.load_state_dict(checkpoint["evaluated"])
@@ -154,6 +160,7 @@ def train(
         history: dict[str, list[Tensor]] = defaultdict(list)
         model.train()
         for done, (images_BCHW, labels_B) in enumerate(batches, start=epoch * steps + 1):
+            beat()
             images_BCHW, labels = mix(images_BCHW.contiguous(memory_format=layout), labels_B)
             schedule.step_update(done)
             model.set_progress(done / total)
@@ -193,7 +200,7 @@ def train(
             evaluated.module.set_progress((epoch + 1) / training.epochs)
             with auxiliaries_on(evaluated.module):
                 row["accuracy_with_auxiliary"] = evaluate(evaluated.module, data.validation, device=device)
-        row["lr"] = optimizer.param_groups[0]["lr"]
+        row["lr"] = max(group["lr"] for group in optimizer.param_groups)
         row["images_per_second_training"] = min(steps * training.batch_size, len(data.train)) / (trained - begin)
         row["seconds"] = time.perf_counter() - begin
         rows.append(row)
@@ -213,6 +220,18 @@ def train(
     if len(rows) == training.epochs:
         files.finish(evaluated.module.state_dict(), metadata_of(data))
     return Result.of(rows)
+
+
+def _begun(
+    genome: Genome, data: ImageSet, training: Training, donor: Donor | None, device: torch.device, *, resumed: bool
+) -> tuple[Model, tuple[str, ...]]:
+    """The model before its first step, and the names of its inherited tensors. A checkpoint replaces its values."""
+    if donor is None:
+        return build(genome).to(device), ()
+    count = 0 if resumed else min(training.closed_form, max(1, CLOSED_FORM_TOKENS // genome.layout[0].tokens))
+    images_BCHW = next(data.train.spread(count).batches(count, device=device))[0] if count else None
+    found: Inherited[Model] = inherit(genome, donor, images_BCHW)
+    return found.model.to(device), found.inherited + found.solved
 
 
 def _autocast(training: Training, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:

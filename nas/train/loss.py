@@ -1,6 +1,6 @@
 """The training loss: cross-entropy, the genome's diagonal-preservation loss, and distillation from a teacher.
 
-    L = (1 - w) CE_smoothed + w L_distillation + λ L_diagonal
+    L = (1 - w) CE_smoothed + w L_distillation + h L_hidden + λ L_diagonal
 
 The terms are returned by name beside the sum, unweighted; metrics.csv has a column for each.
 
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nas.data import ImageSet
 from nas.genome import Genome
 from nas.model.layer import AttentionTrace
 from nas.train.diagonal import diagonal_loss
@@ -23,10 +24,15 @@ from nas.train.recipe import Training
 class TrainingLoss:
     """Losses of a batch: `criterion(logits_BK, trace, labels, images_BCHW)["loss"].backward()`."""
 
-    def __init__(self, genome: Genome, training: Training, device: torch.device):
+    def __init__(self, genome: Genome, training: Training, images: ImageSet, device: torch.device):
         self.smoothing = training.label_smoothing
         self.diagonal = genome.loss.diagonal
-        self.distillation = Distillation(training.teacher, genome, device) if training.teacher else None
+        self.distillation = Distillation(training.teacher, genome, images, device) if training.teacher else None
+
+    @property
+    def reads_trace(self) -> bool:
+        """Whether the student's forward pass must leave a trace."""
+        return self.diagonal.active or (self.distillation is not None and self.distillation.hidden > 0)
 
     def __call__(
         self, logits_BK: Tensor, trace: AttentionTrace, labels: Tensor, images_BCHW: Tensor
@@ -35,8 +41,10 @@ class TrainingLoss:
         cross_entropy = F.cross_entropy(logits_BK, labels, label_smoothing=self.smoothing)
         terms = {"loss": cross_entropy, "cross_entropy": cross_entropy}
         if self.distillation is not None:
-            terms["distillation"] = self.distillation(logits_BK, images_BCHW)
+            terms |= self.distillation(logits_BK, trace, images_BCHW)
             terms["loss"] = torch.lerp(cross_entropy, terms["distillation"], self.distillation.settings.weight)
+            if "hidden" in terms:
+                terms["loss"] = terms["loss"] + self.distillation.hidden * terms["hidden"]
         if self.diagonal.active:
             terms["diagonal_loss"] = diagonal_loss(trace, self.diagonal)
             terms["loss"] = terms["loss"] + self.diagonal.weight * terms["diagonal_loss"]

@@ -2,7 +2,9 @@
 
 The recipe is DeiT's (Touvron et al., 2021: AdamW, cosine, label smoothing, MixUp, CutMix, EMA, distillation), changed
 for short trainings: a higher learning rate, gradients clipped to norm 1, a short weight average, and no MixUp or
-CutMix, which help only over many epochs.
+CutMix, which help only over many epochs. A training that starts from weights has three keys of its own: inherited
+weights move at a tenth of the rate of fresh ones (as in JetViT and Puzzle, whose repair is short), and the projections
+behind new cores are solved in closed form first (nas/model/inherit.py).
 
     >>> Training(epochs=30, cutmix=1.0).lr
     0.004
@@ -34,6 +36,16 @@ class Training(BaseModel):
     warmup_epochs: float = Field(1.5, ge=0, description="linear warm-up; at most half of the training")
     weight_decay: float = Field(0.05, ge=0, description="of matrices and kernels; not of vectors and biases")
     clip: float = Field(1.0, ge=0, description="maximum gradient norm; 0 is off")
+
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="factor on the learning rate per layer, from the head down to the image (BEiT)"
+    )
+    inherited_lr: float = Field(
+        0.1, ge=0, le=1, description="with start: factor on the learning rate of inherited weights; 0 freezes them"
+    )
+    closed_form: int = Field(
+        256, ge=0, description="with start: images at most from which projections behind new cores are solved; 0: none"
+    )
 
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     mixup: float = Field(0.0, ge=0, description="alpha of MixUp; 0 is off; with CutMix on, one of the two per batch")

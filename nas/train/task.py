@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas.data import ImageSet, Preprocess, load
+from nas.data import MAX_PIXELS, ImageSet, Preprocess, load
 from nas.errors import SpecError
 from nas.genome import Genome
 from nas.train.recipe import Training
@@ -18,7 +18,8 @@ from nas.train.recipe import Training
 class Task:
     """data: as for `nas.data.load`, with absolute paths. seed: of the validation split and of the subset that
     `training.limit` draws. image_size: side in pixels that images are resized to; None keeps their own. preprocess: how
-    pixels reach the model; None measures mean and std on the training split.
+    pixels reach the model; None measures mean and std on the training split. max_pixels: an image with more is refused
+    and not decoded.
 
     >>> Task("digits", Training(epochs=3)).load().size
     8
@@ -29,6 +30,7 @@ class Task:
     seed: int = 0
     image_size: int | None = None
     preprocess: Preprocess | None = None
+    max_pixels: int = MAX_PIXELS
 
     def load(self) -> ImageSet:
         """The splits. Raises DataError."""
@@ -40,6 +42,7 @@ class Task:
             seed=self.seed,
             limit=training.limit,
             preprocess=self.preprocess,
+            max_pixels=self.max_pixels,
         )
 
 

@@ -13,7 +13,7 @@ import nas
 from nas.ablation import ablate, cells_of, parse_ablation
 from nas.data import load
 from nas.engine import Pool
-from nas.errors import RunError
+from nas.errors import GenomeError, RunError
 from nas.report.ablation import write_table
 from nas.train import evaluate
 
@@ -66,6 +66,13 @@ def test_an_ablation_from_its_arms_to_its_table(pool: Pool, tmp_path: Path) -> N
     assert "\\toprule" in latex and "\\checkmark" in latex and "help \\& cost" in latex
     assert "help &amp; cost" in html and html.count("<tr>") == 3
     assert np.isclose(cells_of(first)["accuracy"].mean(), again["accuracy"].mean())
+
+
+def test_a_teacher_that_does_not_fit_ends_it_before_anything_is_written(tmp_path: Path) -> None:
+    teacher = {"genome": "lavit_digits", "weights": str(tmp_path / "nowhere.safetensors")}
+    with pytest.raises(GenomeError, match=r"training\.teacher: weights cannot be read"):
+        ablate(parse_ablation(SPEC | {"training": {"epochs": 1, "teacher": teacher}}), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_of_something_else_has_no_table(tmp_path: Path) -> None:

@@ -65,6 +65,22 @@ def test_mistakes_name_where(spec: dict[str, Any], hint: str) -> None:
     assert hint in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"base": 5}, "base: expected text, found 5"),
+        ({"seeds": 1.5}, "seeds: expected a whole number, found 1.5"),
+        ({"seeds": [1, "a"]}, "seeds.1: expected a whole number, found 'a'"),
+        ({"workers": {"gpu": "a"}}, "workers.gpu: expected a number, found 'a'"),
+        ({"design": "full"}, "design: expected 'factorial', 'one_at_a_time' or 'leave_one_out', found 'full'"),
+    ],
+)
+def test_a_wrong_value_is_explained_in_words_of_the_file(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError) as error:
+        parse_ablation({"base": "lavit_digits", "arms": {"one": {}, "two": {"stages.0.split": 1}}} | keys)
+    assert str(error.value) == message
+
+
 def test_a_factor_is_never_a_column_of_the_tables() -> None:
     run = Path("tests/fixtures/v0_1/parts").resolve()
     factors = {"loss", "split"}

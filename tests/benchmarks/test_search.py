@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import overhead, pareto, replay, samplers, scale, table
+from benchmarks import large_run, overhead, pareto, replay, samplers, scale, table
 from benchmarks.machine import Setting, described
 from nas.engine import Job, Ledger, Outcome
 
@@ -98,6 +98,19 @@ def test_pages_show_curves(tmp_path: Path) -> None:
     table.write(tmp_path, tmp_path / "page.md")
     page = (tmp_path / "page.md").read_text()
     assert "| random, ms a suggestion |" in page and "| 100 trials |" in page
+
+
+def test_every_step_of_a_large_run_is_measured(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    large_run.make(run, 12)
+    large_run.study(run)
+    large_run.resume(run)
+    figures = large_run._report(run)
+    assert figures[0] > 0 and figures[1] > 1e6 and (run / "report.html").exists()
+    rows = large_run.rows({"report": figures, "resume": [1, 2e9, 1e6], "study": [1, 2e8, 1e6]}, 12)
+    assert [row["what"] for row in rows[:3]] == ["report, CPU seconds", "report, MB", "resume, CPU seconds"]
+    assert [row["met"] for row in rows[3:5]] == [False, True]
+    assert len(Ledger(run).trials) == 13  # and the one that the resumed search issued
 
 
 def test_a_job_of_the_replay_finds_what_was_found(kept: replay.Replay) -> None:

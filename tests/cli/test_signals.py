@@ -14,7 +14,6 @@ import pytest
 
 from nas.signals import interruptible
 
-WATCHDOG = 180  # seconds
 SETTINGS = "training.epochs=1 training.limit=200 trials=500 study=off"
 
 
@@ -44,7 +43,7 @@ def test_a_search_that_is_ended_shows_its_front(tmp_path: Path, signals: list[in
     for number in signals:
         (os.killpg if to_all else os.kill)(search.pid, number)
         time.sleep(0.2)
-    out, err = search.communicate(timeout=WATCHDOG)
+    out, err = search.communicate()
     assert (search.returncode, err) == (128 + signals[0], ""), out
     assert "\ninterrupted\n" in out and out.splitlines()[-1].startswith("resume with: ")
     assert len(pd.read_csv(run / "front.csv")) >= 1
@@ -64,7 +63,7 @@ def test_a_training_that_is_ended_can_be_resumed(tmp_path: Path) -> None:
     )
     wait_for((tmp_path / "t" / "checkpoint.pt").exists, training)
     training.send_signal(signal.SIGHUP)
-    out, err = training.communicate(timeout=WATCHDOG)
+    out, err = training.communicate()
     assert (training.returncode, err) == (128 + signal.SIGHUP, "")
     assert out.splitlines()[-1].startswith("resume with: ")
     assert (tmp_path / "t" / "checkpoint.pt").exists() and not list(tmp_path.rglob(".*.tmp"))

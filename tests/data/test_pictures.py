@@ -47,7 +47,7 @@ def png_of(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("format", FORMATS)
 def test_more_pixels_than_the_limit_are_not_decoded(format: str) -> None:
     assert decode(saved(format), 3, max_pixels=480).shape == (3, 24, 20)
-    message = r"an image of 480 pixels; at most 479 are decoded; make it smaller, or .* max_pixels=480$"
+    message = r"an image of 480 pixels; at most 479 are decoded; make it smaller, or .*max_pixels: 480 .*--max-pixels"
     with pytest.raises(DataError, match=message):
         decode(saved(format), 3, max_pixels=479)
 

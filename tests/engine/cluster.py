@@ -19,7 +19,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-NODE_SECONDS = 120  # seconds for a node to come up; a busy machine needs many
 
 
 class Cluster:
@@ -52,10 +51,8 @@ class Cluster:
         with (folder / "out").open("wb") as out:
             node = subprocess.Popen(command, stdout=out, stderr=out, env=env, cwd=folder, start_new_session=True)
         self.nodes.append(node)
-        end = time.monotonic() + NODE_SECONDS
         while "Ray runtime started" not in (text := (folder / "out").read_text()):
             assert node.poll() is None, text
-            assert time.monotonic() < end, text
             time.sleep(0.1)
         return node
 
@@ -69,13 +66,37 @@ class Cluster:
 
 def _of_session(session: int) -> list[int]:
     """The processes of a node; its workers have process groups of their own."""
-    found = []
+    return [process for process, (_, _, theirs) in _processes().items() if theirs == session]
+
+
+def workers_of(driver: int) -> set[int]:
+    """The worker processes below a driver that has a Ray of its own."""
+    processes, below = _processes(), {driver}
+    while more := {process for process, (_, parent, _) in processes.items() if parent in below} - below:
+        below |= more
+    return {process for process in below if _command(process).startswith("ray::")}
+
+
+def wait_until_gone(processes: set[int]) -> None:
+    """No clock: the timeout of the test ends it."""
+    while any(state != "Z" for process, (state, _, _) in _processes().items() if process in processes):
+        time.sleep(0.05)
+
+
+def _processes() -> dict[int, tuple[str, int, int]]:
+    """State, parent and session of each process of the machine."""
+    found = {}
     for file in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             fields = file.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == session:
-                found.append(int(file.parent.name))
+            found[int(file.parent.name)] = fields[0], int(fields[1]), int(fields[3])
     return found
+
+
+def _command(process: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_text()
+    return ""
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from nas.engine import Ledger
 from tests.engine import works
-from tests.engine.cluster import NODE_SECONDS, cluster
+from tests.engine.cluster import cluster
 from tests.engine.drivers import Entries, check_exact, go_alone, log, start
 
 TRIALS = 12
@@ -29,13 +29,12 @@ def test_a_node_is_lost_and_every_trial_still_ends(tmp_path: Path, drivers: Fork
         nodes.start(cpus=1, gpus=1, NODE="head")
         second = nodes.start(cpus=1, gpus=1, NODE="second")
         driver = start(drivers, run, nodes, trials=TRIALS, work=works.crowd, gpu=0.5)
-        end = time.monotonic() + NODE_SECONDS
         while not (halfway(log(run), "second") and halfway(log(run), "head")):
-            assert driver.is_alive() and time.monotonic() < end
+            assert driver.is_alive()
             time.sleep(0.01)
         nodes.kill(second)
         (lost,) = halfway(log(run), "second")
-        driver.join(NODE_SECONDS)
+        driver.join()
         assert driver.exitcode == 0
 
     assert {node for _, node, _ in log(run)[lost]} == {"head", "second"}

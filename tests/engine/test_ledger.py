@@ -166,7 +166,7 @@ def test_a_run_directory_that_cannot_be_made_is_the_users_problem(tmp_path: Path
 
 WRONG = [
     ("result.json", {"state": "banana"}, "state: damaged .*'complete'"),
-    ("result.json", {"accuracy": 7.0}, "accuracy: damaged .*less than or equal to 1, found 7.0"),
+    ("result.json", {"accuracy": 7.0}, "accuracy: damaged .*expected at most 1, found 7.0"),
     ("result.json", {"accuracy": float("nan")}, "accuracy: damaged"),
     ("result.json", {"accuracy": "0.5"}, "accuracy: damaged"),
     ("result.json", {"epochs": -1}, "epochs: damaged"),
@@ -192,6 +192,27 @@ def test_a_value_that_cannot_be_is_named(
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     with pytest.raises(RunError, match=rf"trials/0000/{name}: {message}"):
         Ledger(tmp_path)
+
+
+@pytest.mark.parametrize(("state", "noticed"), [("complete", True), ("pruned", False)])
+def test_a_changed_figure_in_the_metrics_of_a_finished_trial_is_noticed(
+    tmp_path: Path, genome: Genome, state: str, noticed: bool
+) -> None:
+    """A pruned trial may have been trained further when the driver was killed."""
+    ledger = Ledger(tmp_path)
+    job = add(ledger, genome)
+    metrics = job.directory / "metrics.csv"
+    metrics.write_text("epoch,loss,accuracy\n1,2.31,0.25\n2,1.99,0.5\n")
+    ledger.finish(job, Outcome.of(job, state, accuracy=0.5, epochs=2))  # type: ignore[arg-type]
+    assert len(Ledger(tmp_path).trials) == 1
+    metrics.write_text(metrics.read_text().replace("2.31", "2.37"))
+    if noticed:
+        with pytest.raises(RunError, match=r"trials/0000/metrics\.csv: damaged \(it is not what the trial ended with"):
+            Ledger(tmp_path)
+    result = json.loads((job.directory / "result.json").read_text())
+    del result["metrics_sha256"]  # as in version 0.1
+    (job.directory / "result.json").write_text(json.dumps(result))
+    assert len(Ledger(tmp_path).trials) == 1
 
 
 def test_costs_that_a_formula_knows_are_worked_out_again(tmp_path: Path, genome: Genome) -> None:

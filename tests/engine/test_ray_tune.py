@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from nas.engine import Event, Job, Ledger, Outcome, Pool, Signal, run
+from nas.engine import Event, Job, Ledger, Limits, Outcome, Pool, Signal, run
 from nas.engine.ray_tune import _Driver, _Watch
+from nas.engine.storage import Storage
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
 from tests.engine import works
@@ -45,11 +46,18 @@ class Listed:
         self.told[job.number] = outcome
 
 
-def drive(path: Path, pool: Pool, behaviours: list[str], work: Callable = works.behave) -> tuple[Listed, list[Event]]:
-    ledger, events = Ledger(path), []
+def drive(
+    path: Path,
+    pool: Pool,
+    behaviours: list[str],
+    work: Callable = works.behave,
+    limits: Limits = Limits(),
+    storage: Storage | None = None,
+) -> tuple[Listed, list[Event]]:
+    ledger, events = Ledger(path, storage), []
     source = Listed(ledger, [{"behaviour": behaviour} for behaviour in behaviours])
     with ledger.locked():
-        run(source, ledger, work=work, pool=pool, on_event=events.append)
+        run(source, ledger, work=work, pool=pool, limits=limits, on_event=events.append)
     return source, events
 
 
@@ -162,13 +170,11 @@ def test_an_interrupt_ends_the_run_at_once_and_leaves_its_trials_resumable(tmp_p
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "run")]
     driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True)
-    end = time.monotonic() + 60
     while not list(tmp_path.glob("run/trials/*/lingering")):
         assert driver.poll() is None, driver.communicate()[1]
-        assert time.monotonic() < end
         time.sleep(0.05)
     os.killpg(driver.pid, signal.SIGINT)
-    _, stderr = driver.communicate(timeout=30)
+    _, stderr = driver.communicate()
     assert driver.returncode != 0
     assert stderr.rstrip().endswith("KeyboardInterrupt"), stderr
     ledger = Ledger(tmp_path / "run")

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import threading
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nas.engine import Job
 from nas.engine.worker import Report
 from nas.files import write_text
+from nas.heartbeat import beat
 
 # torch is imported where it is needed, so that workers start in a second
 
@@ -114,3 +119,40 @@ def afar(job: Job, report: Report) -> dict[str, Any]:
     assert job.directory.name.startswith("nas-trial-"), job.directory
     assert job.directory.parent.name != "trials"
     return step(job, report, pause=0.2)
+
+
+@dataclass(frozen=True)
+class Hang:
+    """`step`, but the parameter `behaviour` says how it hangs after its first epoch: once, or in each attempt.
+
+    The files `hanging-<trial>` in the folder say which process hangs.
+    """
+
+    folder: Path
+
+    def __call__(self, job: Job, report: Report) -> dict[str, Any]:
+        behaviour = job.parameters["behaviour"]
+
+        def and_hang(row: dict[str, Any]) -> None:
+            report(row)
+            if behaviour and row["epoch"] == 1:
+                self.stop_here(job)
+
+        if behaviour == "beat":
+            beat()
+            self.stop_here(job)
+        if behaviour == "lock" and (job.directory / "checkpoint.pt").exists():
+            self.stop_here(job)
+        return step(job, and_hang)
+
+    def stop_here(self, job: Job) -> None:
+        write_text(self.folder / f"hanging-{job.id}", str(os.getpid()))
+        if job.parameters["behaviour"] == "SIGSTOP":
+            os.kill(os.getpid(), signal.SIGSTOP)  # which may come to another thread first
+        wait_forever()
+
+
+def wait_forever() -> None:
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()

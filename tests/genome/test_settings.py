@@ -82,13 +82,13 @@ def test_a_section_that_is_a_name_is_opened(sampler: Any) -> None:
             {"base.stages.0.core": {"block": []}},
             "--set: base.stages.0.core: expected a core block, as a name or a mapping",
         ),
-        (BASE | {"classes": 0}, {"base.pool": "token"}, "base.classes: Input should be greater"),
+        (BASE | {"classes": 0}, {"base.pool": "token"}, "base.classes: expected at least"),
         (
             BASE,
             {"training": 3, "training.epochs": 2},
             "training.epochs: cannot be set: training is a number (3)",
         ),
-        (BASE, {"training": "x" * 999}, "--set: training: Input should be a valid dictionary"),
+        (BASE, {"training": "x" * 999}, "--set: training: expected a mapping"),
     ],
 )
 def test_the_same_mistake_is_the_same_message(base: Any, changes: dict[str, Any], message: str) -> None:

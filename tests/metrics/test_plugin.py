@@ -52,6 +52,12 @@ def test_one_function_is_an_objective_a_budget_and_a_column(attentions: None, tm
     assert "is below the least of 4 by" in refused["reason"].iloc[0]
 
 
+@pytest.mark.parametrize("name", ["seed", "images_per_second", "winner", "note", "accuracy_top5", "macs_measured"])
+def test_a_name_that_the_tables_use_is_refused(name: str) -> None:
+    with pytest.raises(SpecError, match=f"metric '{name}': a column of the tables or a key of a trial has this name"):
+        metric(name, direction="max", known="formula", heading=name)
+
+
 def test_a_run_can_be_reported_where_the_plug_in_is_not(tmp_path: Path) -> None:
     metric("attentions", direction="max", known="formula", heading="attentions")(lambda genome: len(genome.stages))
     try:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from nas.genome import load_genome
-from nas.report.describe import describe, describe_file
+from nas.genome.describe import describe
+from nas.report.describe import describe_file
 
 
 def test_runs_stages_and_helpers():

@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from nas.engine import Ledger
 from nas.errors import RunError
+from nas.files import parse_yaml
 from nas.report import plots, write_report
 from nas.report.page import drawings
 from nas.report.run import read_run
+from nas.search import SearchSpec
 from tests.report.synthetic import add_trial, write_facts, write_run
+from tests.search.simulation import LAVIT, Simulation
 
 
 class Text(HTMLParser):
@@ -105,7 +112,19 @@ def test_the_budget_is_drawn_and_close_labels_give_way():
 
 
 def test_seven_curves_have_seven_looks():
-    curve = pd.DataFrame({"epoch": [1, 2], "accuracy": [0.1, 0.2]})
-    lines = plots.learning_curves(dict.fromkeys(range(10), curve), plots.spread(range(10))).axes[0].lines
-    coloured = {(line.get_color(), line.get_linestyle()) for line in lines if line.get_color() != plots.GREY}
-    assert len(coloured) == 7
+    curve = np.array([[1, 0.1], [2, 0.2]])
+    (axes,) = plots.learning_curves(dict.fromkeys(range(10), curve), plots.spread(range(10))).axes
+    assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 7
+    (grey,) = axes.collections
+    assert [segment.tolist() for segment in grey.get_segments()] == [[[1, 10], [2, 20]]] * 3
+
+
+def test_a_report_needs_no_torch(tmp_path):
+    """It takes 500 MB and seconds to import; what a search wrote down is enough."""
+    run = tmp_path / "run"
+    Simulation(SearchSpec.parse(parse_yaml(LAVIT) | {"trials": 3}), run).run()
+    write_facts(run)
+    code = f"import sys; from nas.cli import app; app(['report', {str(run)!r}], standalone_mode=False)"
+    tail = "; assert 'torch' not in sys.modules and 'pandas' in sys.modules"
+    subprocess.run([sys.executable, "-c", code + tail], check=True, env=os.environ | {"PYTHONPATH": os.getcwd()})
+    assert "softmax" in Text((run / "report.html").read_text()).all

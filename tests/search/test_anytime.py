@@ -29,7 +29,7 @@ def test_rows_follow_the_order_in_which_trials_ended(tmp_path: Path) -> None:
     ended(ledger, "failed", None, 80, 5.0, second=20)
     ended(ledger, "infeasible", None, 900, 0.0, second=5)
     ended(ledger, "pruned", 0.99, 10, 1.0, second=40)
-    record = anytime(tmp_path, OBJECTIVES)
+    record = anytime(Ledger(tmp_path), OBJECTIVES)
     assert record["trials"].tolist() == [1, 2, 3, 4]
     assert record["worker_seconds"].tolist() == [20.0, 25.0, 35.0, 36.0]
     assert record["hypervolume"].tolist() == pytest.approx([1.0, 1.0, 1.0, 1.0]), "the first one dominates the others"
@@ -39,7 +39,7 @@ def test_search_and_baseline_share_their_reference(tmp_path: Path) -> None:
     space = SearchSpec.parse(parse_yaml(LAVIT) | {"trials": 10})
     Simulation(space, tmp_path).run()
     Simulation(space.with_settings({"sampler": "random"}), tmp_path / BASELINE).run()
-    record = anytime(tmp_path, OBJECTIVES)
+    record = anytime(Ledger(tmp_path), OBJECTIVES)
     assert record["run"].tolist() == ["search"] * 10 + [BASELINE] * 10
     for _, rows in record.groupby("run"):
         assert (rows["hypervolume"].diff().dropna() >= -1e-12).all()
@@ -49,4 +49,4 @@ def test_search_and_baseline_share_their_reference(tmp_path: Path) -> None:
 
 def test_nothing_complete_is_an_empty_record(tmp_path: Path) -> None:
     ended(Ledger(tmp_path), "failed", None, 80, 5.0, second=20)
-    assert len(anytime(tmp_path, OBJECTIVES)) == 0
+    assert len(anytime(Ledger(tmp_path), OBJECTIVES)) == 0

@@ -107,7 +107,10 @@ def test_shipped_spaces_make_valid_genomes(name: str, seed: int) -> None:
 
 
 def _resolved(name: str, made: dict[str, Any] = {}) -> Any:  # noqa: B006  (a cache)
-    return made.setdefault(name, None) or made.update({name: resolved(load_space(name))}) or made[name]
+    if name not in made:
+        spec = load_space(name)
+        made[name] = resolved(spec, spec.task.load())
+    return made[name]
 
 
 @pytest.mark.parametrize("name", list_spaces())

@@ -52,21 +52,21 @@ def test_the_shipped_spaces() -> None:
     ("line", "path", "message"),
     [
         ("trails: 3", "trails", "unknown key.*did you mean trials"),
-        ("trials: 0", "trials", "greater than or equal to 1"),
+        ("trials: 0", "trials", "expected at least 1, found 0"),
         ("training: {epoch: 3}", "training.epoch", "did you mean epochs"),
         ("budget: {mac: 3}", "budget.mac", "did you mean macs"),
-        ("budget: {macs: -3}", "budget.macs", "greater than 0"),
+        ("budget: {macs: -3}", "budget.macs", "expected more than 0, found -3"),
         ("objectives: {acuracy: max}", "objectives.acuracy", "did you mean accuracy"),
         ("objectives: {accuracy: min}", "objectives.accuracy", "expected max"),
         ("sampler: tpee", "sampler.name", "did you mean tpe"),
         ("sampler: {name: gp, lags: 3}", "sampler.lags", "did you mean lag"),
         ("sampler: {name: random, population: 5}", "sampler.population", "the sampler random takes no.*allowed: lag"),
-        ("sampler: {name: tpe, startup: 0}", "sampler.startup", "greater than or equal to 1"),
+        ("sampler: {name: tpe, startup: 0}", "sampler.startup", "expected at least 1, found 0"),
         ("sampler: {name: [tpe]}", "sampler.name", "no sampler is called"),
         ("sampler: 3", "sampler", "expected the name of a sampler"),
         ("scheduler: halve", "scheduler.name", "did you mean halving"),
         ("scheduler: {name: full, first: 2}", "scheduler.first", "takes no 'first'; it has no options"),
-        ("scheduler: {name: halving, factor: 1}", "scheduler.factor", "greater than or equal to 2"),
+        ("scheduler: {name: halving, factor: 1}", "scheduler.factor", "expected at least 2, found 1"),
         ("scheduler: {name: halving, first: 15}", "scheduler.first", "is the whole training of 15"),
         ("halving: {frist: 2}", "halving.frist", "did you mean first"),
         ("halving: 2", "halving", "expected a mapping such as"),
@@ -86,7 +86,7 @@ def test_a_wrong_key_is_named_with_its_path(file: Path, line: str, path: str, me
     [
         ("", "", "a space is a mapping"),
         ("- 1", "", "a space is a mapping"),
-        ("parameters: {a: {choice: [1]}}", "base", "required"),
+        ("parameters: {a: {choice: [1]}}", "base", "give a genome, or with `start:` a trained model"),
         ("base: x\nparameters: {}", "parameters", "at least 1"),
         ("base: lavit_digit\nparameters: {a: {choice: [1]}}", "base", "did you mean lavit_digits"),
         (
@@ -157,7 +157,7 @@ def test_the_spec_of_a_run_of_version_0_1_in_todays_keys(run: str, space: str) -
     settled = spec.sampler.model_copy(update={"lag": 2})
     assert upgraded["sampler"] == settled.model_dump(mode="json"), "without the population, which tpe does not have"
     assert upgraded["scheduler"] == spec.model_dump(mode="json")["scheduler"]
-    assert upgraded.keys() == SearchSpec.model_fields.keys()
+    assert SearchSpec.model_fields.keys() - upgraded.keys() == {"start", "limits", "max_pixels"}, "keys that came later"
     assert upgrade_spec(upgraded) == upgraded
     SearchSpec.parse(upgraded)
 

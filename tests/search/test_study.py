@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sqlite3
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
 from nas.engine import Event, Job, Ledger, Outcome
@@ -23,6 +25,7 @@ from nas.search import SearchSpec, front_of
 from nas.search import study as module
 from nas.search.space import SearchSpace
 from nas.search.study import Study, StudyWriter, check_url, study_of
+from nas.search.study_rows import add_trials, attributes_of
 from tests.search.postgres import Server, binaries
 from tests.search.simulation import LAVIT, Simulation
 
@@ -120,10 +123,11 @@ from nas.engine import Ledger
 from nas.files import read_yaml
 from nas.search import SearchSpec
 from nas.search.space import SearchSpace
-from nas.search.study import StudyWriter
+from nas.search import study
+study.BATCH = 2
 spec, run = SearchSpec.parse(read_yaml(Path(sys.argv[1]))), Path(sys.argv[2])
 space = SearchSpace(spec.genome(), spec.expanded())
-with StudyWriter(Ledger(run), sys.argv[3], run.name, space, spec.objectives, print):
+with study.StudyWriter(Ledger(run), sys.argv[3], run.name, space, spec.objectives, print):
     pass
 """
 
@@ -224,11 +228,36 @@ def test_a_pruned_trial_and_one_that_is_outside_of_the_space(tmp_path: Path) -> 
     job = ledger.add(base, seed=0, hash=base.hash, parameters=parameters, note={"margin": -0.5})
     ledger.finish(job, Outcome.of(job, "pruned", accuracy=0.5, epochs=1, reason="halved", seconds=60.0))
     study = Study(url_in(tmp_path), DIRECTORY, space, wanted.objectives, job)
-    study.add(ledger.trials[0])
-    study.add(ledger.trials[0])
+    study.add(ledger.trials)
+    study.add(ledger.trials)
     (trial,) = load_study(url_in(tmp_path)).trials
     assert (trial.state, trial.values, trial.params) == (TrialState.PRUNED, None, {"stages.1.split": 2})
     assert trial.duration is not None and trial.duration.total_seconds() == 60
+
+
+def test_rows_are_those_that_optuna_writes(tmp_path: Path) -> None:
+    """All that Optuna reads back of a trial, numbers and values that are not finite included."""
+    parameters = {"rate": FloatDistribution(1e-4, 1e-1, log=True), "core": CategoricalDistribution(["a", "b"])}
+    trials = [
+        optuna.create_trial(
+            values=[0.5, math.inf], params={"rate": 0.01, "core": "b"}, distributions=parameters,
+            user_attrs={"trial": 3, "reason": "é"}, constraints={"budget": 0.25},
+        ),
+        optuna.create_trial(state=TrialState.PRUNED),
+        optuna.create_trial(state=TrialState.FAIL, params={"core": "a"}, distributions={"core": parameters["core"]}),
+    ]  # fmt: skip
+    ours, theirs = (
+        optuna.create_study(storage=url_in(tmp_path), study_name=name, directions=["maximize", "minimize"])
+        for name in ("ours", "theirs")
+    )
+    storage = optuna.storages.RDBStorage(url_in(tmp_path))
+    add_trials(storage, ours._study_id, trials[:1])
+    add_trials(storage, ours._study_id, trials[1:])
+    for trial in trials:
+        theirs.add_trial(trial)
+    for one, other in zip(ours.get_trials(), theirs.get_trials(), strict=True):
+        assert vars(one) | {"_trial_id": 0} == vars(other) | {"_trial_id": 0}
+    assert attributes_of(storage, ours._study_id, ["trial", "state"]) == [{"trial": 3}, {}, {}]
 
 
 @pytest.mark.parametrize(

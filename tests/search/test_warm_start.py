@@ -19,7 +19,7 @@ from tests.search.simulation import LAVIT, Killed, Simulation, estimate, sequenc
 
 
 def _record(spec: SearchSpec) -> dict[str, Any]:
-    return recorded(spec, resolved(spec).base)
+    return recorded(spec, resolved(spec, spec.task.load()).base)
 
 
 def spec_of(**keys: object) -> SearchSpec:

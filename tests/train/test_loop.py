@@ -156,11 +156,11 @@ def test_nan_ends_with_epoch_and_step_and_keeps_the_checkpoint(tmp_path, few_dig
     def poisoned(*arguments):
         nonlocal calls
         calls += 1
-        terms = criterion(*arguments)
+        terms = terms_of(*arguments)
         return terms | {"loss": terms["loss"] * float("nan")} if calls > steps + 1 else terms
 
-    criterion = loop.TrainingLoss(lavit, QUICK, torch.device("cpu"))
-    monkeypatch.setattr(loop, "TrainingLoss", lambda *_: poisoned)
+    terms_of = loop.TrainingLoss.__call__
+    monkeypatch.setattr(loop.TrainingLoss, "__call__", poisoned)
     with pytest.raises(TrainingDiverged, match=rf"epoch 2 \(step {steps + 1}\)") as caught:
         train(lavit, few_digits, QUICK, directory=tmp_path, seed=0)
     assert (caught.value.epoch, caught.value.step) == (2, steps + 1)

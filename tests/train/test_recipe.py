@@ -30,3 +30,5 @@ def test_a_teachers_files_are_kept_with_their_full_path(tmp_path, monkeypatch):
     teacher = Training(teacher={"genome": "lavit_digits", "weights": "w.safetensors"}).teacher
     assert teacher.genome == "lavit_digits"
     assert teacher.weights == str(tmp_path / "w.safetensors")
+    teacher = Training(teacher={"model": "timm:deit_tiny_patch16_224@w.safetensors"}).teacher
+    assert teacher.model == f"timm:deit_tiny_patch16_224@{tmp_path / 'w.safetensors'}"

@@ -28,6 +28,7 @@ from nas.data.encoded import EncodedImages
 from nas.data.registry import Raw, source
 from nas.data.unpacked import UnpackedImages, unpack
 from nas.errors import DataError
+from nas.heartbeat import beat
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ class ParquetImages(EncodedImages):
         for file in self.files:
             try:
                 for batch in _open(file).iter_batches(1024, columns=[self.image]):
+                    beat()
                     column = batch.column(0)
                     column = pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
                     yield column.cast(pa.binary())

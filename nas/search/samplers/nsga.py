@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import Field
 
 from nas.search.samplers.base import SAMPLERS, SamplerOptions
-from nas.search.samplers.optuna_base import OptunaSampler, distribution
-from nas.search.space import SearchSpace
+from nas.search.samplers.optuna_base import OptunaSampler, distribution, stored_all
+from nas.search.space import Assignment, SearchSpace
 
 if TYPE_CHECKING:
     import optuna
@@ -64,9 +64,11 @@ class GeneticSampler(OptunaSampler):
             warnings.simplefilter("ignore")  # NSGA-III is marked experimental
             return with_memory(self.kind, self._memory, population=self.options.population or 50, seed=seed)
 
-    def _adopt(self, draw: int) -> optuna.Trial:
+    def _adopt(self, assignment: Assignment, draw: int) -> optuna.Trial:
+        self.study.enqueue_trial(stored_all(self.space, assignment))
         trial = self._new_trial(draw)
         _ = trial.relative_params  # first access also computes the trial's generation
+        self.space.assign(lambda parameter: self._suggest(trial, parameter))
         return trial
 
     def _ended(self, trial: FrozenTrial) -> None:

@@ -8,8 +8,8 @@ How trials are reported to the study (partly dictated by Optuna 5):
   constraint and the means of the known values in place of missing ones. NSGA and GP rank infeasible trials by the
   constraint, not by these values; TPE sorts them after all feasible ones.
 - A failed trial is FAIL and a pruned one is PRUNED, never COMPLETE with the accuracy of an early epoch.
-- NSGA stores a trial's generation in its attributes on `ask`. So `ask` is also called for trials that the sampler did
-  not suggest, with their own draw, and their parameters are then set (`_adopt`, nsga.py).
+- A trial that the sampler did not suggest is added with its parameters (`_adopt`). NSGA stores a trial's generation in
+  its attributes on `ask`, and therefore asks for these as well, with their own draw (nsga.py).
 """
 
 from __future__ import annotations
@@ -38,10 +38,12 @@ class OptunaSampler(Sampler):
 
         super().__init__(options, space, objectives, seed=seed)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._unused = optuna.samplers.RandomSampler(seed=0)  # Optuna wants one where nothing is drawn
         self.study = optuna.create_study(
             directions=["maximize" if METRICS[name].direction == "max" else "minimize" for name in objectives],
-            sampler=optuna.samplers.RandomSampler(seed=0),  # until the first suggestion
+            sampler=self._unused,
         )
+        self._distributions = {parameter.path: distribution(parameter) for parameter in space.parameters}
         self._asked: optuna.Trial | None = None  # suggested, not yet accepted
         self._trials: dict[int, optuna.Trial] = {}  # accepted, not yet told
         self._sums, self._complete = dict.fromkeys(objectives, 0.0), 0
@@ -53,14 +55,12 @@ class OptunaSampler(Sampler):
     def ask(self, draw: int) -> Assignment:
         self._forget()
         self._asked = asked = self._new_trial(draw)
-        return self.space.assign(lambda parameter: suggest(asked, parameter))
+        return self.space.assign(lambda parameter: self._suggest(asked, parameter))
 
     def accept(self, number: int, assignment: Assignment, draw: int, margin: float) -> None:
-        if self._asked is None or self._asked.params != _stored_all(self.space, assignment):
+        if self._asked is None or self._asked.params != stored_all(self.space, assignment):
             self._forget()
-            self.study.enqueue_trial(_stored_all(self.space, assignment))
-            self._asked = asked = self._adopt(draw)
-            self.space.assign(lambda parameter: suggest(asked, parameter))
+            self._asked = self._adopt(assignment, draw)
         self._asked.set_constraint("budget", margin)
         self._trials[number], self._asked = self._asked, None
 
@@ -84,12 +84,32 @@ class OptunaSampler(Sampler):
         self.study.sampler = self.optuna_sampler(derive(self.seed, "suggest", draw))
         return self.study.ask()
 
-    def _adopt(self, draw: int) -> optuna.Trial:
-        """A trial with the enqueued parameters; no sampler is needed."""
-        from optuna.samplers import RandomSampler
+    def _adopt(self, assignment: Assignment, draw: int) -> optuna.Trial:
+        """A trial with these parameters. Added as a whole: `ask` and a suggestion for each would take three times as
+        long, and a resumed search adopts all its trials."""
+        import optuna
 
-        self.study.sampler = RandomSampler(seed=0)
-        return self.study.ask()
+        self.study.sampler = self._unused
+        stored = stored_all(self.space, assignment)
+        running = optuna.create_trial(
+            state=optuna.trial.TrialState.RUNNING,
+            params=stored,
+            distributions={path: self._distributions[path] for path in stored},
+        )
+        made = self.study._storage.create_new_trial(self.study._study_id, template_trial=running)
+        return optuna.Trial(self.study, made)
+
+    def _suggest(self, trial: optuna.Trial, parameter: Parameter) -> Value:
+        """The value of a parameter in an Optuna trial."""
+        known = self._distributions[parameter.path]
+        stored: Any
+        if parameter.values is None:
+            return trial.suggest_float(parameter.path, known.low, known.high, log=known.log)
+        if not parameter.numeric:
+            stored = trial.suggest_categorical(parameter.path, known.choices)
+        else:
+            stored = trial.suggest_int(parameter.path, known.low, known.high, log=known.log)
+        return next(value for value in parameter.values if _stored(parameter, value) == stored)
 
     def _ended(self, trial: optuna.trial.FrozenTrial) -> None:
         """Called for every trial reported with values."""
@@ -116,19 +136,6 @@ def distribution(parameter: Parameter) -> Any:
     return IntDistribution(0, len(parameter.values) - 1)
 
 
-def suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
-    """The value of a parameter in an Optuna trial."""
-    known = distribution(parameter)
-    stored: Any
-    if parameter.values is None:
-        return trial.suggest_float(parameter.path, known.low, known.high, log=known.log)
-    if not parameter.numeric:
-        stored = trial.suggest_categorical(parameter.path, known.choices)
-    else:
-        stored = trial.suggest_int(parameter.path, known.low, known.high, log=known.log)
-    return next(value for value in parameter.values if _stored(parameter, value) == stored)
-
-
 def _stored(parameter: Parameter, value: Value) -> Any:
     """A value as Optuna stores it."""
     if parameter.values is None or (parameter.numeric and parameter.log):
@@ -136,5 +143,6 @@ def _stored(parameter: Parameter, value: Value) -> Any:
     return parameter.values.index(value) if parameter.numeric else label(value)
 
 
-def _stored_all(space: SearchSpace, assignment: Assignment) -> dict[str, Any]:
+def stored_all(space: SearchSpace, assignment: Assignment) -> dict[str, Any]:
+    """An assignment as Optuna stores it."""
     return {p.path: _stored(p, assignment[p.path]) for p in space.parameters if p.path in assignment}

@@ -1,0 +1,162 @@
+"""A run directory of 10,000 trials: CPU seconds and memory to report it, to resume it, and to rebuild its study.
+
+The directory is made by the product's own search without training (simulated.py, random sampler, the space of
+scale.py), with run.yaml, ten epochs of metrics.csv in each trial directory, and a genome in 500 that fails. It is kept
+in memory where the system has such a place. Each step then runs in a fresh process, as a command would:
+
+    report      `nas report`: page and figures
+    resume      the run is opened, its decisions are replayed into TPE, and the next job is issued; study and retention
+                of weights follow it as in a search. Ray, which a search starts as well, is not in it: it has no part in
+                the count of trials that ended before
+    study       optuna.db is deleted and written anew
+
+Seconds are CPU seconds of the process, the imports included; memory is its peak (VmHWM of Linux). To import torch and
+timm takes the largest part of it, so that what the trials take is said as well: the peak beyond the memory before the
+step. The driver of a search is the process that resumes. `nas report` imports neither.
+"""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from benchmarks import scale
+from benchmarks.contest import met
+from benchmarks.machine import Setting
+from benchmarks.simulated import candidates, finished, scratch
+from nas.engine import Job, Ledger, Outcome
+from nas.engine.events import ignore
+from nas.engine.record import write_record
+from nas.metrics import estimator
+from nas.report.live import Progress
+from nas.search import SearchSpec
+from nas.search.retention import WeightRetention
+from nas.search.spec import recorded
+from nas.search.study import Study, StudyWriter
+
+TRIALS, EPOCHS, FAILED = 10_000, 10, 500  # one in 500 fails
+_BARS = {  # step: CPU seconds, MB in all, MB beyond those before the step
+    "report": (10.0, 500.0, None),
+    "resume": (10.0, 1000.0, 500.0),
+    "study": (60.0, 1000.0, 500.0),
+}
+_LIMIT = "torch, torchvision and timm take the largest part when they are imported; the trials' share is the next row"
+_REPORT = """
+import sys, time
+from pathlib import Path
+from nas.cli import app
+app(["report", sys.argv[1]], standalone_mode=False)
+line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+print(time.process_time(), 1024 * int(line.split()[1]))
+"""
+_COLUMNS = (
+    *("epoch", "loss", "cross_entropy", "gradient_norm"),
+    *("accuracy", "lr", "images_per_second_training", "seconds"),
+)  # of a training without an auxiliary loss
+
+
+def run(setting: Setting, trials: int = TRIALS) -> list[dict[str, Any]]:
+    """One result with the rows of each step."""
+    with scratch() as folder:
+        _in_a_process(partial(make, folder, trials))
+        measured = {step: _in_a_process(partial(_measured, step, folder)) for step in _STEPS}
+        measured["report"] = _report(folder)
+    return [{"at": f"{trials:,} trials", "rows": rows(measured, trials)}]
+
+
+def rows(measured: dict[str, list[float]], trials: int) -> list[dict[str, Any]]:
+    """measured: by step, CPU seconds, bytes in all, and bytes beyond those before the step."""
+    made = []
+    for step, bars in _BARS.items():
+        for unit, value, bar in zip(("CPU seconds", "MB", "MB beyond the imports"), measured[step], bars, strict=False):
+            figure = {"value": value if unit == "CPU seconds" else value / 1e6, "low": None, "high": None}
+            row = {"what": f"{step}, {unit}", "against": "—", "at": f"{trials:,} trials", "about": "cost"}
+            row |= {"bar": bar, "upper": True, "ratio": figure, "met": met(figure["value"], bar, True)}
+            made.append(row | {"limit": _LIMIT if unit == "MB" else ""})
+    return made
+
+
+def make(folder: Path, trials: int) -> None:
+    """A run that has ended, as a search leaves it."""
+    spec = scale.space_of("random", trials)
+    ledger = Ledger(folder)
+    write_record(folder, kind="search", seed=spec.seed, spec=recorded(_resumed(trials), spec.genome()))
+    for _ in finished(candidates(spec, spec.space(spec.genome()), ledger, estimator()), ledger, _trained):
+        pass
+    ledger.write_table()
+
+
+def resume(folder: Path) -> None:
+    """What a search does with earlier trials until it issues a job."""
+    trials = len(list((folder / "trials").iterdir()))
+    spec = _resumed(trials + 100)
+    space, objectives = spec.space(spec.genome()), list(spec.objectives)
+    Progress(folder, trials=spec.trials, epochs=EPOCHS, objectives=objectives)
+    ledger = Ledger(folder)
+    with ledger.locked():
+        searcher = candidates(spec, space, ledger, estimator())
+        WeightRetention(ledger, objectives, repeat=1)
+        with StudyWriter(ledger, _database(folder), folder.name, space, spec.objectives, ignore):
+            assert searcher.unfinished() == []
+            assert isinstance(searcher.next(), Job)
+
+
+def study(folder: Path) -> None:
+    spec = _resumed(1)
+    (folder / "optuna.db").unlink(missing_ok=True)
+    ledger, space = Ledger(folder), spec.space(spec.genome())
+    mirror = Study(_database(folder), folder.name, space, spec.objectives, ledger.trial(0).job)
+    mirror.add(ledger.trials)
+
+
+_STEPS: dict[str, Callable[[Path], None]] = {"study": study, "resume": resume}
+
+
+def _measured(step: str, folder: Path) -> list[float]:
+    before = scale.peak_bytes()
+    _STEPS[step](folder)
+    return [time.process_time(), scale.peak_bytes(), scale.peak_bytes() - before]
+
+
+def _report(folder: Path) -> list[float]:
+    """`nas report` as the command line runs it."""
+    answer = subprocess.run([sys.executable, "-c", _REPORT, str(folder)], capture_output=True, text=True, check=True)
+    return [float(number) for number in answer.stdout.splitlines()[-1].split()]
+
+
+def _in_a_process(call: Callable[[], Any]) -> Any:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(call).result()
+
+
+def _resumed(trials: int) -> SearchSpec:
+    return scale.space_of("tpe", trials)
+
+
+def _database(folder: Path) -> str:
+    return f"sqlite:///{folder}/optuna.db"
+
+
+def _trained(job: Job) -> Outcome:
+    """The outcome of scale.py, with the curve that leads to it; or a failure."""
+    if job.number % FAILED == FAILED - 1:
+        (job.directory / "failure.txt").write_text("Traceback (most recent call last):\nRuntimeError: out of memory\n")
+        return Outcome.of(job, "failed", epochs=0, reason="out of memory")
+    outcome = scale.outcome(job, epochs=EPOCHS)
+    rng = Random(job.seed)
+    with (job.directory / "metrics.csv").open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(_COLUMNS)
+        for epoch in range(1, EPOCHS + 1):
+            accuracy = outcome.accuracy if epoch == EPOCHS else rng.random()
+            table.writerow([epoch, *(rng.random() for _ in range(3)), accuracy, *(rng.random() for _ in range(3))])
+    return outcome

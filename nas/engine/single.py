@@ -1,0 +1,127 @@
+"""The training of one genome in its own directory, without a run: genome.yaml, metrics.csv, weights.safetensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from nas.data import MAX_PIXELS, absolute, check_fits
+from nas.device import usable_device
+from nas.errors import RunError, SpecError, from_pydantic
+from nas.files import safe_name, usable_path, write_text
+from nas.genome import Genome, load_genome
+from nas.genome.settings import with_settings
+from nas.model import Donor
+from nas.model.inherit import check_inheritable
+from nas.model.pixels import served
+from nas.paths import SET
+from nas.timm.donor import read_donor
+from nas.train import Task, Training, check_teacher, train
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """file: the genome, beside its weights. accuracy: on validation, a fraction; None without validation images."""
+
+    file: Path
+    accuracy: float | None
+    epochs: int
+    seconds: float
+    metrics: pd.DataFrame
+
+
+def train_genome(
+    genome: str | Path | Genome | None = None,
+    data: str = "digits",
+    *,
+    start: str | None = None,
+    out: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    progress: bool = True,
+) -> TrainingResult:
+    """Train one genome in its own directory; the same call again resumes.
+
+    genome: None takes that of `start`. start: a trained model to begin with, whose image size and pixels hold: a genome
+    file with its weights beside it, timm:NAME@FILE, or local-dir:FOLDER. settings: keys that begin with `training.` set
+    the recipe, all others the genome. A `preprocess` of the genome or of the start is used; without one, mean and std
+    are those of the training images. out: by default results/train-<genome>-<hash>. progress: print a line per epoch.
+    max_pixels: as for `load_data`. Raises SpecError, and TrainingDiverged.
+
+    >>> train_genome("lavit_digits", settings={"training.epochs": 3, "stages.1.split": 2}).accuracy
+    """
+    donor = read_donor(start) if start is not None else None
+    changes = dict(settings or {})
+    recipe = {path: value for path, value in changes.items() if path.split(".")[0] == "training"}
+    edits = {path: value for path, value in changes.items() if path not in recipe}
+    chosen = edited(_genome(genome, donor), edits)
+    training = _training(recipe)
+    pixels = chosen.preprocess or (donor.genome.preprocess if donor is not None else None)
+    images = Task(absolute(data), training, seed, chosen.image.size, pixels, max_pixels).load()
+    if donor is not None:
+        donor, head = donor.for_classes(images.classes)
+        chosen = chosen.edit({"classes": len(images.classes)}) if "classes" not in edits else chosen
+        check_inheritable(chosen, donor.genome)
+    file = chosen.name or None
+    check_fits(images, size=chosen.image.size, channels=chosen.image.channels, classes=chosen.classes, file=file)
+    check_teacher(training.teacher, chosen, images)
+    kind = "train" if donor is None else f"finetune-{donor.digest[:6]}"
+    directory = usable_path(Path(out or Path("results") / safe_name(f"{kind}-{chosen.name or 'genome'}-{chosen.hash}")))
+    written = directory / "genome.yaml"
+    if written.exists() and load_genome(written).hash != chosen.hash:
+        raise RunError("another genome was trained here; choose another --out", file=written)
+    used = usable_device(device)
+    if not written.exists():
+        write_text(written, chosen.to_yaml())
+    if donor is not None and progress:
+        print(f"starting from {start}; {head}", flush=True)
+
+    def show(row: dict[str, Any]) -> None:
+        found = f"  accuracy {100 * row['accuracy']:6.2f} %" if "accuracy" in row else ""
+        epoch = f"epoch {row['epoch']:>3}/{training.epochs}"
+        print(f"{epoch}  loss {row['loss']:.4f}{found}  {row['seconds']:.1f} s", flush=True)
+
+    result = train(
+        chosen,
+        images,
+        training,
+        directory=directory,
+        seed=seed,
+        donor=donor,
+        device=used,
+        report=show if progress else None,
+    )
+    write_text(written, chosen.edit(served(images)).to_yaml())
+    return TrainingResult(written, result.accuracy, result.epochs, result.seconds, pd.DataFrame(result.metrics))
+
+
+def edited(genome: str | Path | Genome, edits: Mapping[str, Any]) -> Genome:
+    """A genome with settings applied. Raises GenomeError, which names the settings as the source of an error."""
+    chosen = load_genome(genome)
+    try:
+        return chosen.edit(dict(edits)) if edits else chosen
+    except SpecError as error:
+        raise error.within(file=SET) from None
+
+
+def _genome(genome: str | Path | Genome | None, donor: Donor | None) -> str | Path | Genome:
+    if genome is not None:
+        return genome
+    if donor is None:
+        raise SpecError("give a genome, or a trained model to start from")
+    return donor.genome
+
+
+def _training(recipe: Mapping[str, Any]) -> Training:
+    try:
+        spec = with_settings({"training": Training().model_dump(mode="json")}, dict(recipe))
+        return Training.model_validate(spec["training"])
+    except ValidationError as error:
+        raise from_pydantic(error, Training, kind=SpecError, file=SET).within(path="training") from None

@@ -1,0 +1,100 @@
+"""`start:` of a spec: the trained model that every trial of a run begins from.
+
+Its genome is the base of the run, and the images are prepared as it was trained. The run keeps a copy, start.yaml and
+start.safetensors, so that its directory is complete and a later change of the original is noticed.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+from safetensors.torch import save_file
+
+from nas.data import MAX_PIXELS, ImageSet, absolute
+from nas.engine.events import Event, OnEvent
+from nas.errors import RunError, SpaceError
+from nas.files import write_atomically, write_text
+from nas.genome.schema import MAX_SIDE
+from nas.model import Donor
+from nas.timm.donor import absolute_start, read_donor
+from nas.train import Task, Training
+
+NAME = "start.yaml"
+
+
+class Starting(BaseModel):
+    """The keys of a spec that say what is trained, on what, and from where: common to searches and ablations."""
+
+    base: str | dict[str, Any] | None = Field(None, description="genome; left out with `start`")
+    start: str | None = Field(
+        None,
+        description="a trained model, whose genome is the base and whose weights every trial begins with: a genome "
+        "file with its weights beside it, timm:NAME@FILE, or local-dir:FOLDER",
+    )
+    data: str = "digits"
+    image_size: int | None = Field(
+        None, ge=1, le=MAX_SIDE, description="side to which images are brought; null: as the start or the data has it"
+    )
+    max_pixels: int = Field(MAX_PIXELS, ge=1, description="an image with more pixels is refused and not decoded")
+    training: Training = Training()
+
+    @field_validator("start")
+    @classmethod
+    def _absolute(cls, start: str | None) -> str | None:
+        return absolute_start(start) if start is not None else None
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Starting:
+        if self.base is None and self.start is None:
+            raise SpaceError("give a genome, or with `start:` a trained model", path="base")
+        return self
+
+    @cached_property
+    def donor(self) -> Donor | None:
+        """The model of `start`. Raises SpecError if it cannot be read."""
+        return read_donor(self.start) if self.start is not None else None
+
+    def task_of(self, seed: int) -> Task:
+        """The data and the recipe. With a start, size and pixels are those of its model."""
+        size, preprocess = self.image_size, None
+        if self.donor is not None:
+            size, preprocess = size or self.donor.genome.image.size, self.donor.genome.preprocess
+        return Task(absolute(self.data), self.training, seed, size, preprocess, self.max_pixels)
+
+    def donor_for(self, images: ImageSet) -> Donor | None:
+        """The donor with a head for the classes of the images."""
+        return self.donor.for_classes(images.classes)[0] if self.donor is not None else None
+
+
+def relative_to(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The plain data of a spec's file, with `start` as a full path; relative ones begin at the file's folder."""
+    start = data.get("start")
+    return data | {"start": absolute_start(start, folder)} if isinstance(start, str) else data
+
+
+def check_start(spec: Starting, directory: Path) -> None:
+    """Raise RunError if the run that was begun in `directory` started from another model, or from none."""
+    kept = directory / NAME
+    then = read_donor(str(kept)).digest if kept.exists() else None
+    if then != (spec.donor.digest if spec.donor is not None else None):
+        model = f"another model, which is kept as {kept}" if then else "no model"
+        raise RunError(f"that run started from {model}, this one starts from {spec.start or 'none'}", file=directory)
+
+
+def keep_start(spec: Starting, directory: Path, images: ImageSet, on_event: OnEvent) -> None:
+    """Write start.yaml and start.safetensors into a run's directory, and say what its trials begin from."""
+    donor = spec.donor
+    if donor is None:
+        return
+    if not (directory / NAME).exists():
+        write_atomically(
+            directory / Path(NAME).with_suffix(".safetensors"), lambda path: save_file(dict(donor.state), path)
+        )
+        write_text(directory / NAME, f"# {spec.start}\n{donor.genome.to_yaml()}")
+    head = donor.for_classes(images.classes)[1]
+    size = sum(tensor.numel() for tensor in donor.state.values())
+    text = f"every trial starts from {spec.start} ({size / 1e6:.2f} M parameters); {head}"
+    on_event(Event("message", data={"text": text}))

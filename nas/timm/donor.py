@@ -1,0 +1,79 @@
+"""The trained models that a `start:` can name, all as a `Donor`: a genome, and tensors under our names.
+
+| spelling | model |
+|---|---|
+| `results/my_run/winners/w1-0007.yaml` | a genome file with its weights beside it, also of a trial or of `nas train` |
+| `timm:NAME@FILE`, `local-dir:FOLDER` | a timm model that `nas.from_timm` converts (outside.py, convert.py) |
+
+A donor says how pixels reach it and what its classes are called, where its files do.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from torch import Tensor
+
+from nas.data.preprocess import Interpolation
+from nas.errors import GenomeError, SpecError, shown
+from nas.genome import Genome, load_genome
+from nas.model import Donor, Model, build
+from nas.model import inherit as inherit_model
+from nas.model.build import weights_beside
+from nas.model.inherit import Inherited
+from nas.model.pixels import described
+from nas.timm import outside
+from nas.timm.convert import from_timm
+from nas.timm.face import TimmModel
+
+
+def inherit(
+    genome: str | Path | Genome, donor: str | Path | Model | Donor, images_BCHW: Tensor | None = None
+) -> Inherited[TimmModel]:
+    """A model of `genome` that starts from a trained one, and which of its tensors are inherited, solved and fresh.
+
+    donor: a spelling of `start:`, a model of `nas.build` or `nas.from_timm`. images_BCHW: some hundred normalised
+    images, unlabelled, from which projections behind new cores are solved in closed form (nas/model/closed_form.py).
+    Raises SpecError for a donor that cannot be read or whose weights do not fit.
+
+    >>> found = nas.inherit("mine.yaml", "timm:deit_tiny_patch16_224@deit_tiny.safetensors")
+    >>> found.model, found.fresh
+    """
+    if isinstance(donor, Model):
+        donor = Donor.of(donor)
+    elif not isinstance(donor, Donor):
+        donor = read_donor(str(donor))
+    return cast("Inherited[TimmModel]", inherit_model(load_genome(genome), donor, images_BCHW, model_class=TimmModel))
+
+
+def absolute_start(start: str, base: Path = Path()) -> str:
+    """The spelling with a full path, for a process with another working directory. base: of relative paths."""
+    return outside.absolute(start, base) if outside.is_outside(start) else os.path.abspath(base / start)
+
+
+def read_donor(start: str) -> Donor:
+    """The donor that a `start:` names. Raises SpecError for one that cannot be read or converted."""
+    if outside.is_outside(start):
+        return _converted(start)
+    if Path(start).suffix not in (".yaml", ".yml"):
+        allowed = f"a genome file (.yaml) with its weights beside it, {outside.SPELLINGS[0]}, {outside.SPELLINGS[2]}"
+        raise GenomeError(f"expected {allowed}; found {shown(start)}", path="start")
+    genome = load_genome(start)
+    weights = weights_beside(start)
+    donor = Donor.of(build(genome, weights=weights))
+    return Donor(described(genome, weights), donor.state)
+
+
+def _converted(start: str) -> Donor:
+    model = outside.outside_model(start)
+    donor = Donor.of(from_timm(model))
+    pixels = outside.preprocess_of(model)
+    how = pixels["interpolation"] if pixels["interpolation"] in get_args(Interpolation) else "bicubic"
+    preprocess = {"mean": pixels["mean"], "std": pixels["std"], "crop": pixels["crop"], "interpolation": how}
+    names = cast(dict[str, Any], model.pretrained_cfg).get("label_names")
+    try:
+        return Donor(donor.genome.edit({"preprocess": preprocess, "class_names": names}), donor.state)
+    except SpecError as error:
+        raise error.within(file=start) from None

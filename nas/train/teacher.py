@@ -1,0 +1,115 @@
+"""A teacher beside its student: the model, the student's images as the teacher's pixels, the layers that correspond.
+
+A student's batch is normalised with the mean and std of its dataset; a model of timm or torchvision brings its own:
+
+    x' = (pixels - mean') / std' = x · std / std' + (mean - mean') / std'    then bilinear resize to the teacher's size
+
+A grey image becomes three equal channels by the same formula. Weights of an earlier version do not say how pixels reach
+them; such a teacher takes the student's mean and std. The crop before the resize is the student's.
+
+Shapes: B images of a batch, C channels, H × W pixels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nas.data import ImageSet
+from nas.errors import GenomeError, SpecError
+from nas.genome import Genome, load_genome
+from nas.genome.layout import StagePlan
+from nas.model import build
+from nas.model.build import weights_beside
+from nas.model.pixels import described
+from nas.timm.convert import from_timm
+from nas.timm.outside import InputFormat, is_outside, outside_model, preprocess_of
+
+
+def load_teacher(source: str, weights: str | None, images: ImageSet, *, layers: bool) -> tuple[Any, int, InputFormat]:
+    """The model that `teacher:` names, its number of classes, and what it expects of images.
+
+    images: the student's. layers: hidden states are asked for, so a model of timm is converted to ours. Raises
+    SpecError.
+
+    >>> load_teacher("results/run/winners/w1-0007.yaml", None, load("digits"), layers=True)[1]
+    10
+    """
+    if not is_outside(source):
+        chosen = load_genome(source)
+        file = Path(weights) if weights else weights_beside(source)
+        genome_model = build(chosen, weights=file)
+        genome = genome_model.genome
+        pixels = described(genome, file).preprocess or images.preprocess
+        expected = InputFormat(
+            mean=pixels.mean,
+            std=pixels.std,
+            interpolation=pixels.interpolation,
+            crop=pixels.crop,
+            size=genome.image.size,
+            channels=genome.image.channels,
+        )
+        return genome_model, genome.classes, expected
+    model: Any = outside_model(source)
+    expected = preprocess_of(model)
+    classes = int(model.num_classes)
+    if not layers:
+        return model, classes, expected
+    try:
+        return from_timm(model), classes, expected
+    except SpecError as error:
+        message = f"hidden states are compared layer by layer, and the layers of {source} are unknown here"
+        raise GenomeError(f"{message} ({error}); remove hidden", path="hidden") from None
+
+
+class Pixels:
+    """A function from the student's normalised images (B, C, H, W) to the teacher's; see the head of this file.
+
+    Raises GenomeError for a teacher with other channels.
+    """
+
+    def __init__(self, images: ImageSet, expected: InputFormat, device: torch.device):
+        channels, self.size = expected["channels"], expected["size"]
+        if images.channels not in (1, channels):
+            raise GenomeError(f"the teacher's channels must be the student's {images.channels}, found {channels}")
+        mean_C, std_C = torch.tensor(images.preprocess.mean), torch.tensor(images.preprocess.std)
+        new_mean_C, new_std_C = torch.tensor(expected["mean"]), torch.tensor(expected["std"])
+        self.scale_C11 = (std_C / new_std_C).expand(channels)[:, None, None].to(device)
+        self.shift_C11 = ((mean_C - new_mean_C) / new_std_C)[:, None, None].to(device)
+
+    def __call__(self, images_BCHW: Tensor) -> Tensor:
+        images_BCHW = images_BCHW * self.scale_C11 + self.shift_C11
+        if images_BCHW.shape[-1] == self.size:
+            return images_BCHW
+        return F.interpolate(images_BCHW, (self.size, self.size), mode="bilinear", antialias=True)
+
+
+def layer_pairs(student: Genome, teacher: Genome) -> list[tuple[str, str]]:
+    """The layers whose hidden states are compared, by name: all of a stage, or its last where the depths differ.
+
+    Raises GenomeError unless both have the same stages in width and tokens.
+
+    >>> layer_pairs(load_genome("lavit_digits"), load_genome("lavit_digits"))[0]
+    ('stages.0.layers.0', 'stages.0.layers.0')
+    """
+    ours, theirs = [_form(stage) for stage in student.layout], [_form(stage) for stage in teacher.layout]
+    if ours != theirs:
+        raise GenomeError(
+            f"hidden states need a teacher with the student's stages, of any depth: expected {'; '.join(ours)}, found "
+            f"{'; '.join(theirs)}; take such a teacher, or remove hidden",
+            path="hidden",
+        )
+    pairs = []
+    for own, other in zip(student.layout, teacher.layout, strict=True):
+        first = 0 if len(own.layers) == len(other.layers) else -1
+        pairs += [(a.name, b.name) for a, b in zip(own.layers[first:], other.layers[first:], strict=True)]
+    return pairs
+
+
+def _form(stage: StagePlan) -> str:
+    prefix = f"{stage.prefix} + " if stage.prefix else ""
+    return f"width {stage.width}, {prefix}{stage.grid[0]}×{stage.grid[1]} tokens"
