@@ -266,13 +266,25 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
     weights: Annotated[Path | None, typer.Option(help="safetensors file; default: the one beside the genome")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one")] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=1, help="an image with more is refused and not decoded; default 89,478,485")
+    ] = None,
     plugin: PluginOption = None,
 ) -> None:
     """The most probable classes of images. An image that cannot be read is one message, and the exit code is then 2."""
+    from nas.data.encoded import MAX_PIXELS
     from nas.serve import predict
 
     unread: list[SpecError] = []
-    found = predict(winner, images, weights=weights, top=top, device=device, on_error=unread.append)
+    found = predict(
+        winner,
+        images,
+        weights=weights,
+        top=top,
+        device=device,
+        max_pixels=max_pixels or MAX_PIXELS,
+        on_error=unread.append,
+    )
     if as_json:
         print(json.dumps([each.as_dict() for each in found], indent=1))
     for each in [] if as_json else found:

@@ -74,7 +74,7 @@ def _opened(blob: bytes, max_pixels: int) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         pixels = re.findall(r"\d+", str(error))[0]
         message = f"an image of {int(pixels):,} pixels; at most {max_pixels:,} are decoded"
-        keys = f"max_pixels: {pixels} in a space or an ablation, --max-pixels of `nas train`"
+        keys = f"max_pixels: {pixels} in a space or an ablation, --max-pixels of `nas train` and `nas predict`"
         raise DataError(f"{message}; make it smaller, or allow more ({keys})") from None
     except Exception as error:  # PIL's parsers meet damage with errors of many classes
         raise DataError(f"a damaged image: {error or type(error).__name__}") from None

@@ -27,9 +27,8 @@ def held_out_images(genome: str, data: str | None, count: int, weights: Path | N
     """At most `count` validation images, evenly spaced, for a genome (preset or file).
 
     For a genome in a run directory, they come from the run's own validation split, not its training images.
-    Otherwise, or with other `data`, the split is that of `nas train`. They are preprocessed as
-    the genome or its weights say.
-    Raises DataError, GenomeError, RunError.
+    Otherwise, or with other `data`, the split is that of `nas train`. They are preprocessed as the genome or its
+    weights say. Raises DataError, GenomeError, RunError.
     """
     chosen, record = load_genome(genome), record_of(Path(genome)) or {}
     chosen = described(chosen, weights) if weights else chosen

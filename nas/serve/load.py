@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from nas.data.encoded import MAX_PIXELS
 from nas.data.pictures import Form
 from nas.device import usable_device
 from nas.errors import GenomeError
@@ -33,14 +34,17 @@ class Loaded(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def load(genome: str | Path, weights: str | Path | None = None, device: str = "cpu") -> Loaded:
+def load(
+    genome: str | Path, weights: str | Path | None = None, device: str = "cpu", *, max_pixels: int = MAX_PIXELS
+) -> Loaded:
     """A trained model with all that prediction needs.
 
     The model is not deployed: `nas.deploy(loaded.model)` gives the same logits from fewer layers. Classes without names
     are called by their number.
 
     genome: a file such as a run's `winners/<name>.yaml`, or a preset's name. weights: a safetensors file; None takes
-    the one beside the genome. Raises GenomeError for a bad genome or bad weights, and if `preprocess` is unknown.
+    the one beside the genome. max_pixels: the transform refuses an image with more. Raises GenomeError for a bad genome
+    or bad weights, and if `preprocess` is unknown.
 
     >>> model, transform, class_names = load("results/my_run/winners/w1-0007.yaml")
     >>> class_names[model(transform("photo.jpg")[None]).argmax()]
@@ -57,4 +61,4 @@ def load(genome: str | Path, weights: str | Path | None = None, device: str = "c
         raise GenomeError(f"{found}: prepare its input yourself, and take the model from nas.build", file=genome)
     form = Form(chosen.image.size, chosen.image.channels, chosen.preprocess.interpolation, chosen.preprocess.crop)
     names = chosen.class_names or tuple(str(label) for label in range(chosen.classes))
-    return Loaded(model.eval().to(usable_device(device)), Transform(chosen.preprocess, form), names)
+    return Loaded(model.eval().to(usable_device(device)), Transform(chosen.preprocess, form, max_pixels), names)

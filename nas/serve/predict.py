@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nas.data.encoded import MAX_PIXELS
 from nas.data.sources.imagefolder import EXTENSIONS, image_files
 from nas.device import usable_device
 from nas.errors import DataError, SpecError
@@ -45,13 +46,14 @@ def predict(
     weights: str | Path | None = None,
     top: int = 5,
     device: str | None = None,
+    max_pixels: int = MAX_PIXELS,
     on_error: Callable[[DataError], None] | None = None,
 ) -> list[Prediction]:
     """The most probable classes of each image, in the order given.
 
     winner: a genome file with weights, as for `nas.load`. images: files, and folders for all images in them.
-    top: how many classes. device: by default a GPU if there is one. on_error: is told of an image that cannot be read,
-    and the others go on; None raises at the first.
+    top: how many classes. device: by default a GPU if there is one. max_pixels: an image with more is not read.
+    on_error: is told of an image that cannot be read, and the others go on; None raises at the first.
 
     Raises DataError for an image that cannot be read or a folder without images, else what `nas.load` raises.
 
@@ -60,7 +62,7 @@ def predict(
     """
     if top < 1:
         raise SpecError(f"expected at least one class, found {top}", path="top")
-    loaded = load(winner, weights, usable_device(device))
+    loaded = load(winner, weights, usable_device(device), max_pixels=max_pixels)
     files = _files([images] if isinstance(images, (str, Path)) else images)
     found: list[Prediction] = []
     for start in range(0, len(files), BATCH):

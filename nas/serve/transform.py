@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from nas.data import Preprocess
-from nas.data.encoded import decode
+from nas.data.encoded import MAX_PIXELS, decode
 from nas.data.pictures import Form
 from nas.data.pixels import pixels_of
 from nas.errors import DataError
@@ -29,13 +29,14 @@ Picture = str | Path | bytes | bytearray | memoryview | Image.Image
 class Transform:
     """A function from an image (a path, encoded bytes, or PIL's) to float32 (C, S, S). It can be pickled.
 
-    Raises DataError for a file that is missing, damaged, an animation, or has too many pixels.
+    Raises DataError for a file that is missing, damaged, an animation, or has more than `max_pixels`.
 
     >>> dataset = torchvision.datasets.ImageFolder("pets/test", nas.load("winner.yaml").transform)
     """
 
     preprocess: Preprocess
     form: Form
+    max_pixels: int = MAX_PIXELS
 
     def __call__(self, image: Picture) -> Tensor:
         pixels_CSS = self.form.fit(self._pixels(image))
@@ -45,9 +46,9 @@ class Transform:
         if isinstance(image, Image.Image):
             return pixels_of(image, self.form.channels)
         if not isinstance(image, (str, Path)):
-            return decode(bytes(image), self.form.channels)
+            return decode(bytes(image), self.form.channels, self.max_pixels)
         try:
-            return decode(Path(image).read_bytes(), self.form.channels)
+            return decode(Path(image).read_bytes(), self.form.channels, self.max_pixels)
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", file=image) from None
         except DataError as error:

@@ -57,6 +57,14 @@ def test_an_image_that_cannot_be_read_is_one_message_and_the_others_go_on(nas, t
         package.predict(trained, ["bad.jpg", good])
 
 
+def test_the_limit_on_pixels_is_an_option(nas, trained, photographs):
+    small = photographs / "left/000.jpg"
+    answer = nas("predict", trained, small, "--max-pixels", "319")
+    assert answer.code == 2 and "an image of 320 pixels; at most 319 are decoded" in answer.err
+    assert "--max-pixels of `nas train` and `nas predict`" in answer.err
+    assert nas("predict", trained, small, "--max-pixels", "320").code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
