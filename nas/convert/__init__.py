@@ -1,1 +1,1 @@
-"""Conversion of a trained model: which layers may drop softmax attention, and at what price."""
+"""Conversion: which layers of a trained vision transformer may drop softmax attention, and what it costs."""
