@@ -18,7 +18,7 @@ PLUGINS = $(if $(PLUGIN),$$(printf ' --plugin %s' $$PLUGIN))
 # No character in a knob's value is special: make takes it as it is written ($x and $(...) stay what they are), and it
 # reaches the shell as an environment variable. ARGS is written into the shell's command, where quotes and $ count.
 SPACE ?= lavit_split
-KNOBS := SPACE DATA TRIALS RUN START SET TABLE ONLY PLUGIN
+KNOBS := SPACE MODEL DATA TRIALS RUN START SET TABLE ONLY PLUGIN
 $(foreach knob,$(KNOBS) RAY_ADDRESS ARGS,$(eval override $(knob) := $$(value $(knob))))
 export $(KNOBS)
 ifneq ($(strip $(RAY_ADDRESS)),)
@@ -29,6 +29,7 @@ endif
 
 define HELP
 make search SPACE=lavit_split   search a space of search_spaces/ (or a path to a YAML file); again with the same RUN: resumes
+make convert MODEL=winner.yaml  which of its layers may drop softmax attention, and what that costs (DATA=, RUN=, SET=)
 make ablate TABLE=lavit_parts    an ablation of ablations/ (or a path): arms × seeds, one table in four formats
 make retrain RUN=name            the winners of a search again, on training and validation images, 3 seeds, tested once
 make bench                      speed of the blocks against what they reproduce; ONLY=blocks_less for a group,
@@ -58,7 +59,7 @@ SIGHUP); make prints that code ("Error 2") and itself exits with 2 on any of the
 endef
 
 .DELETE_ON_ERROR:
-.PHONY: help install search ablate retrain bench report test fuzz lint format clean
+.PHONY: help install search convert ablate retrain bench report test fuzz lint format clean
 
 help:
 	$(info $(HELP))
@@ -67,6 +68,9 @@ help:
 search: $(VENV)/.installed
 	@$(NAS) search "$$SPACE" $(if $(DATA),--data "$$DATA") $(if $(TRIALS),--trials "$$TRIALS") \
 		$(if $(RUN),--run "$$RUN") $(if $(START),--start "$$START") $(if $(SET),--set "$$SET") $(PLUGINS)
+
+convert: require-MODEL $(VENV)/.installed
+	@$(NAS) convert "$$MODEL" $(if $(DATA),--data "$$DATA") $(if $(RUN),--run "$$RUN") $(if $(SET),--set "$$SET") $(PLUGINS)
 
 ablate: require-TABLE $(VENV)/.installed
 	@$(NAS) ablate "$$TABLE" $(if $(DATA),--data "$$DATA") $(if $(RUN),--run "$$RUN") \

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nas.api import preview_search as preview_search
     from nas.api import retrain_winners as retrain_winners
     from nas.api import run_ablation as run_ablation
+    from nas.api import run_conversion as run_conversion
     from nas.api import run_search as run_search
     from nas.api import train_genome as train_genome
     from nas.api import write_report as write_report
@@ -48,6 +49,7 @@ _HOME = {
     "run_search": "nas.api",
     "preview_search": "nas.api",
     "run_ablation": "nas.api",
+    "run_conversion": "nas.api",
     "retrain_winners": "nas.api",
     "train_genome": "nas.api",
     "diagnose": "nas.api",

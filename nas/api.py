@@ -21,6 +21,8 @@ import pandas as pd
 import torch
 
 from nas.ablation import Ablation, ablate, load_ablation, retraining
+from nas.convert.run import ConversionResult, convert
+from nas.convert.spec import ConversionSpec, conversion_of
 from nas.data import load as load_data
 from nas.device import usable_device
 from nas.engine import OnEvent
@@ -51,6 +53,7 @@ __all__ = [
     "preview_search",
     "retrain_winners",
     "run_ablation",
+    "run_conversion",
     "run_search",
     "train_genome",
     "write_report",
@@ -127,6 +130,33 @@ def run_ablation(
     return AblationResult(directory, found, files)
 
 
+def run_conversion(
+    model: str | Path | ConversionSpec,
+    run: str | Path | None = None,
+    *,
+    settings: Settings | None = None,
+    progress: bool = True,
+    on_event: OnEvent | None = None,
+) -> ConversionResult:
+    """Find which layers of a trained model may drop softmax attention, at what price, and repair the best assemblies.
+
+    model: a genome file with its weights beside it, timm:NAME@FILE, local-dir:FOLDER; or a loaded conversion. run: by
+    default results/convert-<model>-<data>. settings: any key of nas/convert/spec.py, such as `data` and `budget.macs`.
+    Raises SpecError for user errors.
+
+    >>> run_conversion("results/my_run/winners/w1-0007.yaml", settings={"budget.macs": "0.8x"}).sensitivity
+    """
+    spec = model if isinstance(model, ConversionSpec) else conversion_of(str(model))
+    spec = spec.with_settings(dict(settings or {}))
+    directory = run_directory(run or default_run(spec))
+    text = f"converting {spec.start} on {spec.data}, in {shown(directory)}"
+    with _watched(text, directory, spec.points + 1, spec, list(spec.objectives), progress, on_event) as listener:
+        found = convert(spec, directory, on_event=listener)
+    write_run_report(directory)
+    _store(spec, directory)
+    return found
+
+
 def retrain_winners(
     run: str | Path,
     *,
@@ -194,7 +224,7 @@ def naming_plugins(run: str | Path | None) -> Iterator[None]:
         raise
 
 
-def default_run(spec: SearchSpec | Ablation) -> str:
+def default_run(spec: SearchSpec | Ablation | ConversionSpec) -> str:
     """The default name of a run, from spec, data and start: `lavit_split-digits`, `mixed-cifar10-from-w1-0007`."""
     begun = f"-from-{Path(spec.start).stem}" if spec.start is not None else ""
     return safe_name(f"{spec.name}-{spec.data.rstrip('/').replace(':', '/').rpartition('/')[2]}{begun}")
@@ -211,7 +241,7 @@ def _space(space: str | Path | SearchSpec, settings: Settings | None) -> SearchS
     return spec.with_settings(dict(settings or {}))
 
 
-def _store(spec: SearchSpec | Ablation, directory: Path) -> None:
+def _store(spec: SearchSpec | Ablation | ConversionSpec, directory: Path) -> None:
     """Upload the page or the table to the run's storage, if it has one."""
     storage = Storage.of(spec.storage, directory)
     if storage is not None:
@@ -223,7 +253,7 @@ def _watched(
     text: str,
     directory: Path,
     trainings: int,
-    spec: SearchSpec | Ablation,
+    spec: SearchSpec | Ablation | ConversionSpec,
     objectives: list[str],
     progress: bool,
     on_event: OnEvent | None,

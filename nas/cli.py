@@ -120,6 +120,51 @@ def search(
 
 
 @app.command()
+def convert(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="a genome file with its weights beside it, timm:NAME@FILE, local-dir:FOLDER, or a conversion as YAML",
+        ),
+    ],
+    data: Annotated[str | None, typer.Option(help=DATA_HELP)] = None,
+    cores: Annotated[
+        str | None, typer.Option(metavar="NAMES", help='of the candidates, such as "reuse linear"; default: all')
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="LIMITS", help='hard limits, such as "macs=0.8x latency=5"')
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="name in results/, or a path; default convert-<data>-...")] = None,
+    set_: SetOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Which layers of a trained model may drop softmax attention, and what does it cost? Again: resumes.
+
+    Every candidate of every layer is trained alone, scored, and the best assemblies are repaired. --set changes any key
+    of nas/convert/spec.py: --set "training.epochs=5 points=8".
+    """
+    from nas.api import default_run, run_conversion, shown
+    from nas.convert.spec import conversion_of
+    from nas.engine.record import run_directory
+    from nas.report.conversion import sensitivity_table, verdict
+
+    spec = conversion_of(model)
+    limits = {f"budget.{name}": limit for name, limit in parse_settings([budget] if budget else []).items()}
+    spec = spec.with_settings(_settings(set_, data=data) | limits).only(cores.split() if cores else None)
+    directory = run_directory(run or default_run(spec))
+    with _resumable(front_of=directory):
+        found = run_conversion(spec, directory)
+    _console().print(sensitivity_table(found.sensitivity))
+    print(*verdict(found.sensitivity), sep="\n")
+    _show_front(directory)
+    print(f"\nlayers       {shown(directory)}/sensitivity.csv")
+    print(f"report       {shown(directory)}/report.html")
+    if len(found.front):
+        _how_to_load(directory / "winners" / f"{found.front['winner'].iloc[0]}.yaml")
+
+
+@app.command()
 def ablate(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="name in ablations/, or a YAML file")],
     data: Annotated[str | None, typer.Option(help=DATA_HELP)] = None,

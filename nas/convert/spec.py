@@ -17,6 +17,7 @@ Every key but `start` has a default. Unknown keys are refused, with file and key
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,15 @@ class ConversionSpec(Starting):
         """The data and the recipe of the repair."""
         return self.task_of(self.seed)
 
+    def only(self, names: Sequence[str] | None) -> ConversionSpec:
+        """With these candidates alone; None: with all. Raises SpaceError for an unknown name."""
+        if names is None:
+            return self
+        for name in names:
+            if name not in self.candidates:
+                raise SpaceError(f"no candidate {shown(name)}; {nearest(name, self.candidates)}", path="--cores")
+        return self.model_copy(update={"candidates": {name: self.candidates[name] for name in names}})
+
     def with_settings(self, changes: dict[str, Any]) -> ConversionSpec:
         """A copy with values set at dotted paths. Raises SpecError."""
         data = with_settings(self.model_dump(mode="json"), changes, keyed=("candidates.*",))
@@ -146,6 +156,18 @@ def load_conversion(path: Path) -> ConversionSpec:
     data = read_yaml(path)
     named = relative_to({"name": path.stem} | data, path.parent) if isinstance(data, dict) else data
     return ConversionSpec.parse(named, file=path)
+
+
+def conversion_of(model: str) -> ConversionSpec:
+    """The conversion that a YAML file describes (it has `start:`), or that of a model with all defaults.
+
+    >>> conversion_of("timm:deit_tiny_patch16_224@weights.safetensors").name
+    'convert'
+    """
+    path = Path(model)
+    if path.suffix in (".yaml", ".yml") and path.exists() and "start" in (read_yaml(path) or {}):
+        return load_conversion(path)
+    return ConversionSpec.parse({"name": "convert", "start": model})
 
 
 def recipe(spec: ConversionSpec, teacher: Path) -> Training:

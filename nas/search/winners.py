@@ -13,13 +13,14 @@ import math
 import re
 import shutil
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 import pandas as pd
 
-from nas.engine import Event, Job, OnEvent, Run
+from nas.engine import Event, Job, Limits, OnEvent, Run, Workers
 from nas.engine.evaluation import read_test
 from nas.engine.training import images_of
 from nas.files import write_atomically, write_text
@@ -30,6 +31,7 @@ from nas.profiling import throughputs
 from nas.search.budget import Budget
 from nas.search.pareto import front_of
 from nas.search.spec import SearchSpec
+from nas.train import Task
 
 WINNER = re.compile(r"w\d+-\d{4,}\.(yaml|safetensors)")
 
@@ -43,10 +45,22 @@ class Examiner(Protocol):
 
 
 @dataclass(frozen=True)
+class FrontSpec:
+    """What a front needs to know of its run, for runs that are no search: the keys of a SearchSpec."""
+
+    objectives: Mapping[str, str]
+    budget: Budget
+    task: Task
+    workers: Workers
+    limits: Limits
+    storage: str | None
+
+
+@dataclass(frozen=True)
 class RunExaminer:
     """Measures the models of a run: speed in this process while the workers are idle, accuracy in the workers."""
 
-    run: Run[SearchSpec]
+    run: Run[SearchSpec] | Run[FrontSpec]
     device: str
     on_event: OnEvent
 
@@ -63,7 +77,7 @@ class RunExaminer:
         return [read_test(job.directory).get("accuracy", math.nan) for job in jobs]
 
 
-def write_front(run: Run[SearchSpec], examiner: Examiner | None) -> pd.DataFrame:
+def write_front(run: Run[SearchSpec] | Run[FrontSpec], examiner: Examiner | None) -> pd.DataFrame:
     """Write front.csv and winners/ of a run, and return the front.
 
     The columns are the table's, then winner (its name), throughput_measured (likewise for other metrics in use that are
@@ -113,7 +127,7 @@ def _misses(budget: Budget, found: dict[str, float]) -> bool:
     return any(budget.excess(name, value) > 0 for name, value in found.items() if name in budget.limits)
 
 
-def _copy(run: Run[SearchSpec], front: pd.DataFrame) -> None:
+def _copy(run: Run[SearchSpec] | Run[FrontSpec], front: pd.DataFrame) -> None:
     directory, folder = run.directory, run.directory / "winners"
     folder.mkdir(exist_ok=True)
     for row in front.to_dict("records"):

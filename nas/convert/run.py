@@ -1,0 +1,316 @@
+"""A whole conversion: library, scores, choice, repair, winners; called by `nas convert`.
+
+    results/<run>/   run.yaml, start.yaml + .safetensors, library/, scores.csv, sensitivity.csv, trials/<id>/,
+                     trials.csv, front.csv, winners/, latency.json (with time metrics), report.html
+
+Trial 0 is the model itself, trained like the others; then the chosen assemblies, cheapest first. A trial starts from
+the parent's weights with the library's pieces in their layers, and learns from the parent (nas/train/distillation.py).
+Called again with the same directory, a conversion goes on where it was: with the library's round, the scores that are
+missing, the trials that have not ended. All user errors are found before the directory is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pandas as pd
+
+from nas.convert.candidates import KEEP, Assembly, assembled, listed, offered
+from nas.convert.library import transplanted
+from nas.convert.outlook import check_budget, outlook
+from nas.convert.plan import Parts, chosen, problem
+from nas.convert.score import Score
+from nas.convert.shelf import Shelf, key_of
+from nas.convert.spec import ConversionSpec, recipe
+from nas.convert.workers import Common, Crew, States, run_round, run_scores, unpacked
+from nas.data import ImageSet, absolute
+from nas.engine import Event, Job, Ledger, OnEvent, Run, Signal
+from nas.engine.events import ignore
+from nas.engine.job import Outcome
+from nas.engine.start import NAME, check_start, keep_start
+from nas.engine.training import TrainJob
+from nas.engine.worker import Report
+from nas.errors import SpecError
+from nas.metrics import batch_sizes, estimator
+from nas.model import Donor
+from nas.profiling import LatencyTable, run_tables, table_file
+from nas.search.budget import Budget
+from nas.search.winners import FrontSpec, RunExaminer, write_front
+from nas.seeds import derive
+from nas.train import Task, fitted
+
+MAY_DIFFER = {"workers", "limits", "name", "notes", "storage", "max_pixels", "start"}  # when a run is resumed
+LEAST = 50  # validation images: fewer cannot tell one model from another
+CHUNK = 16  # assemblies that a task scores
+
+
+@dataclass(frozen=True)
+class ConversionResult:
+    """sensitivity: a row per layer and candidate. trials, front: as in trials.csv and front.csv."""
+
+    directory: Path
+    sensitivity: pd.DataFrame
+    trials: pd.DataFrame
+    front: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A conversion that is ready to run: all user input has been checked."""
+
+    run: Run[ConversionSpec]
+    on_event: OnEvent
+    record: dict[str, Any]
+    images: ImageSet
+    donor: Donor
+    parts: Parts
+    budget: Budget
+    tables: dict[int, LatencyTable]
+
+    def say(self, text: str) -> None:
+        self.on_event(Event("message", data={"text": text}))
+
+
+def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore) -> ConversionResult:
+    """Run or resume a conversion in a run directory. Raises SpecError for user errors, before anything is written.
+
+    >>> convert(ConversionSpec.parse({"start": "winner.yaml"}), Path("results/converted")).front
+    """
+    plan = _planned(Run(directory, "conversion", spec, _upgraded), on_event)
+    run = plan.run
+    with run.opened():
+        _begin(plan)
+        shelf, common = Shelf(run.directory), _common(plan)
+        crew = Crew(common, run.pool)
+        states = _library(plan, shelf, crew)
+        single = _singles(plan, shelf, crew, states)
+        table = _sensitivity(plan, shelf, single)
+        run.write_csv("sensitivity.csv", table)
+        picked = chosen(
+            plan.parts,
+            problem(plan.parts, single, plan.budget),
+            spec.sweep,
+            plan.budget,
+            points=spec.points,
+            tried=spec.tried,
+            seed=spec.seed,
+            measure=lambda assemblies: _scored(plan, shelf, crew, states, assemblies),
+        )
+        plan.say(f"repairing {len(picked)} assemblies, by distillation from the model itself")
+        work = Repair(common, states, TrainJob(_repaired(plan), device=run.pool.device, threads=run.pool.cpu))
+        try:
+            run.train(Assemblies(plan.parts, [({}, None), *picked], run.ledger, seed=spec.seed), work, on_event)
+        except KeyboardInterrupt:
+            if run.ledger.trials:
+                write_front(_fronted(run, plan.budget), None)
+            raise
+        fronted = _fronted(run, plan.budget)
+        front = write_front(fronted, RunExaminer(fronted, spec.workers.device, on_event))
+    return ConversionResult(run.directory, table, run.ledger.table(), front)
+
+
+@dataclass(frozen=True)
+class Repair:
+    """The work on a trial: the parent with the trial's pieces in it, trained for a few epochs."""
+
+    common: Common
+    states: States
+    training: TrainJob
+
+    def __call__(self, job: Job, report: Report) -> dict[str, Any]:
+        assembly = {layer: name for layer, name in job.parameters.items() if name != KEEP}
+        donor = transplanted(self.common.donor, assembly, self.common.candidates, self.states)
+        return replace(self.training, donor=donor)(job, report)
+
+
+class Assemblies:
+    """The jobs of a conversion, for the engine, in the order given."""
+
+    def __init__(self, parts: Parts, picked: Sequence[tuple[Assembly, Score | None]], ledger: Ledger, *, seed: int):
+        known = {key_of(trial.job.parameters) for trial in ledger.trials}
+        self.parts, self.ledger, self.seed = parts, ledger, seed
+        self.todo = [each for each in picked if key_of(each[0]) not in known]
+
+    def unfinished(self) -> list[Job]:
+        return self.ledger.unfinished
+
+    def next(self) -> Job | Signal:
+        if not self.todo:
+            return Signal.DONE
+        assembly, score = self.todo.pop(0)
+        genome = assembled(self.parts.parent, assembly, self.parts.candidates)
+        return self.ledger.add(
+            genome,
+            seed=derive(self.seed, "trial", key_of(assembly)),
+            hash=genome.hash,
+            parameters={layer: assembly.get(layer, KEEP) for layer in self.parts.layers},
+            costs=self.parts.estimate(genome),
+            note={"draw": -1 if score is None else 0, "margin": -1.0} | ({"kl": score.kl} if score is not None else {}),
+        )
+
+    def tell(self, job: Job, outcome: Outcome) -> None:
+        """Later trials do not depend on the outcome of earlier ones."""
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Before the run is opened
+# ----------------------------------------------------------------------------------------------------------------------
+def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
+    """Check all user input. Nothing is written."""
+    spec = run.spec
+    images = spec.task.load()
+    whole = spec.donor
+    assert whole is not None  # the spec has a start
+    donor, head = whole.for_classes(images.classes)
+    if "head.weight" not in donor.state:
+        raise SpecError(f"the model does not know the classes of {images.name}: train it on them first ({head})")
+    donor = replace(donor, genome=listed(fitted(donor.genome, images)))
+    if len(images.validation) < LEAST:
+        message = f"{len(images.validation)} validation images cannot tell models apart; {LEAST} are needed"
+        raise SpecError(f"{message}: give more data, or a larger training.validation", path="data")
+    options = offered(donor.genome, spec.candidates)
+    if all(names == [KEEP] for names in options.values()):
+        raise SpecError("no candidate fits any layer of the model, or all give what is there", path="candidates")
+    record = _recorded(spec, donor)
+    run.check(record, may_differ=MAY_DIFFER)
+    if run.begun is not None:
+        check_start(spec, run.directory)
+    singles = [assembled(donor.genome, {layer: name}, spec.candidates) for layer, names in options.items()
+               for name in names if name != KEEP]  # fmt: skip
+    tables = run_tables(
+        batch_sizes(spec.costs),
+        donor.genome,
+        lambda: _drawing(singles, spec.seed),
+        run.directory,
+        device=spec.workers.device,
+        say=lambda text: on_event(Event("message", data={"text": text})),
+    )
+    estimate = estimator(spec.costs, tables)
+    budget = spec.budget_of(estimate(donor.genome))
+    parts = Parts(donor.genome, options, spec.candidates, estimate)
+    check_budget(parts, budget)
+    return Plan(run, on_event, record, images, donor, parts, budget, tables)
+
+
+def _drawing(genomes: list[Any], seed: int) -> Any:
+    rng = Random(seed)
+    return lambda: rng.choice(genomes)
+
+
+def _recorded(spec: ConversionSpec, donor: Donor) -> dict[str, Any]:
+    """The spec as in run.yaml: every default written out, the base being the model's genome."""
+    resolved = {"base": donor.genome.model_dump(mode="json", exclude_defaults=True), "data": absolute(spec.data)}
+    return spec.model_dump(mode="json") | resolved
+
+
+def _upgraded(spec: dict[str, Any]) -> dict[str, Any]:
+    """A recorded spec with keys of later versions added, at their defaults."""
+    read = ConversionSpec.parse(spec)
+    return read.model_dump(mode="json") | {"base": spec["base"]}
+
+
+def _begin(plan: Plan) -> None:
+    """Write all files that precede the first piece, and say whether a conversion can pay."""
+    run, spec = plan.run, plan.run.spec
+    for size, table in plan.tables.items():
+        table.write(table_file(run.directory, size))
+    run.begin(plan.record, seed=spec.seed)
+    keep_start(spec, run.directory, plan.images, plan.on_event)
+    for text in outlook(plan.parts, plan.tables):
+        plan.say(text)
+
+
+def _common(plan: Plan) -> Common:
+    run, spec = plan.run, plan.run.spec
+    device, threads = run.pool.device, run.pool.cpu
+    return Common(plan.donor, spec.candidates, spec.task, spec.library, spec.scored, device, threads)
+
+
+def _repaired(plan: Plan) -> Task:
+    """Data and recipe of the repair."""
+    spec = plan.run.spec
+    return replace(spec.task, training=recipe(spec, plan.run.directory / NAME))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Library and scores
+# ----------------------------------------------------------------------------------------------------------------------
+def _library(plan: Plan, shelf: Shelf, crew: Crew) -> States:
+    """Train all pieces to the end; returns their states by name."""
+    names = plan.parts.replacements()
+    rounds = plan.run.spec.library.rounds
+    blobs = {(layer, name): shelf.blob(f"{layer}-{name}") for layer, name in names}
+    done = {piece: unpacked(blob)["rounds"] if blob is not None else 0 for piece, blob in blobs.items()}
+    for finished in range(rounds):
+        left = [piece for piece in names if done[piece] == finished]
+        if not left:
+            continue
+        plan.say(
+            f"library: round {finished + 1} of {rounds}, {len(left)} candidates in {len(plan.parts.layers)} layers"
+        )
+        groups = _shares(left, crew.pool.slots)
+
+        def keep(number: int, answer: list[bytes], groups: list[list[tuple[str, str]]] = groups) -> None:
+            for piece, blob in zip(groups[number], answer, strict=True):
+                shelf.keep_piece("-".join(piece), blob)
+                blobs[piece], done[piece] = blob, done[piece] + 1
+
+        crew.each(run_round, [(group, [blobs[piece] for piece in group]) for group in groups], keep)
+    return {"-".join(piece): unpacked(blob)["attention"] for piece, blob in blobs.items() if blob is not None}
+
+
+def _singles(plan: Plan, shelf: Shelf, crew: Crew, states: States) -> dict[tuple[str, str], Score]:
+    """The score of each candidate alone in its layer."""
+    names = plan.parts.replacements()
+    scores = _scored(plan, shelf, crew, states, [{layer: name} for layer, name in names])
+    return dict(zip(names, scores, strict=True))
+
+
+def _scored(plan: Plan, shelf: Shelf, crew: Crew, states: States, assemblies: Sequence[Assembly]) -> list[Score]:
+    """Scores in the order given; those that are known are not measured again."""
+    left = [assembly for assembly in assemblies if key_of(assembly) not in shelf.scores]
+    if left:
+        plan.say(f"comparing {len(left)} models with the parent, on {plan.run.spec.scored} images at most")
+    chunks = [left[start : start + CHUNK] for start in range(0, len(left), CHUNK)]
+    needed = [{piece: states[piece] for each in chunk for piece in _pieces(each)} for chunk in chunks]
+    tasks = list(zip(chunks, needed, strict=True))
+    crew.each(run_scores, tasks, lambda number, scores: shelf.keep_scores(chunks[number], scores))
+    return [shelf.scores[key_of(assembly)] for assembly in assemblies]
+
+
+def _pieces(assembly: Assembly) -> list[str]:
+    return [f"{layer}-{name}" for layer, name in assembly.items() if name != KEEP]
+
+
+def _shares(names: list[tuple[str, str]], slots: int) -> list[list[tuple[str, str]]]:
+    """Neighbouring pieces together, so that a task's pass of the parent ends early; as many shares as slots."""
+    size = -(-len(names) // slots)
+    return [names[start : start + size] for start in range(0, len(names), size)]
+
+
+def _sensitivity(plan: Plan, shelf: Shelf, single: Mapping[tuple[str, str], Score]) -> pd.DataFrame:
+    """A row per layer and candidate: what it does alone, and what it saves."""
+    own = plan.parts.estimate(plan.parts.parent)
+    contents = shelf.pieces(["-".join(piece) for piece in single])
+    rows = []
+    for (layer, name), score in single.items():
+        costs = plan.parts.costs({layer: name})
+        row: dict[str, Any] = {"layer": layer, "candidate": name}
+        row |= {"local_error": contents[f"{layer}-{name}"]["errors"][-1], "kl": score.kl, "agreement": score.agreement}
+        row |= {"delta_accuracy": score.delta_accuracy, "delta_accuracy_se": score.delta_accuracy_se}
+        row |= {f"delta_{metric}": costs[metric] - own[metric] for metric in own}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _fronted(run: Run[ConversionSpec], budget: Budget) -> Run[Any]:
+    """The run as the front sees it: with its budget in the metrics' units."""
+    spec = run.spec
+    fronted: Run[Any] = copy(run)
+    fronted.spec = FrontSpec(spec.objectives, budget, spec.task, spec.workers, spec.limits, spec.storage)
+    return fronted

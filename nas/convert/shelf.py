@@ -1,0 +1,85 @@
+"""The files of a conversion beside those of any run: the library's pieces, and the scores of assemblies.
+
+    results/<run>/library/stages.0.layers.1-linear.pt      a piece: attention, optimiser, rounds, errors
+    results/<run>/scores.csv                               a row per assembly that was compared with the parent
+    results/<run>/sensitivity.csv                          a row per layer and candidate: what replacing it alone does
+
+Files are written whole. A damaged piece is thrown away and trained again; scores of a damaged file are taken anew.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from nas.convert.candidates import KEEP, Assembly
+from nas.convert.score import Score
+from nas.convert.workers import unpacked
+from nas.files import write_atomically, write_dataframe
+
+log = logging.getLogger(__name__)
+FIELDS = [field.name for field in fields(Score)]
+
+
+def key_of(assembly: Assembly) -> str:
+    """An assembly as text: equal ones have equal keys.
+
+    >>> key_of({"stages.0.layers.1": "linear", "stages.0.layers.0": "keep"})
+    '{"stages.0.layers.1": "linear"}'
+    """
+    return json.dumps({layer: name for layer, name in assembly.items() if name != KEEP}, sort_keys=True)
+
+
+class Shelf:
+    """Pieces and scores of the conversion in a run directory."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.scores: dict[str, Score] = self._read_scores()
+
+    def blob(self, piece: str) -> bytes | None:
+        """The file of a piece, by its name; None if there is none that can be read."""
+        file = self.directory / "library" / f"{piece}.pt"
+        if not file.exists():
+            return None
+        blob = file.read_bytes()
+        try:
+            unpacked(blob)["rounds"]
+        except Exception as error:  # damage shows in many ways
+            log.warning("%s is damaged (%s): the piece is trained again", file, error)
+            return None
+        return blob
+
+    def keep_piece(self, piece: str, blob: bytes) -> None:
+        file = self.directory / "library" / f"{piece}.pt"
+        write_atomically(file, lambda path: path.write_bytes(blob))
+
+    def pieces(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What the files of finished pieces hold, by name."""
+        return {name: unpacked(blob) for name in names if (blob := self.blob(name)) is not None}
+
+    def states(self, names: Sequence[str]) -> dict[str, Mapping[str, Tensor]]:
+        return {name: content["attention"] for name, content in self.pieces(names).items()}
+
+    def keep_scores(self, assemblies: Sequence[Assembly], scores: Sequence[Score]) -> None:
+        self.scores |= {key_of(assembly): score for assembly, score in zip(assemblies, scores, strict=True)}
+        rows = [{"assembly": key} | asdict(score) for key, score in self.scores.items()]
+        write_dataframe(self.directory / "scores.csv", pd.DataFrame(rows))
+
+    def _read_scores(self) -> dict[str, Score]:
+        file = self.directory / "scores.csv"
+        if not file.exists():
+            return {}
+        try:
+            rows = pd.read_csv(file, float_precision="round_trip").to_dict("records")
+            return {str(row["assembly"]): Score(*(float(row[name]) for name in FIELDS)) for row in rows}
+        except (ValueError, TypeError, KeyError) as error:
+            log.warning("%s is damaged (%s): assemblies are scored again", file, error)
+            return {}
