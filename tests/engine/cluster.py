@@ -70,11 +70,11 @@ def _of_session(session: int) -> list[int]:
 
 
 def workers_of(driver: int) -> set[int]:
-    """The worker processes below a driver that has a Ray of its own."""
+    """The processes that train below a driver with a Ray of its own, by the name that Tune gives them."""
     processes, below = _processes(), {driver}
     while more := {process for process, (_, parent, _) in processes.items() if parent in below} - below:
         below |= more
-    return {process for process in below if _command(process).startswith("ray::")}
+    return {process for process in below if _command(process).startswith("ray::ImplicitFunc")}
 
 
 def wait_until_gone(processes: set[int]) -> None:
