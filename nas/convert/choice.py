@@ -167,32 +167,30 @@ def _walk(task: _Task, cost: Total, least: Fraction, step: Fraction, most: int) 
     found: list[Chosen] = []
     limits = task.limits
     while len(found) < most:
-        best = task.programme.minimise(task.score, limits)
-        assert best is not None, "the cheapest assembly is within the limits"
-        # Of equally good assemblies the cheapest.
-        as_good = task.score.row(task.score.of(best))
-        cheaper = task.programme.minimise(cost, limits, [as_good])
-        if cheaper is not None and task.score.of(cheaper) <= task.score.of(best):
-            best = cheaper
-        if found and task.score.of(best) <= task.score.of(found[-1]):
-            found.pop()
-        found.append(best)
-        if cost.of(best) == least:
+        chosen = task.programme.minimise(task.score, limits)
+        assert chosen is not None, "the cheapest assembly is within the limits"
+        score = task.score.of(chosen)
+        cheaper = task.programme.minimise(cost, limits, [task.score.row(score)])
+        if cheaper is not None and task.score.of(cheaper) <= score:
+            chosen = cheaper
+        if found and task.score.of(chosen) <= task.score.of(found[-1]):
+            found.pop()  # dearer and no better; HiGHS took the cheaper one for worse by its tolerance
+        found.append(chosen)
+        if cost.of(chosen) == least:
             break
-        limits = [*task.limits, (cost, max(cost.of(best) - step, least))]
+        limits = [*task.limits, (cost, max(cost.of(chosen) - step, least))]
     return found
 
 
 def _refusal(task: _Task) -> BudgetError:
     """Why no assembly is within the budgets, and what the budgets would have to be."""
-    cheapest = {metric: task.programme.minimise(total, []) for metric, (total, _) in task.budgets.items()}
     if task.programme.minimise(task.score, []) is None:
         return BudgetError("what must not follow what leaves no assembly; give the layers more candidates")
     alone = [
         f"{metric} of at most {_number(limit)}: the cheapest assembly needs {_number(total.of(chosen))} "
         f"({_in_words(task.names(chosen))})"
         for metric, (total, limit) in task.budgets.items()
-        if (chosen := cheapest[metric]) is not None and total.of(chosen) > limit
+        if (chosen := task.programme.minimise(total, [])) is not None and total.of(chosen) > limit
     ]
     if alone:
         return BudgetError(

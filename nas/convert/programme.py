@@ -54,7 +54,8 @@ class Total:
     """A sum over the chosen candidates, and over the pairs chosen together: exact, and as floats for HiGHS.
 
     `scaled` are the coefficients of all columns, less the smallest of each layer, in units of the largest of them. So
-    costs of 1e9 with small differences keep their differences.
+    costs of 1e9 with small differences keep their differences. `grain` divides every difference of two sums; it is 0 if
+    all sums are equal.
     """
 
     def __init__(
@@ -69,8 +70,11 @@ class Total:
             for column in layer:
                 above[column] = self.terms[column] - least
         self.above = above
-        self.unit = max(map(abs, [*above, *self.pairs.values()])) or Fraction(1)
-        self.scaled = np.array([float(term / self.unit) for term in [*above, *self.pairs.values()]])
+        steps = [*above, *self.pairs.values()]
+        denominator = math.lcm(*(step.denominator for step in steps))
+        self.grain = Fraction(math.gcd(*(int(step * denominator) for step in steps)), denominator)
+        self.unit = max(map(abs, steps)) or Fraction(1)
+        self.scaled = np.array([float(term / self.unit) for term in steps])
 
     def of(self, chosen: Chosen) -> Fraction:
         """The sum for one assembly."""
@@ -78,15 +82,10 @@ class Total:
         return self.fixed + sum((self.terms[column] for column in chosen), pairs)
 
     def row(self, limit: Fraction) -> Row:
-        """The sum is at most `limit`."""
-        high = float((limit - self.fixed - sum(self.least)) / self.unit)
-        return Row({column: value for column, value in enumerate(self.scaled) if value}, -np.inf, high)
-
-    @property
-    def grain(self) -> Fraction:
-        """The greatest number that divides every difference of two sums of candidates; 0 if they are all equal."""
-        denominator = math.lcm(*(term.denominator for term in self.above))
-        return Fraction(math.gcd(*(int(term * denominator) for term in self.above)), denominator)
+        """The sum is at most `limit`; as no sum lies between, the row ends half a grain above the largest allowed."""
+        room = limit - self.fixed - sum(self.least)
+        high = (room // self.grain + Fraction(1, 2)) * self.grain if self.grain else room
+        return Row(dict(enumerate(self.scaled.tolist())), -np.inf, float(high / self.unit))
 
 
 Limit = tuple[Total, Fraction]  # the total is at most this

@@ -144,3 +144,90 @@ def front_of(scores_A: np.ndarray, costs_A: np.ndarray) -> list[tuple[int, int]]
         if not front or score < front[-1][1]:
             front.append((cost, score))
     return front
+
+
+def layers_of(*options: tuple[str, float, float, float], layers: int = 3) -> list[Candidate]:
+    return [
+        Candidate(layer, name, score, {"macs": macs, "ms": ms})
+        for layer in range(layers)
+        for name, score, macs, ms in options
+    ]
+
+
+TWO = layers_of(("softmax", 0.0, 1_000_000_007, 0.1), ("less", 0.25, 1_000_000_000, 0.2))
+
+
+def test_a_budget_is_met_to_the_last_mac_and_in_decimals() -> None:
+    assert choose(Problem(TWO, budgets={"macs": 3_000_000_021})).names == ("softmax",) * 3
+    assert choose(Problem(TWO, budgets={"macs": 3_000_000_020})).names.count("less") == 1
+    assert choose(Problem(TWO, budgets={"ms": 0.3})).names == ("softmax",) * 3, "0.1 + 0.1 + 0.1 exceeds 0.3 in floats"
+
+
+def test_scores_that_differ_little_are_told_apart() -> None:
+    scores = [0.1 + step * 1e-8 for step in range(8)]
+    candidates = [Candidate(layer, str(step), scores[step], {}) for layer in range(2) for step in range(8)]
+    found = best(Problem([*candidates, Candidate(2, "bad", 1.0, {}), Candidate(2, "good", 0.0, {})]), 6)
+    assert [sum(map(int, choice.names[:2])) for choice in found] == [0, 1, 1, 2, 2, 2]
+    assert {choice.names[2] for choice in found} == {"good"}
+
+
+def test_a_correction_may_be_written_in_either_order() -> None:
+    one, other = (0, "less"), (2, "less")
+    found = choose(Problem(TWO, pairs={(one, other): -0.75, (other, one): -0.25}))
+    assert (found.names, found.score) == (("less", "softmax", "less"), -0.5)
+
+
+def test_a_budget_that_nothing_meets_is_named_with_the_cheapest_assembly() -> None:
+    with pytest.raises(BudgetError) as refused:
+        choose(Problem(TWO, budgets={"macs": 3e9 - 1, "ms": 1}, fixed={"macs": 5}))
+    assert str(refused.value) == (
+        "budget: nothing meets macs of at most 2,999,999,999: the cheapest assembly needs 3,000,000,005 (less × 3); "
+        "allowed: that or more, or add cheaper candidates"
+    )
+
+
+def test_budgets_that_only_exclude_each_other_say_what_each_needs() -> None:
+    problem = Problem(TWO, budgets={"macs": 3_000_000_007, "ms": 0.45})
+    with pytest.raises(BudgetError, match="each can be met alone") as refused:
+        choose(problem)
+    assert "macs at least 3,000,000,014" in str(refused.value)
+    assert "ms at least 0.5" in str(refused.value)
+    assert choose(replace(problem, budgets={"macs": 3_000_000_014, "ms": 0.45})).names.count("less") == 1
+    assert choose(replace(problem, budgets={"macs": 3_000_000_007, "ms": 0.5})).names.count("less") == 2
+
+
+def test_a_budget_of_the_number_that_is_shown_can_be_met() -> None:
+    candidates = [Candidate(layer, "softmax", 0.0, {"ms": 0.1234567891234}) for layer in range(3)]
+    with pytest.raises(BudgetError, match=r"needs 0\.370371 "):
+        choose(Problem(candidates, budgets={"ms": 0.37}))
+    assert choose(Problem(candidates, budgets={"ms": 0.370371})).names == ("softmax",) * 3
+
+
+def test_forbidden_pairs_that_leave_nothing_are_named() -> None:
+    less = [Candidate(layer, "less", 0.1, {"macs": 1}) for layer in (3, 4)]
+    with pytest.raises(BudgetError, match="what must not follow what leaves no assembly"):
+        choose(Problem(less, forbidden=[((3, "less"), (4, "less"))], budgets={"macs": 5}))
+
+
+def test_a_sweep_ignores_the_budget_of_its_metric_and_holds_the_others() -> None:
+    problem = Problem(TWO, budgets={"macs": 1, "ms": 0.5})
+    assert [choice.names.count("less") for choice in sweep(problem, "macs")] == [2, 1, 0]
+    with pytest.raises(BudgetError, match=r"ms of at most 0\.2:"):
+        sweep(replace(problem, budgets={"ms": 0.2}), "macs")
+
+
+def test_a_chain_of_less_needs_a_layer_that_hands_on_scores() -> None:
+    candidates = [
+        Candidate(layer, name, score, {"macs": macs})
+        for layer in range(4)
+        for name, score, macs in (("softmax", 0.0, 10), ("linear", 0.1, 4), ("less", 0.2, 1))
+        if (layer, name) != (0, "less")
+    ]
+    behind_linear = [((layer, "linear"), (layer + 1, "less")) for layer in range(3)]
+    assert choose(Problem(candidates, {"macs": 7})).names == ("linear", "less", "less", "less")
+    assert choose(Problem(candidates, {"macs": 13}, forbidden=behind_linear)).names == (
+        "softmax",
+        "less",
+        "less",
+        "less",
+    )
