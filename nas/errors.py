@@ -144,7 +144,7 @@ def _of_union(first: ErrorDetails, mistakes: list[ErrorDetails], fields: type) -
     annotation = getattr(getattr(fields, "model_fields", {}).get(key), "annotation", None)
     if not below or not isinstance(annotation, UnionType) or len({*annotation.__args__} - {type(None)}) < 2:
         return first
-    best = max((each for each in mistakes if each["loc"][0] == key), key=lambda each: len(each["loc"]))
+    best = max((each for each in mistakes if each["loc"][:1] == (key,)), key=lambda each: len(each["loc"]))
     return ErrorDetails(**best | {"loc": (key, *best["loc"][2:])})
 
 

@@ -72,17 +72,24 @@ class Ledger:
         self.storage = storage
         self.folder = self.directory / "trials"
         self._next_table = 0.0
+        self._trials: dict[int, Trial] = {}
+        self._stamps: dict[int, tuple[int, int] | None] = {}  # of each result.json, when it was read
         self._read()
 
     def _read(self) -> None:
-        self._trials: dict[int, Trial] = {}
+        """Read all trials, but for those that have ended and whose result.json is the one that was read before."""
+        before, self._trials = self._trials, {}
         self.foreign: list[str] = []  # other entries of trials/, left untouched
         for path in self.folder.glob("[!.]*"):
             if not is_trial(path):
                 self.foreign.append(path.name)
                 continue
-            job = Job.read(path)
-            self._trials[job.number] = Trial(job, Outcome.read(path), read_rungs(path))
+            number, stamp = int(path.name), _stamp(path / "result.json")
+            if number in before and stamp is not None and stamp == self._stamps.get(number):
+                self._trials[number] = before[number]
+                continue
+            self._trials[number] = Trial(Job.read(path), Outcome.read(path), read_rungs(path))
+            self._stamps[number] = stamp
         self.next_number = max(self._trials, default=-1) + 1
 
     @property
@@ -235,6 +242,15 @@ def _lock(file: IO[str], directory: Path) -> None:
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """Inode and time of change: another one whenever the file is written anew. None if there is no such file."""
+    try:
+        found = os.stat(file)
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _cell(value: Any) -> Any:

@@ -67,9 +67,10 @@ class OptunaSampler(Sampler):
     def tell(self, number: int, outcome: Outcome) -> None:
         from optuna.trial import TrialState
 
-        trial = self._trials.pop(number)
+        # Not by `study.tell`, which copies the whole trial several times: a resumed search tells all of them.
+        storage, trial = self.study._storage, self._trials.pop(number)._trial_id
         if outcome.state in ("failed", "pruned"):
-            self.study.tell(trial, state=TrialState.FAIL if outcome.state == "failed" else TrialState.PRUNED)
+            storage.set_trial_state_values(trial, TrialState.FAIL if outcome.state == "failed" else TrialState.PRUNED)
             return
         values: list[Any] = [outcome.value(name) for name in self.objectives]
         if outcome.state == "complete":
@@ -78,7 +79,8 @@ class OptunaSampler(Sampler):
                 self._sums[name] += value
         means = [self._sums[name] / max(1, self._complete) for name in self.objectives]
         told = [mean if value is None else value for mean, value in zip(means, values, strict=True)]
-        self._ended(self.study.tell(trial, told))
+        storage.set_trial_state_values(trial, TrialState.COMPLETE, [float(value) for value in told])
+        self._ended(storage.get_trial(trial))
 
     def _new_trial(self, draw: int) -> optuna.Trial:
         self.study.sampler = self.optuna_sampler(derive(self.seed, "suggest", draw))
