@@ -78,7 +78,7 @@ class Shelf:
         if not file.exists():
             return {}
         try:
-            rows = pd.read_csv(file, float_precision="round_trip").to_dict("records")
+            rows = pd.read_csv(file, dtype=str).to_dict("records")  # Python reads floats exactly
             return {str(row["assembly"]): Score(*(float(row[name]) for name in FIELDS)) for row in rows}
         except (ValueError, TypeError, KeyError) as error:
             log.warning("%s is damaged (%s): assemblies are scored again", file, error)

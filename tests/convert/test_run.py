@@ -1,0 +1,130 @@
+"""Whole conversions: real Ray, real training. Interrupted at any step, they end as if nothing had happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from nas.convert.run import ConversionResult, convert
+from nas.convert.spec import ConversionSpec, conversion_of
+from nas.engine import Event, Pool
+from nas.engine.single import train_genome
+from nas.errors import BudgetError, RunError, SpaceError, SpecError
+from nas.model import build
+from nas.report import write_report
+from nas.report.conversion import verdict
+from nas.train import evaluate
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    settings = {"training.epochs": 8}
+    return train_genome("mixed_digits", out=tmp_path_factory.mktemp("parent"), settings=settings, progress=False).file
+
+
+def spec(parent: Path, **keys: Any) -> ConversionSpec:
+    small = {
+        "start": str(parent),
+        "library": {"rounds": 2, "images": 128},
+        "scored": 150,
+        "tried": 4,
+        "points": 2,
+        "training": {"epochs": 1, "limit": 400},
+    }
+    return ConversionSpec.parse(small | keys).only(["reuse", "linear"])
+
+
+@pytest.fixture(scope="module")
+def whole(parent: Path, pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> ConversionResult:
+    return convert(spec(parent), tmp_path_factory.mktemp("whole") / "run")
+
+
+def test_a_conversion_leaves_a_run_with_winners_and_prices(whole: ConversionResult) -> None:
+    table = whole.sensitivity
+    assert len(table) == 12  # two candidates in seven layers, but no reuse in the first of a stage
+    assert {"layer", "candidate", "local_error", "kl", "delta_accuracy", "delta_accuracy_se", "delta_macs",
+            "delta_params"} <= set(table)  # fmt: skip
+    assert (table["kl"] >= 0).all() and (table.loc[table["candidate"] == "reuse", "delta_macs"] < 0).all()
+    assert whole.trials["state"].tolist() == ["complete"] * len(whole.trials)
+    assert len(whole.trials) >= 2 and (whole.trials.iloc[0][table["layer"].unique()] == "keep").all()
+    assert whole.trials["accuracy"].min() > 0.75
+    winner = whole.directory / "winners" / f"{whole.front['winner'].iloc[0]}.yaml"
+    model = build(winner, weights=True)
+    images = spec(whole.directory / "start.yaml").task.load()
+    assert evaluate(model, images.validation) == whole.front["accuracy"].iloc[0]
+    assert write_report(whole.directory).exists()
+    said = verdict(table)
+    assert len(said) == 2 and all(layer in " ".join(said) for layer in table["layer"].unique())
+
+
+def test_a_conversion_that_is_interrupted_again_and_again_ends_as_if_nothing_had_happened(
+    whole: ConversionResult, parent: Path, pool: Pool, tmp_path: Path
+) -> None:
+    def pieces() -> dict[Path, int]:
+        return {file: file.stat().st_mtime_ns for file in (tmp_path / "run" / "library").glob("*.pt")}
+
+    done: list[dict[Path, int]] = []
+    for moment in ("library: round 2", "comparing", "repairing"):
+
+        def interrupt(event: Event, moment: str = moment) -> None:
+            if event.data.get("text", "").startswith(moment):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            convert(spec(parent), tmp_path / "run", on_event=interrupt)
+        done.append(pieces())
+    said: list[str] = []
+    again = convert(spec(parent), tmp_path / "run", on_event=lambda event: said.append(event.data.get("text", "")))
+    assert done[0].keys() == done[1].keys() and done[0] != done[1]
+    assert done[1] == done[2] == pieces(), "a finished piece is not trained again"
+    assert not any(text.startswith(("library", "comparing")) for text in said), "nor are models scored again"
+    pd.testing.assert_frame_equal(again.sensitivity, whole.sensitivity)
+    columns = ["trial", "hash", "accuracy", "seed"]
+    pd.testing.assert_frame_equal(again.trials[columns], whole.trials[columns])
+    assert again.front["winner"].tolist() == whole.front["winner"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("keys", "kind", "message"),
+    [
+        ({"budget": {"macs": "0.1x"}}, BudgetError, "cheapest assembly"),
+        ({"budget": {"macs": "half"}}, SpaceError, "budget.macs"),
+        ({"budget": {"accuracy": 0.9}}, SpaceError, "accuracy"),
+        ({"training": {"validation": 0.02}}, SpecError, "validation images"),
+        ({"objectives": {"macs": "min", "params": "min"}}, SpaceError, "accuracy"),
+        ({"start": None}, SpecError, "start"),
+        ({"start": "nowhere.yaml"}, SpecError, "no such file"),
+    ],
+)
+def test_a_mistake_is_one_message_and_leaves_nothing(
+    keys: dict[str, Any], kind: type[Exception], message: str, parent: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(kind) as caught:
+        convert(spec(parent, **keys), tmp_path / "run")
+    assert message in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_without_an_alternative_is_refused(parent: Path, tmp_path: Path) -> None:
+    same = ConversionSpec.parse({"start": str(parent), "candidates": {"same": {"core": "softmax"}}})
+    with pytest.raises(SpecError, match="no candidate fits"):
+        convert(same, tmp_path / "run")
+
+
+def test_another_specification_in_the_same_directory_is_refused(whole: ConversionResult, parent: Path) -> None:
+    with pytest.raises(RunError, match=r"spec\.points"):
+        convert(spec(parent, points=3), whole.directory)
+
+
+def test_a_model_or_a_yaml_file_is_a_conversion(parent: Path, tmp_path: Path) -> None:
+    assert conversion_of(str(parent)).start == str(parent)
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"start: {parent}\nbudget: {{macs: 0.9x}}\ntraining: {{epochs: 5}}\n")
+    found = conversion_of(str(file))
+    assert (found.name, found.budget, found.training.epochs) == ("mine", {"macs": "0.9x"}, 5)
+    assert found.training.label_smoothing == 0.0  # the repair's own default stays
+    with pytest.raises(SpaceError, match="no candidate 'lineer'.*did you mean linear"):
+        found.only(["lineer"])
