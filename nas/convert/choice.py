@@ -137,10 +137,10 @@ class _Task:
         column = {(candidate.layer, candidate.name): index for index, candidate in enumerate(self.candidates)}
         numbered = groupby(range(len(self.candidates)), key=lambda index: self.candidates[index].layer)
         layers = [list(columns) for _, columns in numbered]
-        pairs: dict[tuple[int, int], float] = {}
+        pairs: dict[tuple[int, int], Fraction] = {}
         for (one, other), correction in problem.pairs.items():
             u, v = sorted((column[one], column[other]))
-            pairs[u, v] = pairs.get((u, v), 0) + correction
+            pairs[u, v] = pairs.get((u, v), Fraction(0)) + exact(correction)
         forbidden = [(column[one], column[other]) for one, other in problem.forbidden]
         self.programme = Programme(layers, forbidden, list(pairs))
         self.score = Total([candidate.score for candidate in self.candidates], layers, pairs, 0)
