@@ -137,10 +137,10 @@ class _Task:
         column = {(candidate.layer, candidate.name): index for index, candidate in enumerate(self.candidates)}
         numbered = groupby(range(len(self.candidates)), key=lambda index: self.candidates[index].layer)
         layers = [list(columns) for _, columns in numbered]
-        pairs: dict[tuple[int, int], float] = {}
+        pairs: dict[tuple[int, int], Fraction] = {}
         for (one, other), correction in problem.pairs.items():
             u, v = sorted((column[one], column[other]))
-            pairs[u, v] = pairs.get((u, v), 0) + correction
+            pairs[u, v] = pairs.get((u, v), Fraction(0)) + exact(correction)
         forbidden = [(column[one], column[other]) for one, other in problem.forbidden]
         self.programme = Programme(layers, forbidden, list(pairs))
         self.score = Total([candidate.score for candidate in self.candidates], layers, pairs, 0)
@@ -213,10 +213,11 @@ def _number(value: Fraction) -> str:
     """Integers in full, others to six digits, rounded up: a budget of what is shown can be met."""
     if value.denominator == 1:
         return f"{value.numerator:,}"
-    return str(Context(prec=6, rounding=ROUND_CEILING).divide(Decimal(value.numerator), Decimal(value.denominator)))
+    rounded = Context(prec=6, rounding=ROUND_CEILING).divide(Decimal(value.numerator), Decimal(value.denominator))
+    return f"{rounded:,f}"
 
 
 def _in_words(names: Sequence[str]) -> str:
-    """softmax × 2, less"""
+    """`('softmax', 'softmax', 'less')` -> `'softmax × 2, less'`, quoted and at most 200 characters."""
     runs = [(name, len(list(run))) for name, run in groupby(names)]
-    return shown(", ".join(name if length == 1 else f"{name} × {length}" for name, length in runs)).strip("'")
+    return shown(", ".join(name if length == 1 else f"{name} × {length}" for name, length in runs))

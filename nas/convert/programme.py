@@ -59,10 +59,10 @@ class Total:
     """
 
     def __init__(
-        self, terms: Sequence[float], layers: Sequence[Sequence[int]], pairs: Mapping[Pair, float], fixed: float
+        self, terms: Sequence[float], layers: Sequence[Sequence[int]], pairs: Mapping[Pair, Fraction], fixed: float
     ):
         self.terms = [exact(term) for term in terms]
-        self.pairs = {pair: exact(term) for pair, term in pairs.items()}
+        self.pairs = pairs
         self.fixed = exact(fixed)
         self.least = [min(self.terms[column] for column in layer) for layer in layers]
         above = [Fraction(0)] * len(self.terms)

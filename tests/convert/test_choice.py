@@ -181,7 +181,7 @@ def test_a_budget_that_nothing_meets_is_named_with_the_cheapest_assembly() -> No
     with pytest.raises(BudgetError) as refused:
         choose(Problem(TWO, budgets={"macs": 3e9 - 1, "ms": 1}, fixed={"macs": 5}))
     assert str(refused.value) == (
-        "budget: nothing meets macs of at most 2,999,999,999: the cheapest assembly needs 3,000,000,005 (less × 3); "
+        "budget: nothing meets macs of at most 2,999,999,999: the cheapest assembly needs 3,000,000,005 ('less × 3'); "
         "allowed: that or more, or add cheaper candidates"
     )
 
