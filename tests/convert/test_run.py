@@ -126,5 +126,5 @@ def test_a_model_or_a_yaml_file_is_a_conversion(parent: Path, tmp_path: Path) ->
     found = conversion_of(str(file))
     assert (found.name, found.budget, found.training.epochs) == ("mine", {"macs": "0.9x"}, 5)
     assert found.training.label_smoothing == 0.0  # the repair's own default stays
-    with pytest.raises(SpaceError, match="no candidate 'lineer'.*did you mean linear"):
+    with pytest.raises(SpaceError, match=r"no candidate 'lineer'.*did you mean linear"):
         found.only(["lineer"])
