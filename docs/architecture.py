@@ -23,10 +23,10 @@ INK, PAPER, GREY = "#1f2937", "#fbfbf9", "#6b7280"
 FLOORS = [  # number, packages, what they are, colour
     ("8", "cli, api", "the verbs; one function for each", "#e5e7eb"),
     ("7", "report", "tables, figures, one HTML page, from files alone", "#fbd5e0"),
-    ("6", "search, ablation", "the clients: which genomes to train", "#fde2c4"),
+    ("6", "search, ablation, convert", "the clients: which genomes to train", "#fde2c4"),
     ("5", "engine", "genomes in, trial directories out (Ray)", "#f9f0b8"),
     ("4", "train, profiling, metrics, timm, serve", "the loop; MACs, memory, time", "#d9efc8"),
-    ("3", "model", "genome to torch module; deploy", "#c5ecdf"),
+    ("3", "model", "genome to torch module; inherit, deploy", "#c5ecdf"),
     ("2", "genome", "a model as data: schema, edits, presets", "#c8e6f5"),
     ("1", "blocks, data", "attention blocks; where images come from", "#d3dcfa"),
     ("0", "errors, files, paths, registry, plugins, …", "what every floor may use", "#e5e7eb"),
@@ -52,12 +52,11 @@ def arrow(axes, start, end, *, colour=INK):
 
 def way_of_the_data(axes) -> None:
     words(axes, 18, 22, "The way of the data", size=14, weight="bold")
-    box(axes, 18, 70, 100, 40, "space.yaml", "white")
-    box(axes, 18, 150, 100, 40, "ablation.yaml", "white")
-    box(axes, 146, 70, 84, 40, "search", COLOUR["6"], weight="bold")
-    box(axes, 146, 150, 84, 40, "ablation", COLOUR["6"], weight="bold")
-    arrow(axes, (118, 90), (146, 90))
-    arrow(axes, (118, 170), (146, 170))
+    clients = [("space.yaml", "search", 70), ("ablation.yaml", "ablation", 128), ("a trained model", "convert", 186)]
+    for given, client, y in clients:
+        box(axes, 18, y, 104, 40, given, "white")
+        box(axes, 146, y, 84, 40, client, COLOUR["6"], weight="bold")
+        arrow(axes, (122, y + 20), (146, y + 20))
 
     box(axes, 262, 48, 408, 178, "", COLOUR["5"])
     words(axes, 274, 64, "engine: one Run, one driver, many workers", weight="bold")
@@ -68,11 +67,14 @@ def way_of_the_data(axes) -> None:
     words(axes, 362, 96, "build", align="center", colour=GREY)
     words(axes, 456, 96, "train", align="center", colour=GREY)
     box(axes, 560, 96, 98, 68, "trials/0007/\ngenome.yaml\nresult.json", "white")
-    arrow(axes, (230, 90), (278, 122))
-    arrow(axes, (230, 170), (278, 138))
-    for x, name in ((372, "blocks"), (466, "images")):
-        box(axes, x, 178, 74, 30, name, COLOUR["1"])
-        arrow(axes, (x + 37, 178), (x + 37, 150))
+    for y, end in ((90, 120), (148, 130), (206, 140)):
+        arrow(axes, (230, y), (278, end))
+    for x, name, fill in ((372, "blocks", COLOUR["1"]), (466, "images", COLOUR["1"]), (278, "start", "white")):
+        box(axes, x, 178, 74, 30, name, fill)
+    arrow(axes, (409, 178), (409, 150))
+    arrow(axes, (503, 178), (503, 150))
+    arrow(axes, (352, 186), (384, 150))
+    words(axes, 312, 166, "inherit", colour=GREY)
     axes.plot([609, 609, 188], [96, 34, 34], color=GREY, lw=1.4)
     arrow(axes, (188, 34), (188, 70), colour=GREY)
     words(axes, 466, 24, "outcomes, for the next suggestion", align="center", colour=GREY)

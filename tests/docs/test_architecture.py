@@ -30,6 +30,7 @@ FLOORS = {
 WITHIN = {
     ("metrics", "profiling"),
     ("train", "timm"),
+    ("convert", "search"),
     ("cli", "api"),
 }  # imports within a floor, beside those of floor 0
 FACES = {"__init__": 8, "__main__": 8}  # `import nas`, `python -m nas`
