@@ -19,6 +19,7 @@ import torch
 from benchmarks import (
     blocks_castling,
     blocks_less,
+    convert,
     cost,
     large_run,
     latency,
@@ -44,6 +45,7 @@ GROUPS = {
     "search_scale": scale,
     "search_large_run": large_run,
     "train_start": start,
+    "train_convert": convert,
 }
 FOLDER = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
