@@ -163,6 +163,17 @@ def test_a_budget_is_met_to_the_last_mac_and_in_decimals() -> None:
     assert choose(Problem(TWO, budgets={"ms": 0.3})).names == ("softmax",) * 3, "0.1 + 0.1 + 0.1 exceeds 0.3 in floats"
 
 
+def test_a_solution_over_a_budget_by_less_than_the_tolerance_of_highs_is_refused() -> None:
+    last = [("dear", 0.0, 3), ("cheap", 0.25, 2)]
+    candidates = [
+        Candidate(layer, name, score, {"macs": macs})
+        for layer in range(6)
+        for name, score, macs in (last if layer else [("softmax", 0.0, 10**10), ("less", 9.0, 0)])
+    ]
+    found = best(Problem(candidates, budgets={"macs": 10**10 + 12}), 11)
+    assert [choice.score for choice in found] == [0.75] * 10 + [1.0]
+
+
 def test_scores_that_differ_little_are_told_apart() -> None:
     scores = [0.1 + step * 1e-8 for step in range(8)]
     candidates = [Candidate(layer, str(step), scores[step], {}) for layer in range(2) for step in range(8)]
