@@ -28,6 +28,7 @@ from nas.search.budget import Budget
 from nas.seeds import derive
 
 RESCORED = 10  # best assemblies that are measured at each level of cost
+PAIRS = 100  # largest corrections that are kept: the programme's time grows with their number
 Measure = Callable[[Sequence[Assembly]], list[Score]]
 
 
@@ -88,7 +89,8 @@ def chosen(
         additive = _sums(found)
         names = list(measured)
         found_kl, sums = [measured[each].kl for each in names], [additive(each) for each in names]
-        pairs = fit_pairs(names, found_kl, sums, parent=[KEEP] * len(parts.layers))
+        fitted = fit_pairs(names, found_kl, sums, parent=[KEEP] * len(parts.layers))
+        pairs = dict(sorted(fitted.items(), key=lambda item: -abs(item[1]))[:PAIRS])
         look(_promising(replace(found, pairs=pairs), metric, levels))
     cost = {each: _less(metric, parts.costs(_assembly(parts, each))[metric]) for each in measured}
     picked = []
