@@ -107,16 +107,8 @@ def _measured(case: Case) -> dict[str, Any]:
         bar = TAU_BAR if name.startswith("Σ KL") else None
         tau, interval = _tau(values, measured)
         rows.append(_row(f"τ of {name} with the assembly's KL", case.at, tau, interval, bar, upper=False))
-    rows.append(
-        _row(
-            "library and scores, CPU seconds over the parent's training",
-            case.at,
-            spent / case.training,
-            None,
-            case.share,
-            upper=True,
-        )  # fmt: skip
-    )
+    cost = "library and scores, CPU seconds over the parent's training"
+    rows.append(_row(cost, case.at, spent / case.training, None, case.share, upper=True))
     keyed = {f"{layer} {name}": {"kl": kl, "local_error": error[layer, name]} for (layer, name), kl in single.items()}
     seconds = {"library and scores": spent, "parent": case.training}
     return {

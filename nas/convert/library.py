@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from nas.convert.candidates import KEEP, Candidate, assembled
 from nas.data import Split
 from nas.model import Donor, Model, inherit
+from nas.model.closed_form import refit
 from nas.model.inherit import Inherited
 from nas.model.layer import Attention, Carry, Layer
 from nas.seeds import derive
@@ -70,6 +71,8 @@ def begin(
 ) -> list[Piece]:
     """All pieces at their start. donor: its genome is `listed`. options: by layer, from `offered`.
 
+    images_BCHW: normalised images, from which output projections are solved in closed form; None leaves that out.
+
     >>> [piece.name for piece in begin(donor, offered(donor.genome, DEFAULT), DEFAULT, images_BCHW)][:1]
     ['stages.0.layers.0-linear']
     """
@@ -80,11 +83,24 @@ def begin(
                 continue
             genome = assembled(donor.genome, {layer: name}, candidates)
             torch.manual_seed(derive(0, "piece", layer, name))
-            found: Inherited[Model] = inherit(genome, donor, images_BCHW)
+            found: Inherited[Model] = inherit(genome, donor)
             attention = found.model.get_submodule(f"{layer}.attention")
             assert isinstance(attention, Attention)
             pieces.append(Piece(layer, name, attention))
+    if images_BCHW is not None:
+        _solve(donor.model(), pieces, images_BCHW)
     return pieces
+
+
+@torch.no_grad()
+def _solve(parent: Model, pieces: Sequence[Piece], images_BCHW: Tensor) -> None:
+    """Solve the output projection of each piece for the parent's answers, in place."""
+    seen = look(parent, {piece.layer for piece in pieces}, images_BCHW)
+    for piece in pieces:
+        there, proj = seen[piece.layer], piece.attention.proj
+        if isinstance(proj, nn.Linear):
+            mixed_BNC = piece.attention.eval().mix(there.x_BNC, there.carry)[0]
+            refit(proj, mixed_BNC.double(), there.answer_BNC.double())
 
 
 def distil(parent: Model, pieces: Sequence[Piece], train: Split, held_out: Split, how: Distillation) -> None:
@@ -95,9 +111,10 @@ def distil(parent: Model, pieces: Sequence[Piece], train: Split, held_out: Split
     done = pieces[0].rounds
     device = next(parent.parameters()).device
     images = train.spread(how.images)
-    for piece in pieces:
-        if not piece.errors:
-            piece.errors.append(errors(parent, [piece], held_out)[piece.name])
+    if done == 0:
+        before = errors(parent, pieces, held_out)
+        for piece in pieces:
+            piece.errors.append(before[piece.name])
     steps = images.batch_count(how.batch_size, drop_last=True)
     optimizers = {piece.name: _optimizer(piece, how) for piece in pieces}
     batches = images.batches(how.batch_size, device=device, seed=derive(0, "library", done), drop_last=True)

@@ -42,7 +42,7 @@ def solve_projections(model: Model, donor: Model, changed: Collection[str], imag
                 mixed_BNC = layer.attention.mix(layer.norm1(x), carry)[0]
                 wanted_BNC = (their_x + answer_BNC - x) / getattr(layer.scale1, "gamma", 1.0)
                 assert isinstance(layer.attention.proj, nn.Linear)
-                _refit(layer.attention.proj, mixed_BNC.double(), wanted_BNC.double())
+                refit(layer.attention.proj, mixed_BNC.double(), wanted_BNC.double())
             x, carry = layer(x, carry)
             if theirs is not None:
                 their_x, their_carry = theirs(their_x, their_carry)
@@ -52,8 +52,12 @@ def solve_projections(model: Model, donor: Model, changed: Collection[str], imag
         their_x, their_scores = other.norm(their_x), their_carry.scores
 
 
-def _refit(proj: nn.Linear, mixed_BNC: Tensor, wanted_BNC: Tensor) -> None:
-    """Replace weight and bias by the ridge solution, if a held-out quarter of the images is answered better by one."""
+@torch.no_grad()
+def refit(proj: nn.Linear, mixed_BNC: Tensor, wanted_BNC: Tensor) -> None:
+    """Replace weight and bias by the ridge solution, if a held-out quarter of the images is answered better by one.
+
+    mixed_BNC: what goes into the projection, wanted_BNC: what should come out; float64 is advisable.
+    """
     held = len(mixed_BNC) // 4
     if not held:
         return
