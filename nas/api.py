@@ -226,8 +226,13 @@ def naming_plugins(run: str | Path | None) -> Iterator[None]:
 
 def default_run(spec: SearchSpec | Ablation | ConversionSpec) -> str:
     """The default name of a run, from spec, data and start: `lavit_split-digits`, `mixed-cifar10-from-w1-0007`."""
-    begun = f"-from-{Path(spec.start).stem}" if spec.start is not None else ""
+    begun = f"-from-{_stem(Path(spec.start))}" if spec.start is not None else ""
     return safe_name(f"{spec.name}-{spec.data.rstrip('/').replace(':', '/').rpartition('/')[2]}{begun}")
+
+
+def _stem(start: Path) -> str:
+    """The name of a start's file, or that of its folder, where every run has a file of this name."""
+    return start.parent.name if start.name in ("genome.yaml", "start.yaml", "model.safetensors") else start.stem
 
 
 def shown(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from nas.ablation.spec import Ablation, parse_ablation
 from nas.engine.record import read_record
-from nas.engine.start import NAME as START
+from nas.engine.start import kept_start
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
 from nas.genome.hash import UNSEEN
@@ -43,11 +43,13 @@ def retraining(directory: Path, *, from_scratch: bool = False) -> Ablation:
         raise RunError("no winners to train: the search has not finished; resume it first", file=directory)
     arms = {name: _difference(base, winner) for name, winner in winners.items() if winner.hash != base.hash}
     spec = {key: value for key, value in recorded.items() if key in FROM_SEARCH}
-    kept = directory / START
-    start = str(kept) if kept.exists() and not from_scratch else None
+    kept = kept_start(directory)
+    start = str(kept) if kept is not None and not from_scratch else None
+    if kept is not None and spec.get("image_size") is None:
+        spec["image_size"] = base.image.size  # the start's, which without it would be the data's
     return parse_ablation(
         {
-            "name": f"{directory.name}-{'from-scratch' if from_scratch and kept.exists() else 'retrained'}",
+            "name": f"{directory.name}-{'from-scratch' if from_scratch and kept is not None else 'retrained'}",
             "claim": f"The winners of {directory.name}, trained again on training and validation images"
             + (f", from the weights of {recorded.get('start')}" if start else ""),
             "base": recorded["base"],

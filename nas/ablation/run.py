@@ -91,8 +91,8 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     if run.begun is not None:
         check_start(ablation, run.directory)
     with run.opened():
-        run.begin(spec, seed=ablation.split_seed)
         keep_start(ablation, run.directory, images, on_event)
+        run.begin(spec, seed=ablation.split_seed)
         work = TrainJob(ablation.task, device=run.pool.device, threads=run.pool.cpu, donor=donor)
         run.train(Cells(ablation, arms, run.ledger, donor), work, on_event)
         done = [trial.job for trial in run.ledger.trials if trial.outcome and trial.outcome.state == "complete"]

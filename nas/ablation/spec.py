@@ -30,7 +30,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from nas.engine import Limits, Workers
-from nas.engine.start import Starting, relative_to
+from nas.engine.start import Starting, refuse_edits_of_base, relative_to
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
@@ -121,7 +121,9 @@ class Ablation(Starting):
         """
         keyed = ("arms.*", "factors.*.*")
         data = with_settings(self.model_dump(mode="json"), changes, keyed=keyed, file=self.name)
-        return parse_ablation(data, file=SET if changes else self.name)
+        ablation = parse_ablation(data, file=SET if changes else self.name)
+        refuse_edits_of_base(changes, ablation.start)
+        return ablation
 
     @property
     def task(self) -> Task:

@@ -6,6 +6,7 @@ start.safetensors, so that its directory is complete and a later change of the o
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from safetensors.torch import save_file
 
 from nas.data import MAX_PIXELS, ImageSet, absolute
 from nas.engine.events import Event, OnEvent
+from nas.engine.record import read_record
 from nas.errors import RunError, SpaceError
 from nas.files import write_atomically, write_text
 from nas.genome.schema import MAX_SIDE
 from nas.model import Donor
+from nas.paths import SET
 from nas.timm.donor import absolute_start, read_donor
 from nas.train import Task, Training
 
@@ -69,31 +72,49 @@ class Starting(BaseModel):
         return self.donor.for_classes(images.classes)[0] if self.donor is not None else None
 
 
+def refuse_edits_of_base(changes: Collection[str], start: str | None) -> None:
+    """Raise SpaceError for a setting below `base.` of a spec with a start, whose genome is the base."""
+    edit = next((path for path in changes if path.split(".")[0] == "base"), None)
+    if edit is not None and start is not None:
+        message = "has no effect with `start`, whose genome is the base; leave one of them out"
+        raise SpaceError(message, file=SET, path=edit)
+
+
 def relative_to(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The plain data of a spec's file, with `start` as a full path; relative ones begin at the file's folder."""
     start = data.get("start")
     return data | {"start": absolute_start(start, folder)} if isinstance(start, str) else data
 
 
+def kept_start(directory: Path) -> Path | None:
+    """The copy of the model that the run in `directory` started from; None if it started from none."""
+    spec = (read_record(directory) or {"spec": {}})["spec"]
+    return directory / NAME if spec.get("start") is not None else None
+
+
 def check_start(spec: Starting, directory: Path) -> None:
     """Raise RunError if the run that was begun in `directory` started from another model, or from none."""
-    kept = directory / NAME
-    then = read_donor(str(kept)).digest if kept.exists() else None
+    kept = kept_start(directory)
+    then = read_donor(str(kept)).digest if kept is not None else None
     if then != (spec.donor.digest if spec.donor is not None else None):
-        model = f"another model, which is kept as {kept}" if then else "no model"
-        raise RunError(f"that run started from {model}, this one starts from {spec.start or 'none'}", file=directory)
+        model = f"another model, which is kept as {kept}" if kept is not None else "no model"
+        message = f"that run started from {model}, this one starts from {spec.start or 'none'}; choose another run"
+        raise RunError(message, file=directory)
 
 
 def keep_start(spec: Starting, directory: Path, images: ImageSet, on_event: OnEvent) -> None:
-    """Write start.yaml and start.safetensors into a run's directory, and say what its trials begin from."""
+    """Write start.yaml and start.safetensors into a new run's directory, and say what its trials begin from.
+
+    Called before run.yaml is written: a run that has begun has them.
+    """
     donor = spec.donor
     if donor is None:
         return
-    if not (directory / NAME).exists():
+    if kept_start(directory) is None:
         write_atomically(
             directory / Path(NAME).with_suffix(".safetensors"), lambda path: save_file(dict(donor.state), path)
         )
-        write_text(directory / NAME, f"# {spec.start}\n{donor.genome.to_yaml()}")
+        write_text(directory / NAME, donor.genome.to_yaml())
     head = donor.for_classes(images.classes)[1]
     size = sum(tensor.numel() for tensor in donor.state.values())
     text = f"every trial starts from {spec.start} ({size / 1e6:.2f} M parameters); {head}"

@@ -28,7 +28,7 @@ RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
 @torch.no_grad()
 def solve_projections(model: Model, donor: Model, changed: Collection[str], images_BCHW: Tensor) -> None:
     """Refit the output projections of the layers named `changed`, in place. Both models are in eval mode, on the
-    images' device, and have the same grids.
+    images' device, and have the same tokens.
     """
     x, scores = images_BCHW, None
     their_x, their_scores = images_BCHW, None

@@ -45,6 +45,10 @@ class ConvNorm(nn.Module):
         y_BChw: Tensor = self.norm(self.conv(x_BChw))
         return y_BChw
 
+    @property
+    def fused(self) -> bool:
+        return isinstance(self.norm, nn.Identity)
+
     def fuse(self) -> None:
         if isinstance(self.norm, nn.BatchNorm2d):
             self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()

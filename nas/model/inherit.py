@@ -3,14 +3,15 @@
 | part | taken from the donor |
 |---|---|
 | embeddings, norms, MLPs, output projections, head | the tensor of the same name |
-| positions | the same, interpolated where the grid differs; rows of prefix tokens stay |
+| positions | the same, interpolated where the grid differs; rows of prefix tokens stay; zero where the donor has none |
 | q, k, v | those rows that the new core projects |
 | a block with the same tensors | the same; otherwise the block says in its file how it takes over (`take_over`) |
 | scales of layers | the same; ones where the donor has none; folded into the projection where the genome has none |
-| layers beyond the donor's depth | none: they start with a zero answer and change nothing |
+| layers beyond the donor's depth | none: their projections start at zero, so that they change nothing |
 
 With images, the output projection of each layer whose mixing changed is then solved in closed form (closed_form.py).
-Stages, widths, heads, strides and MLPs must be the donor's: the first one that is not is named.
+Stages, widths, heads, strides and MLPs must be the donor's: the first one that is not is named. Layers beyond the
+donor's depth that have no output projection (pooling, skip_attention) answer from the first.
 
 Legend: B images, N tokens, C width.
 """
@@ -33,6 +34,7 @@ from nas.errors import GenomeError
 from nas.genome import Genome
 from nas.genome.layout import LayerPlan, StagePlan
 from nas.model.closed_form import solve_projections
+from nas.model.embed import ConvNorm
 from nas.model.layer import Attention, Layer
 from nas.model.pyramid import Model
 from nas.model.resize import resized_position, resized_relative
@@ -53,10 +55,14 @@ class Donor:
 
     @classmethod
     def of(cls, model: Model) -> Donor:
-        """A snapshot of a model.
+        """A snapshot of a model. Raises GenomeError for one that was deployed, if its stem had norms to fold.
 
         >>> Donor.of(nas.build("winner.yaml", weights=True)).genome.name
         """
+        if any(isinstance(module, ConvNorm) and module.fused for module in model.modules()):
+            raise GenomeError(
+                "the norms of its stem are folded in: start from the model that was deployed", path="stem"
+            )
         return cls(model.genome, {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()})
 
     def model(self) -> Model:
@@ -83,8 +89,9 @@ class Donor:
 
     @cached_property
     def digest(self) -> str:
-        """16 hex digits over genome and tensors."""
-        digest = hashlib.sha256(" ".join([self.genome.hash, *sorted(self.young)]).encode())
+        """16 hex digits over genome, pixels, names of classes, and tensors."""
+        served = self.genome.model_dump_json(include={"preprocess", "class_names"})
+        digest = hashlib.sha256(" ".join([self.genome.hash, served, *sorted(self.young)]).encode())
         for name, tensor in sorted(self.state.items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
@@ -110,8 +117,8 @@ def inherit(
     """A model of `genome` with the donor's weights, on the images' device or else on the CPU.
 
     An equal genome gives bit-equal logits. images_BCHW: normalised images for the closed form; None leaves it out, as
-    does another image size. What neither gives is initialised from torch's RNG. Raises GenomeError if the genome's
-    stages, widths, heads, strides or MLPs are not the donor's.
+    do other tokens (image size, class token). What neither gives is initialised from torch's RNG. Raises GenomeError if
+    the genome's stages, widths, heads, strides or MLPs are not the donor's.
 
     >>> parent = Donor.of(nas.build("winner.yaml", weights=True))
     >>> inherit(parent.genome.edit({"stages.1.split": 1}), parent).fresh
@@ -122,7 +129,8 @@ def inherit(
     transfer = _Transfer(model, donor)
     transfer.run()
     solved: set[str] = set()
-    if images_BCHW is not None and genome.image == donor.genome.image:
+    same_tokens = all(_grid(a) == _grid(b) for a, b in zip(genome.layout, donor.genome.layout, strict=True))
+    if images_BCHW is not None and same_tokens:
         there = images_BCHW.device
         solve_projections(model.to(there).eval(), donor.model().to(there), transfer.changed, images_BCHW)
         solved = {f"{name}.attention.proj.{part}" for name in transfer.changed for part in ("weight", "bias")}
@@ -154,9 +162,13 @@ def check_inheritable(genome: Genome, donor: Genome) -> None:
             message = f"{own} here and {other} in the model to start from, whose {tensor} does not fit"
             raise GenomeError(message, path=key)
     for ours, theirs in zip(genome.layout, donor.layout, strict=True):
-        if ours.grid != theirs.grid:
+        if _grid(ours) != _grid(theirs):
             for layer, before in zip(ours.layers, theirs.layers, strict=False):
                 _check_grid(layer, before)
+
+
+def _grid(plan: StagePlan) -> tuple[tuple[int, int], int]:
+    return plan.grid, plan.prefix
 
 
 def _check_grid(layer: LayerPlan, before: LayerPlan) -> None:
@@ -217,11 +229,13 @@ class _Transfer:
     def positions(self, ours: StagePlan, theirs: StagePlan) -> None:
         name = f"{ours.name}.position"
         table_1NC = self.donor.state.get(name)
-        if name not in self.own or table_1NC is None:
+        if name not in self.own:
+            return
+        self.own[name].zero_()  # all of it without a table, otherwise the row of a class token that is new
+        if table_1NC is None:
             return
         if ours.grid != theirs.grid:
             table_1NC = resized_position(table_1NC, theirs, ours)
-        self.own[name].zero_()  # the row of a class token that the donor does not have
         both = min(ours.prefix, theirs.prefix)
         self.own[name][:, :both] = table_1NC[:, :both]
         self.own[name][:, ours.prefix :] = table_1NC[:, theirs.prefix :]
@@ -238,7 +252,7 @@ class _Transfer:
         self.scales(name)
         rows = self.rows(name, theirs, number)
         self.projections(name, layer.attention, after.site.width, rows)
-        for slot in ("core", "local"):
+        for slot in ("core", "auxiliary", "local"):
             block = getattr(layer.attention, slot)
             if block is not None:
                 self.block(f"{name}.attention.{slot}", block, rows)
@@ -306,7 +320,7 @@ class _Transfer:
 
 
 def _silence(layer: Layer) -> None:
-    """A layer that the donor does not have answers zero at first."""
+    """A layer that the donor does not have answers zero at first, if it has an output projection."""
     for linear in (layer.attention.proj, layer.mlp.fc2):
         for parameter in linear.parameters():
             nn.init.zeros_(parameter)

@@ -22,8 +22,10 @@ def resized_position(table_1NC: Tensor, before: StagePlan, after: StagePlan) -> 
 
 
 def resized_relative(table_EH: Tensor, entries: int) -> Tensor:
-    """A relative-bias table (entries, H) for another square grid; the entries of prefix tokens stay."""
+    """A relative-bias table (entries, H) for another square grid; those of prefix tokens stay, or are zero if new."""
     sides = [(math.isqrt(count) - 1) | 1 for count in (len(table_EH), entries)]  # odd: 2h − 1
     grid_1HEE = table_EH[: sides[0] ** 2].T.float().unflatten(1, (sides[0], sides[0]))[None]
     resized = F.interpolate(grid_1HEE, (sides[1], sides[1]), mode="bicubic", align_corners=True)[0].flatten(1).T
-    return torch.cat((resized.to(table_EH.dtype), table_EH[sides[0] ** 2 :]))
+    prefix_EH = table_EH.new_zeros(entries - sides[1] ** 2, table_EH.shape[1])
+    prefix_EH[: len(table_EH) - sides[0] ** 2] = table_EH[sides[0] ** 2 :][: len(prefix_EH)]
+    return torch.cat((resized.to(table_EH.dtype), prefix_EH))

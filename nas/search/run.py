@@ -149,8 +149,8 @@ def _begin(plan: Plan) -> SamplerOptions:
         table.write(table_file(run.directory, size))
     if plan.earlier:
         plan.say(take_over(plan.earlier, run.ledger, plan.space, spec, plan.estimate))
-    run.begin(plan.record | {"sampler": sampler.model_dump(mode="json")}, seed=spec.seed)
     keep_start(spec, run.directory, plan.images, plan.on_event)
+    run.begin(plan.record | {"sampler": sampler.model_dump(mode="json")}, seed=spec.seed)
     return sampler
 
 

@@ -34,7 +34,7 @@ from pydantic import (
 
 from nas.data import absolute
 from nas.engine import Limits, Workers
-from nas.engine.start import Starting, relative_to
+from nas.engine.start import Starting, refuse_edits_of_base, relative_to
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
@@ -191,7 +191,9 @@ class SearchSpec(Starting):
         if data["scheduler"] == {"name": "full"}:
             del data["scheduler"]  # lets `halving.first=2` select another one
         data = with_settings(data, changes, keyed=("parameters",), named=("sampler", "scheduler"), file=self._file)
-        return SearchSpec.parse(data, file=self._file, blame=SET if changes else None)
+        spec = SearchSpec.parse(data, file=self._file, blame=SET if changes else None)
+        refuse_edits_of_base(changes, spec.start)
+        return spec
 
     @classmethod
     def parse(cls, data: Any, *, file: Path | None = None, blame: object = None) -> SearchSpec:

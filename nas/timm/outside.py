@@ -98,8 +98,8 @@ def preprocess_of(model: nn.Module) -> InputFormat:
     """
     data = resolve_data_config(pretrained_cfg=model.pretrained_cfg)
     channels = data["input_size"][0]
-    if not len(data["mean"]) == len(data["std"]) == channels:
-        found = f"mean {tuple(data['mean'])}, std {tuple(data['std'])}"
+    if not all(isinstance(data[key], tuple | list) and len(data[key]) == channels for key in ("mean", "std")):
+        found = shown(f"mean {data['mean']}, std {data['std']}")
         raise SpecError(f"the model's configuration has {found} for {channels} channels; correct its config.json")
     return InputFormat(
         mean=tuple(data["mean"]),

@@ -15,11 +15,14 @@ from safetensors.torch import load_file, save_file
 import nas
 from nas.ablation import ablate, parse_ablation
 from nas.ablation.retrain import retraining
+from nas.api import default_run
 from nas.data import load
 from nas.engine import Pool
 from nas.engine.single import train_genome
+from nas.engine.start import check_start
+from nas.engine.version import VERSION
 from nas.errors import DataError, RunError, SpecError
-from nas.files import read_yaml, write_text
+from nas.files import dump_yaml, read_yaml, write_text
 from nas.genome import load_genome
 from nas.model import Donor, build, inherit
 from nas.search import SearchSpec, search
@@ -228,3 +231,58 @@ def test_a_donor_is_known_by_its_genome_and_every_value(parent: Path) -> None:
     assert Donor(donor.genome, state).digest == donor.digest
     state["head.bias"][3] += 1e-6
     assert Donor(donor.genome, state).digest != donor.digest
+    other = donor.genome.edit({"preprocess": PIXELS | {"crop": 0.9}})
+    assert Donor(other, dict(donor.state)).digest != donor.digest
+
+
+def test_a_run_that_was_killed_as_it_began_goes_on_or_begins_anew(
+    parent: Path, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    directory, other = tmp_path / "run", tmp_path / "a\nb"
+    with monkeypatch.context() as patched:
+        patched.setattr("nas.engine.runs.write_record", killed)  # its copy of the start is there, its run.yaml is not
+        with pytest.raises(KeyboardInterrupt):
+            search(spec(parent), directory)
+    shutil.copytree(parent.parent, other)
+    state = load_file(other / "weights.safetensors")
+    save_file(state | {"head.bias": state["head.bias"] + 1.0}, other / "weights.safetensors")
+    with monkeypatch.context() as patched:
+        patched.setattr("nas.search.run._train", killed)
+        with pytest.raises(KeyboardInterrupt):
+            search(spec(other / "genome.yaml"), directory)
+    donor = read_donor(str(other / "genome.yaml"))
+    assert read_donor(str(directory / "start.yaml")).digest == donor.digest != read_donor(str(parent)).digest
+    check_start(spec(other / "genome.yaml"), directory)
+
+
+def test_settings_of_the_base_beside_a_start_are_refused(parent: Path) -> None:
+    ablation = parse_ablation(
+        {"base": {"stages": [{"patch": 2, "width": 8, "heads": 1, "depth": 1}]}, "arms": {"a": {}}}
+    )
+    written = spec(parent, base=ablation.base)
+    for change in ({"base.layer_scale": 0.1}, {"base": "lavit_digits"}):
+        with pytest.raises(SpecError, match=r"base.* has no effect with `start`"):
+            written.with_settings(change)
+        with pytest.raises(SpecError, match=r"base.* has no effect with `start`"):
+            ablation.with_settings(change | {"start": str(parent)})
+    assert written.with_settings({"base": "lavit_digits", "start": None}).start is None
+
+
+def test_winners_are_retrained_at_the_size_of_the_start(tmp_path: Path) -> None:
+    base = {"name": "mine", "image": {"size": 16, "channels": 1}, "classes": 10}
+    base |= {"stages": [{"patch": 4, "width": 8, "heads": 1, "depth": 1}]}
+    record = {"version": VERSION, "kind": "search", "seed": 0, "spec": {"base": base, "data": "digits"}}
+    write_text(tmp_path / "winners" / "w1-0000.yaml", dump_yaml(base))
+    for start, size in (("/gone/w.yaml", 16), (None, None)):
+        write_text(tmp_path / "run.yaml", dump_yaml(record | {"spec": record["spec"] | {"start": start}}))
+        assert retraining(tmp_path, from_scratch=True).image_size == size
+
+
+def test_the_default_name_of_a_run_says_where_it_starts(parent: Path) -> None:
+    folder = parent.parent.name
+    assert default_run(spec(parent, name="mine")) == f"mine-digits-from-{folder}"
+    assert default_run(spec("runs/a/winners/w1-0007.yaml", name="mine")) == "mine-digits-from-w1-0007"
+    assert default_run(spec("local-dir:a/vit", name="mine")) == "mine-digits-from-vit"

@@ -9,7 +9,7 @@ from timm.layers import resample_abs_pos_embed
 from nas.blocks import registered
 from nas.errors import GenomeError
 from nas.genome import Genome, list_presets, load_genome
-from nas.model import Donor, Model, build, inherit
+from nas.model import Donor, Model, build, deploy, inherit
 from nas.model.closed_form import solve_projections
 
 
@@ -184,6 +184,7 @@ def test_another_number_of_classes_gets_a_fresh_head() -> None:
         ("mixed_micro_32", {"image.channels": 1}, "image.channels"),
         ("mixed_micro_32", {"stem": "conv"}, "stem"),
         ("lavit_micro_32", {"image.size": 64}, "stages.0.layers.2.core"),
+        ("lavit_micro_32", {"pool": "token"}, "stages.1.layers.2.core"),
     ],
 )
 def test_a_genome_that_the_weights_do_not_fit_is_refused_by_key(name: str, edit: dict[str, object], path: str) -> None:
@@ -191,6 +192,56 @@ def test_a_genome_that_the_weights_do_not_fit_is_refused_by_key(name: str, edit:
     with pytest.raises(GenomeError) as caught:
         inherit(parent.genome.edit(edit), Donor.of(parent))
     assert caught.value.path == path
+
+
+@pytest.mark.parametrize("core", ["softmax", "linear_angular"])
+def test_a_class_token_that_is_new_leaves_the_closed_form_out(core: str) -> None:
+    parent = trained("mixed_micro_32")
+    genome = parent.genome.edit({"pool": "token", "stages.1.layers.0.core": core})
+    found = inherit(genome, Donor.of(parent), images(genome, 8))
+    assert found.solved == ()
+    assert found.fresh == ("stages.1.token",)
+
+
+def test_relative_biases_stay_where_a_class_token_comes_or_goes() -> None:
+    genome = load_genome("softmax_micro_32").edit({"stages.*.core": {"block": "softmax", "relative": True}})
+    parent, name = trained(genome), "stages.1.layers.0.attention.core.bias.table"
+    x_BCHW = images(genome)
+    assert torch.equal(inherit(genome, Donor.of(parent)).model.eval()(x_BCHW), parent(x_BCHW))
+    with_token = inherit(genome.edit({"pool": "token"}), Donor.of(parent))
+    table_EH, before_EH = with_token.model.state_dict()[name], parent.state_dict()[name]
+    assert torch.equal(table_EH[:-3], before_EH)
+    assert not table_EH[-3:].any()
+    back = inherit(genome, Donor.of(with_token.model)).model
+    assert torch.equal(back.eval()(x_BCHW), parent(x_BCHW))
+
+
+def test_positions_that_the_donor_does_not_have_start_at_zero() -> None:
+    parent = trained(load_genome("mixed_micro_32").edit({"position": "none"}))
+    found = inherit(parent.genome.edit({"position": "absolute"}), Donor.of(parent))
+    assert found.fresh == ("stages.0.position", "stages.1.position")
+    assert moved(parent, found.model) == 0.0
+
+
+def test_an_auxiliary_with_weights_of_its_own_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    masked = registered("auxiliary")["masked_softmax"]
+    begin = masked.__init__
+
+    def weighted(self: torch.nn.Module, *arguments: object) -> None:
+        begin(self, *arguments)
+        self.gain = torch.nn.Parameter(torch.ones(1))
+
+    monkeypatch.setattr(masked, "__init__", weighted)
+    parent = trained("castling_digits")
+    assert inherit(parent.genome, Donor.of(parent)).fresh == ()
+
+
+def test_a_deployed_model_is_a_donor_unless_its_stem_lost_norms() -> None:
+    parent = trained(load_genome("mixed_micro_32").edit({"layer_scale": 0.5}))
+    assert moved(parent, inherit(parent.genome, Donor.of(deploy(parent))).model) < 1e-5
+    stem = trained(load_genome("mixed_micro_32").edit({"stem": "conv"}))
+    with pytest.raises(GenomeError, match="deployed"):
+        Donor.of(deploy(stem))
 
 
 def _carry(scores: object) -> object:

@@ -213,6 +213,12 @@ def test_a_mean_of_other_channels_is_one_message() -> None:
         preprocess_of(model)
 
 
+def test_a_mean_that_is_no_list_is_one_message() -> None:
+    model = timm.create_model(NAME, pretrained_cfg_overlay={"mean": 0.5})
+    with pytest.raises(SpecError, match=r"mean 0.5, std .* correct its config.json"):
+        preprocess_of(model)
+
+
 def test_full_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert absolute("timm:resnet18@a@b.pth") == f"timm:resnet18@{tmp_path}/a@b.pth"
