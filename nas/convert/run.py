@@ -219,8 +219,8 @@ def _begin(plan: Plan) -> None:
     run, spec = plan.run, plan.run.spec
     for size, table in plan.tables.items():
         table.write(table_file(run.directory, size))
-    run.begin(plan.record, seed=spec.seed)
     keep_start(spec, run.directory, plan.images, plan.on_event)
+    run.begin(plan.record, seed=spec.seed)
     for text in outlook(plan.parts, plan.tables):
         plan.say(text)
 
