@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -150,7 +150,7 @@ class Assemblies:
             hash=genome.hash,
             parameters={layer: assembly.get(layer, KEEP) for layer in self.parts.layers},
             costs=self.parts.estimate(genome),
-            note={"draw": -1 if score is None else 0, "margin": -1.0} | ({"kl": score.kl} if score is not None else {}),
+            note={"draw": -1 if score is None else 0, "margin": -1.0} | (asdict(score) if score is not None else {}),
         )
 
     def tell(self, job: Job, outcome: Outcome) -> None:
@@ -176,8 +176,6 @@ def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
     options = offered(donor.genome, spec.candidates)
     if all(names == [KEEP] for names in options.values()):
         raise SpecError("no candidate fits any layer of the model, or all give what is there", path="candidates")
-    record = _recorded(spec, donor)
-    run.check(record, may_differ=MAY_DIFFER)
     if run.begun is not None:
         check_start(spec, run.directory)
     singles = [assembled(donor.genome, {layer: name}, spec.candidates) for layer, names in options.items()
@@ -192,6 +190,8 @@ def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
     )
     estimate = estimator(spec.costs, tables)
     budget = spec.budget_of(estimate(donor.genome))
+    record = _recorded(spec, donor, budget)
+    run.check(record, may_differ=MAY_DIFFER)
     parts = Parts(donor.genome, options, spec.candidates, estimate)
     check_budget(parts, budget)
     return Plan(run, on_event, record, images, donor, parts, budget, tables)
@@ -202,10 +202,10 @@ def _drawing(genomes: list[Any], seed: int) -> Any:
     return lambda: rng.choice(genomes)
 
 
-def _recorded(spec: ConversionSpec, donor: Donor) -> dict[str, Any]:
-    """The spec as in run.yaml: every default written out, the base being the model's genome."""
-    resolved = {"base": donor.genome.model_dump(mode="json", exclude_defaults=True), "data": absolute(spec.data)}
-    return spec.model_dump(mode="json") | resolved
+def _recorded(spec: ConversionSpec, donor: Donor, budget: Budget) -> dict[str, Any]:
+    """The spec as in run.yaml: every default written out, the base being the model's genome, limits in their units."""
+    base = donor.genome.model_dump(mode="json", exclude_defaults=True)
+    return spec.model_dump(mode="json") | {"base": base, "data": absolute(spec.data), "budget": dict(budget.limits)}
 
 
 def _upgraded(spec: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from nas.files import dump_yaml
 from nas.metrics import METRICS, Metric
 from nas.numbers import magnitude
-from nas.report import plots
+from nas.report import conversion, plots
 from nas.report.run import Run
 from nas.report.tables import cell, front_columns, heading, rows
 
@@ -62,6 +62,12 @@ def drawings(run: Run) -> list[Drawing]:
     if len(run.anytime) > 1:
         caption = "Hypervolume of the front after each trial, as a share of what all trials have reached by now."
         made.append(Drawing("hypervolume", plots.anytime_curves(run.anytime), caption))
+    if run.sensitivity is not None:
+        caption = "What each candidate alone does to the parent's answers (KL on validation images), before any repair."
+        made.append(Drawing("sensitivity", conversion.sensitivity_map(run.sensitivity), caption))
+        if run.gains and (run.trials["trial"] == 0).any():
+            caption = "Assemblies before and after repair: validation accuracy less the parent's, against MACs."
+            made.append(Drawing("repair", conversion.before_and_after(run.trials, run.gains), caption))
     if run.curves:
         named = plots.spread([int(trial) for trial in run.front.sort_values("macs")["trial"]])
         caption = "Learning curves; trials of the front (seven at most, cheap to costly) in colour, the others in grey."

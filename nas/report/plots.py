@@ -56,11 +56,11 @@ def accuracy_against(
             label="base genome",
         )  # fmt: skip
     if limit is not None:
-        axes.axvline(limit, color=BLACK, linestyle="--", linewidth=1, label=f"budget {_tick(limit)}")
+        axes.axvline(limit, color=BLACK, linestyle="--", linewidth=1, label=f"budget {tick(limit)}")
     axes.set_xlabel(metric.axis)
     axes.set_ylabel("validation accuracy (%)")
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
     axes.margins(x=0.08, y=0.12)
     axes.legend(loc="best", framealpha=0.9, edgecolor="none")
     _name_points(figure, axes, front, column, metric.direction)
@@ -149,7 +149,7 @@ def blank(
     return figure, list(row)
 
 
-def _tick(value: float) -> str:
+def tick(value: float) -> str:
     """An axis label without trailing zeros: 1.5 M, not 1.50 M."""
     number, _, prefix = magnitude(value).partition(" ")
     return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {prefix}".rstrip()

@@ -60,6 +60,18 @@ class Run:
         return {trial: curve for trial, curve in curves.items() if len(curve)}
 
     @cached_property
+    def sensitivity(self) -> pd.DataFrame | None:
+        """sensitivity.csv of a conversion; None of other runs, and before it is written."""
+        file = self.directory / "sensitivity.csv"
+        return pd.read_csv(file) if file.exists() else None
+
+    @cached_property
+    def gains(self) -> dict[int, float]:
+        """Change in accuracy of a conversion's assemblies before their repair, by trial."""
+        notes = {int(trial): self._note(int(trial)) for trial in self.trials["trial"]}
+        return {trial: note["delta_accuracy"] for trial, note in notes.items() if "delta_accuracy" in note}
+
+    @cached_property
     def anytime(self) -> pd.DataFrame:
         """The record of nas.search.anytime, from the trial directories or, if there are none, from hypervolume.csv."""
         from nas.search.anytime import anytime
