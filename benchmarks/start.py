@@ -7,8 +7,8 @@ setting. What counts is the epochs until the child is as good as the parent less
 
 - digits: mixed_digits; a parent of 30 epochs for each seed.
 - cifar10: softmax_micro_32, the parent of results/published/parent-cifar10, whose validation images are held out here
-  as well (2,500 of them are looked at); a child is trained on 2,500 of its 45,000 training images. `NAS_BENCH_CIFAR10` names the data
-  (`parquet:PATH`); without it, torchvision's `cifar10`.
+  as well (2,500 of them are looked at); a child is trained on 2,500 of its 45,000 training images. `NAS_BENCH_CIFAR10`
+  names the data (`parquet:PATH`); without it, torchvision's `cifar10`.
 
 Values are means over seeds with a 95 % t interval, in per cent, on validation images.
 """

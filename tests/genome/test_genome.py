@@ -236,9 +236,9 @@ def test_yaml_reads_scalars_as_people_mean_them() -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"stages.0.depth": 2_000_000}, "stages.0.depth: .* 1000"),
+        ({"stages.0.depth": 2_000_000}, "stages.0.depth: .* 1,000"),
         ({"stages.0.layers": ["softmax x 600", "less x 600"]}, "stages.0.layers: .*at most 1000 layers"),
-        ({"stages.0.width": 10**18}, "stages.0.width: .* 65536"),
+        ({"stages.0.width": 10**18}, "stages.0.width: .* 65,536"),
         ({"classes": 10**12}, "classes: .* 1000000"),
     ],
 )

@@ -50,12 +50,12 @@ def test_an_edit_drops_what_no_longer_fits() -> None:
     ("changes", "message"),
     [
         ({"class_names": ["a"]}, "class_names: expected 10 names, found 1"),
-        ({"class_names": "abc"}, "class_names: Input should be a valid tuple"),
+        ({"class_names": "abc"}, "class_names: expected a list"),
         ({"preprocess.std": [0.1, 0.2]}, "preprocess: expected as many values of std as of mean, found 2 and 1"),
         ({"preprocess": {"mean": [0.1] * 3, "std": [0.2] * 3}}, "preprocess: expected values for image.channels 1"),
         ({"preprocess.means": [0.1]}, r"preprocess.means: unknown key; .*\(did you mean mean\?\)"),
-        ({"preprocess.crop": 0}, "preprocess.crop: Input should be greater than 0, found 0"),
-        ({"preprocess.interpolation": "cubic"}, "preprocess.interpolation: Input should be 'bilinear' or 'bicubic'"),
+        ({"preprocess.crop": 0}, "preprocess.crop: expected more than 0, found 0"),
+        ({"preprocess.interpolation": "cubic"}, "preprocess.interpolation: expected 'bilinear' or 'bicubic'"),
     ],
 )
 def test_mistakes(changes: dict, message: str) -> None:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from nas.data import Preprocess
 from nas.errors import GenomeError, SpecError
 from nas.genome import Genome
 from nas.model import build
@@ -259,6 +260,7 @@ def test_a_teacher_that_does_not_fit_is_one_message(tmp_path, lavit, few_digits,
         check(genome="lavit_digits", weights="nothing.safetensors")
     with pytest.raises(GenomeError, match="no genome file and no preset called 'lavit_digit'"):
         check(model="lavit_digit")
-    colour = replace(few_digits, channels=3, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+    pixels = Preprocess(mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+    colour = replace(few_digits, channels=3, preprocess=pixels)
     with pytest.raises(GenomeError, match=r"training.teacher: the teacher's channels must be the student's 3, found 1"):
         check_teacher(Teacher(model=file), lavit, colour)
