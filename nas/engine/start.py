@@ -97,7 +97,8 @@ def check_start(spec: Starting, directory: Path) -> None:
     kept = kept_start(directory)
     then = read_donor(str(kept)).digest if kept is not None else None
     if then != (spec.donor.digest if spec.donor is not None else None):
-        model = f"another model, which is kept as {kept}" if kept is not None else "no model"
+        other = f"another model (weights, pixels or class names), which is kept as {kept}"
+        model = other if kept is not None else "no model"
         message = f"that run started from {model}, this one starts from {spec.start or 'none'}; choose another run"
         raise RunError(message, file=directory)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
 from timm.layers import resample_abs_pos_embed
 
 from nas.blocks import registered
@@ -242,6 +244,39 @@ def test_a_deployed_model_is_a_donor_unless_its_stem_lost_norms() -> None:
     stem = trained(load_genome("mixed_micro_32").edit({"stem": "conv"}))
     with pytest.raises(GenomeError, match="deployed"):
         Donor.of(deploy(stem))
+
+
+LAYERS = [f"stages.{stage}.layers.{layer}" for stage, depth in ((0, 3), (1, 4)) for layer in range(depth)]
+EDITS = st.dictionaries(st.sampled_from(LAYERS).map(lambda layer: f"{layer}.core"), st.sampled_from([*CORES, "less"]))
+WHOLE = st.fixed_dictionaries(
+    {},
+    optional={
+        "pool": st.sampled_from(["mean", "token"]),
+        "position": st.sampled_from(["absolute", "none"]),
+        "layer_scale": st.sampled_from([None, 0.5]),
+        "qkv_bias": st.booleans(),
+    },
+)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(EDITS, WHOLE, EDITS, WHOLE)
+def test_whatever_the_edits_each_tensor_has_one_origin_and_an_equal_genome_equal_logits(
+    cores: dict[str, object], whole: dict[str, object], more: dict[str, object], changes: dict[str, object]
+) -> None:
+    genome = load_genome("mixed_digits")
+    try:
+        parent = trained(genome.edit(cores | whole))
+        child = parent.genome.edit(more | changes)
+        found = inherit(child, Donor.of(parent), images(child, 8))
+    except GenomeError:
+        reject()  # layers that do not go together
+    names = (*found.inherited, *found.solved, *found.fresh)
+    assert sorted(names) == sorted(found.model.state_dict())
+    assert all(tensor.isfinite().all() for tensor in found.model.state_dict().values())
+    same = inherit(parent.genome, Donor.of(parent), images(child, 8))
+    assert same.solved == same.fresh == ()
+    assert torch.equal(same.model.eval()(images(child)), parent(images(child)))
 
 
 def _carry(scores: object) -> object:
