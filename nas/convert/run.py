@@ -11,7 +11,7 @@ missing, the trials that have not ended. All user errors are found before the di
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,12 +22,13 @@ import pandas as pd
 
 from nas.convert.candidates import KEEP, Assembly, assembled, listed, offered
 from nas.convert.library import transplanted
+from nas.convert.measuring import Measuring
 from nas.convert.outlook import check_budget, outlook
 from nas.convert.plan import Parts, chosen, problem
 from nas.convert.score import Score
 from nas.convert.shelf import Shelf, key_of
 from nas.convert.spec import ConversionSpec, recipe
-from nas.convert.workers import Common, Crew, States, run_round, run_scores, unpacked
+from nas.convert.workers import Common, Crew, States
 from nas.data import ImageSet, absolute
 from nas.engine import Event, Job, Ledger, OnEvent, Run, Signal
 from nas.engine.events import ignore
@@ -46,7 +47,6 @@ from nas.train import Task, fitted
 
 MAY_DIFFER = {"workers", "limits", "name", "notes", "storage", "max_pixels", "start"}  # when a run is resumed
 LEAST = 50  # validation images: fewer cannot tell one model from another
-CHUNK = 16  # assemblies that a task scores
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
     run = plan.run
     with run.opened():
         _begin(plan)
-        shelf, common = Shelf(run.directory), _common(plan)
-        crew = Crew(common, run.pool)
-        states = _library(plan, shelf, crew)
-        single = _singles(plan, shelf, crew, states)
-        table = _sensitivity(plan, shelf, single)
+        common = _common(plan)
+        measuring = Measuring(plan.parts, Shelf(run.directory), Crew(common, run.pool), spec.library.rounds, plan.say)
+        states = measuring.library()
+        single = measuring.singles(states)
+        table = measuring.sensitivity(single)
         run.write_csv("sensitivity.csv", table)
         picked = chosen(
             plan.parts,
@@ -99,7 +99,7 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
             points=spec.points,
             tried=spec.tried,
             seed=spec.seed,
-            measure=lambda assemblies: _scored(plan, shelf, crew, states, assemblies),
+            measure=lambda assemblies: measuring.scored(states, assemblies),
         )
         plan.say(f"repairing {len(picked)} assemblies, by distillation from the model itself")
         work = Repair(common, states, TrainJob(_repaired(plan), device=run.pool.device, threads=run.pool.cpu))
@@ -235,77 +235,6 @@ def _repaired(plan: Plan) -> Task:
     """Data and recipe of the repair."""
     spec = plan.run.spec
     return replace(spec.task, training=recipe(spec, plan.run.directory / NAME))
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Library and scores
-# ----------------------------------------------------------------------------------------------------------------------
-def _library(plan: Plan, shelf: Shelf, crew: Crew) -> States:
-    """Train all pieces to the end; returns their states by name."""
-    names = plan.parts.replacements()
-    rounds = plan.run.spec.library.rounds
-    blobs = {(layer, name): shelf.blob(f"{layer}-{name}") for layer, name in names}
-    done = {piece: unpacked(blob)["rounds"] if blob is not None else 0 for piece, blob in blobs.items()}
-    for finished in range(rounds):
-        left = [piece for piece in names if done[piece] == finished]
-        if not left:
-            continue
-        plan.say(
-            f"library: round {finished + 1} of {rounds}, {len(left)} candidates in {len(plan.parts.layers)} layers"
-        )
-        groups = _shares(left, crew.pool.slots)
-
-        def keep(number: int, answer: list[bytes], groups: list[list[tuple[str, str]]] = groups) -> None:
-            for piece, blob in zip(groups[number], answer, strict=True):
-                shelf.keep_piece("-".join(piece), blob)
-                blobs[piece], done[piece] = blob, done[piece] + 1
-
-        crew.each(run_round, [(group, [blobs[piece] for piece in group]) for group in groups], keep)
-    return {"-".join(piece): unpacked(blob)["attention"] for piece, blob in blobs.items() if blob is not None}
-
-
-def _singles(plan: Plan, shelf: Shelf, crew: Crew, states: States) -> dict[tuple[str, str], Score]:
-    """The score of each candidate alone in its layer."""
-    names = plan.parts.replacements()
-    scores = _scored(plan, shelf, crew, states, [{layer: name} for layer, name in names])
-    return dict(zip(names, scores, strict=True))
-
-
-def _scored(plan: Plan, shelf: Shelf, crew: Crew, states: States, assemblies: Sequence[Assembly]) -> list[Score]:
-    """Scores in the order given; those that are known are not measured again."""
-    left = [assembly for assembly in assemblies if key_of(assembly) not in shelf.scores]
-    if left:
-        plan.say(f"comparing {len(left)} models with the parent, on {plan.run.spec.scored} images at most")
-    chunks = [left[start : start + CHUNK] for start in range(0, len(left), CHUNK)]
-    needed = [{piece: states[piece] for each in chunk for piece in _pieces(each)} for chunk in chunks]
-    tasks = list(zip(chunks, needed, strict=True))
-    crew.each(run_scores, tasks, lambda number, scores: shelf.keep_scores(chunks[number], scores))
-    return [shelf.scores[key_of(assembly)] for assembly in assemblies]
-
-
-def _pieces(assembly: Assembly) -> list[str]:
-    return [f"{layer}-{name}" for layer, name in assembly.items() if name != KEEP]
-
-
-def _shares(names: list[tuple[str, str]], slots: int) -> list[list[tuple[str, str]]]:
-    """Neighbouring pieces together, so that a task's pass of the parent ends early; as many shares as slots."""
-    size = -(-len(names) // slots)
-    return [names[start : start + size] for start in range(0, len(names), size)]
-
-
-def _sensitivity(plan: Plan, shelf: Shelf, single: Mapping[tuple[str, str], Score]) -> pd.DataFrame:
-    """A row per layer and candidate: what it does alone, and what it saves."""
-    own = plan.parts.estimate(plan.parts.parent)
-    contents = shelf.pieces(["-".join(piece) for piece in single])
-    rows = []
-    for (layer, name), score in single.items():
-        costs = plan.parts.costs({layer: name})
-        row: dict[str, Any] = {"layer": layer, "candidate": name}
-        row |= {"local_error": contents[f"{layer}-{name}"]["errors"][-1], "kl": score.kl, "agreement": score.agreement}
-        row |= {"delta_accuracy": score.delta_accuracy, "delta_accuracy_se": score.delta_accuracy_se}
-        row |= {f"delta_{metric}": costs[metric] - own[metric] for metric in own}
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def _fronted(run: Run[ConversionSpec], budget: Budget) -> Run[Any]:

@@ -1,0 +1,90 @@
+"""The library and the scores of a conversion, on the workers: what is on the shelf is not made again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from nas.convert.candidates import KEEP, Assembly
+from nas.convert.plan import Parts
+from nas.convert.score import Score
+from nas.convert.shelf import Shelf, key_of
+from nas.convert.workers import Crew, States, run_round, run_scores, unpacked
+
+CHUNK = 16  # assemblies that a task scores
+Place = tuple[str, str]  # layer, candidate
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """rounds: of the library. say: tells the user what is being done."""
+
+    parts: Parts
+    shelf: Shelf
+    crew: Crew
+    rounds: int
+    say: Callable[[str], None]
+
+    def library(self) -> States:
+        """Train all pieces to the end; returns their states by name."""
+        places = self.parts.replacements()
+        blobs = {place: self.shelf.blob("-".join(place)) for place in places}
+        done = {place: unpacked(blob)["rounds"] if blob is not None else 0 for place, blob in blobs.items()}
+        for finished in range(self.rounds):
+            left = [place for place in places if done[place] == finished]
+            if not left:
+                continue
+            self.say(f"library: round {finished + 1} of {self.rounds}, {len(left)} candidates")
+            groups = _shares(left, self.crew.pool.slots)
+
+            def keep(number: int, answer: list[bytes], groups: list[list[Place]] = groups) -> None:
+                for place, blob in zip(groups[number], answer, strict=True):
+                    self.shelf.keep_piece("-".join(place), blob)
+                    blobs[place], done[place] = blob, done[place] + 1
+
+            self.crew.each(run_round, [(group, [blobs[place] for place in group]) for group in groups], keep)
+        return {"-".join(place): unpacked(blob)["attention"] for place, blob in blobs.items() if blob is not None}
+
+    def singles(self, states: States) -> dict[Place, Score]:
+        """The score of each candidate alone in its layer."""
+        places = self.parts.replacements()
+        scores = self.scored(states, [{layer: name} for layer, name in places])
+        return dict(zip(places, scores, strict=True))
+
+    def scored(self, states: States, assemblies: Sequence[Assembly]) -> list[Score]:
+        """The scores of assemblies, in the order given."""
+        left = [assembly for assembly in assemblies if key_of(assembly) not in self.shelf.scores]
+        if left:
+            self.say(f"comparing {len(left)} models with the parent")
+        chunks = [left[start : start + CHUNK] for start in range(0, len(left), CHUNK)]
+        tasks = [(chunk, {piece: states[piece] for each in chunk for piece in _pieces(each)}) for chunk in chunks]
+        self.crew.each(run_scores, tasks, lambda number, scores: self.shelf.keep_scores(chunks[number], scores))
+        return [self.shelf.scores[key_of(assembly)] for assembly in assemblies]
+
+    def sensitivity(self, single: Mapping[Place, Score]) -> pd.DataFrame:
+        """A row per layer and candidate: what it does alone, and what it saves."""
+        own = self.parts.estimate(self.parts.parent)
+        contents = self.shelf.pieces(["-".join(place) for place in single])
+        rows = []
+        for (layer, name), score in single.items():
+            costs = self.parts.costs({layer: name})
+            row: dict[str, Any] = {"layer": layer, "candidate": name}
+            row |= {"local_error": contents[f"{layer}-{name}"]["errors"][-1], "kl": score.kl}
+            row |= {"agreement": score.agreement, "delta_accuracy": score.delta_accuracy}
+            row |= {"delta_accuracy_se": score.delta_accuracy_se}
+            row |= {f"delta_{metric}": costs[metric] - own[metric] for metric in own}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+
+def _pieces(assembly: Assembly) -> list[str]:
+    return [f"{layer}-{name}" for layer, name in assembly.items() if name != KEEP]
+
+
+def _shares(places: list[Place], slots: int) -> list[list[Place]]:
+    """As many shares as slots: a task passes the images through the parent once for all of its pieces."""
+    size = -(-len(places) // slots)
+    return [places[start : start + size] for start in range(0, len(places), size)]
