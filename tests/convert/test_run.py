@@ -42,7 +42,7 @@ def whole(parent: Path, pool: Pool, tmp_path_factory: pytest.TempPathFactory) ->
     return convert(spec(parent), tmp_path_factory.mktemp("whole") / "run")
 
 
-def test_a_conversion_leaves_a_run_with_winners_and_prices(whole: ConversionResult) -> None:
+def test_a_conversion_leaves_a_run_with_winners_and_prices(whole: ConversionResult, parent: Path) -> None:
     table = whole.sensitivity
     assert len(table) == 12  # two candidates in seven layers, but no reuse in the first of a stage
     assert {"layer", "candidate", "local_error", "kl", "delta_accuracy", "delta_accuracy_se", "delta_macs",
@@ -58,6 +58,8 @@ def test_a_conversion_leaves_a_run_with_winners_and_prices(whole: ConversionResu
     assert write_report(whole.directory).exists()
     said = verdict(table)
     assert len(said) == 2 and all(layer in " ".join(said) for layer in table["layer"].unique())
+    with pytest.raises(RunError, match=r"spec\.points"):
+        convert(spec(parent, points=3), whole.directory)
 
 
 def test_a_conversion_that_is_interrupted_again_and_again_ends_as_if_nothing_had_happened(
@@ -112,11 +114,6 @@ def test_a_model_without_an_alternative_is_refused(parent: Path, tmp_path: Path)
     same = ConversionSpec.parse({"start": str(parent), "candidates": {"same": {"core": "softmax"}}})
     with pytest.raises(SpecError, match="no candidate fits"):
         convert(same, tmp_path / "run")
-
-
-def test_another_specification_in_the_same_directory_is_refused(whole: ConversionResult, parent: Path) -> None:
-    with pytest.raises(RunError, match=r"spec\.points"):
-        convert(spec(parent, points=3), whole.directory)
 
 
 def test_a_model_or_a_yaml_file_is_a_conversion(parent: Path, tmp_path: Path) -> None:
