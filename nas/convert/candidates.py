@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_serializer
 
 from nas.blocks import BlockConfig
 from nas.errors import GenomeError
@@ -35,6 +35,11 @@ class Candidate(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     core: CoreSpec
     local: LocalSpec | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: Any) -> Any:
+        """A `local` that was not given stays so: null would remove the layer's own."""
+        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
 
     def edits(self, path: str) -> dict[str, Any]:
         """As edits of a genome whose layers are listed one by one. path: of the layer's run."""
@@ -89,18 +94,20 @@ def assembled(genome: Genome, assembly: Assembly, candidates: Mapping[str, Candi
 def offered(genome: Genome, candidates: Mapping[str, Candidate]) -> dict[str, list[str]]:
     """By layer, the candidates that make sense there while all other layers keep their attention, `keep` first.
 
-    A candidate that gives the layer that it replaces is left out.
+    A candidate that gives the layer that it replaces, or what an earlier one gives, is left out.
     """
     found: dict[str, list[str]] = {}
     for stage in genome.layout:
         for layer in stage.layers:
             found[layer.name] = [KEEP]
+            known = {genome.hash}
             for name in candidates:
                 try:
                     changed = assembled(genome, {layer.name: name}, candidates)
                 except GenomeError:
                     continue
-                if changed.hash != genome.hash:
+                if changed.hash not in known:
+                    known.add(changed.hash)
                     found[layer.name].append(name)
     return found
 

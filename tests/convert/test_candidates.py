@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nas.convert.candidates import DEFAULT, KEEP, Candidate, assembled, clashes, listed, offered
+from nas.convert.spec import ConversionSpec
 from nas.errors import GenomeError
 from nas.genome import list_presets, load_genome
 
@@ -38,6 +39,22 @@ def test_neighbours_that_make_no_sense_together_clash() -> None:
     assert (("stages.0.layers.0", "pooling"), ("stages.0.layers.1", "reuse")) in found  # it hands on no scores
     assert (("stages.0.layers.1", "pooling"), ("stages.0.layers.2", "reuse")) not in found  # those of layer 0 do
     assert not set(clashes(genome, DEFAULT))
+
+
+def test_a_candidate_is_written_as_it_was_given() -> None:
+    """Written out and read again, a candidate without `local` still keeps the layer's own."""
+    spec = ConversionSpec.parse({"start": "model.yaml"})
+    again = ConversionSpec.parse(spec.with_settings({"points": 2}).model_dump(mode="json"))
+    genome = listed(load_genome("softmax_micro_32"))
+    layer = "stages.0.layers.1"
+    for candidates in (DEFAULT, spec.candidates, again.candidates):
+        made = assembled(genome, {layer: "reuse"}, candidates)
+        assert made.layout[0].layers[1].local == genome.layout[0].layers[1].local is not None
+
+
+def test_of_two_candidates_that_give_the_same_layer_one_is_offered() -> None:
+    genome = listed(load_genome("softmax_micro_32"))  # its layers have the depthwise residual already
+    assert offered(genome, DEFAULT)["stages.0.layers.0"] == [KEEP, "linear"]
 
 
 def test_a_local_block_is_kept_replaced_or_removed() -> None:
