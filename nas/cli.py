@@ -70,6 +70,9 @@ StartOption = Annotated[
         help="begin with a trained model's weights: a genome file beside its weights, timm:NAME@FILE, local-dir:FOLDER",
     ),
 ]
+PixelsOption = Annotated[
+    int | None, typer.Option(min=1, help="an image with more is refused and not decoded; default 89,478,485")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -218,9 +221,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="directory to write; default results/train-<genome>-<hash>")] = None,
     seed: Annotated[int, typer.Option(help="root of all randomness")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one")] = None,
-    max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="an image with more is refused and not decoded; default 89,478,485")
-    ] = None,
+    max_pixels: PixelsOption = None,
     plugin: PluginOption = None,
 ) -> None:
     """Train one genome, from new weights or from those of a trained model. Again with the same arguments: resumes.
@@ -311,9 +312,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
     weights: Annotated[Path | None, typer.Option(help="safetensors file; default: the one beside the genome")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one")] = None,
-    max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="an image with more is refused and not decoded; default 89,478,485")
-    ] = None,
+    max_pixels: PixelsOption = None,
     plugin: PluginOption = None,
 ) -> None:
     """The most probable classes of images. An image that cannot be read is one message, and the exit code is then 2."""

@@ -30,7 +30,7 @@ from nas.engine.start import Starting, relative_to
 from nas.errors import SpaceError, from_pydantic, nearest, shown
 from nas.files import read_yaml
 from nas.genome.settings import with_settings
-from nas.metrics import METRICS, Costs
+from nas.metrics import METRICS, Costs, known_objectives
 from nas.paths import SET
 from nas.search.budget import Budget
 from nas.train import Task, Training
@@ -79,11 +79,7 @@ class ConversionSpec(Starting):
     @field_validator("objectives")
     @classmethod
     def _known(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, direction in value.items():
-            if name not in METRICS:
-                raise SpaceError(f"no objective {name!r}; {nearest(name, METRICS)}", path=name)
-            if direction != METRICS[name].direction:
-                raise SpaceError(f"expected {METRICS[name].direction}, found {direction!r}", path=name)
+        known_objectives(value)
         if "accuracy" not in value:
             raise SpaceError("a conversion trades accuracy for a cost: name both", path="accuracy")
         return value

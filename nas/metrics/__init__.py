@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas.metrics.base import METRICS, Metric, metric, signs
+from nas.metrics.base import METRICS, Metric, known_objectives, metric, signs
 from nas.metrics.estimate import Costs, Estimate, batch_sizes, estimator
 
-__all__ = ["METRICS", "Costs", "Estimate", "Metric", "batch_sizes", "estimator", "metric", "signs"]
+__all__ = ["METRICS", "Costs", "Estimate", "Metric", "batch_sizes", "estimator", "known_objectives", "metric", "signs"]

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nas.errors import SpecError
+from nas.errors import SpaceError, SpecError, nearest
 from nas.metrics.columns import COLUMNS, KEYS
 from nas.registry import Registry
 
@@ -102,6 +102,20 @@ def metric(
         return value
 
     return register
+
+
+def known_objectives(objectives: dict[str, str]) -> dict[str, str]:
+    """The objectives themselves. Raises SpaceError, naming the metric, for an unknown one or a wrong direction.
+
+    >>> known_objectives({"accuracy": "max", "macs": "min"})
+    {'accuracy': 'max', 'macs': 'min'}
+    """
+    for name, direction in objectives.items():
+        if name not in METRICS:
+            raise SpaceError(f"no objective {name!r}; {nearest(name, METRICS)}", path=name)
+        if direction != METRICS[name].direction:
+            raise SpaceError(f"expected {METRICS[name].direction}, found {direction!r}", path=name)
+    return objectives
 
 
 def signs(names: Iterable[str]) -> np.ndarray:

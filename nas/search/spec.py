@@ -39,7 +39,7 @@ from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings
-from nas.metrics import METRICS
+from nas.metrics import METRICS, known_objectives
 from nas.paths import SET
 from nas.search.budget import Budget
 from nas.search.parameter import Parameter, ParameterSpec, expand
@@ -108,12 +108,7 @@ class SearchSpec(Starting):
     @field_validator("objectives")
     @classmethod
     def _known(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, direction in value.items():
-            if name not in METRICS:
-                raise SpaceError(f"no objective {name!r}; {nearest(name, METRICS)}", path=name)
-            if direction != METRICS[name].direction:
-                raise SpaceError(f"expected {METRICS[name].direction}, found {direction!r}", path=name)
-        return value
+        return known_objectives(value)
 
     @model_validator(mode="after")
     def _expandable(self) -> SearchSpec:
