@@ -101,7 +101,7 @@ def _measured(case: Case) -> dict[str, Any]:
         "Σ local errors": [sum(error[item] for item in each.items()) for each in drawn],
         "replaced layers": [float(len(each)) for each in drawn],
     }
-    untouched = torch.equal(scorer._answers(transplanted(case.donor, {}, DEFAULT, {}).model()), scorer.parent_NK)
+    untouched = torch.equal(scorer.answers(transplanted(case.donor, {}, DEFAULT, {}).model()), scorer.parent_NK)
     rows = [_row("nothing replaced: logits equal the parent's", case.at, float(untouched), None, 1.0, upper=False)]
     for name, values in sums.items():
         bar = TAU_BAR if name.startswith("Σ KL") else None

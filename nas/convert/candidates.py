@@ -14,7 +14,7 @@ without the depthwise residual, which none of the linear models in the literatur
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -26,6 +26,7 @@ from nas.genome import Genome
 from nas.genome.schema import CoreSpec, LocalSpec, StageSpec
 
 KEEP = "keep"
+Place = tuple[str, str]  # layer, candidate
 Assembly = dict[str, str]  # layer → candidate; layers that are not named keep their own attention
 
 
@@ -112,12 +113,13 @@ def offered(genome: Genome, candidates: Mapping[str, Candidate]) -> dict[str, li
     return found
 
 
-def clashes(genome: Genome, candidates: Mapping[str, Candidate]) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
-    """Pairs of candidates of neighbouring layers that make no sense together.
+def clashes(
+    genome: Genome, options: Mapping[str, Sequence[str]], candidates: Mapping[str, Candidate]
+) -> Iterator[tuple[Place, Place]]:
+    """Pairs of candidates of neighbouring layers that make no sense together. options: by layer, from `offered`.
 
     A clash of more layers (two that make no scores, then one that reuses some) shows when they are assembled.
     """
-    options = offered(genome, candidates)
     for stage in genome.layout:
         names = [layer.name for layer in stage.layers]
         for before, after in pairwise(names):

@@ -22,7 +22,8 @@ from itertools import combinations
 
 import numpy as np
 
-Place = tuple[int, str]  # layer, name of its candidate
+from nas.convert.choice import Place
+
 STRENGTHS_S = np.geomspace(1e-6, 1e3, 46)  # of λ, relative to the largest eigenvalue of Φ Φᵀ
 
 

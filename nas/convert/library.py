@@ -65,6 +65,16 @@ class Piece:
     def name(self) -> str:
         return f"{self.layer}-{self.candidate}"
 
+    def content(self) -> dict[str, Any]:
+        """What has to be kept for the next round: plain data and tensors."""
+        state = {"attention": self.attention.state_dict(), "optimizer": self.optimizer}
+        return state | {"rounds": self.rounds, "errors": self.errors}
+
+    def resume(self, content: Mapping[str, Any]) -> None:
+        """Continue from `content()` of the same piece."""
+        self.attention.load_state_dict(content["attention"])
+        self.optimizer, self.rounds, self.errors = (content[key] for key in ("optimizer", "rounds", "errors"))
+
 
 def begin(
     donor: Donor, options: Mapping[str, Sequence[str]], candidates: Mapping[str, Candidate], images_BCHW: Tensor | None

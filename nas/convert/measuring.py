@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 
-from nas.convert.candidates import KEEP, Assembly
+from nas.convert.candidates import KEEP, Assembly, Place
 from nas.convert.plan import Parts
 from nas.convert.score import Score
 from nas.convert.shelf import Shelf, key_of
-from nas.convert.workers import Crew, States, run_round, run_scores, unpacked
+from nas.convert.workers import Content, Crew, States, run_round, run_scores
 
 CHUNK = 16  # assemblies that a task scores
-Place = tuple[str, str]  # layer, candidate
 
 
 @dataclass(frozen=True)
@@ -28,25 +27,24 @@ class Measuring:
     rounds: int
     say: Callable[[str], None]
 
-    def library(self) -> States:
-        """Train all pieces to the end; returns their states by name."""
+    def library(self) -> dict[Place, Content]:
+        """Train all pieces to the end; returns what they hold."""
         places = self.parts.replacements()
-        blobs = {place: self.shelf.blob("-".join(place)) for place in places}
-        done = {place: unpacked(blob)["rounds"] if blob is not None else 0 for place, blob in blobs.items()}
+        contents = {place: self.shelf.piece(place) for place in places}
         for finished in range(self.rounds):
-            left = [place for place in places if done[place] == finished]
+            left = [place for place in places if _rounds(contents[place]) == finished]
             if not left:
                 continue
             self.say(f"library: round {finished + 1} of {self.rounds}, {len(left)} candidates")
             groups = _shares(left, self.crew.pool.slots)
 
-            def keep(number: int, answer: list[bytes], groups: list[list[Place]] = groups) -> None:
-                for place, blob in zip(groups[number], answer, strict=True):
-                    self.shelf.keep_piece("-".join(place), blob)
-                    blobs[place], done[place] = blob, done[place] + 1
+            def keep(number: int, answer: list[Content], groups: list[list[Place]] = groups) -> None:
+                for place, content in zip(groups[number], answer, strict=True):
+                    self.shelf.keep_piece(place, content)
+                    contents[place] = content
 
-            self.crew.each(run_round, [(group, [blobs[place] for place in group]) for group in groups], keep)
-        return {"-".join(place): unpacked(blob)["attention"] for place, blob in blobs.items() if blob is not None}
+            self.crew.each(run_round, [(group, [contents[place] for place in group]) for group in groups], keep)
+        return {place: content for place, content in contents.items() if content is not None}
 
     def singles(self, states: States) -> dict[Place, Score]:
         """The score of each candidate alone in its layer."""
@@ -64,20 +62,20 @@ class Measuring:
         self.crew.each(run_scores, tasks, lambda number, scores: self.shelf.keep_scores(chunks[number], scores))
         return [self.shelf.scores[key_of(assembly)] for assembly in assemblies]
 
-    def sensitivity(self, single: Mapping[Place, Score]) -> pd.DataFrame:
+    def sensitivity(self, library: Mapping[Place, Content], single: Mapping[Place, Score]) -> pd.DataFrame:
         """A row per layer and candidate: what it does alone, and what it saves."""
-        own = self.parts.estimate(self.parts.parent)
-        contents = self.shelf.pieces(["-".join(place) for place in single])
+        own = self.parts.own
         rows = []
-        for (layer, name), score in single.items():
-            costs = self.parts.costs({layer: name})
-            row: dict[str, Any] = {"layer": layer, "candidate": name}
-            row |= {"local_error": contents[f"{layer}-{name}"]["errors"][-1], "kl": score.kl}
-            row |= {"agreement": score.agreement, "delta_accuracy": score.delta_accuracy}
-            row |= {"delta_accuracy_se": score.delta_accuracy_se}
-            row |= {f"delta_{metric}": costs[metric] - own[metric] for metric in own}
+        for place, score in single.items():
+            row: dict[str, Any] = dict(zip(("layer", "candidate"), place, strict=True))
+            row |= {"local_error": library[place]["errors"][-1]} | asdict(score)
+            row |= {f"delta_{metric}": self.parts.alone[place][metric] - own[metric] for metric in own}
             rows.append(row)
         return pd.DataFrame(rows)
+
+
+def _rounds(content: Content | None) -> int:
+    return content["rounds"] if content is not None else 0
 
 
 def _pieces(assembly: Assembly) -> list[str]:

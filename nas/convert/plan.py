@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from random import Random
 
-from nas.convert.candidates import KEEP, Assembly, Candidate, assembled, clashes
+from nas.convert.candidates import KEEP, Assembly, Candidate, Place, assembled, clashes
 from nas.convert.choice import Candidate as Option
 from nas.convert.choice import Problem, best, sweep
 from nas.convert.interactions import fit_pairs
@@ -45,7 +46,21 @@ class Parts:
     def layers(self) -> list[str]:
         return list(self.options)
 
-    def replacements(self) -> list[tuple[str, str]]:
+    @cached_property
+    def own(self) -> Costs:
+        """The parent's costs."""
+        return self.estimate(self.parent)
+
+    @cached_property
+    def alone(self) -> dict[Place, Costs]:
+        """The costs of the parent with one candidate in it, `keep` not included."""
+        return {(layer, name): self.costs({layer: name}) for layer, name in self.replacements()}
+
+    @cached_property
+    def clashes(self) -> list[tuple[Place, Place]]:
+        return list(clashes(self.parent, self.options, self.candidates))
+
+    def replacements(self) -> list[Place]:
         """Every (layer, candidate) other than `keep`."""
         return [(layer, name) for layer, names in self.options.items() for name in names if name != KEEP]
 
@@ -53,21 +68,16 @@ class Parts:
         return self.estimate(assembled(self.parent, assembly, self.candidates))
 
 
-def problem(parts: Parts, single: Mapping[tuple[str, str], Score], budget: Budget) -> Problem:
+def problem(parts: Parts, single: Mapping[Place, Score], budget: Budget) -> Problem:
     """The choice of one candidate a layer. single: the score of each replacement alone."""
-    own = {name: _less(name, value) for name, value in parts.estimate(parts.parent).items()}
-    options = []
-    for number, layer in enumerate(parts.layers):
-        for name in parts.options[layer]:
-            costs = {metric: _less(metric, value) for metric, value in parts.costs({layer: name}).items()}
-            score = 0.0 if name == KEEP else single[layer, name].kl
-            options.append(Option(number, name, score, {metric: costs[metric] - own[metric] for metric in own}))
+    own = {name: _less(name, value) for name, value in parts.own.items()}
+    number = {layer: index for index, layer in enumerate(parts.layers)}
+    options = [Option(index, KEEP, 0.0, dict.fromkeys(own, 0)) for index in number.values()]
+    for (layer, name), costs in parts.alone.items():
+        saved = {metric: _less(metric, costs[metric]) - own[metric] for metric in own}
+        options.append(Option(number[layer], name, single[layer, name].kl, saved))
     limits = {name: _less(name, limit) for name, limit in budget.limits.items()}
-    place = {layer: number for number, layer in enumerate(parts.layers)}
-    forbidden = [
-        ((place[first], one), (place[second], other))
-        for (first, one), (second, other) in clashes(parts.parent, parts.candidates)
-    ]
+    forbidden = [((number[a], one), (number[b], other)) for (a, one), (b, other) in parts.clashes]
     return Problem(options, limits, own, forbidden)
 
 

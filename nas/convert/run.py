@@ -87,9 +87,10 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
         _begin(plan)
         common = _common(plan)
         measuring = Measuring(plan.parts, Shelf(run.directory), Crew(common, run.pool), spec.library.rounds, plan.say)
-        states = measuring.library()
+        library = measuring.library()
+        states = {"-".join(place): content["attention"] for place, content in library.items()}
         single = measuring.singles(states)
-        table = measuring.sensitivity(single)
+        table = measuring.sensitivity(library, single)
         run.write_csv("sensitivity.csv", table)
         picked = chosen(
             plan.parts,

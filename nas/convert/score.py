@@ -39,12 +39,12 @@ class Scorer:
         self.split, self.batch_size = split, batch_size
         self.device = next(parent.parameters()).device
         self.labels_N = split.labels_N.to(self.device)
-        self.parent_NK = self._answers(parent)
+        self.parent_NK = self.answers(parent)
 
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> Score:
         """The model is on the parent's device, and in eval mode."""
-        own_NK = self._answers(model)
+        own_NK = self.answers(model)
         kl_N = F.kl_div(own_NK, self.parent_NK, log_target=True, reduction="none").sum(1)
         chosen_N, theirs_N = own_NK.argmax(1), self.parent_NK.argmax(1)
         gain_N = (chosen_N == self.labels_N).double() - (theirs_N == self.labels_N).double()
@@ -55,7 +55,7 @@ class Scorer:
             delta_accuracy_se=float(gain_N.std(unbiased=True) / len(gain_N) ** 0.5),
         )
 
-    def _answers(self, model: nn.Module) -> Tensor:
+    def answers(self, model: nn.Module) -> Tensor:
         """Log-probabilities (N, K)."""
         batches = self.split.batches(self.batch_size, device=self.device)
         return torch.cat([model(images_BCHW).float().log_softmax(1) for images_BCHW, _ in batches])

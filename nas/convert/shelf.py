@@ -9,23 +9,37 @@ Files are written whole. A damaged piece is thrown away and trained again; score
 
 from __future__ import annotations
 
+import io
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from torch import Tensor
+import torch
 
-from nas.convert.candidates import KEEP, Assembly
+from nas.convert.candidates import KEEP, Assembly, Place
 from nas.convert.score import Score
-from nas.convert.workers import unpacked
+from nas.convert.workers import Content
 from nas.files import write_atomically, write_dataframe
 
 log = logging.getLogger(__name__)
 FIELDS = [field.name for field in fields(Score)]
+
+
+def packed(content: Content) -> bytes:
+    """A piece's content as a file, which holds no code."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def unpacked(blob: bytes) -> Content:
+    """The content of `packed`. Damage raises errors of many kinds."""
+    content: Content = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
+    content["rounds"]
+    return content
 
 
 def key_of(assembly: Assembly) -> str:
@@ -44,29 +58,23 @@ class Shelf:
         self.directory = directory
         self.scores: dict[str, Score] = self._read_scores()
 
-    def blob(self, piece: str) -> bytes | None:
-        """The file of a piece, by its name; None if there is none that can be read."""
-        file = self.directory / "library" / f"{piece}.pt"
+    def piece(self, place: Place) -> Content | None:
+        """The content of a piece; None if there is no file that can be read."""
+        file = self._file(place)
         if not file.exists():
             return None
-        blob = file.read_bytes()
+        blob = file.read_bytes()  # an error here is the disk's, and throws nothing away
         try:
-            unpacked(blob)["rounds"]
+            return unpacked(blob)
         except Exception as error:  # damage shows in many ways
             log.warning("%s is damaged (%s): the piece is trained again", file, error)
             return None
-        return blob
 
-    def keep_piece(self, piece: str, blob: bytes) -> None:
-        file = self.directory / "library" / f"{piece}.pt"
-        write_atomically(file, lambda path: path.write_bytes(blob))
+    def keep_piece(self, place: Place, content: Content) -> None:
+        write_atomically(self._file(place), lambda path: path.write_bytes(packed(content)))
 
-    def pieces(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """What the files of finished pieces hold, by name."""
-        return {name: unpacked(blob) for name in names if (blob := self.blob(name)) is not None}
-
-    def states(self, names: Sequence[str]) -> dict[str, Mapping[str, Tensor]]:
-        return {name: content["attention"] for name, content in self.pieces(names).items()}
+    def _file(self, place: Place) -> Path:
+        return self.directory / "library" / f"{'-'.join(place)}.pt"
 
     def keep_scores(self, assemblies: Sequence[Assembly], scores: Sequence[Score]) -> None:
         self.scores |= {key_of(assembly): score for assembly, score in zip(assemblies, scores, strict=True)}

@@ -147,13 +147,6 @@ class ConversionSpec(Starting):
             raise from_pydantic(error, cls, kind=SpaceError, file=file) from None
 
 
-def load_conversion(path: Path) -> ConversionSpec:
-    """A conversion from a YAML file. Raises SpaceError with file and key path."""
-    data = read_yaml(path)
-    named = relative_to({"name": path.stem} | data, path.parent) if isinstance(data, dict) else data
-    return ConversionSpec.parse(named, file=path)
-
-
 def conversion_of(model: str) -> ConversionSpec:
     """The conversion that a YAML file describes (it has `start:`), or that of a model with all defaults.
 
@@ -161,8 +154,9 @@ def conversion_of(model: str) -> ConversionSpec:
     'convert'
     """
     path = Path(model)
-    if path.suffix in (".yaml", ".yml") and path.exists() and "start" in (read_yaml(path) or {}):
-        return load_conversion(path)
+    data = read_yaml(path) if path.suffix in (".yaml", ".yml") and path.exists() else None
+    if isinstance(data, dict) and "start" in data:
+        return ConversionSpec.parse(relative_to({"name": path.stem} | data, path.parent), file=path)
     return ConversionSpec.parse({"name": "convert", "start": model})
 
 

@@ -6,7 +6,6 @@ are small and hold no state, so that a killed conversion goes on where the last 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.convert.candidates import Assembly, Candidate
-from nas.convert.library import Distillation, Piece, begin, distil, transplanted
+from nas.convert.candidates import Assembly, Candidate, Place
+from nas.convert.library import Distillation, begin, distil, transplanted
 from nas.convert.score import Score, Scorer
 from nas.data import ImageSet
 from nas.engine.pool import Pool
@@ -24,6 +23,7 @@ from nas.model import Donor, Model
 from nas.plugins import Plugin, install, shipment
 from nas.train import Task
 
+Content = dict[str, Any]  # of a piece (`Piece.content`)
 States = Mapping[str, Mapping[str, Tensor]]  # of the pieces' attention, by the piece's name
 
 
@@ -47,35 +47,24 @@ class Common:
         return self.donor.model().to(self.device)
 
 
-def packed(piece: Piece) -> bytes:
-    """A piece as a file: attention, optimiser, rounds, errors."""
-    buffer = io.BytesIO()
-    content = {"attention": piece.attention.state_dict(), "optimizer": piece.optimizer}
-    torch.save(content | {"rounds": piece.rounds, "errors": piece.errors}, buffer)
-    return buffer.getvalue()
-
-
-def unpacked(blob: bytes) -> dict[str, Any]:
-    content: dict[str, Any] = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
-    return content
-
-
-def run_round(common: Common, names: Sequence[tuple[str, str]], blobs: Sequence[bytes | None]) -> list[bytes]:
-    """Train pieces, given as (layer, candidate), for one more round. blobs: as `packed`, None for new ones."""
+def run_round(common: Common, places: Sequence[Place], contents: Sequence[Content | None]) -> list[Content]:
+    """Train pieces for one more round. contents: of the round before, None for new pieces; all have had as many."""
     parent, images = common.parent(), common.images()
     count = common.library.closed_form
-    start_BCHW = next(images.train.spread(count).batches(count))[0] if count and blobs[0] is None else None
-    pieces = []
-    for (layer, candidate), blob in zip(names, blobs, strict=True):
-        (piece,) = begin(common.donor, {layer: [candidate]}, common.candidates, start_BCHW)
-        if blob is not None:
-            content = unpacked(blob)
-            piece.attention.load_state_dict(content["attention"])
-            piece.optimizer, piece.rounds, piece.errors = (content[key] for key in ("optimizer", "rounds", "errors"))
-        piece.attention.to(common.device)
-        pieces.append(piece)
-    distil(parent, pieces, images.train, images.validation.spread(common.scored), common.library)
-    return [packed(piece) for piece in pieces]
+    start_BCHW = next(images.train.spread(count).batches(count))[0] if count and contents[0] is None else None
+    options: dict[str, list[str]] = {}
+    for layer, candidate in places:
+        options.setdefault(layer, []).append(candidate)
+    pieces = {
+        (piece.layer, piece.candidate): piece for piece in begin(common.donor, options, common.candidates, start_BCHW)
+    }
+    for place, content in zip(places, contents, strict=True):
+        if content is not None:
+            pieces[place].resume(content)
+        pieces[place].attention.to(common.device)
+    ordered = [pieces[place] for place in places]
+    distil(parent, ordered, images.train, images.validation.spread(common.scored), common.library)
+    return [piece.content() for piece in ordered]
 
 
 def run_scores(common: Common, assemblies: Sequence[Assembly], states: States) -> list[Score]:

@@ -35,10 +35,10 @@ def test_what_a_layer_is_already_is_not_offered_again() -> None:
 def test_neighbours_that_make_no_sense_together_clash() -> None:
     genome = listed(load_genome("mixed_digits"))
     pooling = DEFAULT | {"pooling": Candidate.model_validate({"core": "pooling"})}
-    found = set(clashes(genome, pooling))
+    found = set(clashes(genome, offered(genome, pooling), pooling))
     assert (("stages.0.layers.0", "pooling"), ("stages.0.layers.1", "reuse")) in found  # it hands on no scores
     assert (("stages.0.layers.1", "pooling"), ("stages.0.layers.2", "reuse")) not in found  # those of layer 0 do
-    assert not set(clashes(genome, DEFAULT))
+    assert not set(clashes(genome, offered(genome, DEFAULT), DEFAULT))
 
 
 def test_a_candidate_is_written_as_it_was_given() -> None:

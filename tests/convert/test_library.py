@@ -10,7 +10,7 @@ import torch
 from nas.convert.candidates import DEFAULT, KEEP, listed, offered
 from nas.convert.library import Distillation, begin, distil, errors, look, transplanted
 from nas.convert.score import Scorer
-from nas.convert.workers import packed, unpacked
+from nas.convert.shelf import packed, unpacked
 from nas.data import ImageSet, load
 from nas.genome import load_genome
 from nas.model import Donor
@@ -58,10 +58,9 @@ def test_rounds_lower_the_error_and_company_does_not_matter(donor: Donor, images
 
     (alone,) = begin(donor, {"stages.1.layers.2": ["linear_local"]}, DEFAULT, start_BCHW)
     distil(parent, [alone], images.train, images.validation, HOW)
-    content = unpacked(packed(alone))  # between two rounds the process ends
+    content = unpacked(packed(alone.content()))  # between two rounds the process ends
     (resumed,) = begin(donor, {"stages.1.layers.2": ["linear_local"]}, DEFAULT, None)
-    resumed.attention.load_state_dict(content["attention"])
-    resumed.optimizer, resumed.rounds, resumed.errors = (content[k] for k in ("optimizer", "rounds", "errors"))
+    resumed.resume(content)
     distil(parent, [resumed], images.train, images.validation, HOW)
     (same,) = [piece for piece in together if piece.name == alone.name]
     for name, tensor in same.attention.state_dict().items():
@@ -109,5 +108,5 @@ def test_scores_are_those_of_the_definition(donor: Donor, images: ImageSet) -> N
 
 def test_a_piece_is_a_file_that_holds_no_code(donor: Donor, tmp_path: Path) -> None:
     (piece,) = begin(donor, {"stages.1.layers.2": ["reuse_conv"]}, DEFAULT, None)
-    content = unpacked(packed(piece))
+    content = unpacked(packed(piece.content()))
     assert content["rounds"] == 0 and content["attention"].keys() == piece.attention.state_dict().keys()
