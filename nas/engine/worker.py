@@ -8,7 +8,7 @@
 - A full disk or an unwritable folder: no outcome; `StorageError` stops the run, and the trial is resumable.
 - A worker of an earlier driver may still hold the trial. Ray ends it seconds after that driver was killed, so this
   process waits for it. On a disconnected machine it may never end; the run then stops with a message.
-- The process dies: there is no result.json, and the driver handles it (nas/engine/ray_tune.py).
+- The process dies: there is no result.json, and the driver handles it (nas/engine/driver.py).
 
 The work on a job is a `Work`, usually `TrainJob` (nas/engine/training.py). This module does not import torch, so a
 worker starts within a second.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas.engine import Event, Job, Ledger, Outcome, Signal
-from nas.engine.ray_tune import _Driver
+from nas.engine.driver import Driver
 from nas.engine.worker import CrowdedError, run_job
 from tests.engine import works
 from tests.engine.test_ray_tune import Listed
@@ -19,7 +19,7 @@ class Tune:
         self.events: list[Event] = []
         self.source = Patient(self.ledger, [{"behaviour": behaviour} for behaviour in behaviours])
         self.source.waits = waits
-        self.driver = _Driver(self.source, self.ledger, lambda: 2, self.events.append)
+        self.driver = Driver(self.source, self.ledger, lambda: 2, self.events.append)
         self.ran: list[tuple[str, bool]] = []  # trial, whether alone
 
     def go(self) -> list[tuple[str, bool]]:

@@ -17,10 +17,10 @@ import nas
 from nas.ablation.spec import Ablation, parse_ablation
 from nas.data import ImageSet, load
 from nas.engine import Event, Job, Ledger, Limits, Outcome, Pool, Signal, limits
+from nas.engine.driver import Driver
 from nas.engine.evaluation import read_test
 from nas.engine.evaluation import test_in_workers as read_in_workers
 from nas.engine.limits import EPOCHS, LISTENED, Pulse, Watch
-from nas.engine.ray_tune import _Driver
 from nas.engine.storage import Storage
 from nas.errors import SpaceError
 from nas.files import parse_yaml, write_text
@@ -171,7 +171,7 @@ class Tune:
     def __init__(self, folder: Path, clock: Clock, bounds: Limits):
         self.clock, self.events, self.killed = clock, list[Event](), list[str]()
         self.source = Listed(Ledger(folder), [{}])
-        self.driver = _Driver(self.source, self.source.ledger, lambda: 1, self.events.append, bounds)
+        self.driver = Driver(self.source, self.source.ledger, lambda: 1, self.events.append, bounds)
         job = self.driver.next()
         assert isinstance(job, Job)
         self.job, self.trial = job, job.id

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from nas.engine import Event, Job, Ledger, Limits, Outcome, Pool, Signal, run
-from nas.engine.ray_tune import _Driver, _Watch
+from nas.engine.driver import Driver
+from nas.engine.ray_tune import _Watch
 from nas.engine.storage import Storage
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
@@ -86,7 +87,7 @@ def test_a_worker_that_dies_after_its_outcome_was_heard_is_no_news(tmp_path: Pat
     """Tune starts its trial once more, and tells of that."""
     ledger, events = Ledger(tmp_path), []
     source = Listed(ledger, [{}])
-    driver = _Driver(source, ledger, lambda: 1, events.append)
+    driver = Driver(source, ledger, lambda: 1, events.append)
     job = driver.next()
     outcome = Outcome.of(job, "complete", accuracy=0.5)
     outcome.write(job.directory)
@@ -103,7 +104,7 @@ def test_a_worker_that_dies_after_its_outcome_was_heard_is_no_news(tmp_path: Pat
 def test_a_trial_goes_on_while_it_gets_further_between_deaths(tmp_path: Path) -> None:
     ledger, events = Ledger(tmp_path), []
     source = Listed(ledger, [{}])
-    driver = _Driver(source, ledger, lambda: 1, events.append)
+    driver = Driver(source, ledger, lambda: 1, events.append)
     job, watch = driver.next(), _Watch(driver)
     trial = SimpleNamespace(config={"trial": job.id})
 
