@@ -150,7 +150,7 @@ def convert(
     from nas.api import default_run, run_conversion, shown
     from nas.convert.spec import conversion_of
     from nas.engine.record import run_directory
-    from nas.report.conversion import sensitivity_table, verdict
+    from nas.report.conversion import assembly_table, sensitivity_table, verdict
 
     spec = conversion_of(model)
     limits = {f"budget.{name}": limit for name, limit in parse_settings([budget] if budget else []).items()}
@@ -160,6 +160,8 @@ def convert(
         found = run_conversion(spec, directory)
     _console().print(sensitivity_table(found.sensitivity))
     print(*verdict(found.sensitivity), sep="\n")
+    print()
+    _console().print(assembly_table(found.assemblies))
     _show_front(directory)
     print(f"\nlayers       {shown(directory)}/sensitivity.csv")
     print(f"report       {shown(directory)}/report.html")
