@@ -21,6 +21,7 @@ from benchmarks import (
     blocks_less,
     convert,
     convert_repair,
+    convert_search,
     cost,
     large_run,
     latency,
@@ -48,6 +49,7 @@ GROUPS = {
     "train_start": start,
     "train_convert": convert,
     "train_convert_repair": convert_repair,
+    "train_convert_search": convert_search,
 }
 FOLDER = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
