@@ -20,6 +20,7 @@ from benchmarks import (
     blocks_castling,
     blocks_less,
     convert,
+    convert_recipes,
     convert_repair,
     convert_search,
     cost,
@@ -49,6 +50,7 @@ GROUPS = {
     "train_start": start,
     "train_convert": convert,
     "train_convert_repair": convert_repair,
+    "train_convert_recipes": convert_recipes,
     "train_convert_search": convert_search,
 }
 FOLDER = Path(__file__).parent / "results"

@@ -19,9 +19,9 @@ from nas.convert.candidates import DEFAULT, Assembly, Candidate, Place, listed, 
 from nas.convert.library import Distillation, Piece, begin, distil, transplanted
 from nas.convert.plan import Parts
 from nas.convert.score import Score, Scorer
-from nas.convert.spec import ConversionSpec, recipe
-from nas.data import ImageSet
-from nas.genome import Genome
+from nas.convert.spec import TEACHER, ConversionSpec, recipe
+from nas.data import ImageSet, load
+from nas.genome import Genome, load_genome
 from nas.metrics import estimator
 from nas.model import Donor
 from nas.timm.donor import read_donor
@@ -54,6 +54,13 @@ def trained_parent(genome: Genome, images: ImageSet, training: Training, folder:
     train(genome, images, training, directory=folder, seed=seed)
     (folder / "genome.yaml").write_text(genome.to_yaml())
     return Parent(folder / "genome.yaml", images, time.process_time() - begun)
+
+
+def parents(folder: Path, count: int) -> list[Parent]:
+    """mixed_digits on digits, 30 epochs, by seed."""
+    images, genome = load("digits", seed=0), load_genome("mixed_digits")
+    recipe = Training(epochs=30)
+    return [trained_parent(genome, images, recipe, folder / str(seed), seed=seed) for seed in range(count)]
 
 
 class Library:
@@ -92,14 +99,34 @@ class Library:
         places = self.parts.replacements()
         return dict(zip(places, self.scores([{layer: name} for layer, name in places]), strict=True))
 
-    def repaired(self, assembly: Assembly, *, seed: int, **changes: Any) -> tuple[float, float]:
-        """Accuracy on validation and KL from the parent, after the repair. changes: of its recipe."""
+    @property
+    def accuracy(self) -> float:
+        """The parent's, on validation."""
+        return float((self.scorer.parent_NK.argmax(1) == self.scorer.labels_N).double().mean())
+
+    def repaired(
+        self,
+        assembly: Assembly,
+        *,
+        seed: int,
+        images: int | None = None,
+        teacher: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> tuple[float, float]:
+        """Accuracy on validation and KL from the parent, after the repair.
+
+        images: of the training split, evenly spaced; all by default. teacher, changes: of the recipe.
+        """
+        if teacher is not None:
+            changes["teacher"] = TEACHER | {"model": str(self.parent.file)} | teacher
         spec = ConversionSpec.parse({"start": str(self.parent.file), "training": changes})
+        known = self.parent.images
+        data = known if images is None else replace(known, train=known.train.spread(images))
         donor = self.donor(assembly)
         with tempfile.TemporaryDirectory() as folder:
             training = recipe(spec, self.parent.file)
             found = train(
-                donor.genome, self.parent.images, training, directory=Path(folder), seed=seed, donor=donor,
+                donor.genome, data, training, directory=Path(folder), seed=seed, donor=donor,
                 threads=torch.get_num_threads(),
             )  # fmt: skip
             (Path(folder) / "genome.yaml").write_text(donor.genome.to_yaml())

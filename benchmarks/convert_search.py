@@ -76,7 +76,7 @@ def _seed(images: ImageSet, folder: Path, seed: int) -> dict[str, Any]:
     clock = Clock()
     library = Library(parent)
     begun = clock.seconds
-    own = _accuracy(library), library.parts.own["macs"]
+    own = library.accuracy, library.parts.own["macs"]
     conversion = [(0.0, *own), *_conversion(library, clock, seed)]
     spent = conversion[-1][0]
     curves: dict[str, Curve] = {
@@ -180,10 +180,6 @@ def _slots(genome: Genome, layer: str, name: str) -> dict[str, Any]:
 
 def _macs(library: Library, assembly: Assembly) -> float:
     return library.parts.costs(assembly)["macs"]
-
-
-def _accuracy(library: Library) -> float:
-    return float((library.scorer.parent_NK.argmax(1) == library.scorer.labels_N).double().mean())
 
 
 def _ratio(values: list[float]) -> tuple[float, tuple[float, float]]:
