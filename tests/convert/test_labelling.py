@@ -49,6 +49,7 @@ def spec(parent: Path, photos: Path, **keys: Any) -> ConversionSpec:
         "scored": 60,
         "tried": 2,
         "points": 2,
+        "workers": {"count": 1},  # a worker takes longer to start than to do all of this
         "training": {"epochs": 1, "validation": 0.25},
     }
     return ConversionSpec.parse(small | keys).only(["reuse"])
