@@ -53,7 +53,10 @@ LEAST = 50  # validation images: fewer cannot tell one model from another
 
 @dataclass(frozen=True)
 class ConversionResult:
-    """sensitivity: a row per layer and candidate. trials, front: as in trials.csv and front.csv."""
+    """sensitivity: a row per layer and candidate. trials, front: as in trials.csv and front.csv.
+
+    Accuracy is agreement with the parent where the images have no labels.
+    """
 
     directory: Path
     sensitivity: pd.DataFrame

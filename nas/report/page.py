@@ -124,10 +124,8 @@ def _trial_columns(trials: pd.DataFrame) -> list[str]:
 
 
 def _accuracy(run: Run) -> str:
-    """A sentence part: what accuracy is."""
-    if run.meaning is None:
-        return "Accuracy is top-1"
-    return f"The images have no labels, and accuracy is {run.meaning}: the share of images with its most probable class"
+    """What accuracy is, for the sentence that goes on with the split."""
+    return "Accuracy is top-1" if run.meaning is None else "Agreement is top-1 against the parent's answers"
 
 
 def _view(run: Run, frame: pd.DataFrame, columns: list[str], marked: set[int]) -> dict[str, Any]:
