@@ -94,7 +94,7 @@ def test_whoever_reads_accuracy_is_told_that_it_is_agreement(whole: ConversionRe
     assert "agreement with the parent" in winner.read_text().splitlines()[0]
     page = write_report(whole.directory).read_text()
     shown = page.partition("Specification, every default")[0]
-    assert "accuracy is agreement with the parent, in trials.csv" in shown
+    assert "accuracy is agreement with the parent, in trials.csv" in shown and "Agreement is top-1 against" in shown
     assert "agreement %" in shown and "accuracy %" not in shown and "validation accuracy" not in shown
     headings = [
         *(str(column.header) for column in front_table(run.front, run.layers, run.worded).columns),
