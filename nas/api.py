@@ -150,7 +150,7 @@ def run_conversion(
     spec = spec.with_settings(dict(settings or {}))
     directory = run_directory(run or default_run(spec))
     text = f"converting {spec.start} on {spec.data}, in {shown(directory)}"
-    with _watched(text, directory, spec.points + 1, spec, list(spec.objectives), progress, on_event) as listener:
+    with _watched(text, directory, spec.most_trials, spec, list(spec.objectives), progress, on_event) as listener:
         found = convert(spec, directory, on_event=listener)
     write_run_report(directory)
     _store(spec, directory)

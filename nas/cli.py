@@ -151,7 +151,7 @@ def convert(
     from nas.api import default_run, run_conversion, shown
     from nas.convert.spec import conversion_of
     from nas.engine.record import run_directory
-    from nas.report.conversion import sensitivity_table, verdict
+    from nas.report.conversion import assembly_table, sensitivity_table, verdict
     from nas.report.run import read_run
 
     spec = conversion_of(model)
@@ -163,6 +163,8 @@ def convert(
     words = read_run(directory).worded
     _console().print(sensitivity_table(found.sensitivity, words))
     print(*map(words, verdict(found.sensitivity)), sep="\n")
+    print()
+    _console().print(assembly_table(found.assemblies))
     _show_front(directory)
     print(f"\nlayers       {shown(directory)}/sensitivity.csv")
     print(f"report       {shown(directory)}/report.html")

@@ -14,6 +14,7 @@ without the depthwise residual, which none of the linear models in the literatur
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -129,6 +130,15 @@ def clashes(
                         assembled(genome, {before: first, after: second}, candidates)
                     except GenomeError:
                         yield (before, first), (after, second)
+
+
+def key_of(assembly: Assembly) -> str:
+    """An assembly as text: equal ones have equal keys.
+
+    >>> key_of({"stages.0.layers.1": "linear", "stages.0.layers.0": "keep"})
+    '{"stages.0.layers.1": "linear"}'
+    """
+    return json.dumps({layer: name for layer, name in assembly.items() if name != KEEP}, sort_keys=True)
 
 
 _SHORTHAND = ("depth", "split", "core", "tail", "auxiliary", "local", "layers")

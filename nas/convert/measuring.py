@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from nas.convert.candidates import KEEP, Assembly, Place
+from nas.convert.candidates import KEEP, Assembly, Place, key_of
 from nas.convert.plan import Parts
 from nas.convert.score import Score
-from nas.convert.shelf import Shelf, key_of
+from nas.convert.shelf import Shelf
 from nas.convert.workers import Content, Crew, States, run_round, run_scores
 
 CHUNK = 16  # assemblies that a task scores
@@ -69,9 +69,13 @@ class Measuring:
         for place, score in single.items():
             row: dict[str, Any] = dict(zip(("layer", "candidate"), place, strict=True))
             row |= {"local_error": library[place]["errors"][-1]} | asdict(score)
-            row |= {f"delta_{metric}": self.parts.alone[place][metric] - own[metric] for metric in own}
+            row |= {_delta(metric): self.parts.alone[place][metric] - own[metric] for metric in own}
             rows.append(row)
         return pd.DataFrame(rows)
+
+
+def _delta(metric: str) -> str:
+    return "delta_ms" if metric == "latency" else f"delta_{metric}"
 
 
 def _rounds(content: Content | None) -> int:

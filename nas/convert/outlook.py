@@ -1,9 +1,14 @@
-"""What a conversion can save, by formula and by table, before anything is trained."""
+"""What a conversion can save, by formula and by table, before anything is trained.
+
+A candidate changes more than its own layer: attention that hands its scores on runs another kernel. Times of candidates
+are therefore differences of whole models.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from statistics import mean
 
 from nas.convert.candidates import KEEP, assembled
 from nas.convert.choice import choose
@@ -26,16 +31,40 @@ def check_budget(parts: Parts, budget: Budget) -> None:
 
 
 def outlook(parts: Parts, tables: Mapping[int, LatencyTable]) -> list[str]:
-    """Sentences: the most that can be saved of MACs and of time; if that is little, what larger images would save."""
-    tokens = max(stage.tokens for stage in parts.parent.layout)
-    saved = _saving(parts, macs)
-    text = f"at {tokens} tokens, candidates save at most {100 * saved:.1f} % of the model's MACs"
+    """Sentences: what each candidate saves of a layer's time, and all together of the model's MACs and time.
+
+    If that is little, what larger images would save. tables: by batch size.
+    """
+    said = []
     for size, table in tables.items():
-        whole = table.seconds_of(parts.parent)
-        share = _saving(parts, table.seconds_of)
-        text += f", and {100 * share:.1f} % of {1000 * whole:.1f} ms (batches of {size})"
-    larger = _at_larger_sizes(parts) if saved < WORTH else []
-    return [text, *([f"that hardly pays; with {', '.join(larger)}"] if larger else [])]
+        batch = "one image" if size == 1 else f"a batch of {size}"
+        said.append(f"{batch} takes {1000 * table.seconds_of(parts.parent):.2f} ms; by candidate, for each layer:")
+        said += [f"  {line}" for line in _by_stage(parts, table)]
+    tokens = max(stage.tokens for stage in parts.parent.layout)
+    macs = _saving(parts, _macs)
+    shares = {size: _saving(parts, table.seconds_of) for size, table in tables.items()}
+    times = "".join(f", {100 * share:.1f} % of the time (batches of {size})" for size, share in shares.items())
+    said.append(f"at {tokens} tokens, candidates save at most {100 * macs:.1f} % of the model's MACs{times}")
+    if max([macs, *shares.values()]) < WORTH and (larger := _at_larger_sizes(parts)):
+        said.append(f"that hardly pays; of MACs they would save {', '.join(larger)}")
+    return said
+
+
+def _by_stage(parts: Parts, table: LatencyTable) -> list[str]:
+    """A line for each stage: the mean change of the model's milliseconds when one of its layers is replaced."""
+    own = table.seconds_of(parts.parent)
+    lines = []
+    for stage in parts.parent.layout:
+        names = {layer.name for layer in stage.layers}
+        saved: dict[str, list[float]] = {}
+        for layer, candidate in parts.replacements():
+            if layer in names:
+                genome = assembled(parts.parent, {layer: candidate}, parts.candidates)
+                saved.setdefault(candidate, []).append(1000 * (table.seconds_of(genome) - own))
+        layer_ms = 1000 * mean(table.seconds_of_part(parts.parent, name) for name in names)
+        changes = ", ".join(f"{name} {mean(values):+.3f} ms" for name, values in saved.items())
+        lines.append(f"{stage.name} ({stage.tokens} tokens, {layer_ms:.3f} ms a layer): {changes or 'no candidate'}")
+    return lines
 
 
 def _saving(parts: Parts, value: Callable[[Genome], float]) -> float:
@@ -48,7 +77,7 @@ def _saving(parts: Parts, value: Callable[[Genome], float]) -> float:
     return saved / own
 
 
-def macs(genome: Genome) -> float:
+def _macs(genome: Genome) -> float:
     """Of one image's inference, by formula."""
     return estimator()(genome)["macs"]
 
@@ -61,5 +90,5 @@ def _at_larger_sizes(parts: Parts) -> list[str]:
             larger = replace(parts, parent=parts.parent.edit({"image.size": size}))
         except GenomeError:
             continue
-        found.append(f"images of {size} pixels {100 * _saving(larger, macs):.1f} %")
+        found.append(f"at {size} pixels {100 * _saving(larger, _macs):.1f} %")
     return found

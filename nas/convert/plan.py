@@ -12,13 +12,18 @@ a layer cost the same in whatever company. A cost of which more is better (image
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
+from typing import Any
 
-from nas.convert.candidates import KEEP, Assembly, Candidate, Place, assembled, clashes
+import numpy as np
+import pandas as pd
+
+from nas.convert.candidates import KEEP, Assembly, Candidate, Place, assembled, clashes, key_of
 from nas.convert.choice import Candidate as Option
+from nas.convert.choice import Place as Numbered
 from nas.convert.choice import Problem, best, sweep
 from nas.convert.interactions import fit_pairs
 from nas.convert.score import Score
@@ -30,6 +35,7 @@ from nas.seeds import derive
 
 RESCORED = 10  # best assemblies that are measured at each level of cost
 PAIRS = 100  # largest corrections that are kept: the programme's time grows with their number
+CHOSEN = "chosen"  # the arm of the assemblies that the scores promise
 Measure = Callable[[Sequence[Assembly]], list[Score]]
 
 
@@ -81,36 +87,61 @@ def problem(parts: Parts, single: Mapping[Place, Score], budget: Budget) -> Prob
     return Problem(options, limits, own, forbidden)
 
 
+@dataclass(frozen=True)
+class Pick:
+    """An assembly to repair. level: the cost within which it was picked, less being better. score: before repair."""
+
+    arm: str
+    level: float
+    assembly: Assembly
+    score: Score
+
+
 def chosen(
     parts: Parts, found: Problem, metric: str, budget: Budget, *, points: int, tried: int, seed: int, measure: Measure
-) -> list[tuple[Assembly, Score]]:
-    """The assemblies to repair, cheapest first, with their scores. Raises BudgetError if none is within the budget."""
+) -> list[Pick]:
+    """The assemblies to repair, cheapest first. Raises BudgetError if none is within the budget."""
     levels = _levels(found, metric, points)
-    measured: dict[tuple[str, ...], Score] = {}
+    measured: dict[str, tuple[Assembly, Score]] = {}
 
-    def look(names: Sequence[tuple[str, ...]]) -> None:
-        new = [each for each in dict.fromkeys(names) if each not in measured and _valid(parts, each, budget)]
-        for each, score in zip(new, measure([_assembly(parts, each) for each in new]), strict=True):
-            measured[each] = score
+    def look(assemblies: Sequence[Assembly]) -> None:
+        new = {key_of(each): each for each in assemblies if key_of(each) not in measured and valid(parts, each, budget)}
+        for (key, each), score in zip(new.items(), measure(list(new.values())), strict=True):
+            measured[key] = each, score
 
-    random = _random(parts, tried, seed)
-    look([*_promising(found, metric, levels), *random])
+    random = random_assemblies(parts, tried, derive(seed, "assemblies"))
+    look([*_promising(parts, found, metric, levels), *random])
     if random:
-        additive = _sums(found)
-        names = list(measured)
-        found_kl, sums = [measured[each].kl for each in names], [additive(each) for each in names]
-        fitted = fit_pairs(names, found_kl, sums, parent=[KEEP] * len(parts.layers))
-        pairs = dict(sorted(fitted.items(), key=lambda item: -abs(item[1]))[:PAIRS])
-        look(_promising(replace(found, pairs=pairs), metric, levels))
-    cost = {each: _less(metric, parts.costs(_assembly(parts, each))[metric]) for each in measured}
-    picked = []
+        look(_promising(parts, replace(found, pairs=_pairs(parts, found, measured.values())), metric, levels))
+    priced = [(cost_of(parts, each, metric), each, score) for each, score in measured.values() if each]
+    picked: dict[str, Pick] = {}
     for level in levels:
-        within = [each for each in measured if cost[each] <= level and set(each) != {KEEP}]
+        within = [(score.kl, cost, each, score) for cost, each, score in priced if cost <= level]
         if within:
-            picked.append(min(within, key=lambda each: (measured[each].kl, cost[each])))
+            _, _, best, score = min(within, key=lambda item: item[:2])
+            picked.setdefault(key_of(best), Pick(CHOSEN, level, best, score))
     if not picked:
         raise BudgetError("no assembly within the budget makes a model", path="budget")
-    return [(_assembly(parts, each), measured[each]) for each in dict.fromkeys(picked)]
+    return list(picked.values())
+
+
+def repaired(picks: Sequence[Pick], layers: Sequence[str], trials: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A row per pick: its arm, its trial, the change in accuracy against the parent before repair, and after it.
+
+    trials: as in trials.csv; trial 0 is the parent, trained as long. within: the limit of `metric` at which it was
+    picked.
+    """
+    known = {key_of({layer: row[layer] for layer in layers}): row for row in trials.to_dict("records")}
+    parent = known[key_of({})]["accuracy"]
+    rows = []
+    for pick in picks:
+        trial = known[key_of(pick.assembly)]
+        within = pick.level if METRICS[metric].direction == "min" else 1 / pick.level
+        row: dict[str, Any] = {"arm": pick.arm, "within": within, "trial": trial["trial"]}
+        row |= {"replaced": len(pick.assembly), "macs": trial["macs"], metric: trial[metric]}
+        row |= {"kl": pick.score.kl, "delta_accuracy_before": pick.score.delta_accuracy}
+        rows.append(row | {"accuracy": trial["accuracy"], "delta_accuracy": trial["accuracy"] - parent})
+    return pd.DataFrame(rows)
 
 
 def _levels(found: Problem, metric: str, points: int) -> list[float]:
@@ -121,43 +152,57 @@ def _levels(found: Problem, metric: str, points: int) -> list[float]:
     front = [choice.costs[metric] for choice in sweep(found, metric)]
     below = [cost for cost in front if cost < found.fixed[metric]] or front[:1]
     low, high = min(below), max(below)
-    return [high - (high - low) * step / max(points - 1, 1) for step in reversed(range(points if high > low else 1))]
+    levels: list[float] = np.linspace(low, high, points).tolist() if points > 1 and low < high else [high]
+    return levels
 
 
-def _promising(found: Problem, metric: str, levels: Sequence[float]) -> list[tuple[str, ...]]:
+def _promising(parts: Parts, found: Problem, metric: str, levels: Sequence[float]) -> list[Assembly]:
     """The best assemblies within each level of cost."""
-    names: list[tuple[str, ...]] = []
+    assemblies = []
     for level in levels:
         within = replace(found, budgets={**found.budgets, metric: level})
-        names += [choice.names for choice in best(within, RESCORED)]
-    return names
+        assemblies += [_assembly(parts, choice.names) for choice in best(within, RESCORED)]
+    return assemblies
 
 
-def _random(parts: Parts, count: int, seed: int) -> list[tuple[str, ...]]:
-    """Different random assemblies; fewer where there are no more."""
-    rng = Random(derive(seed, "assemblies"))
-    drawn: dict[tuple[str, ...], None] = {}
+def _pairs(
+    parts: Parts, found: Problem, measured: Collection[tuple[Assembly, Score]]
+) -> dict[tuple[Numbered, Numbered], float]:
+    """Corrections for pairs of candidates, from what measured assemblies have beside the sum of their parts."""
+    single = {(option.layer, option.name): option.score for option in found.candidates}
+    names = [tuple(each.get(layer, KEEP) for layer in parts.layers) for each, _ in measured]
+    sums = [sum(single[place] for place in enumerate(each)) for each in names]
+    fitted = fit_pairs(names, [score.kl for _, score in measured], sums, parent=[KEEP] * len(parts.layers))
+    return dict(sorted(fitted.items(), key=lambda item: -abs(item[1]))[:PAIRS])
+
+
+def random_assemblies(parts: Parts, count: int, seed: int) -> list[Assembly]:
+    """Different random assemblies, each with a share of replaced layers of its own; fewer where there are no more."""
+    rng = Random(seed)
+    drawn: dict[str, Assembly] = {}
     for _ in range(20 * count):
         if len(drawn) == count:
             break
         share = rng.random()
         names = tuple(rng.choice(parts.options[layer]) if rng.random() < share else KEEP for layer in parts.layers)
-        if set(names) != {KEEP}:
-            drawn[names] = None
-    return list(drawn)
+        assembly = _assembly(parts, names)
+        if assembly:
+            drawn[key_of(assembly)] = assembly
+    return list(drawn.values())
 
 
-def _valid(parts: Parts, names: tuple[str, ...], budget: Budget) -> bool:
+def valid(parts: Parts, assembly: Assembly, budget: Budget) -> bool:
+    """Whether the assembly makes a model, and one within the budget."""
     try:
-        costs = parts.costs(_assembly(parts, names))
+        costs = parts.costs(assembly)
     except GenomeError:
         return False
     return budget.refusal(costs) is None
 
 
-def _sums(found: Problem) -> Callable[[tuple[str, ...]], float]:
-    score = {(option.layer, option.name): option.score for option in found.candidates}
-    return lambda names: sum(score[number, name] for number, name in enumerate(names))
+def cost_of(parts: Parts, assembly: Assembly, metric: str) -> float:
+    """One of an assembly's costs, less being better."""
+    return _less(metric, parts.costs(assembly)[metric])
 
 
 def _assembly(parts: Parts, names: tuple[str, ...]) -> Assembly:

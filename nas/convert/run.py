@@ -1,8 +1,8 @@
 """A whole conversion: library, scores, choice, repair, winners; called by `nas convert`.
 
     results/<run>/   run.yaml, start.yaml + .safetensors, labels.json (if the images have no labels), library/,
-                     scores.csv, sensitivity.csv, trials/<id>/, trials.csv, front.csv, winners/,
-                     latency.json (with time metrics), report.html
+                     scores.csv, sensitivity.csv, trials/<id>/, trials.csv, assemblies.csv, front.csv, winners/,
+                     latency-1.json, report.html
 
 Trial 0 is the model itself, trained like the others; then the chosen assemblies, cheapest first. A trial starts from
 the parent's weights with the library's pieces in their layers, and learns from the parent (nas/train/distillation.py).
@@ -15,20 +15,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pandas as pd
 
-from nas.convert.candidates import KEEP, Assembly, assembled, listed, offered
+from nas.convert.candidates import KEEP, Assembly, assembled, key_of, listed, offered
 from nas.convert.labelling import MEANING, check_recipe, kept_labels, label, named
 from nas.convert.library import transplanted
 from nas.convert.measuring import Measuring
 from nas.convert.outlook import check_budget, outlook
-from nas.convert.plan import Parts, chosen, problem
+from nas.convert.plan import Parts, Pick, chosen, problem, repaired
+from nas.convert.rivals import rivals
 from nas.convert.score import Score
-from nas.convert.shelf import Shelf, key_of
+from nas.convert.shelf import Shelf
 from nas.convert.spec import ConversionSpec, recipe
 from nas.convert.workers import Common, Crew, States
 from nas.data import ImageSet, absolute, labelled
@@ -47,19 +49,29 @@ from nas.search.winners import FrontSpec, RunExaminer, write_front
 from nas.seeds import derive
 from nas.train import Task, fitted
 
-MAY_DIFFER = {"workers", "limits", "name", "notes", "storage", "max_pixels", "start"}  # when a run is resumed
+MAY_DIFFER = {
+    "workers",
+    "limits",
+    "name",
+    "notes",
+    "storage",
+    "max_pixels",
+    "start",
+    "compare",
+}  # when a run is resumed
 LEAST = 50  # validation images: fewer cannot tell one model from another
 
 
 @dataclass(frozen=True)
 class ConversionResult:
-    """sensitivity: a row per layer and candidate. trials, front: as in trials.csv and front.csv.
+    """The tables of the run's files of the same names. sensitivity: a row per layer and candidate.
 
     Accuracy is agreement with the parent where the images have no labels.
     """
 
     directory: Path
     sensitivity: pd.DataFrame
+    assemblies: pd.DataFrame
     trials: pd.DataFrame
     front: pd.DataFrame
 
@@ -99,27 +111,24 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
         single = measuring.singles(states)
         table = measuring.sensitivity(library, single)
         run.write_csv("sensitivity.csv", table)
-        picked = chosen(
-            plan.parts,
-            problem(plan.parts, single, plan.budget),
-            spec.sweep,
-            plan.budget,
-            points=spec.points,
-            tried=spec.tried,
-            seed=spec.seed,
-            measure=lambda assemblies: measuring.scored(states, assemblies),
-        )
-        plan.say(f"repairing {len(picked)} assemblies, by distillation from the model itself")
+        found = problem(plan.parts, single, plan.budget)
+        measure = partial(measuring.scored, states)
+        picks = chosen(plan.parts, found, spec.sweep, plan.budget, points=spec.points, tried=spec.tried, seed=spec.seed,
+                       measure=measure)  # fmt: skip
+        picks += rivals(plan.parts, spec.compare, picks, spec.sweep, plan.budget, seed=spec.seed, measure=measure)
+        plan.say(f"repairing {len(picks)} assemblies, by distillation from the model itself")
         work = Repair(common, states, TrainJob(_repaired(plan), device=run.pool.device, threads=run.pool.cpu))
         try:
-            run.train(Assemblies(plan.parts, [({}, None), *picked], run.ledger, seed=spec.seed), work, on_event)
+            run.train(Assemblies(plan.parts, picks, run.ledger, seed=spec.seed), work, on_event)
         except KeyboardInterrupt:
             if run.ledger.trials:
                 write_front(_fronted(run, plan), None)
             raise
         fronted = _fronted(run, plan)
+        assemblies = repaired(picks, plan.parts.layers, run.ledger.table(), spec.sweep)
+        run.write_csv("assemblies.csv", assemblies)
         front = write_front(fronted, RunExaminer(fronted, spec.workers.device, on_event))
-    return ConversionResult(run.directory, table, run.ledger.table(), front)
+    return ConversionResult(run.directory, table, assemblies, run.ledger.table(), front)
 
 
 @dataclass(frozen=True)
@@ -137,12 +146,15 @@ class Repair:
 
 
 class Assemblies:
-    """The jobs of a conversion, for the engine, in the order given."""
+    """The jobs of a conversion, for the engine: the model itself, then the picks in their order, each assembly once."""
 
-    def __init__(self, parts: Parts, picked: Sequence[tuple[Assembly, Score | None]], ledger: Ledger, *, seed: int):
-        known = {key_of(trial.job.parameters) for trial in ledger.trials}
+    def __init__(self, parts: Parts, picks: Sequence[Pick], ledger: Ledger, *, seed: int):
         self.parts, self.ledger, self.seed = parts, ledger, seed
-        self.todo = [each for each in picked if key_of(each[0]) not in known]
+        scores: dict[str, Score | None] = {key_of(pick.assembly): pick.score for pick in picks}
+        known = {key_of(trial.job.parameters) for trial in ledger.trials}
+        nothing: Assembly = {}
+        wanted = {key_of(nothing): nothing} | {key_of(pick.assembly): pick.assembly for pick in picks}
+        self.todo = [(each, scores.get(key)) for key, each in wanted.items() if key not in known]
 
     def unfinished(self) -> list[Job]:
         return self.ledger.unfinished

@@ -10,7 +10,6 @@ Files are written whole. A damaged piece is thrown away and trained again; score
 from __future__ import annotations
 
 import io
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -19,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from nas.convert.candidates import KEEP, Assembly, Place
+from nas.convert.candidates import Assembly, Place, key_of
 from nas.convert.score import Score
 from nas.convert.workers import Content
 from nas.files import write_atomically, write_dataframe
@@ -40,15 +39,6 @@ def unpacked(blob: bytes) -> Content:
     content: Content = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
     content["rounds"]
     return content
-
-
-def key_of(assembly: Assembly) -> str:
-    """An assembly as text: equal ones have equal keys.
-
-    >>> key_of({"stages.0.layers.1": "linear", "stages.0.layers.0": "keep"})
-    '{"stages.0.layers.1": "linear"}'
-    """
-    return json.dumps({layer: name for layer, name in assembly.items() if name != KEEP}, sort_keys=True)
 
 
 class Shelf:

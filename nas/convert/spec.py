@@ -9,6 +9,7 @@
     scored: 2000                                 validation images at most on which models are compared with the parent
     tried: 50                                    random assemblies that are measured, to learn how layers interact
     points: 6                                    assemblies along the front that are repaired
+    compare: [random, last]                      what else is repaired, to compare with (nas/convert/rivals.py)
     training: {epochs: 3}                        the repair: distillation from the model, from the assembly's weights
 
 Every key but `start` has a default. Unknown keys are refused, with file and key path.
@@ -25,6 +26,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 
 from nas.convert.candidates import DEFAULT, KEEP, Candidate
 from nas.convert.library import Distillation
+from nas.convert.rivals import Arm
 from nas.engine import Limits, Workers
 from nas.engine.start import Starting, relative_to
 from nas.errors import SpaceError, from_pydantic, nearest, shown
@@ -59,6 +61,7 @@ class ConversionSpec(Starting):
     scored: int = Field(2000, ge=1)
     tried: int = Field(50, ge=0, le=10_000)
     points: int = Field(6, ge=1, le=1000)
+    compare: tuple[Arm, ...] = ()
     seed: int = Field(0, ge=0)
     workers: Workers = Workers()
     limits: Limits = Limits()
@@ -101,13 +104,19 @@ class ConversionSpec(Starting):
 
     @property
     def costs(self) -> list[str]:
-        """Metrics of objectives and budget that are known before training."""
-        return [name for name in dict.fromkeys([*self.objectives, *self.budget]) if METRICS[name].budget]
+        """Metrics of objectives and budget that are known before training; latency always, which says what can pay."""
+        names = dict.fromkeys([*self.objectives, *self.budget, "latency"])
+        return [name for name in names if METRICS[name].budget]
 
     @property
     def sweep(self) -> str:
         """The cost along which the front runs: the first objective that is one."""
         return next(name for name in self.objectives if name != "accuracy")
+
+    @property
+    def most_trials(self) -> int:
+        """The model itself, and for each point the chosen assembly and one of every arm."""
+        return 1 + self.points * (1 + len(self.compare))
 
     def budget_of(self, parent: Costs) -> Budget:
         """The limits in the metrics' units. parent: the model's own costs."""

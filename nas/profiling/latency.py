@@ -57,6 +57,10 @@ class LatencyTable:
         """The predicted seconds of one batch. An unknown part counts as the slowest known part of its kind."""
         return sum(self._of(key) for key in parts(genome).values())
 
+    def seconds_of_part(self, genome: Genome, name: str) -> float:
+        """Those of one part, by its module's name."""
+        return self._of(parts(genome)[name])
+
     def _of(self, key: str) -> float:
         if key in self.seconds:
             return self.seconds[key]

@@ -1,4 +1,4 @@
-"""What a conversion found, for people: a row per layer, and which layers can go.
+"""What a conversion found, for people: a row per layer, which layers can go, and the assemblies that were repaired.
 
 A candidate is as good as the parent, alone in its layer, if the interval of its change in accuracy (95 %, paired over
 images) does not lie below 0. A layer can go if such a candidate costs less than the layer's own attention.
@@ -7,6 +7,7 @@ images) does not lie below 0. A layer can go if such a candidate costs less than
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,18 @@ from matplotlib.ticker import FuncFormatter
 from rich.table import Table
 
 from nas.numbers import magnitude
-from nas.report.plots import BLUE, GREY, VERMILLION, blank, tick
+from nas.report.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILLION, blank, tick
 
 Z = 1.96  # 95 %
+CHOSEN = "chosen"
+ARMS: dict[str, dict[str, Any]] = {
+    CHOSEN: {"color": BLUE, "marker": "D"},
+    "random": {"color": VERMILLION, "marker": "o"},
+    "last": {"color": GREEN, "marker": "s"},
+    "alternate": {"color": ORANGE, "marker": "^"},
+    "all": {"color": PURPLE, "marker": "X"},
+}
+HEADINGS = ("arm", "trial", "replaced", "MACs", "KL before", "points before", "points after")
 
 
 def sensitivity_table(table: pd.DataFrame, worded: Callable[[str], str] = str) -> Table:
@@ -68,21 +78,57 @@ def sensitivity_map(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def before_and_after(trials: pd.DataFrame, gains: dict[int, float]) -> Figure:
-    """Change in validation accuracy against MACs, before repair (gains, by trial) and after it (less trial 0)."""
+def before_and_after(assemblies: pd.DataFrame) -> Figure:
+    """Change in validation accuracy against MACs: after repair by arm, and of the chosen ones before it too."""
     figure, (axes,) = blank()
-    complete = trials[trials["state"] == "complete"].set_index("trial").sort_values("macs")
-    parent = complete["accuracy"].get(0)
-    some = complete.loc[[trial for trial in complete.index if trial in gains]]
-    before = [100 * gains[trial] for trial in some.index]
     axes.axhline(0, color=GREY, linewidth=1)
-    axes.plot(some["macs"], before, "o--", color=VERMILLION, mfc="white", label="before repair")
-    axes.plot(some["macs"], 100 * (some["accuracy"] - parent), "D-", color=BLUE, label="after repair")
+    for arm, rows in assemblies.sort_values("macs").groupby("arm", sort=False):
+        look = ARMS.get(str(arm), {"color": GREY, "marker": "o"})
+        if arm == CHOSEN:
+            before = 100 * rows["delta_accuracy_before"]
+            axes.plot(rows["macs"], before, linestyle=":", mfc="white", **look, label="chosen, before repair")
+        name, line = ("chosen, after repair", "-") if arm == CHOSEN else (arm, "")
+        axes.plot(rows["macs"], 100 * rows["delta_accuracy"], linestyle=line, **look, label=name)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
     axes.set_xlabel("MACs per image")
     axes.set_ylabel("accuracy less the parent's, points")
     axes.legend(frameon=False)
     return figure
+
+
+def assembly_rows(assemblies: pd.DataFrame) -> dict[str, Any]:
+    """The table of assemblies as the page's template takes it."""
+    columns = [{"heading": name, "text": name == "arm"} for name in HEADINGS]
+    return {
+        "marked": False,
+        "columns": columns,
+        "rows": [{"front": False, "cells": cells} for cells in _cells(assemblies)],
+    }
+
+
+def assembly_table(assemblies: pd.DataFrame) -> Table:
+    """Every repaired assembly, by arm."""
+    shown = Table(title="Assemblies before and after repair", title_justify="left", box=None)
+    for name in HEADINGS:
+        shown.add_column(name, justify="left" if name == "arm" else "right")
+    for cells in _cells(assemblies):
+        shown.add_row(*cells)
+    return shown
+
+
+def _cells(assemblies: pd.DataFrame) -> list[list[str]]:
+    return [
+        [
+            row["arm"],
+            str(row["trial"]),
+            str(row["replaced"]),
+            magnitude(row["macs"]),
+            f"{row['kl']:.4f}",
+            f"{100 * row['delta_accuracy_before']:+.2f}",
+            f"{100 * row['delta_accuracy']:+.2f}",
+        ]
+        for row in assemblies.to_dict("records")
+    ]
 
 
 def _signed(value: float) -> str:

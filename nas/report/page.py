@@ -65,9 +65,9 @@ def drawings(run: Run) -> list[Drawing]:
     if run.sensitivity is not None:
         caption = "What each candidate alone does to the parent's answers (KL on validation images), before any repair."
         made.append(Drawing("sensitivity", conversion.sensitivity_map(run.sensitivity), caption))
-        if run.gains and (run.trials["trial"] == 0).any():
-            caption = "Assemblies before and after repair: validation accuracy less the parent's, against MACs."
-            made.append(Drawing("repair", conversion.before_and_after(run.trials, run.gains), caption))
+    if run.assemblies is not None:
+        caption = "Assemblies before and after repair: validation accuracy less that of the parent, trained as long."
+        made.append(Drawing("repair", conversion.before_and_after(run.assemblies), caption))
     if run.curves:
         named = plots.spread([int(trial) for trial in run.front.sort_values("macs")["trial"]])
         caption = "Learning curves; trials of the front (seven at most, cheap to costly) in colour, the others in grey."
@@ -109,6 +109,7 @@ def page(run: Run, figures: Iterable[Drawing]) -> str:
         front=_view(run, front, [*front_columns(front), "layers"], set()),
         example=_example(run),
         figures=[{"data": drawing.embedded(), "caption": drawing.caption} for drawing in figures],
+        assemblies=conversion.assembly_rows(run.assemblies) if run.assemblies is not None else None,
         failures=[{"trial": trial, "reason": reason, "text": text} for trial, reason, text in run.failures],
         trials=_view(run, run.trials, _trial_columns(run.trials), on_front),
         facts=_facts(facts),

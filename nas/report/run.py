@@ -77,10 +77,10 @@ class Run:
         return pd.read_csv(file) if file.exists() else None
 
     @cached_property
-    def gains(self) -> dict[int, float]:
-        """Change in accuracy of a conversion's assemblies before their repair, by trial."""
-        notes = {int(trial): self._note(int(trial)) for trial in self.trials["trial"]}
-        return {trial: note["delta_accuracy"] for trial, note in notes.items() if "delta_accuracy" in note}
+    def assemblies(self) -> pd.DataFrame | None:
+        """assemblies.csv of a conversion; None of other runs, and before its repairs have ended."""
+        file = self.directory / "assemblies.csv"
+        return pd.read_csv(file) if file.exists() else None
 
     @cached_property
     def anytime(self) -> pd.DataFrame:

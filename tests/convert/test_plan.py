@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from nas.convert.candidates import DEFAULT, KEEP, Assembly, listed, offered
+from nas.convert.candidates import DEFAULT, KEEP, Assembly, assembled, listed, offered
 from nas.convert.outlook import check_budget, outlook
-from nas.convert.plan import Parts, chosen, problem
+from nas.convert.plan import Parts, Pick, chosen, problem
 from nas.convert.score import Score
 from nas.errors import BudgetError
 from nas.genome import load_genome
 from nas.metrics import estimator
+from nas.profiling import LatencyTable
+from nas.profiling.parts import parts as part_keys
 from nas.search.budget import Budget
 
 SOME = {name: DEFAULT[name] for name in ("reuse", "linear")}
@@ -30,7 +32,7 @@ def price(layer: str, name: str) -> float:
     return 0.01 * (1 + int(layer[-1]) + 3 * int(layer[7])) * (1.5 if name == "linear" else 1.0)
 
 
-def run(parts: Parts, budget: Budget, *, together: float = 0.0, tried: int = 30) -> list[tuple[Assembly, Score]]:
+def run(parts: Parts, budget: Budget, *, together: float = 0.0, tried: int = 30) -> list[Pick]:
     """together: added to the KL of models in which the first two layers of stage 1 that can reuse both do."""
     single = {place: score(price(*place)) for place in parts.replacements()}
     seen: list[Assembly] = []
@@ -53,20 +55,20 @@ def test_assemblies_lie_along_the_front_and_within_the_budget(parts: Parts) -> N
     own = parts.estimate(parts.parent)["macs"]
     budget = Budget(macs=0.95 * own)  # type: ignore[call-arg]
     found = run(parts, budget)
-    macs = [parts.costs(assembly)["macs"] for assembly, _ in found]
-    kl = [score.kl for _, score in found]
+    macs = [parts.costs(pick.assembly)["macs"] for pick in found]
+    kl = [pick.score.kl for pick in found]
     assert len(found) > 1
     assert macs == sorted(macs) and macs[-1] <= 0.95 * own
     assert kl == sorted(kl, reverse=True)
-    assert all(KEEP not in assembly.values() for assembly, _ in found)
+    assert all(KEEP not in pick.assembly.values() for pick in found)
 
 
 def test_interactions_that_sums_do_not_see_are_measured_and_avoided(parts: Parts) -> None:
     pair = {"stages.1.layers.1", "stages.1.layers.2"}
     free = run(parts, Budget())
-    assert any(pair <= assembly.keys() for assembly, _ in free[1:])
+    assert any(pair <= pick.assembly.keys() for pick in free[1:])
     avoided = run(parts, Budget(), together=1.0)
-    assert not any(pair <= assembly.keys() for assembly, _ in avoided[1:])  # the cheapest has no choice
+    assert not any(pair <= pick.assembly.keys() for pick in avoided[1:])  # the cheapest has no choice
 
 
 def test_a_budget_that_nothing_meets_says_what_is_cheapest(parts: Parts) -> None:
@@ -84,3 +86,16 @@ def test_the_outlook_says_what_larger_images_would_save() -> None:
     share = 100 * (1 - estimator()(all_linear)["macs"] / own)
     assert f"at 197 tokens, candidates save at most {share:.1f} %" in said
     assert "hardly pays" in said and "448 pixels" in said
+
+
+def test_the_outlook_says_each_candidates_time_against_the_layer_that_it_replaces(parts: Parts) -> None:
+    """With a table in which a layer of softmax takes 10 ms and any other 4 ms."""
+    genomes = [parts.parent, *(assembled(parts.parent, {layer: name}, SOME) for layer, name in parts.replacements())]
+    keys = {key: name for genome in genomes for name, key in part_keys(genome).items()}
+    softmax = '"core": {"block": "softmax"'
+    seconds = {key: (0.010 if softmax in key else 0.004) * ("layers" in name) for key, name in keys.items()}
+    said = outlook(parts, {1: LatencyTable(seconds, "cpu", 1, 1)})
+    assert said[0] == "one image takes 70.00 ms; by candidate, for each layer:"
+    assert said[1].strip() == "stages.0 (16 tokens, 10.000 ms a layer): linear -6.000 ms, reuse -6.000 ms"
+    assert said[2].strip() == "stages.1 (4 tokens, 10.000 ms a layer): linear -6.000 ms, reuse -6.000 ms"
+    assert "60.0 % of the time (batches of 1)" in said[3]

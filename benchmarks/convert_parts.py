@@ -1,0 +1,108 @@
+"""What the benchmarks of conversions share: a parent, its library, and the repair of one assembly, all in this process.
+
+Everything is done by the product's own functions. CPU seconds are of this process.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas.convert.candidates import DEFAULT, Assembly, Candidate, Place, listed, offered
+from nas.convert.library import Distillation, Piece, begin, distil, transplanted
+from nas.convert.plan import Parts
+from nas.convert.score import Score, Scorer
+from nas.convert.spec import ConversionSpec, recipe
+from nas.data import ImageSet
+from nas.genome import Genome
+from nas.metrics import estimator
+from nas.model import Donor
+from nas.timm.donor import read_donor
+from nas.train import Training, train
+
+SCORED = 2000  # validation images at most
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A trained model with its file, the images that it knows, and the CPU seconds that it took."""
+
+    file: Path
+    images: ImageSet
+    seconds: float
+
+    @cached_property
+    def donor(self) -> Donor:
+        donor = read_donor(str(self.file))
+        return replace(donor, genome=listed(donor.genome))
+
+    def parts(self, candidates: Mapping[str, Candidate] = DEFAULT) -> Parts:
+        genome = self.donor.genome
+        return Parts(genome, offered(genome, candidates), candidates, estimator())
+
+
+def trained_parent(genome: Genome, images: ImageSet, training: Training, folder: Path, *, seed: int) -> Parent:
+    """The same folder, genome and seed again: read, not trained."""
+    begun = time.process_time()
+    train(genome, images, training, directory=folder, seed=seed)
+    (folder / "genome.yaml").write_text(genome.to_yaml())
+    return Parent(folder / "genome.yaml", images, time.process_time() - begun)
+
+
+class Library:
+    """The pieces of a parent, trained; scores and repairs of assemblies of them."""
+
+    def __init__(
+        self,
+        parent: Parent,
+        candidates: Mapping[str, Candidate] = DEFAULT,
+        how: Distillation | None = None,
+        rounds: int | None = None,
+    ):
+        """rounds: those that are trained, all by default; 0 leaves the pieces at their start."""
+        self.parent, self.candidates, self.how = parent, candidates, how or Distillation()
+        self.parts = parent.parts(candidates)
+        self.pieces = self._trained(self.how.rounds if rounds is None else rounds)
+        self.states = {piece.name: piece.attention.state_dict() for piece in self.pieces}
+        self.scorer = Scorer(parent.donor.model(), parent.images.validation.spread(SCORED))
+
+    def _trained(self, rounds: int) -> list[Piece]:
+        images, how, model = self.parent.images, self.how, self.parent.donor.model()
+        count = how.closed_form
+        start_BCHW = next(images.train.spread(count).batches(count))[0] if count else None
+        pieces = begin(self.parent.donor, self.parts.options, self.candidates, start_BCHW)
+        for _ in range(rounds):
+            distil(model, pieces, images.train, images.validation.spread(SCORED), how)
+        return pieces
+
+    def donor(self, assembly: Assembly) -> Donor:
+        return transplanted(self.parent.donor, assembly, self.candidates, self.states)
+
+    def scores(self, assemblies: Sequence[Assembly]) -> list[Score]:
+        return [self.scorer(self.donor(each).model()) for each in assemblies]
+
+    def singles(self) -> dict[Place, Score]:
+        places = self.parts.replacements()
+        return dict(zip(places, self.scores([{layer: name} for layer, name in places]), strict=True))
+
+    def repaired(self, assembly: Assembly, *, seed: int, **changes: Any) -> tuple[float, float]:
+        """Accuracy on validation and KL from the parent, after the repair. changes: of its recipe."""
+        spec = ConversionSpec.parse({"start": str(self.parent.file), "training": changes})
+        donor = self.donor(assembly)
+        with tempfile.TemporaryDirectory() as folder:
+            training = recipe(spec, self.parent.file)
+            found = train(
+                donor.genome, self.parent.images, training, directory=Path(folder), seed=seed, donor=donor,
+                threads=torch.get_num_threads(),
+            )  # fmt: skip
+            (Path(folder) / "genome.yaml").write_text(donor.genome.to_yaml())
+            model = read_donor(str(Path(folder) / "genome.yaml")).model()
+            assert found.accuracy is not None
+            return found.accuracy, self.scorer(model).kl
