@@ -119,7 +119,8 @@ def test_an_interrupted_conversion_keeps_its_labels_and_ends_as_if_nothing_had_h
     again = convert(spec(parent, photos), run)
     assert written[0] == 0 < written[1] == (run / FILE).stat().st_mtime_ns
     assert (run / FILE).read_bytes() == (whole.directory / FILE).read_bytes()
-    pd.testing.assert_frame_equal(again.sensitivity, whole.sensitivity)
+    timed = ["delta_ms"]  # each run has its own timings
+    pd.testing.assert_frame_equal(again.sensitivity.drop(columns=timed), whole.sensitivity.drop(columns=timed))
     columns = ["trial", "hash", "accuracy", "seed"]
     pd.testing.assert_frame_equal(again.trials[columns], whole.trials[columns])
     assert again.front["accuracy_test"].tolist() == whole.front["accuracy_test"].tolist()
