@@ -44,6 +44,7 @@ GenomeArgument = Annotated[
 INTERRUPTED = 130  # exit code of a command; `main` replaces it by the signal's
 OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR)
 DATA_HELP = "digits, cifar10, ..., imagefolder:PATH or parquet:PATH"
+UNLABELLED_HELP = f"{DATA_HELP}; images:PATH for images without labels"
 
 
 def _load_plugins(names: list[str] | None) -> list[str]:
@@ -131,7 +132,7 @@ def convert(
             help="a genome file with its weights beside it, timm:NAME@FILE, local-dir:FOLDER, or a conversion as YAML",
         ),
     ],
-    data: Annotated[str | None, typer.Option(help=DATA_HELP)] = None,
+    data: Annotated[str | None, typer.Option(help=UNLABELLED_HELP)] = None,
     cores: Annotated[
         str | None, typer.Option(metavar="NAMES", help='of the candidates, such as "reuse linear"; default: all')
     ] = None,
@@ -151,6 +152,7 @@ def convert(
     from nas.convert.spec import conversion_of
     from nas.engine.record import run_directory
     from nas.report.conversion import assembly_table, sensitivity_table, verdict
+    from nas.report.run import read_run
 
     spec = conversion_of(model)
     limits = {f"budget.{name}": limit for name, limit in parse_settings([budget] if budget else []).items()}
@@ -158,8 +160,9 @@ def convert(
     directory = run_directory(run or default_run(spec))
     with _resumable(front_of=directory):
         found = run_conversion(spec, directory)
-    _console().print(sensitivity_table(found.sensitivity))
-    print(*verdict(found.sensitivity), sep="\n")
+    words = read_run(directory).worded
+    _console().print(sensitivity_table(found.sensitivity, words))
+    print(*map(words, verdict(found.sensitivity)), sep="\n")
     print()
     _console().print(assembly_table(found.assemblies))
     _show_front(directory)
@@ -441,7 +444,9 @@ def _show_front(directory: Path) -> None:
     run = read_run(directory)
     if len(run.front):
         _console().print()
-        _console().print(front_table(run.front, run.layers))
+        _console().print(front_table(run.front, run.layers, run.worded))
+        if run.meaning is not None:
+            print(f"the images have no labels: accuracy is {run.meaning}, on validation and on test images")
     else:
         print("no trial is complete, so there is no front")
 

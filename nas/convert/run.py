@@ -1,7 +1,8 @@
 """A whole conversion: library, scores, choice, repair, winners; called by `nas convert`.
 
-    results/<run>/   run.yaml, start.yaml + .safetensors, library/, scores.csv, sensitivity.csv, trials/<id>/,
-                     trials.csv, assemblies.csv, front.csv, winners/, latency-1.json, report.html
+    results/<run>/   run.yaml, start.yaml + .safetensors, labels.json (if the images have no labels), library/,
+                     scores.csv, sensitivity.csv, trials/<id>/, trials.csv, assemblies.csv, front.csv, winners/,
+                     latency-1.json, report.html
 
 Trial 0 is the model itself, trained like the others; then the chosen assemblies, cheapest first. A trial starts from
 the parent's weights with the library's pieces in their layers, and learns from the parent (nas/train/distillation.py).
@@ -22,6 +23,7 @@ from typing import Any
 import pandas as pd
 
 from nas.convert.candidates import KEEP, Assembly, assembled, key_of, listed, offered
+from nas.convert.labelling import MEANING, check_recipe, kept_labels, label, named
 from nas.convert.library import transplanted
 from nas.convert.measuring import Measuring
 from nas.convert.outlook import check_budget, outlook
@@ -31,7 +33,7 @@ from nas.convert.score import Score
 from nas.convert.shelf import Shelf
 from nas.convert.spec import ConversionSpec, recipe
 from nas.convert.workers import Common, Crew, States
-from nas.data import ImageSet, absolute
+from nas.data import ImageSet, absolute, labelled
 from nas.engine import Event, Job, Ledger, OnEvent, Run, Signal
 from nas.engine.events import ignore
 from nas.engine.job import Outcome
@@ -62,7 +64,10 @@ LEAST = 50  # validation images: fewer cannot tell one model from another
 
 @dataclass(frozen=True)
 class ConversionResult:
-    """The tables of the run's files of the same names. sensitivity: a row per layer and candidate."""
+    """The tables of the run's files of the same names. sensitivity: a row per layer and candidate.
+
+    Accuracy is agreement with the parent where the images have no labels.
+    """
 
     directory: Path
     sensitivity: pd.DataFrame
@@ -73,11 +78,13 @@ class ConversionResult:
 
 @dataclass(frozen=True)
 class Plan:
-    """A conversion that is ready to run: all user input has been checked."""
+    """A conversion that is ready to run: all user input has been checked. unlabelled: the images have no labels."""
 
     run: Run[ConversionSpec]
     on_event: OnEvent
     record: dict[str, Any]
+    task: Task
+    unlabelled: bool
     images: ImageSet
     donor: Donor
     parts: Parts
@@ -96,7 +103,7 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
     plan = _planned(Run(directory, "conversion", spec, _upgraded), on_event)
     run = plan.run
     with run.opened():
-        _begin(plan)
+        plan = _begun(plan)
         common = _common(plan)
         measuring = Measuring(plan.parts, Shelf(run.directory), Crew(common, run.pool), spec.library.rounds, plan.say)
         library = measuring.library()
@@ -115,9 +122,9 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
             run.train(Assemblies(plan.parts, picks, run.ledger, seed=spec.seed), work, on_event)
         except KeyboardInterrupt:
             if run.ledger.trials:
-                write_front(_fronted(run, plan.budget), None)
+                write_front(_fronted(run, plan), None)
             raise
-        fronted = _fronted(run, plan.budget)
+        fronted = _fronted(run, plan)
         assemblies = repaired(picks, plan.parts.layers, run.ledger.table(), spec.sweep)
         run.write_csv("assemblies.csv", assemblies)
         front = write_front(fronted, RunExaminer(fronted, spec.workers.device, on_event))
@@ -176,12 +183,21 @@ class Assemblies:
 def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
     """Check all user input. Nothing is written."""
     spec = run.spec
-    images = spec.task.load()
+    task = spec.task
+    images = task.load()
     whole = spec.donor
     assert whole is not None  # the spec has a start
+    unlabelled = not images.classes
+    if unlabelled:
+        check_recipe(spec.training)
+        task = replace(task, labels=kept_labels(run.directory) if run.begun is not None else None)
+        images = labelled(images, task.labels) if task.labels is not None else named(images, whole.genome)
     donor, head = whole.for_classes(images.classes)
     if "head.weight" not in donor.state:
-        raise SpecError(f"the model does not know the classes of {images.name}: train it on them first ({head})")
+        raise SpecError(
+            f"the model does not know the classes of {images.name}: train it on them first ({head})"
+            "; where folders are no classes, write images:PATH"
+        )
     donor = replace(donor, genome=listed(fitted(donor.genome, images)))
     if len(images.validation) < LEAST:
         message = f"{len(images.validation)} validation images cannot tell models apart; {LEAST} are needed"
@@ -207,7 +223,7 @@ def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
     run.check(record, may_differ=MAY_DIFFER)
     parts = Parts(donor.genome, options, spec.candidates, estimate)
     check_budget(parts, budget)
-    return Plan(run, on_event, record, images, donor, parts, budget, tables)
+    return Plan(run, on_event, record, task, unlabelled, images, donor, parts, budget, tables)
 
 
 def _drawing(genomes: list[Any], seed: int) -> Any:
@@ -227,32 +243,37 @@ def _upgraded(spec: dict[str, Any]) -> dict[str, Any]:
     return read.model_dump(mode="json") | {"base": spec["base"]}
 
 
-def _begin(plan: Plan) -> None:
-    """Write all files that precede the first piece, and say whether a conversion can pay."""
+def _begun(plan: Plan) -> Plan:
+    """Write all files that precede the first piece, and say whether a conversion can pay. The plan now has labels."""
     run, spec = plan.run, plan.run.spec
     for size, table in plan.tables.items():
         table.write(table_file(run.directory, size))
     keep_start(spec, run.directory, plan.images, plan.on_event)
-    run.begin(plan.record, seed=spec.seed)
+    if plan.unlabelled:
+        plan.say(f"the images have no labels: the model's own answers stand in, and accuracy is {MEANING}")
+        labels = plan.task.labels or label(_common(plan), plan.images, run.pool, run.directory)
+        plan = replace(plan, task=replace(plan.task, labels=labels))
+    run.begin(plan.record, seed=spec.seed, accuracy=MEANING if plan.unlabelled else None)
     for text in outlook(plan.parts, plan.tables):
         plan.say(text)
+    return plan
 
 
 def _common(plan: Plan) -> Common:
     run, spec = plan.run, plan.run.spec
     device, threads = run.pool.device, run.pool.cpu
-    return Common(plan.donor, spec.candidates, spec.task, spec.library, spec.scored, device, threads)
+    return Common(plan.donor, spec.candidates, plan.task, spec.library, spec.scored, device, threads)
 
 
 def _repaired(plan: Plan) -> Task:
     """Data and recipe of the repair."""
     spec = plan.run.spec
-    return replace(spec.task, training=recipe(spec, plan.run.directory / NAME))
+    return replace(plan.task, training=recipe(spec, plan.run.directory / NAME))
 
 
-def _fronted(run: Run[ConversionSpec], budget: Budget) -> Run[Any]:
+def _fronted(run: Run[ConversionSpec], plan: Plan) -> Run[Any]:
     """The run as the front sees it: with its budget in the metrics' units."""
     spec = run.spec
     fronted: Run[Any] = copy(run)
-    fronted.spec = FrontSpec(spec.objectives, budget, spec.task, spec.workers, spec.limits, spec.storage)
+    fronted.spec = FrontSpec(spec.objectives, plan.budget, plan.task, spec.workers, spec.limits, spec.storage)
     return fronted

@@ -8,19 +8,34 @@
     >>> batch_BCHW.shape, batch_BCHW.dtype
     (torch.Size([64, 1, 8, 8]), torch.float32)
 
-A source is "digits", a torchvision name ("cifar10"), "imagefolder:PATH" or "parquet:PATH"; a new kind is one new file
-in `nas/data/sources/`, or a plug-in. The test split is the dataset's own, or else carved with a seed that never
-changes; validation is carved from the rest with the run's seed. See `load` for the rules.
+A source is "digits", a torchvision name ("cifar10"), "imagefolder:PATH", "parquet:PATH" or, without labels,
+"images:PATH"; a new kind is one new file in `nas/data/sources/`, or a plug-in. The test split is the dataset's own, or
+else carved with a seed that never changes; validation is carved from the rest with the run's seed. See `load` for the
+rules.
 """
 
 from __future__ import annotations
 
 from nas.data.augment import Augment
 from nas.data.encoded import MAX_PIXELS
-from nas.data.fits import check_fits
+from nas.data.fits import check_fits, check_labelled
 from nas.data.images import ImageSet
+from nas.data.labels import Labels, digest_of, labelled
 from nas.data.load import absolute, load
 from nas.data.preprocess import Preprocess
 from nas.data.split import Split
 
-__all__ = ["MAX_PIXELS", "Augment", "ImageSet", "Preprocess", "Split", "absolute", "check_fits", "load"]
+__all__ = [
+    "MAX_PIXELS",
+    "Augment",
+    "ImageSet",
+    "Labels",
+    "Preprocess",
+    "Split",
+    "absolute",
+    "check_fits",
+    "check_labelled",
+    "digest_of",
+    "labelled",
+    "load",
+]

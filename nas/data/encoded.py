@@ -194,3 +194,7 @@ class ImageFiles(EncodedImages):
 
     def state(self, indices: np.ndarray | None = None) -> list[Any]:
         return [file_state(self.paths[i]) for i in (range(len(self)) if indices is None else indices)]
+
+    def identity(self, indices: np.ndarray) -> list[Any]:
+        """Names and sizes. The time of change is left out: a copy of a file holds the same image."""
+        return [state[:2] for state in self.state(indices)]

@@ -16,7 +16,7 @@ SAMPLE = 2048  # images from which mean and std are taken, evenly spaced over th
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Square images of `size`, with `channels` channels and labels that index `classes`.
+    """Square images of `size`, with `channels` channels and labels that index `classes` (empty: they have no labels).
 
     `preprocess` is how they reach a model, the same for all three splits. `measured`: it is what the training split
     gives by itself. `flip`: a mirrored image keeps its class. Selection uses `validation`, which may be empty where

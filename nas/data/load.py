@@ -9,6 +9,8 @@ Rules, in this order:
    share `validation` of what is left after 1 and 2, stratified, with the run's seed. Every class keeps at least one
    image in training. With `validation` 0 there is none: all images but the test split's train, for winners that are
    trained again once everything is decided.
+
+Images without labels are split as if all were of one class.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ def load(
 ) -> ImageSet:
     """The dataset that `source` names, split into train, validation and test.
 
-    source: "digits", a torchvision name such as "cifar10", "imagefolder:PATH" or "parquet:PATH".
+    source: "digits", a torchvision name such as "cifar10", "imagefolder:PATH" or "parquet:PATH". Of "images:PATH",
+        which has no labels, `classes` is empty and every label is -1.
     size: side in pixels to which images are brought; None keeps their own, if they are square and all alike.
     validation: share of the training images to select on; 0: none, an official validation split trains too.
     seed: the run's seed, for validation and limit.
@@ -135,7 +138,9 @@ def absolute(source: str) -> str:
 
 
 def _check_labels(raw: Raw) -> None:
-    """Labels index the classes, and no class lacks training images."""
+    """Labels index the classes, and no class lacks training images. Without classes there is nothing to check."""
+    if not raw.classes:
+        return
     for name, pictures in (("train", raw.train), ("validation", raw.validation), ("test", raw.test)):
         labels = pictures.labels if pictures is not None else np.zeros(0, np.int64)
         wrong = np.flatnonzero((labels < 0) | (labels >= len(raw.classes)))

@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nas.data.preprocess import Interpolation
+
+UNKNOWN = -1  # the label of an image that has none
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class Pictures(ABC):
     @abstractmethod
     def original(self, index: int, channels: int) -> Tensor:
         """Image `index` in its own size: uint8 (C, H, W)."""
+
+    def identity(self, indices: np.ndarray) -> list[Any]:
+        """What tells these images from others: their places, unless a kind of images knows more of them."""
+        return list(indices.tolist())
 
     @abstractmethod
     def resident(self, indices_M: np.ndarray, form: Form) -> tuple[Tensor, np.ndarray]:
@@ -105,3 +112,22 @@ class Concatenated(Pictures):
         rows_M = np.empty(len(indices_M), dtype=np.int64)
         rows_M[ours], rows_M[~ours] = np.arange(len(rows)), len(rows) + np.arange(len(other_rows))
         return torch.cat([stack[torch.from_numpy(rows)], other[torch.from_numpy(other_rows)]]), rows_M
+
+
+class Relabelled(Pictures):
+    """The same images with other labels."""
+
+    def __init__(self, pictures: Pictures, labels_N: np.ndarray):
+        self.pictures, self.labels = pictures, labels_N
+
+    def survey(self) -> tuple[int, set[tuple[int, int]]]:
+        return self.pictures.survey()
+
+    def original(self, index: int, channels: int) -> Tensor:
+        return self.pictures.original(index, channels)
+
+    def identity(self, indices: np.ndarray) -> list[Any]:
+        return self.pictures.identity(indices)
+
+    def resident(self, indices_M: np.ndarray, form: Form) -> tuple[Tensor, np.ndarray]:
+        return self.pictures.resident(indices_M, form)

@@ -30,7 +30,10 @@ Reader = Callable[[Any], "Raw"]
 
 @dataclass(frozen=True)
 class Raw:
-    """A dataset as its files have it. A split that the dataset does not have is None; train is always there."""
+    """A dataset as its files have it. A split that the dataset does not have is None; train is always there.
+
+    Images without labels have no `classes`, and the label UNKNOWN (nas/data/pictures.py).
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -78,6 +81,9 @@ def read(text: str, base: Path | None = None) -> Raw:
         names = source_names()
         close = next((name for name in names if name.partition(":")[0] == kind), None)
         hint = f"write {close}" if close else nearest(text, names)
+        if not colon and os.path.isdir((base or Path()) / Path(text.strip()).expanduser()):
+            kinds = [f"{name}:{text.strip()}" for name, known in SOURCES.items() if known.takes == "PATH"]
+            hint = f"it is a folder: write {', '.join(kinds)} (images: needs no labels, and suits a conversion alone)"
         raise DataError(f"no dataset is called {shown(text)}; {hint}")
     known = SOURCES[kind]
     if not known.takes:

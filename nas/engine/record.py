@@ -1,7 +1,7 @@
 """run.yaml: the full record of a run. Written before the first trial, read when the run is resumed or reported.
 
 version (of the format), name, kind (search or ablation), spec (everything resolved), seed, plugins (nas/plugins.py),
-versions, hardware, created, command, commit
+versions, hardware, created, command, commit, and accuracy (what it is, where the images have no labels)
 
 A key that is missing from a spec has the behaviour from before the key existed, which is its default. Clients upgrade
 an old spec to the current keys (nas/engine/runs.py).
@@ -30,13 +30,17 @@ from nas.plugins import active
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "timm")
 
 
-def write_record(directory: Path, *, kind: str, seed: int, spec: dict[str, Any]) -> None:
-    """Write run.yaml for a new run, with the time, machine and command."""
+def write_record(directory: Path, *, kind: str, seed: int, spec: dict[str, Any], accuracy: str | None = None) -> None:
+    """Write run.yaml for a new run, with the time, machine and command.
+
+    accuracy: what the word means in this run; None: the share of right answers.
+    """
     record = {
         "version": VERSION,
         "name": directory.name,
         "kind": kind,
         "seed": seed,
+        **({} if accuracy is None else {"accuracy": accuracy}),
         "spec": spec,
         "plugins": [plugin.as_record() for plugin in active()],
         "versions": versions(),

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from nas.data import MAX_PIXELS, absolute, check_fits
+from nas.data import MAX_PIXELS, absolute, check_fits, check_labelled
 from nas.device import usable_device
 from nas.errors import RunError, SpecError, from_pydantic
 from nas.files import safe_name, usable_path, write_text
@@ -65,6 +65,7 @@ def train_genome(
     training = _training(recipe)
     pixels = chosen.preprocess or (donor.genome.preprocess if donor is not None else None)
     images = Task(absolute(data), training, seed, chosen.image.size, pixels, max_pixels).load()
+    check_labelled(images)
     if donor is not None:
         donor, head = donor.for_classes(images.classes)
         chosen = chosen.edit({"classes": len(images.classes)}) if "classes" not in edits else chosen

@@ -6,6 +6,7 @@ images) does not lie below 0. A layer can go if such a candidate costs less than
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,14 @@ ARMS: dict[str, dict[str, Any]] = {
 HEADINGS = ("arm", "trial", "replaced", "MACs", "KL before", "points before", "points after")
 
 
-def sensitivity_table(table: pd.DataFrame) -> Table:
-    """Every layer with its best candidate, by KL: what replacing it alone does to the answers."""
+def sensitivity_table(table: pd.DataFrame, worded: Callable[[str], str] = str) -> Table:
+    """Every layer with its best candidate, by KL: what replacing it alone does to the answers.
+
+    worded: from the run (nas/report/run.py), for the headings.
+    """
     shown = Table(title="Each layer replaced alone, by its best candidate", title_justify="left", box=None)
     for name in ("layer", "candidate", "KL", "accuracy", "MACs"):
-        shown.add_column(name, justify="left" if name in ("layer", "candidate") else "right")
+        shown.add_column(worded(name), justify="left" if name in ("layer", "candidate") else "right")
     for _, rows in table.groupby("layer", sort=False):
         row = rows.sort_values("kl").iloc[0]
         change = f"{100 * row['delta_accuracy']:+.2f} ± {100 * Z * row['delta_accuracy_se']:.2f}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,14 @@ def drawings(run: Run) -> list[Drawing]:
         named = plots.spread([int(trial) for trial in run.front.sort_values("macs")["trial"]])
         caption = "Learning curves; trials of the front (seven at most, cheap to costly) in colour, the others in grey."
         made.append(Drawing("learning_curves", plots.learning_curves(run.curves, named), caption))
-    return made
+    return [_worded(run, drawing) for drawing in made]
+
+
+def _worded(run: Run, drawing: Drawing) -> Drawing:
+    """The figure with its caption and axes in the words of the run."""
+    for axes in drawing.figure.axes:
+        axes.set_ylabel(run.worded(axes.get_ylabel()))
+    return replace(drawing, caption=run.worded(drawing.caption))
 
 
 def _caption(metric: Metric) -> str:
@@ -97,13 +104,14 @@ def page(run: Run, figures: Iterable[Drawing]) -> str:
         subtitle=_subtitle(facts),
         notices=_notices(run),
         tiles=_tiles(run),
-        objectives=", ".join(f"{name} {direction}" for name, direction in run.objectives.items()),
-        front=_view(front, [*front_columns(front), "layers"], set()),
+        objectives=run.worded(", ".join(f"{name} {direction}" for name, direction in run.objectives.items())),
+        accuracy=_accuracy(run),
+        front=_view(run, front, [*front_columns(front), "layers"], set()),
         example=_example(run),
         figures=[{"data": drawing.embedded(), "caption": drawing.caption} for drawing in figures],
         assemblies=conversion.assembly_rows(run.assemblies) if run.assemblies is not None else None,
         failures=[{"trial": trial, "reason": reason, "text": text} for trial, reason, text in run.failures],
-        trials=_view(run.trials, _trial_columns(run.trials), on_front),
+        trials=_view(run, run.trials, _trial_columns(run.trials), on_front),
         facts=_facts(facts),
         spec=dump_yaml(facts["spec"]),
     )
@@ -116,12 +124,17 @@ def _trial_columns(trials: pd.DataFrame) -> list[str]:
     return [name for name in [n for n in names if n not in last] + list(last) if trials[name].notna().any()]
 
 
-def _view(frame: pd.DataFrame, columns: list[str], marked: set[int]) -> dict[str, Any]:
+def _accuracy(run: Run) -> str:
+    """What accuracy is, for the sentence that goes on with the split."""
+    return "Accuracy is top-1" if run.meaning is None else "Agreement is top-1 against the parent's answers"
+
+
+def _view(run: Run, frame: pd.DataFrame, columns: list[str], marked: set[int]) -> dict[str, Any]:
     """A table for the template: columns with heading and alignment, rows of text."""
     text = {name for name in columns if name in TEXT_COLUMNS or not pd.api.types.is_numeric_dtype(frame[name])}
     return {
         "marked": bool(marked),
-        "columns": [{"heading": heading(name), "text": name in text} for name in columns],
+        "columns": [{"heading": run.worded(heading(name)), "text": name in text} for name in columns],
         "rows": [
             {"front": trial in marked, "cells": cells}
             for trial, cells in zip(frame["trial"], rows(frame, columns), strict=True)
@@ -141,7 +154,7 @@ def _tiles(run: Run) -> list[tuple[str, str]]:
     tiles = [(state, str(counts[state])) for state in STATES if state in counts]
     tiles.append(("on the front", str(len(run.front))))
     if len(run.front):
-        tiles.append(("best validation accuracy", f"{cell('accuracy', run.front['accuracy'].max())} %"))
+        tiles.append((run.worded("best validation accuracy"), f"{cell('accuracy', run.front['accuracy'].max())} %"))
         tiles.append(("fewest MACs on the front", magnitude(float(run.front["macs"].min()))))
     seconds = pd.to_numeric(run.trials["seconds"]).sum()
     unit, size = ("h", 3600) if seconds >= 3600 else ("min", 60) if seconds >= 60 else ("s", 1)
@@ -153,6 +166,8 @@ def _tiles(run: Run) -> list[tuple[str, str]]:
 def _notices(run: Run) -> list[str]:
     running = int((run.trials["state"] == "running").sum())
     notices = []
+    if run.meaning is not None:
+        notices.append(f"The images have no labels: accuracy is {run.meaning}, in trials.csv and front.csv as well.")
     if running:
         notices.append(f"{running} trial(s) have not ended: the run goes on, or was interrupted and can be resumed.")
     if run.facts.get("kind") == "search" and not run.ended:

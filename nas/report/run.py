@@ -38,6 +38,17 @@ class Run:
     front: pd.DataFrame
     objectives: dict[str, str]
 
+    @property
+    def meaning(self) -> str | None:
+        """What accuracy is in this run, where it is not the share of right answers: the images have no labels."""
+        return self.facts.get("accuracy")
+
+    def worded(self, text: str) -> str:
+        """Text about accuracy, which says agreement where that is what it is."""
+        if self.meaning is None:
+            return text
+        return text.replace("accuracy", "agreement").replace("Accuracy", "Agreement")
+
     @cached_property
     def layers(self) -> dict[int, str]:
         """One line about the genome of each trial on the front. A search writes it down; genomes need torch."""

@@ -6,7 +6,7 @@ Values come from DataFrames with the columns of trials.csv and front.csv. Each m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 from rich.table import Table
@@ -57,12 +57,15 @@ def front_columns(front: pd.DataFrame) -> list[str]:
     return [name for name in chosen if name in known]
 
 
-def front_table(front: pd.DataFrame, layers: Mapping[int, str]) -> Table:
-    """The Pareto front for the terminal, in the order of `front`. layers: one line about each trial's genome."""
+def front_table(front: pd.DataFrame, layers: Mapping[int, str], worded: Callable[[str], str] = str) -> Table:
+    """The Pareto front for the terminal, in the order of `front`. layers: one line about each trial's genome.
+
+    worded: from the run (nas/report/run.py), for the headings.
+    """
     table = Table(title="Pareto front", title_justify="left", title_style="bold", box=None, pad_edge=False)
     columns = front_columns(front)
     for column in columns:
-        table.add_column(heading(column), justify="left" if column == "winner" else "right", no_wrap=True)
+        table.add_column(worded(heading(column)), justify="left" if column == "winner" else "right", no_wrap=True)
     table.add_column(heading("layers"), overflow="fold")
     for trial, cells in zip(front["trial"], rows(front, columns), strict=True):
         table.add_row(*cells, layers.get(int(trial), ""))

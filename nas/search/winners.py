@@ -137,7 +137,8 @@ def _copy(run: Run[SearchSpec] | Run[FrontSpec], front: pd.DataFrame) -> None:
         if genome.preprocess is None:  # weights of an earlier version
             genome = genome.edit(served(images_of(run.spec.task, genome.image.size)))
         write_atomically(target.with_suffix(".safetensors"), partial(shutil.copyfile, weights))
-        found = f"accuracy {row.get('accuracy_weights', row['accuracy'])} on validation, {row['macs']} MACs"
+        word = "accuracy" if run.spec.task.labels is None else "agreement with the parent"
+        found = f"{word} {row.get('accuracy_weights', row['accuracy'])} on validation, {row['macs']} MACs"
         head = f"# Trial {row['trial']} of run {directory.name}: {found}.\n"
         write_text(target.with_suffix(".yaml"), head + genome.to_yaml())
     for path in folder.iterdir():  # of an earlier front; files with other names belong to the user

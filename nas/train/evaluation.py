@@ -7,25 +7,35 @@ with as many threads, therefore gets the number in the table.
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas.data import Split
 from nas.heartbeat import beat
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, split: Split, *, batch_size: int = 256, device: str | torch.device = "cpu") -> float:
-    """The share of the split's images whose class has the largest logit, in [0, 1]. The model is on `device`.
+def predicted(model: nn.Module, split: Split, *, batch_size: int = 256, device: str | torch.device = "cpu") -> Tensor:
+    """The class with the largest logit of each image, (N,) int64 on the CPU, in file order. The model is on `device`.
 
     The model is evaluated in eval mode and returned to its previous mode.
 
-        >>> evaluate(build("lavit_digits", weights="weights.safetensors"), load("digits").test)
+        >>> predicted(build("winner.yaml", weights=True), load("digits").test)[:3]
+        tensor([6, 9, 3])
     """
     was_training = model.training
     model.eval()
-    correct = torch.zeros((), dtype=torch.int64, device=device)  # on the device: no synchronisation per batch
-    for images_BCHW, labels_B in split.batches(batch_size, device=device, seed=None):
+    answers = []  # on the device: no synchronisation per batch
+    for images_BCHW, _ in split.batches(batch_size, device=device, seed=None):
         beat()
-        correct += (model(images_BCHW).argmax(dim=1) == labels_B).sum()
+        answers.append(model(images_BCHW).argmax(dim=1))
     model.train(was_training)
-    return int(correct) / len(split)
+    return torch.cat(answers).cpu()
+
+
+def evaluate(model: nn.Module, split: Split, *, batch_size: int = 256, device: str | torch.device = "cpu") -> float:
+    """The share of the split's images whose class has the largest logit, in [0, 1]. Arguments as for `predicted`.
+
+    >>> evaluate(build("lavit_digits", weights="weights.safetensors"), load("digits").test)
+    """
+    answers_N = predicted(model, split, batch_size=batch_size, device=device)
+    return int((answers_N == split.labels_N).sum()) / len(split)

@@ -28,7 +28,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor
 from torchvision.transforms import v2
 
-from nas.data import ImageSet, check_fits
+from nas.data import ImageSet, check_fits, check_labelled
 from nas.genome import Genome
 from nas.heartbeat import beat
 from nas.model import Model, auxiliaries_on, build
@@ -103,6 +103,7 @@ def train(
     # ------------------------------------------------------------------------------------------------------------------
     # Directory: finished, begun or new
     # ------------------------------------------------------------------------------------------------------------------
+    check_labelled(data)
     check_fits(data, size=genome.image.size, channels=genome.image.channels, classes=genome.classes)
     device = torch.device(device)
     if threads is not None:

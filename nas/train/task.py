@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas.data import MAX_PIXELS, ImageSet, Preprocess, load
+from nas.data import MAX_PIXELS, ImageSet, Labels, Preprocess, check_labelled, labelled, load
 from nas.errors import SpecError
 from nas.genome import Genome
 from nas.train.recipe import Training
@@ -19,7 +19,7 @@ class Task:
     """data: as for `nas.data.load`, with absolute paths. seed: of the validation split and of the subset that
     `training.limit` draws. image_size: side in pixels that images are resized to; None keeps their own. preprocess: how
     pixels reach the model; None measures mean and std on the training split. max_pixels: an image with more is refused
-    and not decoded.
+    and not decoded. labels: of images that have none of their own.
 
     >>> Task("digits", Training(epochs=3)).load().size
     8
@@ -31,11 +31,12 @@ class Task:
     image_size: int | None = None
     preprocess: Preprocess | None = None
     max_pixels: int = MAX_PIXELS
+    labels: Labels | None = None
 
     def load(self) -> ImageSet:
         """The splits. Raises DataError."""
         training = self.training
-        return load(
+        images = load(
             self.data,
             size=self.image_size,
             validation=training.validation,
@@ -44,14 +45,16 @@ class Task:
             preprocess=self.preprocess,
             max_pixels=self.max_pixels,
         )
+        return images if self.labels is None else labelled(images, self.labels)
 
 
 def fitted(genome: Genome, images: ImageSet) -> Genome:
     """The genome with the size, channels and classes of the images, to be trained on them.
 
     Its `preprocess` and `class_names`, of an earlier training, are dropped: weights come with their own. Raises
-    SpecError, with a path below `base`.
+    SpecError, with a path below `base`, and DataError for images without labels.
     """
+    check_labelled(images)
     size = {"image.size": images.size, "image.channels": images.channels, "classes": len(images.classes)}
     try:
         return genome.edit(size | {"preprocess": None, "class_names": None})

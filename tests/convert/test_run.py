@@ -11,18 +11,11 @@ import pytest
 from nas.convert.run import ConversionResult, convert
 from nas.convert.spec import ConversionSpec, conversion_of
 from nas.engine import Event, Pool
-from nas.engine.single import train_genome
 from nas.errors import BudgetError, RunError, SpaceError, SpecError
 from nas.model import build
 from nas.report import write_report
 from nas.report.conversion import verdict
 from nas.train import evaluate
-
-
-@pytest.fixture(scope="module")
-def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    settings = {"training.epochs": 8}
-    return train_genome("mixed_digits", out=tmp_path_factory.mktemp("parent"), settings=settings, progress=False).file
 
 
 def spec(parent: Path, **keys: Any) -> ConversionSpec:

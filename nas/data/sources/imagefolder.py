@@ -41,6 +41,9 @@ def read(path: Path) -> Raw:
 
 def _classes(folder: Path) -> tuple[str, ...]:
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not names and (loose := image_files(folder)):
+        found = f"no class folders, but {len(loose)} images without labels"
+        raise DataError(f"{folder}: {found}; expected <class>/<image>; for `nas convert`, write images:{folder}")
     if not names:
         raise DataError(f"{folder}: no class folders; expected <class>/<image> with images such as .jpg or .png")
     return tuple(names)

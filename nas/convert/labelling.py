@@ -1,0 +1,66 @@
+"""Labels for a conversion whose images have none: the parent's answers, one for each image.
+
+    results/<run>/labels.json      the parent's classes, and its answer for each image of each split
+
+The parent sees each image once, decoded and normalised as in evaluation, before the run's record is written: a run that
+has begun has its labels, and goes on with the same ones. With them accuracy is agreement with the parent, which agrees
+with itself on every image. The repair does not learn from them: it is distillation alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from nas.convert.workers import Common, Crew
+from nas.data import ImageSet, Labels, digest_of
+from nas.engine.pool import Pool
+from nas.errors import RunError, SpaceError
+from nas.files import write_text
+from nas.genome import Genome
+from nas.train import Training, predicted
+
+FILE = "labels.json"
+SPLITS = ("train", "validation", "test")
+MEANING = "agreement with the parent"  # what accuracy is, as run.yaml says it
+
+
+def named(images: ImageSet, parent: Genome) -> ImageSet:
+    """Images without labels, with the parent's classes; numbers where the parent has no names for them."""
+    return replace(images, classes=parent.class_names or tuple(str(number) for number in range(parent.classes)))
+
+
+def check_recipe(training: Training) -> None:
+    """Raise SpaceError if the repair would learn from labels beside a teacher of the user's own."""
+    if training.teacher is not None and training.teacher.weight < 1:
+        message = "the images have no labels, so that all has to be learned from the teacher: expected 1"
+        raise SpaceError(f"{message}, found {training.teacher.weight}", path="training.teacher.weight")
+
+
+def kept_labels(directory: Path) -> Labels | None:
+    """The labels of the run in `directory`; None where it has no file of them. Raises RunError for a damaged one."""
+    file = directory / FILE
+    try:
+        return Labels.model_validate_json(file.read_bytes()) if file.exists() else None
+    except ValueError:
+        message = "damaged; restore it, or delete it, and the model labels the images again"
+        raise RunError(message, file=file) from None
+
+
+def label(common: Common, images: ImageSet, pool: Pool, directory: Path) -> Labels:
+    """Have the parent label the images on the workers, and write the answers into the run directory.
+
+    images: from `named`. Call inside `session(...)`.
+    """
+    answers: dict[int, list[int]] = {}
+    Crew(common, pool).each(run_labels, [(name,) for name in SPLITS], answers.__setitem__)
+    train, validation, test = (tuple(answers[number]) for number in range(len(SPLITS)))
+    labels = Labels(classes=images.classes, images=digest_of(images), train=train, validation=validation, test=test)
+    write_text(directory / FILE, labels.model_dump_json())
+    return labels
+
+
+def run_labels(common: Common, split: str) -> list[int]:
+    """A worker's task: the parent's answers for the images of a split."""
+    answers: list[int] = predicted(common.parent(), getattr(common.images(), split), device=common.device).tolist()
+    return answers

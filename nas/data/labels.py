@@ -1,0 +1,63 @@
+"""Labels for images that have none: what a trained model answers for each of them.
+
+A source without classes (`images:PATH`) is split like any other, as if all of its images were of one class. A model
+then says the class of each image of each split, once. From there on its answers are data, which go wherever the images
+go. They name the images that they were given for, and are refused for others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from nas.data.images import ImageSet
+from nas.data.pictures import UNKNOWN, Relabelled
+from nas.data.split import Split
+from nas.errors import DataError
+
+
+class Labels(BaseModel):
+    """Indices into `classes`, for the images of each split in file order. images: `digest_of` these images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    classes: tuple[str, ...]
+    images: str
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+def digest_of(images: ImageSet) -> str:
+    """16 hex digits over the images of the splits: for files, their names and sizes."""
+    digest = hashlib.sha256()
+    for split in (images.train, images.validation, images.test):
+        digest.update(repr(split.subset.pictures.identity(split.subset.indices)).encode())
+    return digest.hexdigest()[:16]
+
+
+def labelled(images: ImageSet, labels: Labels) -> ImageSet:
+    """The same images with these labels. Raises DataError if the labels were given for others.
+
+    >>> labelled(load("images:photos", size=224), labels).validation.labels_N[:3]
+    tensor([3, 0, 7])
+    """
+    if digest_of(images) != labels.images:
+        message = "its images are not those that the model has labelled; restore what was added, removed or changed"
+        raise DataError(f"{images.name}: {message}, or choose another RUN")
+    return replace(
+        images,
+        classes=labels.classes,
+        train=_labelled(images.train, labels.train),
+        validation=_labelled(images.validation, labels.validation),
+        test=_labelled(images.test, labels.test),
+    )
+
+
+def _labelled(split: Split, labels: tuple[int, ...]) -> Split:
+    subset = split.subset
+    labels_N = np.full(len(subset.pictures), UNKNOWN, dtype=np.int64)
+    labels_N[subset.indices] = labels
+    return type(split)(replace(subset, pictures=Relabelled(subset.pictures, labels_N)), split.preprocess)
