@@ -1,6 +1,6 @@
 """kill -9 at a moment that a program reaches by itself, whatever the clock says.
 
-    die_at(os, "replace", 3, after=False)        just before this process replaces a file for the third time
+>>> die_at(os, "replace", 3, after=False)  # just before this process replaces a file for the third time
 """
 
 from __future__ import annotations

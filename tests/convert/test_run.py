@@ -11,35 +11,12 @@ import pytest
 from nas.convert.run import ConversionResult, convert
 from nas.convert.spec import ConversionSpec, conversion_of
 from nas.engine import Event, Pool
-from nas.engine.single import train_genome
 from nas.errors import BudgetError, RunError, SpaceError, SpecError
 from nas.model import build
 from nas.report import write_report
 from nas.report.conversion import verdict
 from nas.train import evaluate
-
-
-@pytest.fixture(scope="module")
-def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    settings = {"training.epochs": 8}
-    return train_genome("mixed_digits", out=tmp_path_factory.mktemp("parent"), settings=settings, progress=False).file
-
-
-def spec(parent: Path, **keys: Any) -> ConversionSpec:
-    small = {
-        "start": str(parent),
-        "library": {"rounds": 2, "images": 128},
-        "scored": 150,
-        "tried": 4,
-        "points": 2,
-        "training": {"epochs": 1, "limit": 400},
-    }
-    return ConversionSpec.parse(small | keys).only(["reuse", "linear"])
-
-
-@pytest.fixture(scope="module")
-def whole(parent: Path, pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> ConversionResult:
-    return convert(spec(parent), tmp_path_factory.mktemp("whole") / "run")
+from tests.convert.small import spec
 
 
 def test_a_conversion_leaves_a_run_with_winners_and_prices(whole: ConversionResult, parent: Path) -> None:
