@@ -20,6 +20,8 @@ from benchmarks import (
     blocks_castling,
     blocks_less,
     convert,
+    convert_kill,
+    convert_latency,
     cost,
     large_run,
     latency,
@@ -46,6 +48,8 @@ GROUPS = {
     "search_large_run": large_run,
     "train_start": start,
     "train_convert": convert,
+    "train_convert_kill": convert_kill,
+    "train_convert_latency": convert_latency,
 }
 FOLDER = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
