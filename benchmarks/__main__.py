@@ -20,6 +20,8 @@ from benchmarks import (
     blocks_castling,
     blocks_less,
     convert,
+    convert_kill,
+    convert_latency,
     convert_recipes,
     convert_repair,
     convert_search,
@@ -52,6 +54,8 @@ GROUPS = {
     "train_convert_repair": convert_repair,
     "train_convert_recipes": convert_recipes,
     "train_convert_search": convert_search,
+    "train_convert_kill": convert_kill,
+    "train_convert_latency": convert_latency,
 }
 FOLDER = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
 
 import pytest
 import torch
@@ -40,6 +42,17 @@ def pool(_own_cache: None) -> Iterator[Pool]:
     """Two worker slots in a Ray session that starts with the first test that asks for it."""
     with session(Workers(count=2)) as pool:
         yield pool
+
+
+@pytest.fixture
+def drivers(monkeypatch: pytest.MonkeyPatch) -> ForkServerContext:
+    """Starts the drivers that tests kill: of searches (tests/engine/drivers.py) and of conversions."""
+    from tests.engine.drivers import fork_server
+
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+    # Read when ray is imported, and left as "token" by the session of `pool`.
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    return fork_server()
 
 
 @pytest.fixture

@@ -42,10 +42,12 @@ def unpacked(blob: bytes) -> Content:
 
 
 class Shelf:
-    """Pieces and scores of the conversion in a run directory."""
+    """Pieces and scores of the conversion in a run directory, of which this process is the driver."""
 
     def __init__(self, directory: Path):
         self.directory = directory
+        for temporary in (directory / "library").glob(".*.tmp"):  # left by a kill during a write
+            temporary.unlink()
         self.scores: dict[str, Score] = self._read_scores()
 
     def piece(self, place: Place) -> Content | None:

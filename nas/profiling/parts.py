@@ -82,16 +82,20 @@ def _clock(model: Model, device: str) -> Callable[[], dict[str, float]]:
         module.register_forward_pre_hook(before(name))
         module.register_forward_hook(after(name))
 
+    inner: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        if name:
+            inner[name.rpartition(".layers.")[0]].append(name)
+
     def read() -> dict[str, float]:
         spent = {name: [elapsed(begin, end) for begin, end in times] for name, times in stamps.items()}
         usual = statistics.median(spent[""])
         fast = [call for call, seconds in enumerate(spent[""]) if seconds <= usual]
-        total = {name: statistics.median(seconds[call] for call in fast) for name, seconds in spent.items()}
-        inner: dict[str, float] = defaultdict(float)
-        for name in names:
-            if name:
-                inner[name.rpartition(".layers.")[0]] += total[name]
-        return {name: max(total[name] - inner[name], 1e-9) for name in names}
+
+        def own(name: str, call: int) -> float:  # within one call, where a slow moment is on both sides
+            return spent[name][call] - sum(spent[other][call] for other in inner[name])
+
+        return {name: max(statistics.median(own(name, call) for call in fast), 1e-9) for name in names}
 
     return read
 

@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import blocks_castling, blocks_less, cost, table
+from benchmarks import blocks_castling, blocks_less, convert_latency, cost, table
 from benchmarks.contest import Contest, met, run_contest
 from benchmarks.layers import Released, attentions, random_tokens
 from benchmarks.machine import Setting, described
 from benchmarks.measure import peak_bytes, ratio
+from nas.convert.candidates import DEFAULT, KEEP, assembled, offered
+from nas.genome import Genome
 from nas.model.layer import Carry
+from nas.profiling import LatencyTable
+from nas.profiling.parts import parts
 
 TINY = Setting(threads=1, seconds=0.01, least=3)
 
@@ -64,3 +68,21 @@ def test_the_page_is_made_of_the_files(tmp_path: Path) -> None:
     (tmp_path / "cpu-float32-cost.json").write_text(json.dumps(file))
     table.write(tmp_path, tmp_path / "page.md")
     assert "genomes per second" in (tmp_path / "page.md").read_text()
+
+
+def test_a_layout_for_latency_is_the_products_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a table by hand, in which linear layers take a third of the time of all others."""
+
+    def table_of(genome: Genome, setting: Setting) -> LatencyTable:
+        options = offered(genome, DEFAULT)
+        models = [assembled(genome, {layer: name}, DEFAULT) for layer, names in options.items() for name in names]
+        seconds = {key: 1.0 if "linear_angular" in key else 3.0 for each in models for key in parts(each).values()}
+        return LatencyTable(seconds, "by hand", 1, 1)
+
+    monkeypatch.setattr(convert_latency, "_table", table_of)
+    found = convert_latency._chosen(convert_latency.Case(16, 0.667), TINY)
+    assert len([name for name in found["layout"] if name not in (KEEP, "reuse")]) >= 4
+    slow, fast = ["softmax", "reuse", "reuse_low_rank", "reuse_conv"], ["linear", "linear_local"]
+    assert found["milliseconds"] == pytest.approx(dict.fromkeys(slow, 3000) | dict.fromkeys(fast, 1000))
+    assert [row["bar"] is None for row in found["rows"]] == [False, True, True, True]
+    assert found["rows"][1]["ratio"]["value"] == pytest.approx(16 / 24)

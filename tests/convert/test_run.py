@@ -1,39 +1,20 @@
-"""Whole conversions: real Ray, real training. Interrupted at any step, they end as if nothing had happened."""
+"""Whole conversions: real Ray, real training. test_kill.py has those that are killed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from nas.convert.run import ConversionResult, convert
 from nas.convert.spec import ConversionSpec, conversion_of
-from nas.engine import Event, Pool
 from nas.errors import BudgetError, RunError, SpaceError, SpecError
 from nas.model import build
 from nas.report import write_report
 from nas.report.conversion import verdict
 from nas.train import evaluate
-
-
-def spec(parent: Path, **keys: Any) -> ConversionSpec:
-    small = {
-        "start": str(parent),
-        "library": {"rounds": 2, "images": 128},
-        "scored": 150,
-        "tried": 4,
-        "points": 2,
-        "compare": ["random", "all"],
-        "training": {"epochs": 1, "limit": 400},
-    }
-    return ConversionSpec.parse(small | keys).only(["reuse", "linear"])
-
-
-@pytest.fixture(scope="module")
-def whole(parent: Path, pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> ConversionResult:
-    return convert(spec(parent), tmp_path_factory.mktemp("whole") / "run")
+from tests.convert.small import spec
 
 
 def test_a_conversion_leaves_a_run_with_winners_and_prices(whole: ConversionResult, parent: Path) -> None:
@@ -56,34 +37,6 @@ def test_a_conversion_leaves_a_run_with_winners_and_prices(whole: ConversionResu
     assert len(said) == 2 and all(layer in " ".join(said) for layer in table["layer"].unique())
     with pytest.raises(RunError, match=r"spec\.points"):
         convert(spec(parent, points=3), whole.directory)
-
-
-def test_a_conversion_that_is_interrupted_again_and_again_ends_as_if_nothing_had_happened(
-    whole: ConversionResult, parent: Path, pool: Pool, tmp_path: Path
-) -> None:
-    def pieces() -> dict[Path, int]:
-        return {file: file.stat().st_mtime_ns for file in (tmp_path / "run" / "library").glob("*.pt")}
-
-    done: list[dict[Path, int]] = []
-    for moment in ("library: round 2", "comparing", "repairing"):
-
-        def interrupt(event: Event, moment: str = moment) -> None:
-            if event.data.get("text", "").startswith(moment):
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            convert(spec(parent), tmp_path / "run", on_event=interrupt)
-        done.append(pieces())
-    said: list[str] = []
-    again = convert(spec(parent), tmp_path / "run", on_event=lambda event: said.append(event.data.get("text", "")))
-    assert done[0].keys() == done[1].keys() and done[0] != done[1]
-    assert done[1] == done[2] == pieces(), "a finished piece is not trained again"
-    assert not any(text.startswith(("library", "comparing")) for text in said), "nor are models scored again"
-    timed = ["delta_ms"]  # each run has its own timings
-    pd.testing.assert_frame_equal(again.sensitivity.drop(columns=timed), whole.sensitivity.drop(columns=timed))
-    columns = ["trial", "hash", "accuracy", "seed"]
-    pd.testing.assert_frame_equal(again.trials[columns], whole.trials[columns])
-    assert again.front["winner"].tolist() == whole.front["winner"].tolist()
 
 
 @pytest.mark.parametrize(

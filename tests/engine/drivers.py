@@ -59,7 +59,7 @@ def go_alone(folder: Path, trials: int) -> None:
 def fork_server() -> ForkServerContext:
     """For processes that have imported everything before they are born: a driver is up in tenths of a second."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "nas.engine.ray_tune", "optuna"])
+    context.set_forkserver_preload([__name__, "nas.engine.ray_tune", "optuna", "benchmarks.convert_kill"])
     return context
 
 

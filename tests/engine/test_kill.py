@@ -11,10 +11,10 @@ import time
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
+from benchmarks.deadly import die_at
 from nas.engine import Ledger
 from tests.engine.cluster import cluster
 from tests.engine.drivers import check_exact, go_alone, length, log, start
@@ -24,16 +24,7 @@ KILLS, TRIALS = 20, 60
 
 def die_at_write(folder: Path, count: int, after: bool) -> None:
     """`go_alone`, killed by itself when it replaces a file for the `count`-th time: just before that, or after."""
-    replace, left = os.replace, [count]
-
-    def deadly(*arguments: Any, **options: Any) -> None:
-        left[0] -= 1
-        if left[0] or after:
-            replace(*arguments, **options)
-        if not left[0]:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    os.replace = deadly  # type: ignore[assignment]
+    die_at(os, "replace", count, after=after)
     go_alone(folder, TRIALS)
 
 

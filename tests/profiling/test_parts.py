@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import time
-from itertools import count
+from itertools import accumulate, count
 from typing import Any
 
 import pytest
+import torch
 
 from nas.genome import load_genome
-from nas.model import build
-from nas.profiling.parts import part_times, parts
+from nas.model import build, deploy
+from nas.profiling.parts import _clock, part_times, parts
 
 
 def test_equal_layers_share_a_key_and_training_aids_do_not_matter() -> None:
@@ -54,3 +55,17 @@ def test_the_parts_times_add_up_to_the_genomes(monkeypatch: pytest.MonkeyPatch) 
     assert sum(times.values()) == pytest.approx(1.0), "as long as its anchor, by that clock"
     first = [value for name, value in times.items() if name.startswith("stages.0.layers.")]
     assert len(set(first)) == 1, "every layer is entered and left once"
+
+
+def test_a_slow_layer_is_not_the_time_of_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that has another layer take nine seconds in each call, and the stage one before its first layer."""
+    stages = [{"patch": 4, "width": 8, "heads": 1, "depth": 3}]
+    genome = load_genome({"image": {"size": 8, "channels": 1}, "classes": 2, "stages": stages})
+    steps = [step for a, b, c in ((9, 1, 1), (1, 9, 1), (1, 1, 9)) for step in (0, 0, 1, a, 0, b, 0, c, 0, 0)]
+    monkeypatch.setattr(time, "perf_counter", accumulate(steps).__next__)
+    model = deploy(build(genome))
+    read = _clock(model, "cpu")
+    with torch.inference_mode():
+        for _ in range(3):
+            model(torch.zeros(1, 1, 8, 8))
+    assert read()["stages.0"] == 1
