@@ -12,6 +12,7 @@ a layer cost the same in whatever company. A cost of which more is better (image
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -145,13 +146,15 @@ def repaired(picks: Sequence[Pick], layers: Sequence[str], trials: pd.DataFrame,
 
 
 def _levels(found: Problem, metric: str, points: int) -> list[float]:
-    """Costs at which assemblies are chosen, cheapest first: evenly up to the dearest below the parent's and the budget.
+    """Costs at which assemblies are chosen, cheapest first: evenly, the dearest the budget or else below the parent.
 
     One point is the dearest: the best that a budget allows.
     """
     front = [choice.costs[metric] for choice in sweep(found, metric)]
+    budget = found.budgets.get(metric, math.inf)
     below = [cost for cost in front if cost < found.fixed[metric]] or front[:1]
-    low, high = min(below), max(below)
+    low = min(front)
+    high = budget if budget < found.fixed[metric] else max(below)
     levels: list[float] = np.linspace(low, high, points).tolist() if points > 1 and low < high else [high]
     return levels
 

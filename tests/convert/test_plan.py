@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nas.convert.candidates import DEFAULT, KEEP, Assembly, assembled, listed, offered
+from nas.convert.choice import choose
 from nas.convert.outlook import check_budget, outlook
 from nas.convert.plan import Parts, Pick, chosen, problem
 from nas.convert.score import Score
@@ -32,7 +33,7 @@ def price(layer: str, name: str) -> float:
     return 0.01 * (1 + int(layer[-1]) + 3 * int(layer[7])) * (1.5 if name == "linear" else 1.0)
 
 
-def run(parts: Parts, budget: Budget, *, together: float = 0.0, tried: int = 30) -> list[Pick]:
+def run(parts: Parts, budget: Budget, *, together: float = 0.0, tried: int = 30, points: int = 4) -> list[Pick]:
     """together: added to the KL of models in which the first two layers of stage 1 that can reuse both do."""
     single = {place: score(price(*place)) for place in parts.replacements()}
     seen: list[Assembly] = []
@@ -45,7 +46,7 @@ def run(parts: Parts, budget: Budget, *, together: float = 0.0, tried: int = 30)
         ]
 
     found = chosen(
-        parts, problem(parts, single, budget), "macs", budget, points=4, tried=tried, seed=0, measure=measure
+        parts, problem(parts, single, budget), "macs", budget, points=points, tried=tried, seed=0, measure=measure
     )
     assert len({tuple(sorted(each.items())) for each in seen}) == len(seen), "nothing is measured twice"
     return found
@@ -61,6 +62,19 @@ def test_assemblies_lie_along_the_front_and_within_the_budget(parts: Parts) -> N
     assert macs == sorted(macs) and macs[-1] <= 0.95 * own
     assert kl == sorted(kl, reverse=True)
     assert all(KEEP not in pick.assembly.values() for pick in found)
+
+
+@pytest.mark.parametrize("share", [0.9, 0.95])
+def test_one_point_is_the_best_that_a_budget_allows(parts: Parts, share: float) -> None:
+    """Without interactions, the exact choice is known; with no random assemblies it has to come from the sums."""
+    budget = Budget(macs=share * parts.own["macs"])  # type: ignore[call-arg]
+    single = {place: score(price(*place)) for place in parts.replacements()}
+    names = choose(problem(parts, single, budget)).names
+    (pick,) = run(parts, budget, tried=0, points=1)
+    assert tuple(pick.assembly.get(layer, KEEP) for layer in parts.layers) == names
+    assert pick.level == share * parts.own["macs"]
+    several = run(parts, budget, tried=0, points=4)
+    assert several[-1].assembly == pick.assembly and all(each.level <= pick.level for each in several)
 
 
 def test_interactions_that_sums_do_not_see_are_measured_and_avoided(parts: Parts) -> None:
