@@ -1,9 +1,9 @@
 """A conversion whose driver is killed twenty times: what is done twice, what is lost, and whether the winners change.
 
 Each driver is a process with a Ray of its own. It ends itself by SIGKILL at a moment that is counted and not clocked:
-before or after it writes a piece of the library or the table of scores, before or after it solves one of the programmes
-of the choice, when an epoch of the repair is reported. The next driver begins with what is on the disk. The last one
-is left alone, and its run is compared with that of one driver that nobody killed.
+before or after it writes a piece of the library or the table of scores, before or after it asks for the best assemblies
+of one cost (the choice), before or after it hears of an epoch of the repair. The next driver begins with what is on the
+disk. The last one is left alone, and its run is compared with that of one driver that nobody killed.
 
 A unit is a round of a piece, the score of an assembly, or a trial. `kept` reads from the files which units are done.
 Each driver writes down which ones it hands to a worker. Done twice is what is handed out although it was kept when
