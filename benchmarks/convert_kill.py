@@ -1,9 +1,9 @@
 """A conversion whose driver is killed twenty times: what is done twice, what is lost, and whether the winners change.
 
 Each driver is a process with a Ray of its own. It ends itself by SIGKILL at a moment that is counted and not clocked:
-before or after it writes a piece of the library or the table of scores, before or after it solves one of the programmes
-of the choice, when an epoch of the repair is reported. The next driver begins with what is on the disk. The last one
-is left alone, and its run is compared with that of one driver that nobody killed.
+before or after it writes a piece of the library or the table of scores, before or after it asks for the best assemblies
+of one cost (the choice), before or after it hears of an epoch of the repair. The next driver begins with what is on the
+disk. The last one is left alone, and its run is compared with that of one driver that nobody killed.
 
 A unit is a round of a piece, the score of an assembly, or a trial. `kept` reads from the files which units are done.
 Each driver writes down which ones it hands to a worker. Done twice is what is handed out although it was kept when
@@ -51,8 +51,9 @@ SPEC = {
     "budget": {"latency": "100x"},  # admits all, on a machine of whatever load
     "library": {"rounds": 3, "images": 512},
     "scored": 200,
+    "tried": 20,
     "points": 3,
-    "training": {"epochs": 3, "limit": 800},
+    "training": {"epochs": 5, "limit": 800},
 }
 
 
@@ -76,7 +77,7 @@ PARTS: Mapping[str, tuple[Any, str, Callable[..., bool]]] = {
     "repair": (Driver, "reported", lambda _, trial, result: "row" in result),
 }
 MOMENTS = [
-    *(Moment("library", count, after) for count in (1, 9, 20) for after in (False, True)),
+    *(Moment("library", count, after) for count in (1, 5, 9) for after in (False, True)),
     Moment("scores", 1),
     Moment("scores", 1, after=True),
     Moment("choice", 1),
@@ -85,7 +86,7 @@ MOMENTS = [
     Moment("scores", 1, after=True),
     Moment("choice", 4),
     Moment("choice", 6, after=True),
-    *(Moment("repair", count, after) for count in (1, 2, 3) for after in (False, True)),
+    *(Moment("repair", 1, after) for after in (False, True) * 3),
 ]
 
 
@@ -97,7 +98,7 @@ def run(setting: Setting) -> list[dict[str, Any]]:
 def _measured(folder: Path) -> dict[str, Any]:
     settings = {"training.epochs": 8}
     parent = train_genome("mixed_digits", out=folder / "parent", settings=settings, progress=False).file
-    spec = ConversionSpec.parse(SPEC | {"start": str(parent)})
+    spec = ConversionSpec.parse(SPEC | {"start": str(parent)}).only(["reuse", "linear"])
     drivers, killed, whole = get_context("forkserver"), folder / "killed", folder / "whole"
     drivers.set_forkserver_preload([__name__])  # imported once for all drivers
     twice: list[str] = []
