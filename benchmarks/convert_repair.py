@@ -81,5 +81,5 @@ def row(
         "upper": upper,
         "ratio": {"value": value, "low": low, "high": high},
         "met": fine,
-        "limit": "",
+        "limit": "docs/findings.md says what limits it",
     }
