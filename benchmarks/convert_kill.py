@@ -230,7 +230,7 @@ def _drive(
     def on_event(event: Event) -> None:
         if event.kind == "started":
             note(f"trial {event.trial}")
-        elif event.data.get("text", "").startswith("timing the parts"):
+        elif event.data.get("text", "").startswith(("timing the parts", "timing the base")):
             note(f"table {table_file(folder, 1).name}")
 
     if moment is not None:
