@@ -133,6 +133,9 @@ def convert(
         ),
     ],
     data: Annotated[str | None, typer.Option(help=UNLABELLED_HELP)] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="FILE", help="of MODEL, where they are not beside it; also timm:NAME's")
+    ] = None,
     cores: Annotated[
         str | None, typer.Option(metavar="NAMES", help='of the candidates, such as "reuse linear"; default: all')
     ] = None,
@@ -154,7 +157,7 @@ def convert(
     from nas.report.conversion import assembly_table, sensitivity_table, verdict
     from nas.report.run import read_run
 
-    spec = conversion_of(model)
+    spec = conversion_of(f"{model}@{weights}" if weights else model)
     limits = {f"budget.{name}": limit for name, limit in parse_settings([budget] if budget else []).items()}
     spec = spec.with_settings(_settings(set_, data=data) | limits).only(cores.split() if cores else None)
     directory = run_directory(run or default_run(spec))

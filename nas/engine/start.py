@@ -35,7 +35,7 @@ class Starting(BaseModel):
     start: str | None = Field(
         None,
         description="a trained model, whose genome is the base and whose weights every trial begins with: a genome "
-        "file with its weights beside it, timm:NAME@FILE, or local-dir:FOLDER",
+        "file with its weights beside it (or genome.yaml@FILE), timm:NAME@FILE, or local-dir:FOLDER",
     )
     data: str = "digits"
     image_size: int | None = Field(

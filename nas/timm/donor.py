@@ -3,6 +3,7 @@
 | spelling | model |
 |---|---|
 | `results/my_run/winners/w1-0007.yaml` | a genome file with its weights beside it, also of a trial or of `nas train` |
+| `genome.yaml@FILE` | a genome file, and its weights elsewhere |
 | `timm:NAME@FILE`, `local-dir:FOLDER` | a timm model that `nas.from_timm` converts (outside.py, convert.py) |
 
 A donor says how pixels reach it and what its classes are called, where its files do.
@@ -11,6 +12,7 @@ A donor says how pixels reach it and what its classes are called, where its file
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -50,20 +52,29 @@ def inherit(
 
 def absolute_start(start: str, base: Path = Path()) -> str:
     """The spelling with a full path, for a process with another working directory. base: of relative paths."""
-    return outside.absolute(start, base) if outside.is_outside(start) else os.path.abspath(base / start)
+    if outside.is_outside(start):
+        return outside.absolute(start, base)
+    return "@".join(os.path.abspath(base / part) for part in _parts(start))
 
 
 def read_donor(start: str) -> Donor:
     """The donor that a `start:` names. Raises SpecError for one that cannot be read or converted."""
     if outside.is_outside(start):
         return _converted(start)
-    if Path(start).suffix not in (".yaml", ".yml"):
+    file, *elsewhere = _parts(start)
+    if Path(file).suffix not in (".yaml", ".yml"):
         allowed = f"a genome file (.yaml) with its weights beside it, {outside.SPELLINGS[0]}, {outside.SPELLINGS[2]}"
         raise GenomeError(f"expected {allowed}; found {shown(start)}", path="start")
-    genome = load_genome(start)
-    weights = weights_beside(start)
+    genome = load_genome(file)
+    weights = Path(elsewhere[0]) if elsewhere else weights_beside(file)
     donor = Donor.of(build(genome, weights=weights))
     return Donor(described(genome, weights), donor.state)
+
+
+def _parts(start: str) -> list[str]:
+    """`genome.yaml@FILE` in two, anything else as it is."""
+    found = re.fullmatch(r"(.+?\.ya?ml)@(.+)", start)
+    return list(found.groups()) if found else [start]
 
 
 def _converted(start: str) -> Donor:

@@ -292,3 +292,16 @@ def test_the_default_name_of_a_run_says_where_it_starts(parent: Path) -> None:
     assert default_run(spec(parent, name="mine")) == f"mine-digits-from-{folder}"
     assert default_run(spec("runs/a/winners/w1-0007.yaml", name="mine")) == "mine-digits-from-w1-0007"
     assert default_run(spec("local-dir:a/vit", name="mine")) == "mine-digits-from-vit"
+
+
+def test_weights_may_lie_elsewhere(parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "genome.yaml").write_text(parent.read_text())
+    weights = parent.with_name("weights.safetensors")
+    weights = weights if weights.exists() else parent.with_suffix(".safetensors")
+    (tmp_path / "w@1.safetensors").write_bytes(weights.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    spelled = absolute_start("genome.yaml@w@1.safetensors")
+    assert spelled == f"{tmp_path}/genome.yaml@{tmp_path}/w@1.safetensors"
+    assert read_donor(spelled).digest == read_donor(str(parent)).digest
+    with pytest.raises(SpecError, match=r"missing\.safetensors"):
+        read_donor("genome.yaml@missing.safetensors")
