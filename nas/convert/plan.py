@@ -114,13 +114,14 @@ def chosen(
 
 
 def _levels(found: Problem, metric: str, points: int) -> list[float]:
-    """Costs at which assemblies are chosen: evenly from the cheapest to below the parent's, or to the budget."""
-    front = sweep(found, metric)
-    low = front[0].costs[metric]
-    high = min(found.fixed[metric], found.budgets.get(metric, found.fixed[metric]), front[-1].costs[metric])
-    inner = [choice.costs[metric] for choice in front if choice.costs[metric] < max(high, low)] or [low]
-    high = max(inner)
-    return [low + (high - low) * step / max(points - 1, 1) for step in range(points)] if high > low else [low]
+    """Costs at which assemblies are chosen, cheapest first: evenly up to the dearest below the parent's and the budget.
+
+    One point is the dearest: the best that a budget allows.
+    """
+    front = [choice.costs[metric] for choice in sweep(found, metric)]
+    below = [cost for cost in front if cost < found.fixed[metric]] or front[:1]
+    low, high = min(below), max(below)
+    return [high - (high - low) * step / max(points - 1, 1) for step in reversed(range(points if high > low else 1))]
 
 
 def _promising(found: Problem, metric: str, levels: Sequence[float]) -> list[tuple[str, ...]]:
