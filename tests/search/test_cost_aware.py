@@ -142,6 +142,16 @@ def test_failures_repel() -> None:
     assert asked.count("softmax") <= 1
 
 
+def test_a_search_that_begins_with_failures_goes_on() -> None:
+    sampler = made(options={"startup": 2})
+    for number in range(31):
+        assignment = sampler.ask(number)
+        sampler.accept(number, assignment, number, -1.0)
+        state = "failed" if number < 30 else "complete"
+        sampler.tell(number, Outcome(state, accuracy=0.5 if number == 30 else None, costs={"macs": 1, "params": 1}))
+    assert key_of(sampler.ask(31)) not in {key_of(known) for known in sampler._assignments.values()}
+
+
 def test_a_search_with_halving_is_continued_after_kills(tmp_path: Path) -> None:
     keys = {"sampler": "cost_aware", "trials": 16, "halving": {"first": 1, "factor": 3}, "training": {"epochs": 9}}
     spec = SearchSpec.parse(parse_yaml(LAVIT) | keys)

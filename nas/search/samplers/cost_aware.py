@@ -12,7 +12,7 @@ Optimization 2018, where costs are modelled as well.)
 - A failed trial counts as the worst outcome so far. A pruned trial counts with the number of its epochs.
 - The first `startup` trials are those of `random`, within the budget.
 - Beyond `POINTS` outcomes, the model sees the best and as many of the others. How much pairs and noise matter is
-  weighed again whenever outcomes have grown by a tenth.
+  weighed again whenever there are a tenth more complete trials.
 
 Legend: N trials, C candidates, D features, M objectives, F points of a front.
 """
@@ -37,7 +37,7 @@ from nas.seeds import derive
 
 POINTS = 384  # outcomes that the model sees
 PARENTS = 24  # trials that are mutated
-GROWTH = 1.1  # of the number of outcomes, until pairs and noise are weighed again
+GROWTH = 1.1  # of the number of complete trials, until pairs and noise are weighed again
 ATTEMPTS = 100  # random draws until one is within the budget
 
 
@@ -61,7 +61,7 @@ class CostAwareSampler(Sampler):
         self._running: set[int] = set()
         self._told: list[tuple[int, Outcome]] = []  # but for refused ones
         self._passed: set[str] = set()  # suggested since the last trial began
-        self._cells: tuple[int, dict[int, np.ndarray]] = (0, {})  # by objective, after so many outcomes
+        self._cells: tuple[int, dict[int, np.ndarray]] = (0, {})  # by objective, after so many complete trials
 
     def prepare(self, estimate: Estimate, budget: Budget) -> None:
         size, seed = self.options.pool, derive(self.seed, "pool")
@@ -145,9 +145,10 @@ class CostAwareSampler(Sampler):
 
     def _functions(self, outcomes: dict[int, Outcome], rng: np.random.Generator) -> dict[int, Function]:
         """A draw of each modelled objective, by column."""
-        mark = _mark(len(self._told))
+        ends = [index for index, (_, outcome) in enumerate(self._told, start=1) if outcome.state == "complete"]
+        mark = _mark(len(ends))
         if self._cells[0] != mark:
-            earlier = dict(self._told[:mark])
+            earlier = dict(self._told[: ends[mark - 1]])
             self._cells = mark, {column: self._posterior(earlier, column).cells() for column in self._modelled}
         return {c: self._posterior(outcomes, c).draw(rng, self._cells[1][c]) for c in self._modelled}
 
