@@ -1,15 +1,20 @@
-"""Samplers on the replayable table (replay.py): how soon each finds what there is to find.
+"""Samplers on tables of outcomes: how soon each finds what there is to find.
+
+    replay          120 genomes whose effects nearly add up, trained with three seeds each (replay.py)
+    interacting     64 genomes whose effects interact, trained alike
+    large           millions of genomes; a model of real trials says what a training finds (emulated.py)
+    knobs           continuous and conditional parameters, alike
 
 Every search is the product's own (simulated.py), with its default settings for so many trials on two workers: the base
-genome first, no genome twice, the four latest outcomes unknown. A trial draws one of the three accuracies of its
-genome, and what is found is judged by the mean of the three. Two views, each a search of its own:
+genome first, no genome twice, the four latest outcomes unknown. A trial finds the accuracy of one seed, and what is
+found is judged without that noise. Two views, each a search of its own:
     hypervolume     searches for accuracy and MACs; share of the hypervolume of all genomes together
-    regret          searches for accuracy alone; best mean accuracy there is, less the best among those tried
-Search number s has the root seed s with every sampler, and differences to random are taken seed by seed. Intervals are
-Student's t over seeds, 95 %. A claim is met if the interval of its difference, at the end of the budget, excludes 0 on
-the right side.
+    regret          searches for accuracy alone; best accuracy there is, less the best among those tried
+Search number s has the root seed s with every sampler, and differences to random and to TPE are taken seed by seed.
+Intervals are Student's t over seeds, 95 %. A claim is met if the interval of its difference excludes 0 on the right
+side.
 
-    python -m benchmarks.samplers --make FOLDER        trains all genomes anew and writes replay.csv
+    python -m benchmarks.samplers --make FOLDER --table NAME        trains anew and writes NAME.csv
 """
 
 from __future__ import annotations
@@ -27,32 +32,38 @@ import numpy as np
 import torch
 from scipy import stats
 
+from benchmarks import emulated, replay
 from benchmarks.machine import Setting
-from benchmarks.replay import Replay, make
 from benchmarks.simulated import candidates, finished, scratch
 from nas.engine import Ledger
 from nas.search.samplers import sampler_options
 
-SAMPLERS = ("random", "tpe", "nsga2", "nsga3", "gp", "qmc")
-CLAIMED = ("tpe", "nsga2")
+TABLES = {"replay": replay, "interacting": replay, "large": emulated, "knobs": emulated}
+SAMPLERS = ("random", "tpe", "nsga2", "nsga3", "cost_aware", "gp", "qmc")
+CLAIMED = {"tpe": ("random",), "nsga2": ("random",), "cost_aware": ("random", "tpe")}  # better than these
 VIEWS = {"hypervolume": {"accuracy": "max", "macs": "min"}, "regret": {"accuracy": "max"}}
 MARKS = (10, 20, 30, 40)
+CLAIMED_AT = (20, 40)
 SEEDS = 100
-_SLOW = {"gp": (10, 20)}  # at most so many seeds and trials: it takes seconds a suggestion
+_SLOW = {"gp": (20, 20)}  # at most so many seeds and trials: it takes seconds a suggestion
 
 
 def run(setting: Setting, marks: Sequence[int] = MARKS, seeds: int = SEEDS) -> list[dict[str, Any]]:
-    """All samplers in both views; a result for each view, with a curve per sampler and a row per claim."""
-    replay = Replay()
+    """All samplers in both views of all tables; a result for each, with a curve per sampler and a row per claim."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(setting.threads, mp_context=context, initializer=_alone) as pool:
         found = {
-            (view, sampler): pool.map(partial(searched, view, sampler, _until(sampler, marks)), _seeds(sampler, seeds))
+            (name, view, sampler): pool.map(
+                partial(searched, view, sampler, _until(sampler, marks), name=name), _seeds(sampler, seeds)
+            )
+            for name in TABLES
             for view in VIEWS
             for sampler in SAMPLERS
         }
         figures = {key: 100 * np.array(list(rows)) for key, rows in found.items()}
-    return [_result(view, {s: figures[view, s] for s in SAMPLERS}, marks, replay) for view in VIEWS]
+    return [
+        result(name, view, {s: figures[name, view, s] for s in SAMPLERS}, marks) for name in TABLES for view in VIEWS
+    ]
 
 
 def _seeds(sampler: str, seeds: int) -> range:
@@ -63,47 +74,58 @@ def _until(sampler: str, marks: Sequence[int]) -> tuple[int, ...]:
     return tuple(mark for mark in marks if sampler not in _SLOW or mark <= _SLOW[sampler][1])
 
 
-def searched(view: str, sampler: str, marks: tuple[int, ...], seed: int) -> list[float]:
-    """One search; its share of the hypervolume, or its regret, after so many trials."""
-    replay = _replay()
+def searched(view: str, sampler: str, marks: tuple[int, ...], seed: int, name: str = "replay") -> list[float]:
+    """One search on a table; its share of the hypervolume, or its regret, after so many trials."""
+    table = table_of(name)
     update = {"sampler": sampler_options(sampler), "objectives": VIEWS[view], "trials": marks[-1], "seed": seed}
-    spec = replay.spec.model_copy(update=update)
+    spec = table.spec.model_copy(update=update)
     with scratch() as folder:
         ledger = Ledger(folder)
-        source = candidates(spec, replay.space, ledger, replay.estimate)
-        tried = [job.hash for job in finished(source, ledger, replay.outcome)]
-    measure = replay.share if view == "hypervolume" else replay.regret
+        source = candidates(spec, table.space, ledger, table.estimate)
+        tried = [job.hash for job in finished(source, ledger, table.outcome)]
+    measure = table.share if view == "hypervolume" else table.regret
     return [measure(tried[:mark]) for mark in marks]
 
 
-def _result(view: str, figures: dict[str, np.ndarray], marks: Sequence[int], replay: Replay) -> dict[str, Any]:
+def result(name: str, view: str, figures: dict[str, np.ndarray], marks: Sequence[int]) -> dict[str, Any]:
     """figures: (seeds, marks) per sampler, in percent."""
-    name = "hypervolume share, %" if view == "hypervolume" else "regret, points of accuracy"
+    what = "hypervolume share, %" if view == "hypervolume" else "regret, points of accuracy"
     curves, rows = [], []
-    base = figures["random"]
     for sampler, found in figures.items():
-        gains = found - base[: len(found), : found.shape[1]]
         missing = [None] * (len(marks) - found.shape[1])
         curves.append(
             {
                 "what": sampler,
                 "note": f"{len(found)} seeds",
                 "values": [interval(column) for column in found.T] + missing,
-                "differences": None if sampler == "random" else [interval(column) for column in gains.T] + missing,
+                "differences": None
+                if sampler == "random"
+                else [interval(column) for column in _less(found, figures["random"]).T] + missing,
             }
         )
-        if sampler in CLAIMED:
-            rows.append(_row(f"{sampler} less random, {name}", view == "regret", interval(gains[:, -1]), marks[-1]))
-    at = f"{name} (difference to random)"
-    genomes, spread = len(replay.hashes), {k: 100 * v for k, v in replay.spread.items()}
-    return {"at": at, "marks": list(marks), "genomes": genomes, "spread": spread, "curves": curves, "rows": rows}
+        for other in CLAIMED.get(sampler, ()):
+            gains = _less(found, figures[other])
+            rows += [
+                _row(f"{sampler} less {other}, {what}", view == "regret", interval(gains[:, list(marks).index(mark)]))
+                | {"against": other, "at": f"{name}, {mark} trials"}
+                for mark in (CLAIMED_AT if sampler == "cost_aware" else marks[-1:])
+                if mark in marks
+            ]
+    table = table_of(name)
+    spread = {key: 100 * value for key, value in table.spread.items()}
+    at = f"{name} ({table.about}): {what} (difference to random)"
+    return {"at": at, "marks": list(marks), "spread": spread, "curves": curves, "rows": rows}
 
 
-def _row(what: str, upper: bool, figure: dict[str, float], trials: int) -> dict[str, Any]:
+def _less(found: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Differences seed by seed, as far as both have been run."""
+    seeds, marks = min(len(found), len(other)), min(found.shape[1], other.shape[1])
+    return found[:seeds, :marks] - other[:seeds, :marks]
+
+
+def _row(what: str, upper: bool, figure: dict[str, float]) -> dict[str, Any]:
     return {
         "what": what,
-        "against": "random",
-        "at": f"{trials} trials",
         "about": "difference",
         "bar": 0.0,
         "upper": upper,
@@ -121,9 +143,9 @@ def interval(values: np.ndarray) -> dict[str, float]:
 
 
 @cache
-def _replay() -> Replay:
-    """The table, read once a process."""
-    return Replay()
+def table_of(name: str) -> Any:
+    """A table, read (and fitted) once a process."""
+    return replay.Replay(name) if TABLES[name] is replay else emulated.Emulated(name)
 
 
 def _alone() -> None:
@@ -135,4 +157,6 @@ def _alone() -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.samplers", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--make", type=Path, required=True, metavar="FOLDER", help="where the runs go")
-    make(parser.parse_args().make)
+    parser.add_argument("--table", choices=TABLES, default="replay")
+    given = parser.parse_args()
+    TABLES[given.table].make(given.make, given.table)

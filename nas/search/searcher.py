@@ -60,6 +60,7 @@ class Searcher:
         self.objectives, self.trials, self.seed, self.lag = objectives, trials, seed, lag
         self.on_event, self.repeat = on_event, repeat
         self.message: str | None = None
+        sampler.prepare(estimate, budget)
         self._candidates = Candidates(space, sampler, seed=seed)
         self._started = 0  # genomes issued
         self._jobs: dict[int, Job] = {}  # of every trial

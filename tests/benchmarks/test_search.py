@@ -6,18 +6,20 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks import large_run, overhead, pareto, replay, samplers, scale, table
+from benchmarks import emulated, large_run, overhead, pareto, replay, samplers, scale, table
 from benchmarks.machine import Setting, described
 from nas.engine import Job, Ledger, Outcome
+from nas.search.pareto import non_dominated as pareto_of
 
 TINY = Setting(threads=1)
 
 
-@pytest.fixture(scope="module")
-def kept() -> replay.Replay:
-    return replay.Replay()
+@pytest.fixture(scope="module", params=["replay", "interacting"])
+def kept(request: pytest.FixtureRequest) -> replay.Replay:
+    return replay.Replay(request.param)
 
 
 def test_the_table_holds_the_whole_space(kept: replay.Replay) -> None:
@@ -36,14 +38,39 @@ def test_who_tried_everything_regrets_nothing(kept: replay.Replay) -> None:
     assert 0.0 < kept.share(kept.hashes[:1]) < 1.0
 
 
-def test_a_search_gets_better_until_it_has_all(kept: replay.Replay) -> None:
-    everything = len(kept.hashes)
+@pytest.mark.parametrize(("name", "additive"), [("replay", True), ("interacting", False)])
+def test_whether_effects_add_up(name: str, additive: bool) -> None:
+    """R² of the model without interactions, of the means of three seeds."""
+    table = pd.read_csv(replay.FOLDER / f"{name}.csv")
+    values = pd.DataFrame([{k: json.dumps(v) for k, v in json.loads(text).items()} for text in table["parameters"]])
+    features_ND = np.column_stack([np.ones(len(table)), pd.get_dummies(values).to_numpy(float)])
+    mean_N = table[[f"accuracy_{seed}" for seed in replay.SEEDS]].to_numpy().mean(1)
+    residual_N = mean_N - features_ND @ np.linalg.lstsq(features_ND, mean_N)[0]
+    assert (1 - residual_N.var() / mean_N.var() > 0.8) == additive
+
+
+@pytest.mark.parametrize("name", ["large", "knobs"])
+def test_a_fitted_table_ranks_trials_that_it_has_not_seen(name: str) -> None:
+    table = emulated.Emulated(name)
+    assert table.tau > 0.2
+    assignment = table.space.of_base()
+    assert assignment is not None
+    jobs = [Job(n, seed=n, hash=name, parameters=assignment, costs=table.estimate(table.space.base)) for n in range(40)]
+    found = [table.outcome(job).accuracy or 0.0 for job in jobs]
+    assert np.std(found) == pytest.approx(emulated.NOISE, rel=0.4)
+    assert np.mean(found) == pytest.approx(float(table.accuracy([assignment])[0]), abs=0.01)
+    assert table.regret([name]) > 0 and 0 < table.share([name]) < 1
+    assert pareto_of(table._best_F2).all()
+
+
+def test_a_search_gets_better_until_it_has_all() -> None:
+    everything = len(replay.Replay().hashes)
     shares = samplers.searched("hypervolume", "random", (10, 30, everything), 0)
     assert shares == sorted(shares) and shares[-1] == pytest.approx(1.0)
     assert samplers.searched("regret", "random", (5, everything), 0)[-1] == 0.0
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "qmc"])
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "cost_aware", "qmc"])
 def test_every_sampler_can_be_replayed(sampler: str) -> None:
     regrets = samplers.searched("regret", sampler, (4, 14), 0)
     assert regrets == sorted(regrets, reverse=True) and regrets[-1] >= 0.0
@@ -58,7 +85,24 @@ def test_claims_are_met_by_intervals() -> None:
     above = samplers.interval(np.array([1.0, 1.2, 0.9, 1.1]))
     assert above["value"] == pytest.approx(1.05)
     assert above["low"] < above["value"] < above["high"]
-    assert samplers._row("tpe", False, above, 40)["met"] and not samplers._row("tpe", True, above, 40)["met"]
+    assert samplers._row("tpe", False, above)["met"] and not samplers._row("tpe", True, above)["met"]
+
+
+def test_every_claim_is_a_row() -> None:
+    rng = np.random.default_rng(0)
+    figures = {
+        name: rng.normal(90 + 5 * (name == "cost_aware"), 1, (30, 4)) for name in ("random", "tpe", "cost_aware")
+    }
+    found = samplers.result("interacting", "hypervolume", figures, samplers.MARKS)
+    assert [curve["what"] for curve in found["curves"]] == list(figures)
+    rows = [(row["what"].split(",")[0], row["at"], row["met"]) for row in found["rows"]]
+    assert rows[0][:2] == ("tpe less random", "interacting, 40 trials")
+    claims = [
+        (f"cost_aware less {other}", f"interacting, {mark} trials", True)
+        for other in ("random", "tpe")
+        for mark in (20, 40)
+    ]
+    assert rows[1:] == claims
 
 
 def test_runs_are_joined_by_genome(tmp_path: Path) -> None:
@@ -90,9 +134,15 @@ def test_pages_show_curves(tmp_path: Path) -> None:
     points = scale.searched("nsga2", 12)
     assert [point["trials"] for point in points] == [12] and points[0]["seconds"] > points[0]["suggestion"] > 0
     results = [
-        scale.result({"random": [{"trials": n, "seconds": n, "suggestion": 1, "bytes": n} for n in (100, 1000)]})
+        scale.result(
+            {
+                name: [{"trials": n, "suggestions": n, "seconds": n, "suggestion": 1, "bytes": n} for n in (100, 1000)]
+                for name in ("random", "cost_aware")
+            }
+        )
     ]
     assert results[0]["rows"][0]["ratio"]["value"] == pytest.approx(1.0) and results[0]["rows"][0]["met"]
+    assert results[0]["rows"][-1]["at"] == "1,000 trials" and results[0]["rows"][-1]["met"] is False, "a second is long"
     file = {"group": "search_scale", "setting": TINY.label, "machine": described(TINY), "results": results}
     (tmp_path / "cpu-float32-search_scale.json").write_text(json.dumps(file))
     table.write(tmp_path, tmp_path / "page.md")
@@ -113,7 +163,8 @@ def test_every_step_of_a_large_run_is_measured(tmp_path: Path) -> None:
     assert len(Ledger(run).trials) == 13  # and the one that the resumed search issued
 
 
-def test_a_job_of_the_replay_finds_what_was_found(kept: replay.Replay) -> None:
+def test_a_job_of_the_replay_finds_what_was_found() -> None:
+    kept = replay.Replay()
     job = Job(number=0, seed=5, hash=kept.hashes[0], parameters={})
     row = replay.TABLE.read_text().splitlines()[1].split(",")
     assert f"{kept.outcome(job).accuracy:.6f}" in row[-3:]

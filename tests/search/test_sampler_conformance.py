@@ -12,13 +12,16 @@ import pytest
 from nas.engine import Outcome
 from nas.errors import SpaceError
 from nas.files import parse_yaml
+from nas.metrics import estimator
 from nas.search import SearchSpec
+from nas.search.budget import Budget
 from nas.search.samplers import SAMPLERS, Sampler, SamplerOptions, make_sampler, sampler_options
 from nas.search.space import Assignment, SearchSpace
 from tests.search.simulation import LAVIT, Killed, Simulation, sequence
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "tpe": [{"startup": 3}],
+    "cost_aware": [{"startup": 3, "pool": 50}],
     "gp": [{"startup": 3}],
     "nsga2": [{"population": 3}],
     "nsga3": [{"population": 3}],
@@ -56,7 +59,9 @@ def space_for(case: dict[str, Any]) -> SearchSpace:
 
 
 def made(case: dict[str, Any], objectives: list[str], seed: int = 5) -> Sampler:
-    return make_sampler(sampler_options(case), space_for(case), objectives, seed=seed)
+    sampler = make_sampler(sampler_options(case), space_for(case), objectives, seed=seed)
+    sampler.prepare(estimator(), Budget())
+    return sampler
 
 
 def outcome_of(number: int) -> Outcome:

@@ -21,7 +21,9 @@ from typing import Any, ClassVar, Self
 from pydantic import Field
 
 from nas.engine import Outcome
+from nas.metrics import Estimate
 from nas.registry import Registry
+from nas.search.budget import Budget
 from nas.search.options import PluginOptions, parse_options
 from nas.search.space import Assignment, SearchSpace
 
@@ -67,6 +69,12 @@ class Sampler(ABC):
     @classmethod  # noqa: B027
     def check(cls, space: SearchSpace) -> None:
         """Raise SpaceError for a space that the sampler does not support. Called before a run begins."""
+
+    def prepare(self, estimate: Estimate, budget: Budget) -> None:  # noqa: B027
+        """What is known of any genome before it is trained: its costs, and what a budget refuses.
+
+        Called once, before any other call.
+        """
 
     @abstractmethod
     def ask(self, draw: int) -> Assignment | None:
