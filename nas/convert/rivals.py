@@ -16,7 +16,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from nas.convert.candidates import Assembly
+from nas.convert.candidates import Assembly, key_of
 from nas.convert.plan import Measure, Parts, Pick, cost_of, random_assemblies, valid
 from nas.search.budget import Budget
 from nas.seeds import derive
@@ -41,19 +41,30 @@ def rivals(
     >>> [pick.arm for pick in rivals(parts, ["all"], picks, "macs", budget, seed=0, measure=measure)]
     ['all']
     """
-    found: list[Pick] = []
-    for arm in arms:
-        for level in [pick.level for pick in picks] if arm != "all" else [math.inf]:
-            drawn = _by_rule(parts, arm, derive(seed, "rival", len(found)))
-            within = [each for each in drawn if valid(parts, each, budget) and cost_of(parts, each, metric) <= level]
-            if arm == "random":
-                within = sorted(within, key=lambda each: cost_of(parts, each, metric))[-1:]
-            elif arm == "last":
-                within = list({_name(each): each for each in reversed(within)}.values())
-            best = min(zip(within, measure(within), strict=True), key=lambda pair: pair[1].kl, default=None)
-            if best is not None and not any((pick.arm, pick.assembly) == (arm, best[0]) for pick in found):
-                found.append(Pick(arm, level, *best))
-    return found
+    fields = [
+        (arm, level, _within(parts, arm, level, metric, budget, derive(seed, "rival", number)))
+        for arm in arms
+        for number, level in enumerate([pick.level for pick in picks] if arm != "all" else [math.inf])
+    ]
+    every = {key_of(each): each for _, _, field in fields for each in field}
+    known = dict(zip(every, measure(list(every.values())), strict=True))
+    found: dict[tuple[Arm, str], Pick] = {}
+    for arm, level, field in fields:
+        if field:
+            best = min(field, key=lambda each: known[key_of(each)].kl)
+            found.setdefault((arm, key_of(best)), Pick(arm, level, best, known[key_of(best)]))
+    return list(found.values())
+
+
+def _within(parts: Parts, arm: Arm, level: float, metric: str, budget: Budget, seed: int) -> list[Assembly]:
+    """What an arm may send in at a level of cost: one assembly, or one for each candidate."""
+    drawn = _by_rule(parts, arm, seed)
+    within = [each for each in drawn if valid(parts, each, budget) and cost_of(parts, each, metric) <= level]
+    if arm == "random":
+        return sorted(within, key=lambda each: cost_of(parts, each, metric))[-1:]
+    if arm == "last":
+        return list({_name(each): each for each in reversed(within)}.values())
+    return within
 
 
 def _by_rule(parts: Parts, arm: Arm, seed: int) -> list[Assembly]:
