@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from scipy import stats
 
+from benchmarks.convert_parts import row
 from benchmarks.machine import Setting
 from benchmarks.start import PARENT
 from nas.convert.candidates import DEFAULT, KEEP, Assembly, listed, offered
@@ -102,13 +103,13 @@ def _measured(case: Case) -> dict[str, Any]:
         "replaced layers": [float(len(each)) for each in drawn],
     }
     untouched = torch.equal(scorer.answers(transplanted(case.donor, {}, DEFAULT, {}).model()), scorer.parent_NK)
-    rows = [_row("nothing replaced: logits equal the parent's", case.at, float(untouched), None, 1.0, upper=False)]
+    rows = [row("nothing replaced: logits equal the parent's", case.at, float(untouched), None, 1.0, upper=False)]
     for name, values in sums.items():
         bar = TAU_BAR if name.startswith("Σ KL") else None
         tau, interval = _tau(values, measured)
-        rows.append(_row(f"τ of {name} with the assembly's KL", case.at, tau, interval, bar, upper=False))
+        rows.append(row(f"τ of {name} with the assembly's KL", case.at, tau, interval, bar, upper=False))
     cost = "library and scores, CPU seconds over the parent's training"
-    rows.append(_row(cost, case.at, spent / case.training, None, case.share, upper=True))
+    rows.append(row(cost, case.at, spent / case.training, None, case.share, upper=True))
     keyed = {f"{layer} {name}": {"kl": kl, "local_error": error[layer, name]} for (layer, name), kl in single.items()}
     seconds = {"library and scores": spent, "parent": case.training}
     return {
@@ -153,21 +154,3 @@ def _tau(predicted: list[float], measured: list[float]) -> tuple[float, tuple[fl
     taus = [stats.kendalltau(x_A[draw], y_A[draw]).statistic for draw in draws]
     low, high = np.percentile(taus, [2.5, 97.5])
     return float(stats.kendalltau(x_A, y_A).statistic), (float(low), float(high))
-
-
-def _row(
-    what: str, at: str, value: float, interval: tuple[float, float] | None, bar: float | None, *, upper: bool
-) -> dict[str, Any]:
-    low, high = interval or (None, None)
-    fine = None if bar is None else (value <= bar if upper else value >= bar)
-    return {
-        "what": what,
-        "against": "—",
-        "at": at,
-        "about": "conversion",
-        "bar": bar,
-        "upper": upper,
-        "ratio": {"value": value, "low": low, "high": high},
-        "met": fine,
-        "limit": "" if fine is not False else "see the head of benchmarks/convert.py",
-    }

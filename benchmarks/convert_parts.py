@@ -133,3 +133,22 @@ class Library:
             model = read_donor(str(Path(folder) / "genome.yaml")).model()
             assert found.accuracy is not None
             return found.accuracy, self.scorer(model).kl
+
+
+def row(
+    what: str, at: str, value: float, interval: tuple[float, float] | None, bar: float | None, *, upper: bool
+) -> dict[str, Any]:
+    """A row of the table of benchmarks. upper: the bar is the most that is allowed."""
+    low, high = interval or (None, None)
+    fine = None if bar is None else (value <= bar if upper else value >= bar)
+    return {
+        "what": what,
+        "against": "—",
+        "at": at,
+        "about": "conversion",
+        "bar": bar,
+        "upper": upper,
+        "ratio": {"value": value, "low": low, "high": high},
+        "met": fine,
+        "limit": "docs/findings.md says what limits it",
+    }

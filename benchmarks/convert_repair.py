@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from benchmarks.convert_parts import Library, parents
+from benchmarks.convert_parts import Library, parents, row
 from benchmarks.machine import Setting
 from nas.convert.plan import random_assemblies, valid
 from nas.search.budget import Budget
@@ -64,22 +64,3 @@ def _middle(values: list[float]) -> tuple[float, float]:
     """The middle 95 %."""
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
-
-
-def row(
-    what: str, at: str, value: float, interval: tuple[float, float] | None, bar: float | None, *, upper: bool
-) -> dict[str, Any]:
-    """A row of the table of benchmarks. upper: the bar is the most that is allowed."""
-    low, high = interval or (None, None)
-    fine = None if bar is None else (value <= bar if upper else value >= bar)
-    return {
-        "what": what,
-        "against": "—",
-        "at": at,
-        "about": "conversion",
-        "bar": bar,
-        "upper": upper,
-        "ratio": {"value": value, "low": low, "high": high},
-        "met": fine,
-        "limit": "docs/findings.md says what limits it",
-    }

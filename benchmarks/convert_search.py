@@ -27,8 +27,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from benchmarks.convert_parts import Library, Parent, trained_parent
-from benchmarks.convert_repair import row
+from benchmarks.convert_parts import Library, Parent, row, trained_parent
 from benchmarks.machine import Setting
 from benchmarks.simulated import candidates, finished
 from nas.convert.candidates import DEFAULT, KEEP, Assembly
