@@ -15,12 +15,14 @@ import pytest
 
 import nas
 import nas.ablation
-from nas.engine import Ledger, Pool
+from nas.engine import Ledger, Pool, Run
+from nas.engine.events import ignore
 from nas.engine.record import hardware, read_record, versions
 from nas.errors import RunError
 from nas.files import dump_yaml, read_yaml
 from nas.genome import load_genome
-from nas.search.spec import recorded
+from nas.search.run import _planned
+from nas.search.spec import recorded, upgraded
 from nas.search.warm_start import earlier_runs
 from nas.train import evaluate
 
@@ -69,6 +71,22 @@ def test_an_old_winner_loads(runs: Path) -> None:
         model = nas.build(runs / "halving" / "winners" / f"{row['winner']}.yaml", weights=True)
         accuracy = evaluate(model, images.validation)
         assert accuracy == pytest.approx(row["accuracy"], abs=1.1 / len(images.validation))
+
+
+@pytest.mark.parametrize(
+    ("line", "sampler"), [("", {"name": "tpe", "startup": 4, "lag": 2}), ("sampler: random\n", {"name": "random"})]
+)
+def test_a_space_that_names_no_sampler_goes_on_with_the_one_of_the_run(
+    runs: Path, line: str, sampler: dict[str, object]
+) -> None:
+    """The default was another one then."""
+    text = Path("halving.yaml").read_text()
+    Path("halving.yaml").write_text(text.replace("sampler: {name: tpe, startup: 4, lag: 2}\n", line))
+    run = Run(
+        runs / "interrupted", "search", nas.load_space("halving.yaml").with_settings({"name": "interrupted"}), upgraded
+    )
+    with nullcontext() if not line else pytest.raises(RunError, match="sampler"):
+        assert sampler.items() <= _planned(run, ignore).record["sampler"].items()
 
 
 def test_an_interrupted_search_ends_as_the_whole_one_did(runs: Path, pool: Pool) -> None:

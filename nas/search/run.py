@@ -119,7 +119,8 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
     SAMPLERS[spec.sampler.name].check(space)
     record = recorded(spec, space.base)
     if run.begun is not None:  # the sampler's open options were settled then
-        given = {key: value for key, value in record["sampler"].items() if value is not None}
+        stated = "sampler" in spec.model_fields_set  # if not: whatever the default was then
+        given = {key: value for key, value in record["sampler"].items() if stated and value is not None}
         record["sampler"] = run.begun["sampler"] | given
     run.check(record, may_differ=MAY_DIFFER)
     if run.begun is not None:

@@ -7,7 +7,7 @@
     budget: {macs: 400_000}
     data: digits
     training: {epochs: 15}
-    sampler: tpe                                 or {name: tpe, startup: 4} (nas/search/samplers)
+    sampler: cost_aware                          or {name: tpe, startup: 4} (nas/search/samplers)
     scheduler: full                              or {name: halving, first: 1, factor: 3} (nas/search/schedulers);
     trials: 32                                   `halving: {first: 1, factor: 3}` is short for the latter
     seed: 0
@@ -44,7 +44,7 @@ from nas.paths import SET
 from nas.search.budget import Budget
 from nas.search.parameter import Parameter, ParameterSpec, expand
 from nas.search.samplers import SAMPLERS, SamplerOptions, sampler_options
-from nas.search.samplers.tpe import TPESampler
+from nas.search.samplers.cost_aware import CostAwareSampler
 from nas.search.schedulers import SchedulerOptions, make_scheduler, scheduler_options
 from nas.search.space import SearchSpace
 from nas.search.study import check_url
@@ -65,7 +65,7 @@ class SearchSpec(Starting):
     parameters: dict[str, ParameterSpec] = Field(min_length=1)
     objectives: dict[str, str] = Field({"accuracy": "max", "macs": "min"}, min_length=1)
     budget: Budget = Budget()
-    sampler: SerializeAsAny[SamplerOptions] = TPESampler.Options(name="tpe")
+    sampler: SerializeAsAny[SamplerOptions] = CostAwareSampler.Options(name="cost_aware")
     scheduler: SerializeAsAny[SchedulerOptions] = SchedulerOptions(name="full")
     trials: int = Field(32, ge=1, le=1_000_000, description="genomes that are trained; refused ones do not count")
     repeat: int = Field(
@@ -182,6 +182,8 @@ class SearchSpec(Starting):
         """
         data = self.model_dump(mode="json")
         data["sampler"] = self.sampler.model_dump(mode="json", exclude_defaults=True)  # options differ by sampler
+        if "sampler" not in self.model_fields_set:
+            del data["sampler"]  # a run that is resumed keeps its own
         data["scheduler"] = self.scheduler.model_dump(mode="json", exclude_defaults=True)
         if data["scheduler"] == {"name": "full"}:
             del data["scheduler"]  # lets `halving.first=2` select another one

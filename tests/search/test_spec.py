@@ -38,7 +38,7 @@ def test_a_space_in_three_lines(file: Path) -> None:
     spec = load_space(file)
     assert spec.name == "mine"
     assert spec.objectives == {"accuracy": "max", "macs": "min"}
-    assert spec.sampler.name == "tpe"
+    assert spec.sampler.name == "cost_aware"
     assert [p.path for p in spec.expanded()] == ["stages.0.split"]
 
 

@@ -99,7 +99,7 @@ def sampler_options(given: Any) -> SamplerOptions:
 
     >>> sampler_options({"name": "tpe", "startup": 4})
     """
-    options: SamplerOptions = parse_options(SAMPLERS, given, default="tpe")
+    options: SamplerOptions = parse_options(SAMPLERS, given, default="cost_aware")
     return options
 
 
