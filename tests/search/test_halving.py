@@ -55,7 +55,7 @@ def test_with_one_objective_it_is_plain_asha() -> None:
 
 
 def test_few_trials_are_trained_to_the_end_and_only_those_stand_on_the_front(tmp_path: Path) -> None:
-    table = Simulation(space(), tmp_path).run().table()
+    table = Simulation(space(sampler="random"), tmp_path).run().table()  # one that learns has more promoted
     epochs = Counter(table["epochs"].tolist())
     assert table["state"].isin(["complete", "pruned"]).all(), "nothing stays open"
     assert sorted(epochs) == [1, 3, 9]
