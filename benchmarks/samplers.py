@@ -51,7 +51,7 @@ _SLOW = {"gp": (20, 20)}  # at most so many seeds and trials: it takes seconds a
 def run(setting: Setting, marks: Sequence[int] = MARKS, seeds: int = SEEDS) -> list[dict[str, Any]]:
     """All samplers in both views of all tables; a result for each, with a curve per sampler and a row per claim."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(setting.threads, mp_context=context, initializer=_alone) as pool:
+    with ProcessPoolExecutor(setting.threads, mp_context=context, initializer=alone) as pool:
         found = {
             (name, view, sampler): pool.map(
                 partial(searched, view, sampler, _until(sampler, marks), name=name), _seeds(sampler, seeds)
@@ -148,7 +148,7 @@ def table_of(name: str) -> Any:
     return replay.Replay(name) if TABLES[name] is replay else emulated.Emulated(name)
 
 
-def _alone() -> None:
+def alone() -> None:
     """A worker process takes one core."""
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)

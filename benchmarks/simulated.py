@@ -45,7 +45,7 @@ def candidates(spec: SearchSpec, space: SearchSpace, ledger: Ledger, estimate: E
 
 
 def finished(source: JobSource, ledger: Ledger, end: Callable[[Job], Outcome]) -> Iterator[Job]:
-    """Run the source to its end; yields each job once its outcome is told."""
+    """Run the source to its end; yields each job once its outcome is told, a paused one each time."""
     live: deque[Job] = deque()
     while True:
         answer = source.next() if len(live) < WORKERS else Signal.WAIT
@@ -56,7 +56,10 @@ def finished(source: JobSource, ledger: Ledger, end: Callable[[Job], Outcome]) -
             return
         job = live.popleft()
         outcome = end(job)
-        ledger.finish(job, outcome)
+        if outcome.state == "paused":
+            outcome.write(job.directory)
+        else:
+            ledger.finish(job, outcome)
         source.tell(job, outcome)
         yield job
 

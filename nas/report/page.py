@@ -172,6 +172,8 @@ def _notices(run: Run) -> list[str]:
         notices.append(f"{running} trial(s) have not ended: the run goes on, or was interrupted and can be resumed.")
     if run.facts.get("kind") == "search" and not run.ended:
         notices.append("The search has not ended: this is the front so far, and nothing of it has been timed.")
+    elif run.gain is not None:
+        notices.append(run.gain.capitalize() + ".")
     return notices
 
 

@@ -93,6 +93,14 @@ class Run:
         return pd.read_csv(written) if written.exists() else pd.DataFrame()
 
     @cached_property
+    def gain(self) -> str | None:
+        """A sentence about gain.json; None of runs without it."""
+        from nas.search.gain import Gain
+
+        found = Gain.read(self.directory)
+        return None if found is None else found.sentence
+
+    @cached_property
     def base(self) -> str:
         """The hash of the base genome; empty where run.yaml does not name one."""
         for trial in self.ledger.trials if self.ledger is not None else ():

@@ -1,6 +1,6 @@
 """Runs a whole search, from its space to its front; called by `nas search`.
 
-    results/<run>/   run.yaml, trials/<id>/, trials.csv, front.csv, winners/, hypervolume.csv,
+    results/<run>/   run.yaml, trials/<id>/, trials.csv, front.csv, winners/, hypervolume.csv, gain.json,
                      latency.json (with time metrics), baseline/trials/ (with `baseline: random`), optuna.db
 
 Called again with the same directory, it resumes: ended trials are kept, running ones continue from their checkpoints,
@@ -28,6 +28,7 @@ from nas.model.inherit import check_inheritable
 from nas.profiling import LatencyTable, run_tables, table_file
 from nas.search.anytime import BASELINE, anytime
 from nas.search.budget import check_feasible
+from nas.search.gain import estimated, measured
 from nas.search.retention import WeightRetention
 from nas.search.samplers import SAMPLERS, SamplerOptions, make_sampler, sampler_options
 from nas.search.schedulers import make_scheduler
@@ -85,7 +86,7 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
             if plan.run.ledger.trials:
                 write_front(plan.run, None)
             raise
-        plan.run.write_csv("hypervolume.csv", anytime(plan.run.ledger, list(space.objectives)))
+        _write_growth(plan)
         front = write_front(plan.run, RunExaminer(plan.run, plan.device, on_event))
     return SearchResult(plan.run.directory, plan.run.ledger.table(), front, message or _failure(plan.run.ledger))
 
@@ -180,6 +181,18 @@ def _train(plan: Plan, run: Run[SearchSpec], sampler: SamplerOptions) -> str | N
     with study_of(run.ledger, spec.study, name, plan.space, spec.objectives, listener) as told:
         run.train(searcher, work, told)
     return searcher.message
+
+
+def _write_growth(plan: Plan) -> None:
+    """hypervolume.csv and gain.json; the latter where there is something to say."""
+    spec, ledger, objectives = plan.run.spec, plan.run.ledger, list(plan.run.spec.objectives)
+    record = anytime(ledger, objectives)
+    gain = measured(record) or estimated(
+        ledger, plan.space, plan.estimate, spec.budget, objectives, epochs=spec.training.epochs, seed=spec.seed
+    )
+    if gain is not None:
+        gain.write(plan.run.directory)
+    plan.run.write_csv("hypervolume.csv", record)
 
 
 def resolved(spec: SearchSpec, images: ImageSet) -> SearchSpace:

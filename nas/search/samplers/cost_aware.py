@@ -19,6 +19,7 @@ Legend: N trials, C candidates, D features, M objectives, F points of a front.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 import moocore
@@ -119,11 +120,12 @@ class CostAwareSampler(Sampler):
             return self._at_random(draw)
         rng = np.random.default_rng(derive(self.seed, "suggest", draw))
         functions = self._functions(outcomes, rng)
-        costs_CM = self._costs([c.row_D for c in within], [c.costs for c in within], functions)
+        costs_CM = drawn_points([c.row_D for c in within], [c.costs for c in within], functions, self.objectives)
         running = [(self._rows[n], self._pool.of(self._assignments[n])) for n in sorted(self._running)]
         rows = [self._rows[number] for number in complete] + [row_D for row_D, _ in running]
         known = [outcomes[number].costs for number in complete] + [c.costs if c else {} for _, c in running]
-        return within[adding_most(costs_CM, self._costs(rows, known, functions), rng)].assignment
+        tried_NM = drawn_points(rows, known, functions, self.objectives)
+        return within[adding_most(costs_CM, tried_NM, rng)].assignment
 
     def _parents(self, outcomes: dict[int, Outcome], complete: list[int]) -> dict[int, Assignment]:
         """The best trials, by the rank of what was found: the front, the front without it, and so on."""
@@ -131,17 +133,6 @@ class CostAwareSampler(Sampler):
         costs_NM = np.array(found, float) * self._signs_M
         best = np.argsort(moocore.pareto_rank(costs_NM), kind="stable")[:PARENTS]
         return {complete[index]: self._assignments[complete[index]] for index in best}
-
-    def _costs(self, rows: list[np.ndarray], known: list[Costs], functions: dict[int, Function]) -> np.ndarray:
-        """(C, M) less is better: drawn where modelled, else computed."""
-        rows_CD = np.stack(rows)
-        columns = [
-            functions[column](rows_CD)
-            if column in functions
-            else self._signs_M[column] * np.array([costs[name] for costs in known], float)
-            for column, name in enumerate(self.objectives)
-        ]
-        return np.stack(columns, axis=1)
 
     def _functions(self, outcomes: dict[int, Outcome], rng: np.random.Generator) -> dict[int, Function]:
         """A draw of each modelled objective, by column."""
@@ -193,3 +184,15 @@ def adding_most(costs_CM: np.ndarray, tried_NM: np.ndarray, rng: np.random.Gener
     gains_F = np.array([hypervolume(np.vstack([front_FM, costs_CM[i]]), reference_M) - before for i in own_F])
     best = gains_F.argmax() if gains_F.max() > 0 else rng.integers(len(own_F))
     return int(own_F[best])
+
+
+def drawn_points(
+    rows: list[np.ndarray], known: list[Costs], functions: dict[int, Function], objectives: Sequence[str]
+) -> np.ndarray:
+    """(N, M) less is better: drawn where modelled, else computed. functions: by the objective's place."""
+    rows_ND = np.stack(rows)
+    columns = [
+        functions[place](rows_ND) if place in functions else sign * np.array([costs[name] for costs in known], float)
+        for place, (name, sign) in enumerate(zip(objectives, signs(objectives), strict=True))
+    ]
+    return np.stack(columns, axis=1)
