@@ -448,8 +448,8 @@ def _show_front(directory: Path) -> None:
     if len(run.front):
         _console().print()
         _console().print(front_table(run.front, run.layers, run.worded))
-        if run.gain is not None:
-            print(run.gain)
+        for sentence in [*run.on_test, *([run.gain] if run.gain else [])]:
+            print(sentence)
         if run.meaning is not None:
             print(f"the images have no labels: accuracy is {run.meaning}, on validation and on test images")
     else:

@@ -95,13 +95,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a trial, or of a pause. `accuracy` is a fraction on the validation split, `costs` the job's.
+    """The result of a trial, or of a pause. `accuracy` is a fraction on the validation split, with its
+    standard error from the number of images (results of version 0.1 have none), `costs` the job's.
 
     `reason`: why it is not complete. `paused` is never the state in result.json, since the trial has not ended.
     """
 
     state: State
     accuracy: Fraction | None = None
+    accuracy_se: Fraction | None = None
     epochs: Count = 0
     costs: dict[str, Cost] = field(default_factory=dict)
     seconds: Seconds = 0.0

@@ -13,8 +13,8 @@
             result.json     Outcome, last and atomic  (worker; driver if none was used, or it died)
         trials.csv          summary table for people and plots; rewritten from the directories
 
-The columns of trials.csv are trial, state, epochs, accuracy, then macs, params, throughput and further costs known of
-any trial, then seed, hash, seconds, reason, then the parameters.
+The columns of trials.csv are trial, state, epochs, accuracy, accuracy_se (its standard error), then macs, params,
+throughput and further costs known of any trial, then seed, hash, seconds, reason, then the parameters.
 
 Trial directories and results appear atomically (renamed into place): after a kill at any moment, every trial is either
 finished or resumable.
@@ -179,10 +179,12 @@ class Ledger:
             rows.append(found | {path: _cell(value) for path, value in job.parameters.items()})
             paths |= dict.fromkeys(job.parameters)
             costs |= dict.fromkeys(outcome.costs)
-        ends = ("trial", "state", "epochs", "accuracy"), ("seed", "hash", "seconds", "reason")
+        ends = ("trial", "state", "epochs", "accuracy", "accuracy_se"), ("seed", "hash", "seconds", "reason")
         table = pd.DataFrame(rows, columns=[*ends[0], *costs, *ends[1], *paths])
         kinds = {name: "Int64" if name in METRICS and METRICS[name].whole else "float64" for name in costs}
-        return table.astype({"epochs": "Int64", "seed": "Int64", "accuracy": "float64", **kinds})
+        return table.astype(
+            {"epochs": "Int64", "seed": "Int64", "accuracy": "float64", "accuracy_se": "float64", **kinds}
+        )
 
     def write_table(self, *, patience: float = 0.0) -> None:
         """Rewrite trials.csv. With `patience`, at most once per that many times the last write's duration."""

@@ -21,7 +21,7 @@ from nas.model.inherit import check_inheritable
 from nas.model.pixels import served
 from nas.paths import SET
 from nas.timm.donor import read_donor
-from nas.train import Task, Training, check_teacher, train
+from nas.train import Task, Training, check_teacher, standard_error, train
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,10 @@ def train_genome(
         print(f"starting from {start}; {head}", flush=True)
 
     def show(row: dict[str, Any]) -> None:
-        found = f"  accuracy {100 * row['accuracy']:6.2f} %" if "accuracy" in row else ""
+        found = ""
+        if "accuracy" in row:
+            error = standard_error(row["accuracy"], len(images.validation))
+            found = f"  accuracy {100 * row['accuracy']:6.2f} ± {100 * error:.2f} %"
         epoch = f"epoch {row['epoch']:>3}/{training.epochs}"
         print(f"{epoch}  loss {row['loss']:.4f}{found}  {row['seconds']:.1f} s", flush=True)
 

@@ -15,7 +15,7 @@ from nas.data import ImageSet
 from nas.engine.job import Job
 from nas.engine.worker import Report
 from nas.model import Donor
-from nas.train import Task, train
+from nas.train import Task, standard_error, train
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,28 @@ class TrainJob:
 
     def __call__(self, job: Job, report: Report) -> dict[str, Any]:
         genome, training = job.genome, self.task.training
+        images = images_of(self.task, genome.image.size)
+
+        def with_error(found: dict[str, Any]) -> dict[str, Any]:
+            if found.get("accuracy") is None:
+                return found
+            return found | {"accuracy_se": standard_error(found["accuracy"], len(images.validation))}
+
         result = train(
             genome,
-            images_of(self.task, genome.image.size),
+            images,
             training,
             directory=job.directory,
             seed=job.seed,
             donor=self.donor,
             device=self.device,
             threads=self.threads,
-            report=report,
+            report=lambda row: report(with_error(row)),
             until=job.until,
         )
         state = "complete" if result.epochs == training.epochs else "paused"
-        return {"state": state, "accuracy": result.accuracy, "epochs": result.epochs, "seconds": result.seconds}
+        found = {"accuracy": result.accuracy, "epochs": result.epochs, "seconds": result.seconds}
+        return {"state": state} | with_error(found)
 
 
 @lru_cache(maxsize=2)

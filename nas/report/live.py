@@ -1,8 +1,8 @@
 """Progress of a search in the terminal: a progress line with the running trials below, or plain lines in a log.
 
-    ━━━━━━━━━━━━━╺━━━━━━━ 21/32 · best 97.22 % · front 6 · refused 3 · failed 0 · 0:03:10 · 0:01:25 left
-      0021  epoch  7/15  94.43 %
-      0022  epoch  2/15  81.30 %
+    ━━━━━━━━━━━━━╺━━━━━━━ 21/32 · best 97.22 ± 0.97 % · front 6 · refused 3 · failed 0 · 0:03:10 · 0:01:25 left
+      0021  epoch  7/15  94.43 ± 1.35 %
+      0022  epoch  2/15  81.30 ± 2.30 %
 
 Counts start from the trials that the run directory already has; the engine's events update them.
 """
@@ -24,8 +24,10 @@ from rich.text import Text
 
 from nas.engine import Event, Ledger
 from nas.metrics import METRICS
-from nas.report.tables import cell
+from nas.report.tables import with_error
 from nas.search import front_of
+
+Found = tuple[float | None, float | None]  # accuracy and its standard error
 
 
 class Progress:
@@ -43,8 +45,10 @@ class Progress:
         table = Ledger(directory).table()
         self.counts: Counter[str] = Counter(table["state"])
         self.front = front_of(table, objectives).reindex(columns=["state", *objectives])
-        self.best = table["accuracy"].max() if len(table) else float("nan")
-        self.running: dict[str, tuple[int, float | None]] = {}  # by trial: epochs done, accuracy after them
+        self.best: Found = (None, None)
+        for accuracy, error in table[["accuracy", "accuracy_se"]].dropna(subset="accuracy").itertuples(index=False):
+            self._take(accuracy, error)
+        self.running: dict[str, tuple[int, Found]] = {}  # by trial: epochs done, accuracy after them
         self.begin, self.before = time.monotonic(), self.trained
         self.first = 0.0  # when the first training began; the estimate excludes the start of the workers
         self.live = Live(console=self.console, get_renderable=self._render, refresh_per_second=4, transient=True)
@@ -76,9 +80,9 @@ class Progress:
             self.say(event.data["text"])
         elif event.kind == "started":
             self.first = self.first or time.monotonic()
-            self.running.setdefault(event.trial, (0, None))
+            self.running.setdefault(event.trial, (0, (None, None)))
         elif event.kind == "epoch":
-            self.running[event.trial] = (int(event.data["epoch"]), event.data.get("accuracy"))
+            self.running[event.trial] = (int(event.data["epoch"]), _found(event.data))
         elif event.kind == "paused":
             self.running.pop(event.trial, None)
         else:
@@ -89,16 +93,21 @@ class Progress:
         self.running.pop(trial, None)
         self.counts[state] += 1
         if state == "complete" and outcome["accuracy"] is not None:
-            self.best = max(outcome["accuracy"], self.best) if self.best == self.best else outcome["accuracy"]
+            self._take(*_found(outcome))
             row = pd.DataFrame([{name: outcome.get(name) for name in ("state", *self.objectives)}])
             self.front = front_of(pd.concat([self.front, row]) if len(self.front) else row, self.objectives)
         if state == "failed" or not self.console.is_terminal:
             self.say(self._line(trial, outcome))
 
+    def _take(self, accuracy: float | None, error: float | None) -> None:
+        if accuracy is not None and (self.best[0] is None or accuracy > self.best[0]):
+            self.best = accuracy, error
+
     def _line(self, trial: str, outcome: dict[str, Any]) -> str:
-        """`trial 0007 complete: 97.22 %, 331 k MACs, 6.1 s (8 of 32)`"""
-        metrics = dict.fromkeys(["accuracy", "macs", *self.objectives])
-        found = [METRICS[name].phrase(outcome[name]) for name in metrics if outcome.get(name) is not None]
+        """`trial 0007 complete: 97.22 ± 0.97 %, 331 k MACs, 6.1 s (8 of 32)`"""
+        found = [f"{with_error('accuracy', *_found(outcome))} %"] if outcome.get("accuracy") is not None else []
+        costs = [name for name in dict.fromkeys(["macs", *self.objectives]) if name != "accuracy"]
+        found += [METRICS[name].phrase(outcome[name]) for name in costs if outcome.get(name) is not None]
         found += [f"{outcome['seconds']:.1f} s"] if outcome["seconds"] else []
         found += [outcome["reason"]] if outcome["reason"] else []
         return f"trial {trial} {outcome['state']}: {', '.join(found)} ({self.trained} of {self.trials})"
@@ -110,7 +119,7 @@ class Progress:
         left = (now - self.first) / done * (self.trials - self.before - done) if done > 0 else None
         parts = [
             f"{self.trained}/{self.trials}",
-            f"best {cell('accuracy', self.best)} %" if self.best == self.best else "",
+            f"best {with_error('accuracy', *self.best)} %" if self.best[0] is not None else "",
             f"front {len(self.front)}",
             *[f"{word} {self.counts[state]}" for state, word in _COUNTED if self.counts[state]],
             _clock(now - self.begin),
@@ -120,12 +129,16 @@ class Progress:
         bar = ProgressBar(self.trials, self.trained + share, width=30, complete_style="cyan", finished_style="cyan")
         line.add_row(bar, " · ".join(part for part in parts if part))
         running = [
-            f"  {trial}  epoch {epochs:>3}/{self.epochs}  {cell('accuracy', accuracy)} %"
-            for trial, (epochs, accuracy) in sorted(self.running.items())[:_SHOWN]
+            f"  {trial}  epoch {epochs:>3}/{self.epochs}  {with_error('accuracy', *found)} %"
+            for trial, (epochs, found) in sorted(self.running.items())[:_SHOWN]
         ]
         if len(self.running) > _SHOWN:
             running.append(f"  and {len(self.running) - _SHOWN} more")
         return Group(line, Text("\n".join(running), style="dim"))
+
+
+def _found(content: dict[str, Any]) -> Found:
+    return content.get("accuracy"), content.get("accuracy_se")
 
 
 _COUNTED = (("infeasible", "refused"), ("pruned", "pruned"), ("failed", "failed"))

@@ -22,7 +22,7 @@ from nas.metrics import METRICS, Metric
 from nas.numbers import magnitude
 from nas.report import conversion, plots
 from nas.report.run import Run
-from nas.report.tables import cell, front_columns, heading, rows
+from nas.report.tables import front_columns, heading, rows, with_error
 
 TEXT_COLUMNS = {"state", "reason", "winner", "layers", "hash"}
 STATES = ("complete", "pruned", "infeasible", "failed", "running")
@@ -107,6 +107,7 @@ def page(run: Run, figures: Iterable[Drawing]) -> str:
         objectives=run.worded(", ".join(f"{name} {direction}" for name, direction in run.objectives.items())),
         accuracy=_accuracy(run),
         front=_view(run, front, [*front_columns(front), "layers"], set()),
+        on_test=run.on_test,
         example=_example(run),
         figures=[{"data": drawing.embedded(), "caption": drawing.caption} for drawing in figures],
         assemblies=conversion.assembly_rows(run.assemblies) if run.assemblies is not None else None,
@@ -120,7 +121,7 @@ def page(run: Run, figures: Iterable[Drawing]) -> str:
 def _trial_columns(trials: pd.DataFrame) -> list[str]:
     """The columns that have values: searched parameters first, bookkeeping last."""
     last = ("seed", "hash", "seconds", "reason")
-    names = [str(name) for name in trials]
+    names = [str(name) for name in trials if not str(name).endswith("_se")]  # beside their values
     return [name for name in [n for n in names if n not in last] + list(last) if trials[name].notna().any()]
 
 
@@ -154,13 +155,18 @@ def _tiles(run: Run) -> list[tuple[str, str]]:
     tiles = [(state, str(counts[state])) for state in STATES if state in counts]
     tiles.append(("on the front", str(len(run.front))))
     if len(run.front):
-        tiles.append((run.worded("best validation accuracy"), f"{cell('accuracy', run.front['accuracy'].max())} %"))
+        tiles.append((run.worded("best validation accuracy"), f"{_best(run.front)} %"))
         tiles.append(("fewest MACs on the front", magnitude(float(run.front["macs"].min()))))
     seconds = pd.to_numeric(run.trials["seconds"]).sum()
     unit, size = ("h", 3600) if seconds >= 3600 else ("min", 60) if seconds >= 60 else ("s", 1)
     time = f"{seconds / size:.1f} {unit}"
     tiles.append(("training time, all workers", time))
     return tiles
+
+
+def _best(front: pd.DataFrame) -> str:
+    best = front.sort_values("accuracy").iloc[-1]
+    return with_error("accuracy", best["accuracy"], best.get("accuracy_se"))
 
 
 def _notices(run: Run) -> list[str]:

@@ -101,6 +101,13 @@ class Run:
         return None if found is None else found.sentence
 
     @cached_property
+    def on_test(self) -> list[str]:
+        """Sentences about what test says of the winners; empty before it was read."""
+        from nas.report.on_test import said_on_test
+
+        return [self.worded(sentence) for sentence in said_on_test(self.front, self.base)]
+
+    @cached_property
     def base(self) -> str:
         """The hash of the base genome; empty where run.yaml does not name one."""
         for trial in self.ledger.trials if self.ledger is not None else ():

@@ -37,6 +37,16 @@ def cell(column: str, value: str | float | None) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def with_error(column: str, value: float | None, error: float | None) -> str:
+    """`96.53 ± 1.08`: a value with its standard error, in the unit of its heading; the value alone if it has none.
+
+    >>> with_error("accuracy", 0.9653, 0.0108)
+    '96.53 ± 1.08'
+    """
+    text = cell(column, value)
+    return text if error is None or pd.isna(error) else f"{text} ± {cell(column, error)}"
+
+
 def _metric(column: str) -> Metric | None:
     """The metric of a column's values: accuracy for `accuracy_std`, throughput for `throughput_measured`."""
     name = "accuracy" if column.startswith("accuracy_") else column.removesuffix("_measured")
@@ -44,8 +54,8 @@ def _metric(column: str) -> Metric | None:
 
 
 def rows(frame: pd.DataFrame, columns: list[str]) -> list[list[str]]:
-    """The frame as text, one list of cells per row."""
-    return [[cell(column, row[column]) for column in columns] for row in frame.to_dict("records")]
+    """The frame as text, one list of cells per row; a value has its standard error where the frame has one for it."""
+    return [[with_error(c, row[c], row.get(f"{c}_se")) for c in columns] for row in frame.to_dict("records")]
 
 
 def front_columns(front: pd.DataFrame) -> list[str]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+import numpy as np
 import pandas as pd
 
 from nas.engine import Event, Job, Limits, OnEvent, Run, Workers
@@ -31,8 +32,9 @@ from nas.profiling import throughputs
 from nas.search.budget import Budget
 from nas.search.pareto import front_of
 from nas.search.spec import SearchSpec
-from nas.train import Task
+from nas.train import Task, standard_error
 
+TEST = ["accuracy_test", "accuracy_test_se"]
 WINNER = re.compile(r"w\d+-\d{4,}\.(yaml|safetensors)")
 
 
@@ -41,7 +43,7 @@ class Examiner(Protocol):
 
     def seconds(self, trials: list[str], batch_size: int) -> list[float]: ...  # per batch, interleaved
 
-    def test_accuracies(self, trials: list[str]) -> list[float]: ...  # nan where it is not known
+    def on_test(self, trials: list[str]) -> list[tuple[float, float]]: ...  # accuracy, standard error; nan: not known
 
 
 @dataclass(frozen=True)
@@ -71,19 +73,19 @@ class RunExaminer:
         models = (build(self.run.ledger.folder / trial / "genome.yaml", weights=True) for trial in trials)
         return [each.median_seconds for each in throughputs(models, batch_size=batch_size, device=self.device)]
 
-    def test_accuracies(self, trials: list[str]) -> list[float]:
+    def on_test(self, trials: list[str]) -> list[tuple[float, float]]:
         jobs = [self.run.ledger.trial(int(trial)).job for trial in trials]
         self.run.test(jobs, self.run.spec.task, self.on_event)
-        return [read_test(job.directory).get("accuracy", math.nan) for job in jobs]
+        return [_read(job) for job in jobs]
 
 
 def write_front(run: Run[SearchSpec] | Run[FrontSpec], examiner: Examiner | None) -> pd.DataFrame:
     """Write front.csv and winners/ of a run, and return the front.
 
     The columns are the table's, then winner (its name), throughput_measured (likewise for other metrics in use that are
-    predicted from timings) and accuracy_test. With repeats, accuracy is the mean over a genome's trainings, and
-    accuracy_weights that of the training whose weights the winner has. examiner: None leaves measured columns empty
-    (the front of an interrupted run).
+    predicted from timings), accuracy_test, and accuracy_test_se, its standard error. With repeats, accuracy is the mean
+    over a genome's trainings, and accuracy_weights that of the training whose weights the winner has. examiner: None
+    leaves measured columns empty (the front of an interrupted run).
     """
     directory, table = run.directory, run.ledger.table()
     objectives, budget = list(run.spec.objectives), run.spec.budget
@@ -107,11 +109,18 @@ def write_front(run: Run[SearchSpec] | Run[FrontSpec], examiner: Examiner | None
     for name in timed:
         front[f"{name}_measured"] = [measured.get(trial, {}).get(name) for trial in front["trial"]]
     trials = front["trial"].tolist()
-    front["accuracy_test"] = examiner.test_accuracies(trials) if examiner else [None] * len(trials)
-    front = front.astype(dict.fromkeys([*(f"{name}_measured" for name in timed), "accuracy_test"], float))
+    front[TEST] = np.array(examiner.on_test(trials) if examiner else [(np.nan, np.nan)] * len(trials)).reshape(-1, 2)
+    front = front.astype(dict.fromkeys([*(f"{name}_measured" for name in timed), *TEST], float))
     _copy(run, front)
     run.write_csv("front.csv", front)
     return front
+
+
+def _read(job: Job) -> tuple[float, float]:
+    found = read_test(job.directory)
+    if not found:
+        return math.nan, math.nan
+    return found["accuracy"], standard_error(found["accuracy"], int(found["test_images"]))
 
 
 def _measured(examiner: Examiner, trials: list[str], metrics: list[str]) -> dict[str, dict[str, float]]:
@@ -138,7 +147,9 @@ def _copy(run: Run[SearchSpec] | Run[FrontSpec], front: pd.DataFrame) -> None:
             genome = genome.edit(served(images_of(run.spec.task, genome.image.size)))
         write_atomically(target.with_suffix(".safetensors"), partial(shutil.copyfile, weights))
         word = "accuracy" if run.spec.task.labels is None else "agreement with the parent"
-        found = f"{word} {row.get('accuracy_weights', row['accuracy'])} on validation, {row['macs']} MACs"
+        own, error = row.get("accuracy_weights", row["accuracy"]), row["accuracy_se"]
+        share = f"{own:.4f}" if pd.isna(error) else f"{own:.4f} ± {error:.4f}"
+        found = f"{word} {share} on validation, {row['macs']} MACs"
         head = f"# Trial {row['trial']} of run {directory.name}: {found}.\n"
         write_text(target.with_suffix(".yaml"), head + genome.to_yaml())
     for path in folder.iterdir():  # of an earlier front; files with other names belong to the user

@@ -11,7 +11,7 @@ from nas.engine import Ledger, Outcome, Run
 from nas.files import parse_yaml
 from nas.model import build
 from nas.search import SearchSpec
-from nas.search.winners import write_front
+from nas.search.winners import TEST, write_front
 from tests.search.simulation import LAVIT, estimate
 
 
@@ -26,9 +26,9 @@ class Told:
         self.asked += [(trial, batch_size) for trial in trials]
         return [batch_size / self.speeds[trial] for trial in trials]
 
-    def test_accuracies(self, trials: list[str]) -> list[float]:
+    def on_test(self, trials: list[str]) -> list[tuple[float, float]]:
         self.tested += trials
-        return [0.25] * len(trials)
+        return [(0.25, 0.02)] * len(trials)
 
 
 SPLITS = [(3, 4), (1, 4), (1, 1), (2, 2)]
@@ -74,7 +74,7 @@ def test_the_front_is_copied_to_where_build_finds_it(ledger: Ledger) -> None:
     assert model.genome.class_names == images.classes
 
     written = pd.read_csv(ledger.directory / "front.csv", dtype={"trial": str})
-    assert list(written.columns) == [*ledger.table().columns, "winner", "throughput_measured", "accuracy_test"]
+    assert list(written.columns) == [*ledger.table().columns, "winner", "throughput_measured", *TEST]
     assert written["throughput_measured"].tolist() == [7.5] * 3
     assert written["accuracy_test"].tolist() == [0.25] * 3
     assert written["accuracy"].tolist() == ACCURACY[:3]
@@ -93,7 +93,7 @@ def test_any_budget_of_time_is_hard_by_the_stopwatch(ledger: Ledger) -> None:
     front = write_front(run_in(ledger.directory, {"latency": 10.0}), examiner)
     assert front["trial"].tolist() == ["0001", "0003"]
     assert front["latency_measured"].tolist() == pytest.approx([1000 / 101, 1000 / 120])
-    assert list(front.columns)[-4:] == ["winner", "throughput_measured", "latency_measured", "accuracy_test"]
+    assert list(front.columns)[-5:] == ["winner", "throughput_measured", "latency_measured", *TEST]
     assert sorted(examiner.asked) == [(f"000{number}", size) for number in range(4) for size in (1, 64)]
 
 
