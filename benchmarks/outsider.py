@@ -11,6 +11,7 @@ is the untried genome of the pool with the best acquisition value, given those t
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from random import Random
 
 import numpy as np
@@ -28,11 +29,11 @@ from nas.search.space import Assignment, SearchSpace
 from nas.search.surrogate import Encoding, place
 from nas.seeds import derive
 
+NAME = "qlognehvi"
 STARTUP = 10
 BATCH = 256  # candidates valued at once
 
 
-@SAMPLERS.add("qlognehvi")
 class Outsider(Sampler):
     class Options(SamplerOptions):
         pass
@@ -94,7 +95,15 @@ class Outsider(Sampler):
         return row
 
 
-def acquisition(rows_ND: torch.Tensor, values_NM: torch.Tensor, waiting_PD: torch.Tensor | None):
+def install() -> None:
+    """Known to this process as a sampler from here on."""
+    if NAME not in SAMPLERS:
+        SAMPLERS.add(NAME)(Outsider)
+
+
+def acquisition(
+    rows_ND: torch.Tensor, values_NM: torch.Tensor, waiting_PD: torch.Tensor | None
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """A function of (C, D) rows: qLogNEHVI of each, (C,)."""
     from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
     from botorch.fit import fit_gpytorch_mll

@@ -25,6 +25,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +33,22 @@ import numpy as np
 import torch
 from scipy import stats
 
-from benchmarks import emulated, replay
+from benchmarks import emulated, outsider, replay
 from benchmarks.machine import Setting
 from benchmarks.simulated import candidates, finished, scratch
 from nas.engine import Ledger
 from nas.search.samplers import sampler_options
 
 TABLES = {"replay": replay, "interacting": replay, "large": emulated, "knobs": emulated}
-SAMPLERS = ("random", "tpe", "nsga2", "nsga3", "cost_aware", "gp", "qmc")
+SAMPLERS = ("random", "tpe", "nsga2", "nsga3", "cost_aware", "gp", "qmc", outsider.NAME)
 CLAIMED = {"tpe": ("random",), "nsga2": ("random",), "cost_aware": ("random", "tpe")}  # better than these
 VIEWS = {"hypervolume": {"accuracy": "max", "macs": "min"}, "regret": {"accuracy": "max"}}
 MARKS = (10, 20, 30, 40)
 CLAIMED_AT = (20, 40)
 SEEDS = 100
-_SLOW = {"gp": (20, 20)}  # at most so many seeds and trials: it takes seconds a suggestion
+_SLOW = ("gp", outsider.NAME)  # a second or more a suggestion: fewer seeds and trials, and the first view alone
+_SLOW_SEEDS = _SLOW_TRIALS = 20
+_OF_OUTSIDER = ("replay", "interacting")
 
 
 def run(setting: Setting, marks: Sequence[int] = MARKS, seeds: int = SEEDS) -> list[dict[str, Any]]:
@@ -58,24 +61,35 @@ def run(setting: Setting, marks: Sequence[int] = MARKS, seeds: int = SEEDS) -> l
             )
             for name in TABLES
             for view in VIEWS
-            for sampler in SAMPLERS
+            for sampler in samplers_of(name, view)
         }
         figures = {key: 100 * np.array(list(rows)) for key, rows in found.items()}
     return [
-        result(name, view, {s: figures[name, view, s] for s in SAMPLERS}, marks) for name in TABLES for view in VIEWS
+        result(name, view, {s: figures[name, view, s] for s in samplers_of(name, view)}, marks)
+        for name in TABLES
+        for view in VIEWS
     ]
 
 
+def samplers_of(name: str, view: str) -> list[str]:
+    """Those that search a table: slow ones for hypervolume alone, the outsider on two tables, where it is installed."""
+    here = find_spec("botorch") is not None and name in _OF_OUTSIDER
+    of_view = [sampler for sampler in SAMPLERS if view == "hypervolume" or sampler not in _SLOW]
+    return [sampler for sampler in of_view if sampler != outsider.NAME or here]
+
+
 def _seeds(sampler: str, seeds: int) -> range:
-    return range(min(seeds, _SLOW[sampler][0]) if sampler in _SLOW else seeds)
+    return range(min(seeds, _SLOW_SEEDS) if sampler in _SLOW else seeds)
 
 
 def _until(sampler: str, marks: Sequence[int]) -> tuple[int, ...]:
-    return tuple(mark for mark in marks if sampler not in _SLOW or mark <= _SLOW[sampler][1])
+    return tuple(mark for mark in marks if sampler not in _SLOW or mark <= _SLOW_TRIALS)
 
 
 def searched(view: str, sampler: str, marks: tuple[int, ...], seed: int, name: str = "replay") -> list[float]:
     """One search on a table; its share of the hypervolume, or its regret, after so many trials."""
+    if sampler == outsider.NAME:
+        outsider.install()
     table = table_of(name)
     update = {"sampler": sampler_options(sampler), "objectives": VIEWS[view], "trials": marks[-1], "seed": seed}
     spec = table.spec.model_copy(update=update)
