@@ -5,9 +5,9 @@ scale.py), with run.yaml, ten epochs of metrics.csv in each trial directory, and
 in memory where the system has such a place. Each step then runs in a fresh process, as a command would:
 
     report      `nas report`: page and figures
-    resume      the run is opened, its decisions are replayed into TPE, and the next job is issued; study and retention
-                of weights follow it as in a search. Ray, which a search starts as well, is not in it: it has no part in
-                the count of trials that ended before
+    resume      the run is opened, its decisions are replayed into the default sampler, and the next job is issued;
+                study and retention of weights follow it as in a search. Ray, which a search starts as well, is not in
+                it: it has no part in the count of trials that ended before
     study       optuna.db is deleted and written anew
 
 Seconds are CPU seconds of the process, the imports included; memory is its peak (VmHWM of Linux). To import torch and
@@ -58,6 +58,13 @@ app(["report", sys.argv[1]], standalone_mode=False)
 line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
 print(time.process_time(), 1024 * int(line.split()[1]))
 """
+_STEP = """
+import sys
+from pathlib import Path
+import nas.api  # all that the driver of a search imports
+from benchmarks import large_run
+print(*large_run.measured(sys.argv[1], Path(sys.argv[2])))
+"""
 _COLUMNS = (
     *("epoch", "loss", "cross_entropy", "gradient_norm"),
     *("accuracy", "lr", "images_per_second_training", "seconds"),
@@ -68,9 +75,9 @@ def run(setting: Setting, trials: int = TRIALS) -> list[dict[str, Any]]:
     """One result with the rows of each step."""
     with scratch() as folder:
         _in_a_process(partial(make, folder, trials))
-        measured = {step: _in_a_process(partial(_measured, step, folder)) for step in _STEPS}
-        measured["report"] = _report(folder)
-    return [{"at": f"{trials:,} trials", "rows": rows(measured, trials)}]
+        found = {step: _in_python(_STEP, step, str(folder)) for step in _STEPS}
+        found["report"] = _in_python(_REPORT, str(folder))
+    return [{"at": f"{trials:,} trials", "rows": rows(found, trials)}]
 
 
 def rows(measured: dict[str, list[float]], trials: int) -> list[dict[str, Any]]:
@@ -121,15 +128,16 @@ def study(folder: Path) -> None:
 _STEPS: dict[str, Callable[[Path], None]] = {"study": study, "resume": resume}
 
 
-def _measured(step: str, folder: Path) -> list[float]:
+def measured(step: str, folder: Path) -> list[float]:
     before = scale.peak_bytes()
     _STEPS[step](folder)
     return [time.process_time(), scale.peak_bytes(), scale.peak_bytes() - before]
 
 
-def _report(folder: Path) -> list[float]:
-    """`nas report` as the command line runs it."""
-    answer = subprocess.run([sys.executable, "-c", _REPORT, str(folder)], capture_output=True, text=True, check=True)
+def _in_python(script: str, *arguments: str) -> list[float]:
+    """The numbers in the last line that a process of its own prints."""
+    command = [sys.executable, "-c", script, *arguments]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
     return [float(number) for number in answer.stdout.splitlines()[-1].split()]
 
 
@@ -139,7 +147,7 @@ def _in_a_process(call: Callable[[], Any]) -> Any:
 
 
 def _resumed(trials: int) -> SearchSpec:
-    return scale.space_of("tpe", trials)
+    return scale.space_of("cost_aware", trials)
 
 
 def _database(folder: Path) -> str:

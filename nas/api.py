@@ -15,13 +15,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 
 from nas.ablation import Ablation, ablate, load_ablation, retraining
-from nas.convert.run import ConversionResult, convert
 from nas.convert.spec import ConversionSpec, conversion_of
 from nas.data import load as load_data
 from nas.device import usable_device
@@ -38,12 +37,14 @@ from nas.model.build import weights_beside
 from nas.plugins import check
 from nas.report import write_report as write_run_report
 from nas.report import write_reports
-from nas.report.ablation import write_table
 from nas.report.live import Progress
 from nas.search import SearchResult, SearchSpec, load_space, search
 from nas.search.dry_run import DryRun, dry_run
 from nas.train.diagnosis import Diagnosis
 from nas.train.diagnosis import diagnose as diagnose_model
+
+if TYPE_CHECKING:
+    from nas.convert.run import ConversionResult
 
 __all__ = [
     "AblationResult",
@@ -117,6 +118,8 @@ def run_ablation(
 
     >>> run_ablation("lavit_parts", settings={"seeds": 2, "training.epochs": 3}).cells
     """
+    from nas.report.ablation import write_table  # brings scipy and matplotlib, which a search can do without
+
     with naming_plugins(run):
         spec = table if isinstance(table, Ablation) else load_ablation(str(table))
         spec = spec.with_settings(dict(settings or {}))
@@ -146,6 +149,8 @@ def run_conversion(
 
     >>> run_conversion("results/my_run/winners/w1-0007.yaml", settings={"budget.macs": "0.8x"}).sensitivity
     """
+    from nas.convert.run import convert  # brings scipy, which a search can do without
+
     spec = model if isinstance(model, ConversionSpec) else conversion_of(str(model))
     spec = spec.with_settings(dict(settings or {}))
     directory = run_directory(run or default_run(spec))

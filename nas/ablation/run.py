@@ -28,7 +28,7 @@ from nas.files import read_json_mapping, write_json
 from nas.genome import Genome, load_genome
 from nas.metrics import estimator
 from nas.model import Donor, build
-from nas.profiling import throughputs
+from nas.profiling import disturbance, throughputs
 from nas.train import check_teacher, fitted
 from nas.train.checkpoint import recipe_of
 
@@ -125,7 +125,10 @@ def _time(ledger: Ledger, done: list[Job], device: str, on_event: OnEvent) -> No
         text = f"timing {len(untimed)} models, with nothing else running"
         on_event(Event("message", data={"text": text}))
     models = (build(job.directory / "genome.yaml") for job in untimed)
-    for job, speed in zip(untimed, throughputs(models, device=device, seconds=SECONDS_PER_ARM), strict=True):
+    found = throughputs(models, device=device, seconds=SECONDS_PER_ARM)
+    if (told := disturbance(found)) is not None:
+        on_event(Event("message", data={"text": told}))
+    for job, speed in zip(untimed, found, strict=True):
         write_json(job.directory / "speed.json", speed.as_dict())
         ledger.bring(job)
 

@@ -25,8 +25,6 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array, vstack
 
 Chosen = tuple[int, ...]  # the columns of the chosen candidates, one a layer
 Pair = tuple[int, int]
@@ -117,7 +115,7 @@ class Programme:
         for (u, _), both in partners.items():
             rows.append(Row({u: -1.0} | dict.fromkeys(both.values(), 1.0), -np.inf, 0))
             rows.append(Row({u: -1.0} | dict.fromkeys(both, -1.0) | dict.fromkeys(both.values(), 1.0), -1, np.inf))
-        self.structure = self._matrix(rows)
+        self.structure = rows
 
     def minimise(self, goal: Total, limits: Sequence[Limit], rows: Sequence[Row] = ()) -> Chosen | None:
         """The assembly with the least `goal` within the limits and further rows; None if there is none."""
@@ -153,13 +151,16 @@ class Programme:
         return Row(coefficients, -np.inf, members - 1)
 
     def _solved(self, goal: Total, rows: Sequence[Row]) -> Chosen | None:
+        from scipy.optimize import Bounds, LinearConstraint, milp  # here: 90 MB that a search can do without
+        from scipy.sparse import csr_array
+
         costs = np.zeros(self.columns)
         costs[: len(goal.scaled)] = SPREAD * goal.scaled
-        further = self._matrix(rows)
-        matrix = vstack([self.structure.A, further.A], format="csr") if rows else self.structure.A
-        constraint = LinearConstraint(
-            matrix, np.append(self.structure.lb, further.lb), np.append(self.structure.ub, further.ub)
-        )
+        rows = [*self.structure, *rows]
+        entries = [(i, column, value) for i, row in enumerate(rows) for column, value in row.coefficients.items()]
+        at, columns, values = zip(*entries, strict=True)
+        matrix = csr_array((values, (at, columns)), shape=(len(rows), self.columns), dtype=float)
+        constraint = LinearConstraint(matrix, [row.low for row in rows], [row.high for row in rows])
         integer = np.arange(self.columns) < self.candidates
         result = milp(
             costs, integrality=integer, bounds=Bounds(0, 1), constraints=constraint, options={"mip_rel_gap": 0}
@@ -169,9 +170,3 @@ class Programme:
         if result.status != 0:
             raise RuntimeError(f"HiGHS: {result.message}")
         return tuple(max(layer, key=lambda column: result.x[column]) for layer in self.layers)
-
-    def _matrix(self, rows: Sequence[Row]) -> LinearConstraint:
-        entries = [(i, column, value) for i, row in enumerate(rows) for column, value in row.coefficients.items()]
-        at, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
-        matrix = csr_array((values, (at, columns)), shape=(len(rows), self.columns), dtype=float)
-        return LinearConstraint(matrix, [row.low for row in rows], [row.high for row in rows])

@@ -2,7 +2,7 @@
 
 from nas.profiling.formula import GenomeCost, LayerCost, cost
 from nas.profiling.latency import LatencyTable, known_parts, missing
-from nas.profiling.stopwatch import Throughput, throughput, throughputs
+from nas.profiling.stopwatch import Throughput, disturbance, throughput, throughputs
 from nas.profiling.tables import covering, run_tables, table_file
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Throughput",
     "cost",
     "covering",
+    "disturbance",
     "known_parts",
     "missing",
     "run_tables",

@@ -6,6 +6,10 @@ device synchronised after every batch, and the median over batches, which ignore
 Measure on an idle machine and a whole GPU. Even then, clock frequency varies with temperature and, on shared hardware,
 with other load, by tens of percent within minutes. Models that are to be compared are therefore run in alternation
 (`throughputs`): a slow minute then affects all of them.
+
+Other work on the same cores does not slow all batches alike: the threads of a batch wait for each other, and some
+batches take ten times as long. `spread` tells: the median over the fastest tenth. Where it is above `BUSY`, all is
+timed once more, for longer, and the steadier of both counts. Callers say so if it is still above (`disturbance`).
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from torch import Tensor
 
 from nas.model import Model, deploy
 
+BUSY = 1.5  # spread above which times are not to be trusted; about 1.1 on a quiet machine
 TURNS = 5  # rounds of alternation; also the minimum number of timed batches
 
 
@@ -36,6 +41,7 @@ class Throughput:
     dtype: str
     threads: int
     compiled: bool
+    spread: float = 1.0  # median over fastest tenth, of the compared models as well
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -62,13 +68,13 @@ def throughput(
     try:
         call = _served(model, batch_size, device, dtype, compile)
         with torch.inference_mode():
-            (times,) = timed(call, device=device, seconds=seconds)
+            (times,), spread = _steady(call, device=device, seconds=seconds)
         used = torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
     median = statistics.median(times)
     kind = str(dtype).removeprefix("torch.")
-    return Throughput(batch_size / median, median, batch_size, len(times), _name(device), kind, used, compile)
+    return Throughput(batch_size / median, median, batch_size, len(times), _name(device), kind, used, compile, spread)
 
 
 def throughputs(
@@ -88,13 +94,38 @@ def throughputs(
         return []
     with torch.inference_mode():
         first = _served(head, batch_size, device)
-        pairs = [timed(first, _served(model, batch_size, device), device=device, seconds=seconds) for model in rest]
-        (unpaired,) = timed(first, device=device, seconds=seconds)
+        pairs = [_steady(first, _served(model, batch_size, device), device=device, seconds=seconds) for model in rest]
+        (unpaired,), alone = _steady(first, device=device, seconds=seconds)
     pace = statistics.median(unpaired)
-    found = [(pace, len(unpaired))]
-    found += [(pace * statistics.median(own) / statistics.median(base), len(own)) for base, own in pairs]
+    found = [(pace, len(unpaired), alone)]
+    for (base, own), spread in pairs:
+        found.append((pace * statistics.median(own) / statistics.median(base), len(own), max(spread, alone)))
     shared = (_name(device), "float32", torch.get_num_threads(), False)
-    return [Throughput(batch_size / median, median, batch_size, batches, *shared) for median, batches in found]
+    return [
+        Throughput(batch_size / median, median, batch_size, count, *shared, spread) for median, count, spread in found
+    ]
+
+
+def _steady(*calls: Callable[[], object], device: str, seconds: float) -> tuple[list[list[float]], float]:
+    """`timed`, again for twice as long if other work disturbed it; with the spread of what counts."""
+    found = timed(*calls, device=device, seconds=seconds)
+    if _spread(found) > BUSY:
+        found = min(found, timed(*calls, device=device, seconds=2 * seconds), key=_spread)
+    return found, _spread(found)
+
+
+def _spread(times: list[list[float]]) -> float:
+    """The largest median over fastest tenth, of the calls."""
+    return max(statistics.median(each) / sorted(each)[len(each) // 10] for each in times)
+
+
+def disturbance(found: Iterable[Throughput]) -> str | None:
+    """What to tell the user where other work disturbed a measurement; None where it was quiet."""
+    spread = max((each.spread for each in found), default=1.0)
+    if spread <= BUSY:
+        return None
+    batches = f"batches in the middle took {spread:.1f} times as long as the fastest tenth"
+    return f"timing was disturbed by other work: {batches}; measured times may be far off"
 
 
 def _served(

@@ -28,7 +28,7 @@ from nas.files import write_atomically, write_text
 from nas.metrics import METRICS, batch_sizes
 from nas.model import build
 from nas.model.pixels import described, served
-from nas.profiling import throughputs
+from nas.profiling import disturbance, throughputs
 from nas.search.budget import Budget
 from nas.search.pareto import front_of
 from nas.search.spec import SearchSpec
@@ -71,7 +71,10 @@ class RunExaminer:
         text = f"timing {len(trials)} winners in {what}, with nothing else running"
         self.on_event(Event("message", data={"text": text}))
         models = (build(self.run.ledger.folder / trial / "genome.yaml", weights=True) for trial in trials)
-        return [each.median_seconds for each in throughputs(models, batch_size=batch_size, device=self.device)]
+        found = throughputs(models, batch_size=batch_size, device=self.device)
+        if (told := disturbance(found)) is not None:
+            self.on_event(Event("message", data={"text": told}))
+        return [each.median_seconds for each in found]
 
     def on_test(self, trials: list[str]) -> list[tuple[float, float]]:
         jobs = [self.run.ledger.trial(int(trial)).job for trial in trials]

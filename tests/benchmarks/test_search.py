@@ -155,7 +155,7 @@ def test_every_step_of_a_large_run_is_measured(tmp_path: Path) -> None:
     large_run.make(run, 12)
     large_run.study(run)
     large_run.resume(run)
-    figures = large_run._report(run)
+    figures = large_run._in_python(large_run._REPORT, str(run))
     assert figures[0] > 0 and figures[1] > 1e6 and (run / "report.html").exists()
     rows = large_run.rows({"report": figures, "resume": [1, 2e9, 1e6], "study": [1, 2e8, 1e6]}, 12)
     assert [row["what"] for row in rows[:3]] == ["report, CPU seconds", "report, MB", "resume, CPU seconds"]
