@@ -1,6 +1,7 @@
 """Winners: the genomes and weights of the front, copied for `nas.load` and measured without other load.
 
     winners/w1-0012.yaml + w1-0012.safetensors        sorted by the first objective, best first; 0012 is the trial
+    winners/w1-0012.json        its results, on test by class and with the confusion matrix
 
 No worker trains meanwhile. Metrics predicted from timings are now measured, with interleaved winners. Budgets are hard:
 a winner whose measured value misses one leaves the front, and trials that it dominated may enter. The test split is
@@ -16,14 +17,16 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 
 from nas.engine import Event, Job, Limits, OnEvent, Run, Workers
-from nas.engine.evaluation import read_test
+from nas.engine.evaluation import read_confusion, read_test
 from nas.engine.training import images_of
-from nas.files import write_atomically, write_text
+from nas.engine.version import VERSION
+from nas.files import write_atomically, write_json, write_text
+from nas.genome import Genome
 from nas.metrics import METRICS, batch_sizes
 from nas.model import build
 from nas.model.pixels import described, served
@@ -32,8 +35,9 @@ from nas.search.budget import Budget
 from nas.search.pareto import front_of
 from nas.search.spec import SearchSpec
 from nas.train import Task
+from nas.train.confusion import by_class
 
-WINNER = re.compile(r"w\d+-\d{4,}\.(yaml|safetensors)")
+WINNER = re.compile(r"w\d+-\d{4,}\.(yaml|safetensors|json)")
 
 
 class Examiner(Protocol):
@@ -114,6 +118,20 @@ def write_front(run: Run[SearchSpec] | Run[FrontSpec], examiner: Examiner | None
     return front
 
 
+def _results(
+    run: Run[SearchSpec] | Run[FrontSpec], row: Mapping[Any, Any], genome: Genome, cells: list[list[int]] | None
+) -> dict[str, Any]:
+    """What winners/<name>.json says. cells: None if the test split has not been read, or was by an earlier version."""
+    figures = {
+        key: row[key] for key in ("macs", "params", "accuracy_weights", "accuracy_test") if pd.notna(row.get(key))
+    }
+    found = {"run": run.directory.name, "trial": row["trial"], "accuracy": row["accuracy"], **figures}
+    if cells is not None:
+        names = genome.class_names or [str(label) for label in range(genome.classes)]
+        found |= {"classes": by_class(cells, names), "confusion": cells}
+    return {"version": VERSION, **found}
+
+
 def _measured(examiner: Examiner, trials: list[str], metrics: list[str]) -> dict[str, dict[str, float]]:
     """The measured metrics of each trial, timed once for each batch size."""
     found: dict[str, dict[str, float]] = defaultdict(dict)
@@ -141,6 +159,7 @@ def _copy(run: Run[SearchSpec] | Run[FrontSpec], front: pd.DataFrame) -> None:
         found = f"{word} {row.get('accuracy_weights', row['accuracy'])} on validation, {row['macs']} MACs"
         head = f"# Trial {row['trial']} of run {directory.name}: {found}.\n"
         write_text(target.with_suffix(".yaml"), head + genome.to_yaml())
+        write_json(target.with_suffix(".json"), _results(run, row, genome, read_confusion(source)))
     for path in folder.iterdir():  # of an earlier front; files with other names belong to the user
         if WINNER.fullmatch(path.name) and path.stem not in set(front["winner"]) and path.is_file():
             path.unlink()
