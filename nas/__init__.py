@@ -18,6 +18,7 @@ from nas import import_hook
 if TYPE_CHECKING:
     from nas.ablation import load_ablation as load_ablation
     from nas.api import diagnose as diagnose
+    from nas.api import export as export
     from nas.api import load_data as load_data
     from nas.api import preview_search as preview_search
     from nas.api import retrain_winners as retrain_winners
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from nas.profiling import throughput as throughput
     from nas.search import list_spaces as list_spaces
     from nas.search import load_space as load_space
-    from nas.serve import export as export
     from nas.serve import load as load
     from nas.serve import predict as predict
     from nas.timm import build as build
@@ -54,7 +54,7 @@ _HOME = {
     "train_genome": "nas.api",
     "diagnose": "nas.api",
     "write_report": "nas.api",
-    "export": "nas.serve",
+    "export": "nas.api",
     "load": "nas.serve",
     "predict": "nas.serve",
     "build": "nas.timm",

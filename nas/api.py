@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +38,13 @@ from nas.model.build import weights_beside
 from nas.plugins import check
 from nas.report import write_report as write_run_report
 from nas.report import write_reports
+from nas.report.card import card
 from nas.report.live import Progress
 from nas.search import SearchResult, SearchSpec, load_space, search
 from nas.search.dry_run import DryRun, dry_run
+from nas.serve import Exported
+from nas.serve import export as export_file
+from nas.timm.folder import write_folder
 from nas.train.diagnosis import Diagnosis
 from nas.train.diagnosis import diagnose as diagnose_model
 
@@ -50,6 +55,7 @@ __all__ = [
     "AblationResult",
     "TrainingResult",
     "diagnose",
+    "export",
     "load_data",
     "preview_search",
     "retrain_winners",
@@ -206,6 +212,30 @@ def diagnose(
     model = build(genome, weights=file)
     split = held_out_images(str(genome), data, images, file)
     return diagnose_model(model.to(used), split, device=used)
+
+
+def export(
+    genome: str | Path, to: str | Path, *, weights: str | Path | None = None, with_preprocess: bool = False
+) -> Exported:
+    """Write a trained model for use elsewhere, and check what was written against the model.
+
+    to: a file name that ends in .pt2 (torch.export) or .onnx, for the deployed graph with any batch size, or a folder
+    that timm loads: config.json, model.safetensors and a card (nas/timm/folder.py). weights: a safetensors file; None
+    takes the one beside the genome. with_preprocess: the file takes uint8 images and answers with probabilities.
+    Raises SpecError for another ending, missing packages, missing weights or those of another genome, an unknown
+    preprocessing that is needed, and for a file that answers otherwise than the model.
+
+    >>> export("results/my_run/winners/w1-0007.yaml", "model.onnx").difference
+    2.4e-07
+    """
+    if not (str(to).endswith("/") or os.path.isdir(to) or Path(to).suffix == ""):
+        return export_file(genome, to, weights=weights, with_preprocess=with_preprocess)
+    if with_preprocess:
+        raise SpecError("timm prepares images itself: a folder says how; only files have it inside", path="--to")
+    image = write_folder(genome, to, card=partial(card, genome), weights=weights).image
+    return Exported(
+        Path(to), f"images (batch, {image.channels}, {image.size}, {image.size}), normalised", "logits", 0.0
+    )
 
 
 def write_report(run: str | Path) -> list[Path]:

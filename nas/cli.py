@@ -362,19 +362,23 @@ def report(
 @app.command()
 def export(
     genome: Annotated[str, typer.Argument(metavar="GENOME", help="genome YAML file, a run's winner for instance")],
-    to: Annotated[Path, typer.Option(metavar="FILE.pt2", help="where the exported program goes")],
+    to: Annotated[str, typer.Option(metavar="FILE.onnx|FILE.pt2|FOLDER/", help="where the exported model goes")],
+    with_preprocess: Annotated[
+        bool, typer.Option("--with-preprocess", help="of a file: uint8 images in, probabilities out; resizing is yours")
+    ] = False,
     weights: Annotated[Path | None, typer.Option(help="safetensors file; default: the one beside the genome")] = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Write a trained model as a torch.export program: the deployed graph, any batch size, no need for this package.
+    """Write a trained model for use elsewhere: ONNX, torch.export, or a folder that timm loads.
 
-    Load it with torch.export.load("FILE.pt2").module().
+    A file has the deployed graph, takes any batch size and does not need this package. What is written is checked
+    against the model. ONNX needs the extra of this name: pip install 'nas-vit[onnx]'.
     """
-    from nas.genome import load_genome
-    from nas.serve import export
+    from nas.api import export
 
-    file, image = export(genome, to, weights=weights), load_genome(genome).image
-    print(f"{file}: float32 images (batch, {image.channels}, {image.size}, {image.size}), normalised, in; logits out")
+    found = export(genome, to, weights=weights, with_preprocess=with_preprocess)
+    print(f"{found.file}: {found.input}, in; {found.output} out")
+    print(f"checked against the model: largest difference {found.difference:.1e} of the largest answer")
 
 
 @app.command()

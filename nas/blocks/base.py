@@ -11,6 +11,7 @@ file of the folder, so that a new file is all that a new block takes. The file m
 What a block may rely on:
 - tensors arrive as (B, N, H, D) views whose memory is (B, N, C), so that merging heads is free; cores answer likewise;
 - `Site` tells where the block stands: grid, prefix tokens, width, heads, and the form in which scores come in;
+- the batch size may be symbolic: `x.shape[0]` is, and `len(x)` fixes it in what torch.export writes;
 - scores travel factored (`Scores`), never as an N×N matrix unless a block says so in `outgoing`.
 
 Legend: B batch, N tokens (prefix + grid), H heads, D head dimension, C = H·D width, E features of factored scores.

@@ -90,6 +90,6 @@ def _mix(weight: Tensor, x_BNHF: Tensor) -> Tensor:
     if torch.is_grad_enabled():  # the batch is folded into one product: copies, but one gradient matrix for all images
         y_BMC = weight @ x_BNC
     else:  # a product per image reads strided rows as they are
-        y_BMC = torch.bmm(weight.expand(len(x_BNC), -1, -1), x_BNC)
+        y_BMC = torch.bmm(weight.expand(x_BNC.shape[0], -1, -1), x_BNC)
     y_BMHF: Tensor = y_BMC.unflatten(2, x_BNHF.shape[2:])
     return y_BMHF

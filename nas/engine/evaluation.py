@@ -1,6 +1,6 @@
 """Accuracy of finished trials on the test split, evaluated once each, in the workers.
 
-    trials/0007/test.json    accuracy, test_images
+    trials/0007/test.json    accuracy, test_images, confusion (nas/train/confusion.py)
 
 Trials that have the file are skipped, so an interrupted evaluation resumes where it stopped. A worker that dies or
 makes no progress (nas/engine/limits.py) is replaced, and its trial tried once more. If that fails too, the trial is
@@ -171,7 +171,8 @@ class _Worker:
 
         from nas.engine.training import images_of
         from nas.model import build
-        from nas.train import evaluate
+        from nas.train.confusion import confusion
+        from nas.train.evaluation import accuracy_of, predicted
 
         torch.set_num_threads(threads)
         try:
@@ -179,8 +180,9 @@ class _Worker:
             with workplace(folder, storage, trial) as (directory, keep), heard_by(self._beat):
                 model = build(directory / "genome.yaml", weights=True).to(device)
                 test = images_of(task, model.genome.image.size).test
-                accuracy = evaluate(model, test, device=device)
-                write_json(directory / FILE, {"accuracy": accuracy, "test_images": len(test)})
+                answers_N = predicted(model, test, device=device)
+                found = {"accuracy": accuracy_of(answers_N, test), "test_images": len(test)}
+                write_json(directory / FILE, found | {"confusion": confusion(answers_N, test.labels_N)})
                 keep(False)
         except (StorageError, RunError) as error:
             return str(error)
@@ -191,5 +193,11 @@ class _Worker:
 
 
 def read_test(directory: Path) -> dict[str, float]:
-    """The content of test.json; empty if the trial has not been evaluated."""
-    return read_json_mapping(directory / FILE)
+    """Accuracy and number of images in test.json; empty if the trial has not been evaluated."""
+    found = read_json_mapping(directory / FILE)
+    return {key: found[key] for key in ("accuracy", "test_images") if key in found}
+
+
+def read_confusion(directory: Path) -> list[list[int]] | None:
+    """The cells of the confusion matrix in test.json; None if there are none: earlier versions wrote accuracy alone."""
+    return read_json_mapping(directory / FILE).get("confusion")

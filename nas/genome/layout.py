@@ -76,6 +76,8 @@ def layout_of(genome: Genome) -> Layout:
             raise GenomeError(message, path=f"{path}.heads")
         prefix = int(genome.pool == "token" and index == len(genome.stages) - 1)
         kernel = stage.kernel or stage.patch
+        if genome.stem == "conv" and index == 0:
+            _check_stem(stage)
         plan = StagePlan(
             name=path,
             channels=channels,
@@ -86,7 +88,7 @@ def layout_of(genome: Genome) -> Layout:
             prefix=prefix,
             attention_residual=stage.attention_residual,
             source=last if stage.attention_residual != "none" else None,
-            residual=_residual_form(stage, last, path),
+            residual=_residual_form(stage, last, side, path),
             mlp=stage.mlp,
             layers=(),
         )
@@ -108,12 +110,26 @@ def _side_after(stage: StageSpec, side: int, path: str) -> int:
     return side // stage.patch
 
 
+def _check_stem(stage: StageSpec) -> None:
+    """The convolutions of `stem: conv` have stride 2 each, kernel 3, and widths that halve towards the image."""
+    path = "stages.0"
+    if stage.patch < 2 or stage.patch & (stage.patch - 1):
+        message = f"stem: conv halves the image a few times: expected a patch of 2, 4, 8, 16, ..., found {stage.patch}"
+        raise GenomeError(message, path=f"{path}.patch")
+    if stage.width < stage.patch // 2:
+        message = f"stem: conv doubles its widths up to the stage's: expected at least {stage.patch // 2} for "
+        raise GenomeError(f"{message}patch {stage.patch}, found {stage.width}", path=f"{path}.width")
+    if stage.kernel not in (None, 3, stage.patch):
+        message = f"stem: conv has kernels of 3: remove `kernel`, found {stage.kernel}"
+        raise GenomeError(message, path=f"{path}.kernel")
+
+
 def _drop_path_rates(genome: Genome) -> list[float]:
     depth = sum(run.repeat for stage in genome.stages for _, run in stage.runs())
     return [genome.drop_path * i / max(1, depth - 1) for i in reversed(range(depth))]  # popped from the end
 
 
-def _residual_form(stage: StageSpec, last: Site | None, path: str) -> ScoreForm | None:
+def _residual_form(stage: StageSpec, last: Site | None, side: int, path: str) -> ScoreForm | None:
     """The form of the attention residual: heads × features if it stays factored."""
     if stage.attention_residual == "none":
         return None
@@ -121,6 +137,8 @@ def _residual_form(stage: StageSpec, last: Site | None, path: str) -> ScoreForm 
     if last is None or last.incoming is None or last.incoming.kind == "weights":
         raise GenomeError("it needs pre-softmax scores, and the stage before passes none on", path=path)
     if stage.attention_residual == "flat":
+        if side == last.heads == 1:
+            raise GenomeError("flat normalises scores, and of one token and one head there is a single one", path=path)
         return ScoreForm("dense")
     if last.incoming.kind == "dense":
         message = "separable needs factored scores (less with path: factored); the stage before passes on a matrix"
@@ -133,6 +151,9 @@ def _layers(stage: StageSpec, plan: StagePlan, rates: list[float]) -> tuple[tupl
     layers: list[LayerPlan] = []
     site = Site(plan.grid, plan.width, stage.heads, plan.prefix, residual=plan.residual)
     hidden = int(plan.width * stage.mlp_ratio)
+    if hidden == 0:
+        message = f"the MLP would have no channels: {stage.mlp_ratio} of width {plan.width} is less than one"
+        raise GenomeError(message, path=f"{plan.name}.mlp_ratio")
     for key, run in stage.runs():
         for _ in range(run.repeat):
             _check(f"{plan.name}.{key}", run, site, first=not layers)

@@ -12,11 +12,16 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from nas.data import ImageSet
+from nas.data import ImageSet, Preprocess
 from nas.errors import GenomeError
 from nas.genome import Genome
 
 KEYS = ("preprocess", "class_names")
+UNSAID = (
+    "neither the genome nor its weights say how pixels reach the model (earlier versions did not write it): give the "
+    "command that trained it once more, which adds it, or write `preprocess: {mean: [...], std: [...]}` here, those of "
+    "the training images"
+)
 
 
 def served(images: ImageSet) -> dict[str, Any]:
@@ -53,3 +58,15 @@ def described(genome: Genome, weights: Path) -> Genome:
         return genome.edit({key: json.loads(found[key]) for key in lacking if key in found})
     except (OSError, SafetensorError, ValueError) as error:  # a GenomeError is a ValueError
         raise GenomeError(f"its metadata cannot be used: {error}", file=weights) from None
+
+
+def known_preprocess(genome: Genome, file: object) -> Preprocess:
+    """How pixels reach the model of a described genome. Raises GenomeError, which names `file`, if nothing says it."""
+    if genome.preprocess is None:
+        raise GenomeError(UNSAID, file=file, path="preprocess")
+    return genome.preprocess
+
+
+def told(genome: Genome) -> dict[str, Any]:
+    """Those of the two keys that a genome has, as plain data: for the metadata of its files."""
+    return {key: value for key, value in genome.model_dump(mode="json", include={*KEYS}).items() if value is not None}

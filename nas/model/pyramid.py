@@ -3,6 +3,7 @@
     image ─▶ [ conv patch embedding ─▶ + position ─▶ layers ] × stages ─▶ norm ─▶ mean, or class token ─▶ linear
 
 Decisions:
+- images of another shape than the genome's are refused, since those with as many tokens would fit a wrong grid;
 - a convolution whose kernel equals its stride embeds patches and merges them between stages (PVT, LaViT); a larger
   kernel overlaps (PVTv2);
 - position embeddings are learned, one table per stage, so a model has a fixed image size;
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nas.blocks import Auxiliary, Block, Scores
+from nas.errors import DataError
 from nas.genome import Genome
 from nas.genome.layout import StagePlan
 from nas.model.embed import Embed
@@ -65,7 +67,7 @@ class Stage(nn.Module):
         """The input of the first layer."""
         x_BNC = self.embed(x_BChw)
         if self.token is not None:
-            x_BNC = torch.cat((self.token.expand(len(x_BNC), -1, -1), x_BNC), 1)
+            x_BNC = torch.cat((self.token.expand(x_BNC.shape[0], -1, -1), x_BNC), 1)
         if self.position is not None:
             x_BNC = x_BNC + self.position
         return x_BNC, Carry(residual=self.residual(before) if self.residual is not None else None)
@@ -120,8 +122,21 @@ class Model(nn.Module):
         return tokens_BNC
 
     def stage_input(self, index: int, x: Tensor) -> Tensor:
-        """The input of stage `index`: the images, or the tokens of the stage before as a feature map (B, C, h, w)."""
-        return x if index == 0 else self.stages[index - 1].image(x)
+        """The input of stage `index`: the images, or the tokens of the stage before as a feature map (B, C, h, w).
+
+        Raises DataError for images of another shape than the genome's.
+        """
+        if index > 0:
+            return self.stages[index - 1].image(x)
+        image, found = self.genome.image, tuple(x.shape)
+        if found[1:] != (
+            image.channels,
+            image.size,
+            image.size,
+        ):  # static sizes: torch.export and compile see no branch
+            wanted = f"(B, {image.channels}, {image.size}, {image.size})"
+            raise DataError(f"the model takes images {wanted}, found {found}: resize them, or set_input_size(...)")
+        return x
 
     def forward_head(self, x_BNC: Tensor) -> Tensor:
         """Logits (B, K) from the tokens of `forward_features`."""

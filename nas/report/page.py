@@ -111,11 +111,22 @@ def page(run: Run, figures: Iterable[Drawing]) -> str:
         example=_example(run),
         figures=[{"data": drawing.embedded(), "caption": drawing.caption} for drawing in figures],
         assemblies=conversion.assembly_rows(run.assemblies) if run.assemblies is not None else None,
+        classes=[_by_class(run, name) for name in run.by_class],
         failures=[{"trial": trial, "reason": reason, "text": text} for trial, reason, text in run.failures],
         trials=_view(run, run.trials, _trial_columns(run.trials), on_front),
         facts=_facts(facts),
         spec=dump_yaml(facts["spec"]),
     )
+
+
+def _by_class(run: Run, winner: str) -> dict[str, Any]:
+    """A winner's results by class for the template: a line, a table, its caption."""
+    results = run.by_class[winner]
+    table = results.table()
+    columns = [{"heading": run.worded(column.head), "text": not column.numeric} for column in table.columns]
+    cells = zip(*(column.cells for column in table.columns), strict=True)
+    view = {"marked": False, "columns": columns, "rows": [{"front": False, "cells": row} for row in cells]}
+    return {"winner": winner, "line": results.line, "view": view, "caption": table.caption}
 
 
 def _trial_columns(trials: pd.DataFrame) -> list[str]:

@@ -19,6 +19,7 @@ import pandas as pd
 from nas.engine import Ledger
 from nas.errors import RunError
 from nas.files import read_yaml
+from nas.report.classes import ClassResults, class_results, read_results
 
 BASE = -1  # draw of the base genome in a search (nas/search/candidates.py)
 TEXT = {"hash": str}  # 12345678e901 is no number
@@ -81,6 +82,13 @@ class Run:
         """assemblies.csv of a conversion; None of other runs, and before its repairs have ended."""
         file = self.directory / "assemblies.csv"
         return pd.read_csv(file) if file.exists() else None
+
+    @cached_property
+    def by_class(self) -> dict[str, ClassResults]:
+        """The results on test by class, of each winner that has them, in the order of the front."""
+        winners = self.front.get("winner", ())
+        found = {name: class_results(read_results(self.directory / "winners" / f"{name}.yaml")) for name in winners}
+        return {name: results for name, results in found.items() if results is not None}
 
     @cached_property
     def anytime(self) -> pd.DataFrame:

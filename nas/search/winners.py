@@ -1,6 +1,7 @@
 """Winners: the genomes and weights of the front, copied for `nas.load` and measured without other load.
 
     winners/w1-0012.yaml + w1-0012.safetensors        sorted by the first objective, best first; 0012 is the trial
+    winners/w1-0012.json        its results, on test by class and with the confusion matrix
 
 No worker trains meanwhile. Metrics predicted from timings are now measured, with interleaved winners. Budgets are hard:
 a winner whose measured value misses one leaves the front, and trials that it dominated may enter. The test split is
@@ -16,15 +17,17 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from nas.engine import Event, Job, Limits, OnEvent, Run, Workers
-from nas.engine.evaluation import read_test
+from nas.engine.evaluation import read_confusion, read_test
 from nas.engine.training import images_of
-from nas.files import write_atomically, write_text
+from nas.engine.version import VERSION
+from nas.files import write_atomically, write_json, write_text
+from nas.genome import Genome
 from nas.metrics import METRICS, batch_sizes
 from nas.model import build
 from nas.model.pixels import described, served
@@ -33,9 +36,10 @@ from nas.search.budget import Budget
 from nas.search.pareto import front_of
 from nas.search.spec import SearchSpec
 from nas.train import Task, standard_error
+from nas.train.confusion import by_class
 
 TEST = ["accuracy_test", "accuracy_test_se"]
-WINNER = re.compile(r"w\d+-\d{4,}\.(yaml|safetensors)")
+WINNER = re.compile(r"w\d+-\d{4,}\.(yaml|safetensors|json)")
 
 
 class Examiner(Protocol):
@@ -126,6 +130,19 @@ def _read(job: Job) -> tuple[float, float]:
     return found["accuracy"], standard_error(found["accuracy"], int(found["test_images"]))
 
 
+def _results(
+    run: Run[SearchSpec] | Run[FrontSpec], row: Mapping[Any, Any], genome: Genome, cells: list[list[int]] | None
+) -> dict[str, Any]:
+    """What winners/<name>.json says. cells: None if the test split has not been read, or was by an earlier version."""
+    keys = ("macs", "params", "accuracy_se", "accuracy_weights", *TEST)
+    figures = {key: row[key] for key in keys if pd.notna(row.get(key))}
+    found = {"run": run.directory.name, "trial": row["trial"], "accuracy": row["accuracy"], **figures}
+    if cells is not None:
+        names = genome.class_names or [str(label) for label in range(genome.classes)]
+        found |= {"classes": by_class(cells, names), "confusion": cells}
+    return {"version": VERSION, **found}
+
+
 def _measured(examiner: Examiner, trials: list[str], metrics: list[str]) -> dict[str, dict[str, float]]:
     """The measured metrics of each trial, timed once for each batch size."""
     found: dict[str, dict[str, float]] = defaultdict(dict)
@@ -155,6 +172,7 @@ def _copy(run: Run[SearchSpec] | Run[FrontSpec], front: pd.DataFrame) -> None:
         found = f"{word} {share} on validation, {row['macs']} MACs"
         head = f"# Trial {row['trial']} of run {directory.name}: {found}.\n"
         write_text(target.with_suffix(".yaml"), head + genome.to_yaml())
+        write_json(target.with_suffix(".json"), _results(run, row, genome, read_confusion(source)))
     for path in folder.iterdir():  # of an earlier front; files with other names belong to the user
         if WINNER.fullmatch(path.name) and path.stem not in set(front["winner"]) and path.is_file():
             path.unlink()

@@ -16,14 +16,8 @@ from nas.errors import GenomeError
 from nas.genome import load_genome
 from nas.model import Model, build
 from nas.model.build import weights_beside
-from nas.model.pixels import described
+from nas.model.pixels import described, known_preprocess
 from nas.serve.transform import Transform
-
-UNSAID = (
-    "neither the genome nor its weights say how pixels reach the model (earlier versions did not write it): give the "
-    "command that trained it once more, which adds it, or write `preprocess: {mean: [...], std: [...]}` here, those of "
-    "the training images"
-)
 
 
 class Loaded(NamedTuple):
@@ -54,11 +48,10 @@ def load(
     file = Path(weights) if weights is not None else weights_beside(genome)
     model = build(chosen, weights=file)
     chosen = described(chosen, file)
-    if chosen.preprocess is None:
-        raise GenomeError(UNSAID, file=genome, path="preprocess")
+    preprocess = known_preprocess(chosen, genome)
     if chosen.image.channels not in (1, 3):
         found = f"images are decoded to 1 channel (grey) or 3 (RGB), the model takes {chosen.image.channels}"
         raise GenomeError(f"{found}: prepare its input yourself, and take the model from nas.build", file=genome)
-    form = Form(chosen.image.size, chosen.image.channels, chosen.preprocess.interpolation, chosen.preprocess.crop)
+    form = Form(chosen.image.size, chosen.image.channels, preprocess.interpolation, preprocess.crop)
     names = chosen.class_names or tuple(str(label) for label in range(chosen.classes))
-    return Loaded(model.eval().to(usable_device(device)), Transform(chosen.preprocess, form, max_pixels), names)
+    return Loaded(model.eval().to(usable_device(device)), Transform(preprocess, form, max_pixels), names)

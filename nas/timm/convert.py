@@ -69,6 +69,8 @@ def from_timm(timm_model: nn.Module) -> TimmModel:
     >>> model = nas.from_timm(timm.create_model("deit_tiny_patch16_224", pretrained=True))
     >>> model.genome.edit({"stages.0.core": "linear_angular"})
     """
+    if isinstance(timm_model, TimmModel):  # ours already, from a folder of nas/timm/folder.py
+        return timm_model
     if not isinstance(timm_model, VisionTransformer | PyramidVisionTransformerV2):
         message = "no counterpart here; plain ViTs and DeiTs (vit_*, deit_*) and pvt_v2_b0 to b5 have one"
         raise SpecError(message, file=_title(timm_model))

@@ -33,8 +33,13 @@ class TimmModel(Model):
         self.head_drop = nn.Dropout(0.0)
         self.num_classes, self.in_chans = genome.classes, genome.image.channels
         self.num_features = self.head_hidden_size = genome.layout[-1].width
-        self.global_pool = "token" if genome.pool == "token" else "avg"
+        self.global_pool = self.pooling(genome)
         self.feature_info = feature_info(genome)
+
+    @staticmethod
+    def pooling(genome: Genome) -> str:
+        """timm's word for the genome's pool."""
+        return "token" if genome.pool == "token" else "avg"
 
     @property
     def by_layer(self) -> bool:
@@ -111,7 +116,7 @@ class TimmModel(Model):
 
         global_pool: "" for tokens instead of one vector. Another kind of pooling is another genome (`pool:`).
         """
-        own = "token" if self.genome.pool == "token" else "avg"
+        own = self.pooling(self.genome)
         if global_pool not in (None, "", own):
             raise SpecError(f"this model pools by {own!r}; for {global_pool!r} build a genome with another `pool`")
         if global_pool is not None:

@@ -1,5 +1,7 @@
 """The presets in timm's registry: `timm.create_model("lavit_t", num_classes=10)`.
 
+Beside them stands `nas_vit`, any genome: the architecture of the folders of nas/timm/folder.py.
+
 Names that timm has itself (`pvt_v2_b0`) stay timm's. Registration happens while timm is imported, possibly by a module
 of this package that is not complete yet; it therefore only reads the presets' YAML. The schema and the rest of the
 package are loaded when a model is made.
@@ -16,12 +18,14 @@ from torch import nn
 
 from nas.files import read_yaml
 
+ARCHITECTURE = "nas_vit"
 PRESETS = Path(__file__).parents[1] / "genome" / "presets"
 default_cfgs: dict[str, Any] = {}  # where timm's register_model looks for a model's configuration
 
 
 def register() -> None:
-    """Add every preset whose name timm does not have."""
+    """Add `nas_vit`, and every preset whose name timm does not have."""
+    _add(ARCHITECTURE, {"fixed_input_size": True, "classifier": "head"})
     for file in sorted(PRESETS.glob("*.yaml")):
         if is_model(file.stem):
             continue
@@ -32,11 +36,20 @@ def register() -> None:
             "num_classes": data.get("classes", 1000),
             "fixed_input_size": True,
             "crop_pct": 0.9,
-            "first_conv": "stages.0.embed.proj" + (".0.conv" if data.get("stem") == "conv" else ""),
+            "first_conv": first_conv(data.get("stem")),
             "classifier": "head",
         }
-        default_cfgs.update(generate_default_cfgs({file.stem: cfg}))
-        register_model(_entrypoint(file.stem))
+        _add(file.stem, cfg)
+
+
+def first_conv(stem: str | None) -> str:
+    """The name of the convolution that reads the image."""
+    return "stages.0.embed.proj" + (".0.conv" if stem == "conv" else "")
+
+
+def _add(name: str, cfg: dict[str, Any]) -> None:
+    default_cfgs.update(generate_default_cfgs({name: cfg}))
+    register_model(_entrypoint(name))
 
 
 def _entrypoint(name: str) -> Callable[..., nn.Module]:
@@ -46,6 +59,9 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
         return create(name, pretrained, **kwargs)
 
     create.__name__ = create.__qualname__ = name
-    create.__doc__ = f"The preset {name} of nas; see nas/genome/presets/{name}.yaml."
+    genome = "Any genome of nas; see nas/timm/folder.py."
+    create.__doc__ = (
+        genome if name == ARCHITECTURE else f"The preset {name} of nas; see nas/genome/presets/{name}.yaml."
+    )
     globals()[name] = create
     return create

@@ -52,5 +52,9 @@ def evaluate(model: nn.Module, split: Split, *, batch_size: int = 256, device: s
 
     >>> evaluate(build("lavit_digits", weights="weights.safetensors"), load("digits").test)
     """
-    answers_N = predicted(model, split, batch_size=batch_size, device=device)
+    return accuracy_of(predicted(model, split, batch_size=batch_size, device=device), split)
+
+
+def accuracy_of(answers_N: Tensor, split: Split) -> float:
+    """The share of right answers, given those of `predicted`."""
     return int((answers_N == split.labels_N).sum()) / len(split)

@@ -219,3 +219,41 @@ def spec_raises(adapter: Any, value: Any) -> None:
         adapter.validate_python(value)
     except ValidationError as error:
         raise error.errors()[0]["ctx"]["error"] from None
+
+
+class Exported(torch.nn.Module):
+    """A block as a model calls it, from tokens alone: torch.export takes tensors."""
+
+    def __init__(self, slot: Any, module: Any, config: Any, site: Site):
+        super().__init__()
+        self.slot, self.module, self.site = slot, module, site
+        self.projects = projected(slot, module, config, site)
+
+    def forward(self, x_BNC: torch.Tensor) -> torch.Tensor:
+        q, k, v = x_BNC.unflatten(2, (self.site.heads, -1)), x_BNC.flip(1).unflatten(2, (self.site.heads, -1)), x_BNC
+        parts = {"q": q, "k": k, "v": v.unflatten(2, (self.site.heads, -1))}
+        scores = Scores(q.transpose(1, 2), k.transpose(1, 2), self.site.head_dim**-0.5)
+        given = Inputs(x_BNC, {part: parts[part] for part in self.projects}, scores, mixed_BNC=x_BNC)
+        return run(self.slot, self.module, given)
+
+
+# Each block as it comes, with gradients and without; its other options without, as they are deployed.
+TRACED = [
+    (case, grad, f"{name}-{'grad' if grad else 'no grad'}")
+    for case, name in zip(CASES, IDS, strict=True)
+    for grad in ([True, False] if not case[2] else [False])
+    if len(case[2]) < 3 or case[2]["transform"] == "dense"
+]
+
+
+@pytest.mark.parametrize(("case", "grad"), [case[:2] for case in TRACED], ids=[case[2] for case in TRACED])
+def test_a_batch_of_any_size_after_torch_export(case: tuple[Any, str, dict[str, Any]], grad: bool) -> None:
+    slot, name, options = case
+    site = fitting(slot, name, options)
+    block = Exported(slot, *made(slot, name, options, site)).eval()
+    images = torch.randn(70, site.tokens, site.width, generator=torch.Generator().manual_seed(0))
+    with torch.set_grad_enabled(grad):
+        program = torch.export.export(block, (images[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
+    for batch in (1, 3, 70):
+        with torch.no_grad():
+            torch.testing.assert_close(program(images[:batch]), block(images[:batch]), rtol=1e-4, atol=1e-5)

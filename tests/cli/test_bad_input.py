@@ -181,7 +181,10 @@ def test_a_corrupt_parquet_file(nas, tmp_path):
         (["train", "lavit_digits", "--device", "cuda:99"], ["--device", "cannot use 'cuda:99'"]),
         (["train", "lavit_digits", "--device", "gpu"], ["--device", "cannot use 'gpu'"]),
         (["report", "nothing"], ["results/nothing", "not a run", "no such directory"]),
-        (["export", "lavit_digits", "--to", "m.onnx"], ["--to", ".pt2"]),
+        (["export", "lavit_digits", "--to", "m.tflite"], ["--to", ".pt2 or .onnx"]),
+        (["export", "lavit_digits", "--to", "m.onnx"], ["give a path"]),
+        (["export", "lavit_digits", "--to", "m/"], ["give a path"]),
+        (["export", "lavit_digits", "--to", "m/", "--with-preprocess"], ["--to", "timm prepares images itself"]),
         (["export", "lavit_digits", "--to", "m.pt2"], ["give a path"]),
     ],
 )

@@ -74,6 +74,18 @@ def test_train_resume_and_export(nas, tmp_path):
     images_BCHW = torch.randn(5, 1, 8, 8)
     torch.testing.assert_close(served(images_BCHW), model(images_BCHW), atol=1e-5, rtol=1e-5)
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["model.pt2"]
+    said, checked = answer.out.splitlines()
+    assert said == "out/model.pt2: images (batch, 1, 8, 8), float32, normalised, in; logits out"
+    assert float(checked.rpartition(" of the largest")[0].rpartition(" ")[2]) < 1e-4
+
+    answer = nas("export", "made/genome.yaml", "--to", "folder/")
+    assert answer.code == 0, answer.err
+    assert sorted(file.name for file in (tmp_path / "folder").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    assert nas("export", "made/genome.yaml", "--to", "folder").code == 2  # nothing is overwritten
 
 
 def test_report_takes_a_name_or_a_path(nas, tmp_path):

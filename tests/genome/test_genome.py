@@ -195,6 +195,33 @@ BAD = {
         "softmax x 2",
     ),
     "not a number": ({"stages": [STAGE | {"width": "wide"}]}, "stages.0.width", "'wide'"),
+    "stem of odd patches": (
+        {"image": {"size": 12}, "stem": "conv", "stages": [STAGE | {"patch": 3}]},
+        "stages.0.patch",
+        "2, 4, 8, 16, ..., found 3",
+    ),
+    "stem without a convolution": (
+        {"stem": "conv", "stages": [STAGE | {"patch": 1}]},
+        "stages.0.patch",
+        "found 1",
+    ),
+    "stem without channels": (
+        {"stem": "conv", "stages": [STAGE | {"patch": 8, "width": 3}]},
+        "stages.0.width",
+        "at least 4",
+    ),
+    "stem with a kernel": ({"stem": "conv", "stages": [STAGE | {"kernel": 7}]}, "stages.0.kernel", "remove `kernel`"),
+    "no hidden channels": ({"stages": [STAGE | {"mlp_ratio": 0.04}]}, "stages.0.mlp_ratio", "0.04 of width 24"),
+    "one score to normalise": (
+        {
+            "stages": [
+                STAGE | {"patch": 8, "heads": 1},
+                {"patch": 2, "width": 8, "heads": 1, "depth": 1, "attention_residual": "flat"},
+            ]
+        },
+        "stages.1.attention_residual",
+        "a single one",
+    ),
     "missing": ({"stages": [{"width": 24, "heads": 3, "depth": 1}]}, "stages.0.patch", "required"),
 }
 

@@ -10,7 +10,7 @@ import torch
 
 import nas
 from nas.blocks import Scores
-from nas.errors import GenomeError
+from nas.errors import DataError, GenomeError
 from nas.model import Model, auxiliaries_on
 
 SMALL = ["lavit_digits", "castling_digits", "mixed_digits"]
@@ -28,6 +28,20 @@ def test_every_preset_gives_logits_on_meta(name: str) -> None:
         image = model.genome.image
         logits = model(torch.empty(2, image.channels, image.size, image.size))
     assert logits.shape == (2, model.genome.classes)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 16, 64), (2, 3, 33, 33), (2, 1, 32, 32), (3, 32, 32)], ids=str)
+def test_images_of_another_shape_are_refused_by_one_message(shape: tuple[int, ...]) -> None:
+    model = nas.build("deit_micro_32").eval()  # 16×64 pixels are as many tokens as 32×32
+    with pytest.raises(DataError, match=rf"images \(B, 3, 32, 32\), found \({', '.join(map(str, shape))}\)"):
+        model(torch.zeros(shape))
+    with pytest.raises(DataError, match="found"):
+        model.forward_intermediates(torch.zeros(shape))
+    compiled = torch.compile(model, backend="eager")
+    with pytest.raises(DataError, match="found"):
+        compiled(torch.zeros(shape))
+    whole = torch.compile(model, backend="eager", fullgraph=True)
+    assert whole(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
 def test_a_less_layer_projects_values_alone() -> None:

@@ -41,6 +41,14 @@ def test_formula_equals_counter_for_any_genome(data: dict[str, Any]) -> None:
     assert cost.macs == sum(layer.macs for layer in cost.layers)
 
 
+@pytest.mark.parametrize(("patch", "width"), [(2, 5), (4, 7), (8, 4), (16, 24)])
+def test_formula_counts_the_stem_of_convolutions(patch: int, width: int) -> None:
+    stage = {"patch": patch, "width": width, "heads": 1, "depth": 1}
+    genome = nas.Genome.parse({"image": {"size": 2 * patch}, "classes": 2, "stem": "conv", "stages": [stage]})
+    cost = nas.cost(genome)
+    assert (cost.macs, cost.params) == counted(genome)
+
+
 @pytest.mark.parametrize("form", ["flat", "separable"])
 def test_formula_counts_the_attention_residual(form: str) -> None:
     genome = nas.load_genome("lavit_digits").edit(

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from nas.data import load
 from nas.engine import Ledger, Outcome, Run
-from nas.files import parse_yaml
+from nas.files import parse_yaml, read_json_mapping, write_json
 from nas.model import build
 from nas.search import SearchSpec
 from nas.search.winners import TEST, write_front
@@ -56,7 +56,11 @@ def ledger(tmp_path: Path) -> Ledger:
 def test_the_front_is_copied_to_where_build_finds_it(ledger: Ledger) -> None:
     folder = ledger.directory / "winners"
     folder.mkdir()
-    (folder / "w9-0099.yaml").write_text("of an earlier front")
+    for suffix in (".yaml", ".json"):
+        (folder / f"w9-0099{suffix}").write_text("of an earlier front")
+    cells = [[0, 0, 3], [0, 8, 1], [9, 9, 4]]
+    write_json(ledger.folder / "0001" / "test.json", {"accuracy": 0.25, "test_images": 8, "confusion": cells})
+    write_json(ledger.folder / "0002" / "test.json", {"accuracy": 0.25, "test_images": 8})  # of an earlier version
     own = ["best.yaml", "notes.md", "w1.yaml", "w1-0000.onnx", "plots/front.png"]
     for name in own:
         (folder / name).parent.mkdir(exist_ok=True)
@@ -64,7 +68,7 @@ def test_the_front_is_copied_to_where_build_finds_it(ledger: Ledger) -> None:
     examiner = Told(**{"0000": 7.5, "0001": 7.5, "0002": 7.5})
     front = write_front(run_in(ledger.directory), examiner)
     assert front["winner"].tolist() == ["w1-0000", "w2-0001", "w3-0002"]
-    made = [f"{name}{suffix}" for name in front["winner"] for suffix in (".yaml", ".safetensors")]
+    made = [f"{name}{suffix}" for name in front["winner"] for suffix in (".yaml", ".safetensors", ".json")]
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == sorted([*made, *own])
     model = build(folder / "w2-0001.yaml", weights=True)
     genome = ledger.trials[1].job.genome
@@ -72,6 +76,14 @@ def test_the_front_is_copied_to_where_build_finds_it(ledger: Ledger) -> None:
     images = load("digits", validation=0.2, seed=0)
     assert model.genome.preprocess == images.preprocess  # the weights, as of an earlier version, do not say it
     assert model.genome.class_names == images.classes
+
+    results = {name: read_json_mapping(folder / f"{name}.json") for name in front["winner"]}
+    assert [found["trial"] for found in results.values()] == ["0000", "0001", "0002"]
+    assert [found["accuracy_test"] for found in results.values()] == [0.25] * 3
+    assert ["confusion" in found for found in results.values()] == [False, True, False]
+    assert results["w2-0001"]["confusion"] == cells
+    assert results["w2-0001"]["classes"][0] == {"class": "0", "images": 4, "accuracy": 0.75}
+    assert results["w2-0001"]["classes"][5] == {"class": "5", "images": 0, "accuracy": None}
 
     written = pd.read_csv(ledger.directory / "front.csv", dtype={"trial": str})
     assert list(written.columns) == [*ledger.table().columns, "winner", "throughput_measured", *TEST]

@@ -1,0 +1,98 @@
+"""A winner's results on the test split by class, from `winners/<name>.json`: as text, and as a table.
+
+With few classes the table is the confusion matrix; with many, the classes that are recognised least, and what they are
+taken for.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.files import read_json_mapping
+from nas.report.markup import Column, TextTable
+
+MATRIX = 20  # classes whose confusion matrix a page can hold; also the rows of the table of more
+NAMED = 3  # wrong answers, or weakest classes, that a line names
+
+
+@dataclass(frozen=True)
+class ClassResults:
+    """names, images, accuracy: by class; accuracy is a fraction, None without images. counts: of (class, answered)."""
+
+    names: list[str]
+    images: list[int]
+    accuracy: list[float | None]
+    counts: dict[tuple[int, int], int]
+
+    @property
+    def weakest(self) -> list[int]:
+        """The classes that have images, from the least recognised on."""
+        known = [(found, label) for label, found in enumerate(self.accuracy) if found is not None]
+        return [label for _, label in sorted(known)]
+
+    @property
+    def line(self) -> str:
+        """`least recognised: 8 (89.2 %), 3 (91.0 %), 1 (93.1 %)`."""
+        least = ", ".join(f"{self.names[k]} ({percent(self.accuracy[k])} %)" for k in self.weakest[:NAMED])
+        return f"least recognised: {least}"
+
+    def table(self) -> TextTable:
+        """The confusion matrix, or with many classes those that are recognised least."""
+        return self._matrix() if len(self.names) <= MATRIX else self._least()
+
+    def _head(self, labels: list[int]) -> list[Column]:
+        return [
+            Column("class", [self.names[k] for k in labels]),
+            Column("images", [str(self.images[k]) for k in labels], numeric=True),
+            Column("accuracy %", [percent(self.accuracy[k]) for k in labels], numeric=True),
+        ]
+
+    def _matrix(self) -> TextTable:
+        labels = list(range(len(self.names)))
+        answers = [
+            Column(self.names[k], [str(self.counts.get((label, k), "")) for label in labels], numeric=True)
+            for k in labels
+        ]
+        caption = "Confusion matrix on test: a row for each class, and how many of its images are answered with what."
+        return TextTable(self._head(labels) + answers, caption)
+
+    def _least(self) -> TextTable:
+        wrong: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        for (label, answer), count in self.counts.items():
+            if label != answer:
+                wrong[label].append((-count, answer))
+        labels = self.weakest[:MATRIX]
+        taken = [
+            ", ".join(f"{self.names[answer]} {-count}" for count, answer in sorted(wrong[k])[:NAMED]) for k in labels
+        ]
+        which = f"{len(labels)} classes of {len(self.names)}"
+        caption = f"The {which} that are recognised least on test, and for what they are taken."
+        return TextTable([*self._head(labels), Column("taken for", taken)], caption)
+
+
+def class_results(results: dict[str, Any]) -> ClassResults | None:
+    """From the content of a winner's JSON; None where the test split was not read, or by an earlier version."""
+    if "classes" not in results:
+        return None
+    rows = results["classes"]
+    return ClassResults(
+        [row["class"] for row in rows],
+        [row["images"] for row in rows],
+        [row["accuracy"] for row in rows],
+        {(label, answer): count for label, answer, count in results["confusion"]},
+    )
+
+
+def read_results(genome: Path) -> dict[str, Any]:
+    """The JSON beside a winner's genome file; empty if there is none.
+
+    >>> read_results(Path("results/my_run/winners/w1-0007.yaml"))["accuracy_test"]
+    """
+    return read_json_mapping(genome.with_suffix(".json"))
+
+
+def percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"
