@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.environment import command_line
+from nas.environment import command_line, typed_command
 from nas.errors import SpecError
 from nas.paths import parse_settings
 from nas.signals import interruptible
@@ -432,15 +431,13 @@ def _settings(texts: list[str] | None, **given: Any) -> dict[str, Any]:
 @contextmanager
 def _resumable(*, front_of: Path | None = None) -> Iterator[None]:
     """On Ctrl-C or another termination signal, print the front so far of a search and the command to resume."""
-    from nas.api import shown
-
     try:
         yield
     except KeyboardInterrupt:
         print("\ninterrupted")
         if front_of is not None and (front_of / "run.yaml").exists():
             _show_front(front_of)
-        print(f"resume with: {shlex.join([shown(Path(sys.argv[0])), *sys.argv[1:]])}")
+        print(f"resume with: {typed_command()}")
         raise typer.Exit(INTERRUPTED) from None
 
 
