@@ -138,9 +138,18 @@ def absolute(source: str) -> str:
 
 
 def _check_labels(raw: Raw) -> None:
-    """Labels index the classes, and no class lacks training images. Without classes there is nothing to check."""
+    """Labels index two classes or more, and none lacks training images. Without classes there is nothing to check."""
+    if not len(raw.train):
+        raise DataError(f"{raw.name}: no training images")
     if not raw.classes:
         return
+    if len(raw.classes) == 1:
+        seen = " ".join(raw.notes)
+        message = f"one class, {raw.classes[0]!r}, teaches nothing: any model is right; is the path one level too high"
+        raise DataError(f"{raw.name}: {message} or too low?" + (f" ({seen})" if seen else ""))
+    double = next((name for at, name in enumerate(raw.classes) if name in raw.classes[:at]), None)
+    if double is not None:
+        raise DataError(f"{raw.name}: two classes are called {double!r}; give each a name of its own")
     for name, pictures in (("train", raw.train), ("validation", raw.validation), ("test", raw.test)):
         labels = pictures.labels if pictures is not None else np.zeros(0, np.int64)
         wrong = np.flatnonzero((labels < 0) | (labels >= len(raw.classes)))
