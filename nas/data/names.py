@@ -17,7 +17,21 @@ WORDS = {
     "test": ("test", "testing", "tst"),
 }
 SPLIT_OF = {word: split for split, words in WORDS.items() for word in words}
-FILLERS = ("set", "sets", "split", "data", "dataset", "image", "images", "img", "imgs", "folder", "files")
+FILLERS = (
+    "part",
+    "shard",
+    "set",
+    "sets",
+    "split",
+    "data",
+    "dataset",
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "folder",
+    "files",
+)
 
 
 def split_named(name: str) -> str | None:
@@ -26,7 +40,7 @@ def split_named(name: str) -> str | None:
     >>> split_named("Training_Set"), split_named("bullet train")
     ('train', None)
     """
-    words = _words(name)
+    words = words_of(name)
     return SPLIT_OF.get(words[0]) if len(words) == 1 else None
 
 
@@ -55,18 +69,18 @@ def nameless(name: str) -> bool:
     >>> nameless("unlabelled"), nameless("cat")
     (True, False)
     """
-    words = _words(name)
+    words = words_of(name)
     return all(word in SPLIT_OF or word in ("unknown", "unlabeled", "unlabelled", "all") for word in words)
 
 
 def _parted(name: str) -> tuple[str, tuple[str, ...]] | None:
     """The split in a name of several words, and the other words; None without exactly one word for a split."""
-    words = _words(name)
+    words = words_of(name)
     splits = [SPLIT_OF[word] for word in words if word in SPLIT_OF]
     return (splits[0], tuple(word for word in words if word not in SPLIT_OF)) if len(splits) == 1 else None
 
 
-def _words(name: str) -> list[str]:
+def words_of(name: str) -> list[str]:
     """The words of a name, without digits and without those that say nothing."""
     words = [_bare(word) for word in re.findall(r"[^\W\d_]+", name.lower())]
     return [word for word in words if word not in FILLERS]
