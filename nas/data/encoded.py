@@ -38,9 +38,10 @@ from nas.heartbeat import beat
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM", "TIFF")  # tried in this order; naming them halves the search
 MAX_PIXELS = 89_478_485  # where PIL begins to warn: 256 MiB of RGB, and about 1.2 GB while it is decoded
 SURVEYED = 64  # images whose header says channels and size of the set
+GREY_SURVEYED = 20_000  # images whose header is read, where those are all grey: colour would be lost without a word
 THREADED_BYTES = 16_384  # below this, an image is decoded too quickly for threads to pay
 SMALL_PART = 20  # for less than one image in so many, looking at all files for the cache costs more than decoding
-VERSION = 2  # of what a cached array holds; to be raised when decoding or fitting changes
+VERSION = 3  # of what a cached array holds; to be raised when decoding or fitting changes
 
 _opening = Lock()
 
@@ -120,12 +121,23 @@ class EncodedImages(Pictures):
         """
 
     def survey(self) -> tuple[int, set[tuple[int, int]]]:
-        grey, sizes = True, set()
-        for index in np.unique(np.linspace(0, len(self) - 1, SURVEYED).astype(np.int64)):
-            with self._named(int(index)), _opened(self.read(int(index)), self.max_pixels) as image:
-                grey = grey and is_grey(image)
-                sizes.add(upright_size(image))
-        return 1 if grey else 3, sizes
+        coloured, sizes = [], set()
+        for image in self._headers(SURVEYED):
+            coloured.append(not is_grey(image))
+            sizes.add(upright_size(image))
+        if not any(coloured):
+            coloured = [not is_grey(image) for image in self._headers(GREY_SURVEYED)]
+        if 0 < 2 * sum(coloured) < len(coloured):
+            found = f"{sum(coloured)} of {len(coloured)} images looked at have colour"
+            self.note = f"{found}, the others are grey: all are read as RGB"
+        return 3 if any(coloured) else 1, sizes
+
+    def _headers(self, count: int) -> Iterator[Image.Image]:
+        """The images, opened but not decoded: `count` of them at most, evenly spaced."""
+        for index in np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64)).tolist():
+            beat()
+            with self._named(index), _opened(self.read(index), self.max_pixels) as image:
+                yield image
 
     def original(self, index: int, channels: int) -> Tensor:
         with self._named(index):

@@ -164,6 +164,9 @@ def _check_labels(raw: Raw) -> None:
 def _form(raw: Raw, size: int | None, preprocess: Preprocess | None) -> Form:
     """The form in which the images are used."""
     channels, shapes = raw.train.survey()
+    for held in (raw.validation, raw.test):
+        if channels == 1 and held is not None and held.survey()[0] == 3:
+            channels = 3
     if preprocess is None:
         return Form(_side(raw, size, shapes), channels)
     if len(preprocess.mean) != channels:

@@ -19,6 +19,7 @@ from torch import Tensor
 from nas.data.preprocess import Interpolation
 
 UNKNOWN = -1  # the label of an image that has none
+STRIP = 8  # an image that is so many times as long as wide is cut before it is resized
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,37 @@ class Form:
     crop: float = 1.0
 
     def fit(self, images: Tensor) -> Tensor:
-        """`images` (..., C, H, W) resized on the shorter side and cropped at the centre: (..., C, S, S)."""
+        """`images` (..., C, H, W) resized on the shorter side and cropped at the centre: (..., C, S, S).
+
+        Of a long strip only the middle is resized: 2×12000 pixels would become 224×1,344,000.
+        """
         if self.crop == 1 and images.shape[-2:] == (self.size, self.size):
             return images
         from torchvision.transforms.v2 import InterpolationMode, functional
 
         side, way = math.floor(self.size / self.crop), InterpolationMode(self.interpolation)
-        fitted: Tensor = functional.center_crop(functional.resize(images, [side], way), [self.size, self.size])
+        resized = functional.resize(_middle(images), [side], way)
+        fitted: Tensor = functional.center_crop(resized, [self.size, self.size])
         return fitted
 
 
+def _middle(images: Tensor) -> Tensor:
+    """`images` (..., H, W); of a strip, the middle of 4 or 5 times its width, whichever has the same centre."""
+    short, long = sorted(images.shape[-2:])
+    if long <= STRIP * short:
+        return images
+    length = next((times * short for times in (4, 5) if (long - times * short) % 2 == 0), 4 * short)
+    return images.narrow(-1 if images.shape[-1] == long else -2, (long - length) // 2, length)
+
+
 class Pictures(ABC):
-    """N images with their labels. `labels` (N,) is int64; images come as uint8."""
+    """N images with their labels. `labels` (N,) is int64; images come as uint8.
+
+    note: what `survey` has found that a user should know.
+    """
 
     labels: np.ndarray
+    note: str | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
