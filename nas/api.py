@@ -97,12 +97,16 @@ def run_search(
     return found
 
 
-def preview_search(space: str | Path | SearchSpec, *, settings: Settings | None = None) -> DryRun:
-    """Preview a search: sizes, shares, costs, time. Takes some seconds and makes no run.
+def preview_search(
+    space: str | Path | SearchSpec, *, settings: Settings | None = None, on_event: OnEvent | None = None
+) -> DryRun:
+    """Preview a search: the data, sizes, shares, costs, time. Makes no run, and takes some seconds when data is loaded.
+
+    on_event: is told what was loaded, and what is being done.
 
     >>> preview_search("mixed", settings={"budget.macs": 950_000}).feasible
     """
-    return dry_run(_space(space, settings))
+    return dry_run(_space(space, settings), on_event=on_event or ignore)
 
 
 def run_ablation(

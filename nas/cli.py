@@ -109,7 +109,9 @@ def search(
     if dry_run:
         from nas.report.dry_run import dry_run_table
 
-        _console().print(dry_run_table(preview_search(chosen)))
+        preview = preview_search(chosen, on_event=lambda event: print(event.data["text"], flush=True))
+        print()
+        _console().print(dry_run_table(preview))
         return
     with _resumable(front_of=directory):
         found = run_search(chosen, directory)

@@ -33,6 +33,7 @@ from nas.seeds import derive
 
 TEST_SHARE = 0.2
 TEST_SEED = 0  # never the run's
+LARGEST = 224  # side that is proposed where images are of several sizes
 RESIDENT_BYTES = 2 * 2**30  # decoded size up to which a split is kept on the device
 
 
@@ -79,8 +80,11 @@ def load(
         if isinstance(pictures, EncodedImages):
             pictures.max_pixels = max_pixels
     _check_labels(raw)
+    places = {split: f" ({place})" for split, place in raw.origins.items()}
+    given = {split: f"the dataset's own{places.get(split, '')}" for split in ("train", "validation", "test")}
     if validation == 0 and raw.validation is not None and raw.test is not None:
         raw = replace(raw, train=Concatenated(raw.train, raw.validation), validation=None)
+        given["train"] += f" and its validation split{places.get('validation', '')}"
     form = _form(raw, size, preprocess)
 
     pool = np.arange(len(raw.train))
@@ -88,22 +92,34 @@ def load(
     test = raw.test if raw.test is not None else raw.validation
     if test is not None:
         test_subset = Subset(test, np.arange(len(test)), form, raw.flip)
+        held_out = f"the dataset's validation split{places.get('validation', '')}, as it has no test split with labels"
+        test_origin = given["test"] if raw.test is not None else held_out
     else:
         carved = stratified(raw.train.labels, round(len(pool) * TEST_SHARE), TEST_SEED, leave=2)
         test_subset = Subset(raw.train, carved, form, raw.flip)
         pool = without(pool, carved)
+        test_origin = f"carved, {TEST_SHARE:g} of all images by class, with a seed that never changes ({TEST_SEED})"
+        given["train"] = f"what is left{places.get('train', '')}"
 
     if own is not None:
         held, held_indices = own, np.arange(len(own))
+        validation_origin = given["validation"]
         if limit is not None and limit < len(pool) + len(own):
             held_indices = stratified(own.labels, min(round(limit * validation), len(own)), derive(seed, "validation"))
             limit -= len(held_indices)
-        pool = _limited(pool, raw, limit, seed)
-    else:
-        pool = _limited(pool, raw, limit, seed)
+            validation_origin += f", {validation:g} of training.limit drawn with seed {seed}"
+    if limit is not None and limit < len(pool):
+        given["train"] += f", {limit:,} images drawn with seed {seed}"
+    pool = _limited(pool, raw, limit, seed)
+    if own is None:
         count, labels = round(len(pool) * validation), raw.train.labels[pool]
         held, held_indices = raw.train, pool[stratified(labels, count, derive(seed, "validation"), leave=1)]
         pool = without(pool, held_indices)
+        validation_origin = f"carved, {validation:g} of the training images by class, with seed {seed}"
+        if validation == 0:
+            validation_origin = "none: its images are trained on"
+        else:
+            given["train"] += ", less validation"
     for name, indices in (("validation", held_indices), ("test", test_subset.indices)):
         if not len(indices) and (name == "test" or validation > 0):
             raise DataError(f"{raw.name}: the {name} split is empty: too few images per class to share between splits")
@@ -124,6 +140,8 @@ def load(
         preprocess=used,
         measured=used == measured,
         flip=raw.flip,
+        origins={"train": given["train"], "validation": validation_origin, "test": test_origin},
+        notes=(*raw.notes, *_notes(raw)),
     )
 
 
@@ -175,6 +193,12 @@ def _form(raw: Raw, size: int | None, preprocess: Preprocess | None) -> Form:
     return Form(_side(raw, size, shapes), channels, preprocess.interpolation, preprocess.crop)
 
 
+def _notes(raw: Raw) -> list[str]:
+    """What the surveys of the splits have found."""
+    splits = {"train": raw.train, "validation": raw.validation, "test": raw.test}
+    return [f"{name}: {part.note}" for name, part in splits.items() if part is not None and part.note is not None]
+
+
 def _side(raw: Raw, size: int | None, shapes: set[tuple[int, int]]) -> int:
     """`size`, or the side that all images have."""
     if size is not None:
@@ -184,7 +208,9 @@ def _side(raw: Raw, size: int | None, shapes: set[tuple[int, int]]) -> int:
     height, width = max(shapes)
     if len(shapes) > 1 or height != width:
         found = ", ".join(f"{w}×{h}" for h, w in sorted(shapes)[:3])
-        raise DataError(f"{raw.name}: images are {found} (width×height); models take squares of one side: give a size")
+        middle = sorted(min(shape) for shape in shapes)[len(shapes) // 2]
+        advice = f"give a size, such as image_size={min(LARGEST, max(16, middle // 16 * 16))}"
+        raise DataError(f"{raw.name}: images are {found} (width×height); models take squares of one side: {advice}")
     return height
 
 
