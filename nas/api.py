@@ -23,13 +23,14 @@ import torch
 from nas.ablation import Ablation, ablate, load_ablation, retraining
 from nas.convert.run import ConversionResult, convert
 from nas.convert.spec import ConversionSpec, conversion_of
+from nas.data import absolute, account_of
 from nas.data import load as load_data
 from nas.device import usable_device
 from nas.engine import OnEvent
 from nas.engine.events import both, ignore
 from nas.engine.origin import held_out_images
 from nas.engine.record import read_record, run_directory
-from nas.engine.single import TrainingResult, train_genome
+from nas.engine.single import TrainingResult, train_genome, training_of
 from nas.engine.storage import Storage
 from nas.errors import SpecError
 from nas.files import safe_name
@@ -42,12 +43,14 @@ from nas.report.ablation import write_table
 from nas.report.live import Progress
 from nas.search import SearchResult, SearchSpec, load_space, search
 from nas.search.dry_run import DryRun, dry_run
+from nas.train import Task
 from nas.train.diagnosis import Diagnosis
 from nas.train.diagnosis import diagnose as diagnose_model
 
 __all__ = [
     "AblationResult",
     "TrainingResult",
+    "describe_data",
     "diagnose",
     "load_data",
     "preview_search",
@@ -180,6 +183,31 @@ def retrain_winners(
     spec = retraining(directory, from_scratch=from_scratch)
     beside = directory.with_name(spec.name)
     return run_ablation(spec, beside, settings=settings, progress=progress, on_event=on_event)
+
+
+def describe_data(
+    source: str,
+    *,
+    size: int | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+    sheet: str | Path | None = None,
+) -> dict[str, Any]:
+    """What a source holds, and how a run would split it: the account that run.yaml has (nas/data/account.py).
+
+    size: side to which images are brought; None keeps their own. settings: keys of `training.` that concern data
+    (validation, limit, augment). sheet: a PNG to draw, of training images as they are and as augmented.
+
+    >>> describe_data("digits")["images"]
+    {'train': 1150, 'validation': 288, 'test': 359}
+    """
+    training = training_of(dict(settings or {}))
+    images = Task(absolute(source), training, seed, size).load()
+    if sheet is not None:
+        from nas.report.sheet import write_sheet
+
+        write_sheet(images, Path(sheet), training.augment, seed=seed)
+    return account_of(images)
 
 
 def diagnose(

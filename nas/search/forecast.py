@@ -111,7 +111,7 @@ class _Pace:
     def of(cls, genome: Genome, spec: SearchSpec, images: ImageSet, device: str) -> _Pace:
         batch = spec.training.batch_size
         affordable = PACE / seconds_per_image(genome, device)  # forward passes; a training step costs three of them
-        learned = max(2, min(STEPS * batch, int(affordable / 12)))
+        learned = max(4, min(STEPS * batch, int(affordable / 12)))
         batch = min(batch, max(2, learned // STEPS))
         training = spec.training.model_copy(update={"epochs": 2, "batch_size": batch})
         few = replace(
