@@ -39,7 +39,7 @@ def write_sheet(images: ImageSet, file: Path, augment: Augment, *, seed: int = 0
         pen.text((GAP, top), name.encode("latin-1", "replace").decode("latin-1")[:80], fill="black")
         one = images.train.only(np.array([place]))
         plain_1CSS, _ = next(one.batches(1))
-        drawn = [next(one.batches(1, seed=seed + draw, augment=augment))[0] for draw in range(DRAWS)]
+        drawn = [next(one.batches(1, seed=seed + DRAWS * row + draw, augment=augment))[0] for draw in range(DRAWS)]
         for column, picture_1CSS in enumerate([plain_1CSS, *drawn]):
             picture = _picture(picture_1CSS[0], images).resize((side, side), Image.Resampling.NEAREST)
             sheet.paste(picture, (GAP + column * (side + GAP), top + TITLE))
