@@ -17,6 +17,7 @@ from nas import import_hook
 
 if TYPE_CHECKING:
     from nas.ablation import load_ablation as load_ablation
+    from nas.api import describe_data as describe_data
     from nas.api import diagnose as diagnose
     from nas.api import export as export
     from nas.api import load_data as load_data
@@ -52,6 +53,7 @@ _HOME = {
     "run_conversion": "nas.api",
     "retrain_winners": "nas.api",
     "train_genome": "nas.api",
+    "describe_data": "nas.api",
     "diagnose": "nas.api",
     "write_report": "nas.api",
     "export": "nas.api",
