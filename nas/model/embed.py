@@ -17,7 +17,7 @@ from nas.genome.layout import StagePlan
 
 
 class Embed(nn.Module):
-    def __init__(self, plan: StagePlan, *, conv_stem: bool, norm: bool):
+    def __init__(self, plan: StagePlan, *, conv_stem: bool, norm: bool, bias: bool):
         super().__init__()
         self.proj: nn.Module
         if conv_stem:
@@ -25,7 +25,7 @@ class Embed(nn.Module):
             layers = [ConvNorm(a, b) for a, b in pairwise(widths)]
             self.proj = nn.Sequential(*(part for layer in layers for part in (layer, nn.Hardswish())))[:-1]
         else:
-            self.proj = nn.Conv2d(plan.channels, plan.width, plan.kernel, plan.stride, plan.padding)
+            self.proj = nn.Conv2d(plan.channels, plan.width, plan.kernel, plan.stride, plan.padding, bias=bias)
         self.norm = nn.LayerNorm(plan.width) if norm else nn.Identity()
 
     def forward(self, x_BChw: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from nas.blocks.base import Slot
 from nas.genome import Genome, load_genome
 from nas.genome.layout import LayerPlan, StagePlan
 from nas.model.embed import stem_widths
+from nas.model.pyramid import position_rows
 from nas.model.residual import attention_residual_cost
 
 
@@ -78,9 +79,9 @@ def _embed(stage: StagePlan, genome: Genome) -> Cost:
     else:
         params = stage.kernel**2 * stage.channels * stage.width
         macs = pixels * params
-        params += stage.width
-    tables = stage.prefix + (genome.position == "absolute") * stage.tokens
-    norms = 2 * genome.embed_norm + 2 * (genome.stage_norm and not is_last)
+        params += genome.embed_bias * stage.width
+    tables = stage.prefix + position_rows(stage, genome)
+    norms = 2 * (genome.embed_norm + genome.norm_pre + (genome.stage_norm and not is_last))
     return Cost(macs, params + (tables + norms) * stage.width)
 
 
@@ -89,6 +90,11 @@ def _layer(plan: LayerPlan, reused: bool, mlp: str, genome: Genome) -> Cost:
     core = _core(plan.core.block)
     projected = len(core.projects(plan.core, plan.site))
     total = _linears(plan.site, projected, core.projects_out, plan.hidden, genome.qkv_bias)
+    if mlp == "swiglu":
+        width, hidden = plan.site.width, plan.hidden
+        total += Cost(plan.site.tokens * width * hidden, (width + 1) * hidden)
+    if genome.qk_norm and projected > 1:
+        total += Cost(0, 4 * plan.site.head_dim)
     total += _block("core", plan.core, plan.site)
     if plan.local:
         total += _block("local", plan.local, plan.site)
