@@ -43,7 +43,7 @@ class TimmModel(Model):
 
     def forward_head(self, x_BNC: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits (B, K) from the tokens of `forward_features`; with `pre_logits` the input of the classifier."""
-        x = self.head_drop(self.pool(x_BNC) if self.global_pool else x_BNC)
+        x = self.head_drop(self.head_norm(self.pool(x_BNC) if self.global_pool else x_BNC))
         y: Tensor = x if pre_logits else self.head(x)
         return y
 
@@ -100,6 +100,7 @@ class TimmModel(Model):
         if prune_norm or (cut and not self.by_layer):  # the last norm has the width of the last stage
             self.norm = nn.Identity()
         if prune_head or cut:
+            self.head_norm = nn.Identity()
             self.reset_classifier(0, "")
         return take
 
@@ -109,13 +110,18 @@ class TimmModel(Model):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """A fresh head for `num_classes`; 0 takes the head away.
 
-        global_pool: "" for tokens instead of one vector. Another kind of pooling is another genome (`pool:`).
+        global_pool: "token", "avg" (of patch tokens), or "" for tokens instead of one vector. A model without a class
+        token pools by "avg" alone.
         """
-        own = "token" if self.genome.pool == "token" else "avg"
-        if global_pool not in (None, "", own):
-            raise SpecError(f"this model pools by {own!r}; for {global_pool!r} build a genome with another `pool`")
+        own = ("avg",) if self.genome.pool == "mean" else ("token", "avg")
+        if global_pool not in (None, "", *own):
+            raise SpecError(
+                f"this model pools by {' or '.join(own)}; for {global_pool!r} build a genome with another `pool`"
+            )
         if global_pool is not None:
             self.global_pool = global_pool
+        if global_pool and self.genome.pool != "mean":
+            self.genome = self.genome.edit({"pool": "token" if global_pool == "token" else "patches"})
         self.num_classes = num_classes
         like = next(self.parameters())
         if num_classes:
@@ -135,10 +141,15 @@ class TimmModel(Model):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns by which timm's layer-wise learning-rate decay sorts parameters, from the image to the head."""
         layer = r"^stages\.(\d+)\.layers\.(\d+)"
-        fine = [(r"^stages\.(\d+)\.norm", (99998,)), (layer, None), (r"^stages\.(\d+)\.", (0,)), (r"^norm", (99999,))]
+        fine = [
+            (r"^stages\.(\d+)\.norm", (99998,)),
+            (layer, None),
+            (r"^stages\.(\d+)\.", (0,)),
+            (r"^(?:head_)?norm", (99999,)),
+        ]
         return {
-            "stem": r"^stages\.0\.(?:embed|token|position)",
-            "blocks": [(r"^stages\.(\d+)", None), (r"^norm", (99999,))] if coarse else fine,
+            "stem": r"^stages\.0\.(?:embed|token|registers|position|norm_pre)",
+            "blocks": [(r"^stages\.(\d+)", None), (r"^(?:head_)?norm", (99999,))] if coarse else fine,
         }
 
     def set_input_size(self, img_size: int | Sequence[int] | None = None) -> None:
