@@ -86,8 +86,10 @@ class StageSpec(_Part, title="Stage"):
     width: int = Field(ge=1, le=MAX_WIDTH)
     heads: int = Field(ge=1, le=MAX_WIDTH)
     mlp_ratio: float = Field(4.0, gt=0, le=1024)
-    mlp: Literal["plain", "depthwise", "swiglu"] = Field(
-        "plain", description="depthwise: a 3×3 convolution inside (PVTv2); swiglu: a gated hidden layer (SwiGLU)"
+    mlp: Literal["plain", "depthwise", "relu_depthwise", "swiglu"] = Field(
+        "plain",
+        description="depthwise: a 3×3 convolution inside (PVTv2); relu_depthwise: with a ReLU before it (PVTv2-Li); "
+        "swiglu: a gated hidden layer",
     )
     attention_residual: Literal["none", "flat", "separable"] = Field(
         "none", description="LaViT: scores of the stage before, added to those of this stage's first layer"

@@ -1,7 +1,7 @@
-"""The MLP of a layer: Linear → GELU → Linear, or one of two variants (`mlp:` of a stage).
+"""The MLP of a layer: Linear → GELU → Linear, or one of its variants (`mlp:` of a stage).
 
 - `depthwise`: a 3×3 depthwise convolution before the GELU (PVTv2, Wang et al., 2022), whose zero padding also encodes
-  positions. Prefix tokens have no position on the grid and skip it.
+  positions. Prefix tokens have no position on the grid and skip it. `relu_depthwise` has a ReLU before it (PVTv2-Li).
 - `swiglu`: W₂(SiLU(g) ⊙ u) with [g, u] = W₁x, where g gates u (Shazeer, "GLU Variants Improve Transformer", 2020).
 
 MACs 2·N·C·hidden; depthwise + 9·h·w·hidden, swiglu + N·C·hidden.
@@ -22,9 +22,10 @@ class Mlp(nn.Module):
 
     def __init__(self, kind: str, width: int, hidden: int, site: Site):
         super().__init__()
-        self.gated = kind == "swiglu"
+        self.gated, self.rectified = kind == "swiglu", kind == "relu_depthwise"
         self.fc1 = nn.Linear(width, 2 * hidden if self.gated else hidden)
-        self.conv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden) if kind == "depthwise" else None
+        mixes = kind in ("depthwise", "relu_depthwise")
+        self.conv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden) if mixes else None
         self.fc2 = nn.Linear(hidden, width)
         self.grid, self.prefix = site.grid, site.prefix
 
@@ -37,6 +38,8 @@ class Mlp(nn.Module):
 
     def forward(self, x_BNC: Tensor) -> Tensor:
         h_BNF = self.fc1(x_BNC)
+        if self.rectified:
+            h_BNF = F.relu(h_BNF)
         if self.gated:
             gate_BNF, h_BNF = h_BNF.chunk(2, -1)
             h_BNF = F.silu(gate_BNF) * h_BNF

@@ -98,7 +98,7 @@ def _layer(plan: LayerPlan, reused: bool, mlp: str, genome: Genome) -> Cost:
     total += _block("core", plan.core, plan.site)
     if plan.local:
         total += _block("local", plan.local, plan.site)
-    if mlp == "depthwise":
+    if mlp in ("depthwise", "relu_depthwise"):
         total += Cost(9 * (plan.site.tokens - plan.site.prefix) * plan.hidden, 10 * plan.hidden)
     if core.needs == "mixed":
         total += Cost(0, -2 * plan.site.width)  # no first norm: the core does not read the tokens

@@ -7,7 +7,7 @@ without weights.
 - `VisionTransformer`: plain ViTs, DeiT, DeiT III, DINOv2, CLIP's towers; with registers, average pooling, SwiGLU, norms
   of q and k. Not taken: attention pooling, parallel layers, other activations than GELU.
 - `Eva`: DINOv3, and models without rotary positions. Not taken: EVA-02's rotary positions, norms inside of MLPs.
-- `PyramidVisionTransformerV2`: pvt_v2_b0 to b5.
+- `PyramidVisionTransformerV2`: pvt_v2_b0 to b5, and the linear variant b2_li.
 """
 
 from __future__ import annotations

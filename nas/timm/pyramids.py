@@ -1,4 +1,4 @@
-"""The genome of timm's models of several stages: `PyramidVisionTransformerV2` (pvt_v2_b0 to b5).
+"""The genome of timm's models of several stages: `PyramidVisionTransformerV2` (pvt_v2_b0 to b5, b2_li).
 
 A PVTv2 stage without reduction (the last) is plain softmax here: q and kv become one qkv.
 """
@@ -16,19 +16,21 @@ def pvt_v2(model: Any) -> dict[str, Any]:
     """Keys of a genome for a `PyramidVisionTransformerV2`. Any image size fits; it is that of its configuration."""
     parts.refuse_dropout(model)
     stages: list[dict[str, Any]] = []
+    core: dict[str, Any]
     norms: dict[str, Any] = {}
     for part in model.stages:
         embed, block = part.downsample or model.patch_embed, part.blocks[0]
         attn, width = block.attn, embed.proj.out_channels
+        bias, core = attn.q.bias is not None, {"block": "softmax"}
         if attn.pool is not None:
-            parts.refuse(model, "the linear variant (pooling to 7×7)")
-        bias = attn.q.bias is not None
-        ratio = attn.sr.stride[0] if attn.sr is not None else 1
-        core = {"block": "spatial_reduction", "ratio": ratio, "bias": bias} if ratio > 1 else "softmax"
+            core = {"block": "spatial_reduction", "pooled": attn.pool.output_size, "bias": bias}
+        elif attn.sr is not None:
+            core = {"block": "spatial_reduction", "ratio": attn.sr.stride[0], "bias": bias}
         entry = {"patch": embed.proj.stride[0], "kernel": embed.proj.kernel_size[0]}
         entry |= {"width": width, "heads": attn.num_heads, "depth": len(part.blocks), "core": core}
+        kind = "relu_depthwise" if parts.is_there(block.mlp.relu) else "depthwise"
         parts.need(model, block.mlp, MlpWithDepthwiseConv, "its MLP")
-        stages.append(entry | parts.mlp_keys(model, block.mlp, width, "depthwise"))
+        stages.append(entry | parts.mlp_keys(model, block.mlp, width, kind))
         norms |= {f"norm1 of stage {len(stages)}": block.norm1, f"norm of stage {len(stages)}": part.norm}
     blocks = [block for part in model.stages for block in part.blocks]
     return {

@@ -63,7 +63,7 @@ runs = st.tuples(asking, st.lists(st.one_of(asking, reusing, baselines), max_siz
 def stages(draw: Any, first: bool) -> dict[str, Any]:
     heads = draw(st.sampled_from([1, 2, 4]))
     stage: dict[str, Any] = {"patch": 2 if first else draw(st.sampled_from([1, 2])), "width": 8 * heads, "heads": heads}
-    stage |= {"mlp": draw(st.sampled_from(["plain", "depthwise", "swiglu"]))}
+    stage |= {"mlp": draw(st.sampled_from(["plain", "depthwise", "relu_depthwise", "swiglu"]))}
     if stage["patch"] == 2 and draw(st.booleans()):
         stage |= {"kernel": 3}
     if draw(st.booleans()):

@@ -24,6 +24,7 @@ from tests.timm.pairs import SMALL, distance, pictures, scrambled
         ("vit_tiny_patch16_224", {"img_size": 64, "depth": 2, "qkv_bias": False, "in_chans": 1}),
         ("vit_medium_patch16_gap_240", {"img_size": 64} | SMALL),
         ("pvt_v2_b1", {"depths": (1, 1, 2, 1), "embed_dims": (16, 32, 40, 64), "qkv_bias": False}),
+        ("pvt_v2_b2_li", {"depths": (1, 1, 1, 2), "embed_dims": (16, 32, 40, 64)}),
         ("deit3_small_patch16_224", {"img_size": 64} | SMALL),
         ("vit_small_patch14_dinov2", {"img_size": 56, "num_classes": 7} | SMALL),
         ("vit_small_patch14_reg4_dinov2", {"img_size": 56, "num_classes": 7} | SMALL),
@@ -123,7 +124,6 @@ def test_rates_of_dropout_are_carried_or_refused() -> None:
     ("name", "options", "message"),
     [
         ("resnet18", {}, "resnet18: no counterpart here; ViT, DeiT"),
-        ("pvt_v2_b2_li", {}, "linear variant"),
         ("deit_tiny_distilled_patch16_224", {}, "its distillation token"),
         ("vit_small_patch16_18x2_224", {}, r"its kind of layer \(ParallelThingsBlock\)"),
         ("vit_small_r26_s32_224", {}, r"its patch embedding \(HybridEmbed\)"),
