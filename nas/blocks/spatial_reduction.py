@@ -48,7 +48,7 @@ class SpatialReduction(Core):
 
     def __init__(self, config: Config, site: Site):
         super().__init__()
-        self.pooled = config.pooled
+        self.pooled, self.shape = config.pooled, (site.heads, site.head_dim)
         self.grid, self.prefix, self.scale = site.grid, site.prefix, site.head_dim**-0.5
         self.kv = nn.Linear(site.width, 2 * site.width, bias=config.bias)
         self.sr: nn.Module | None = None
@@ -58,8 +58,8 @@ class SpatialReduction(Core):
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, None]:
         q_BNHD = inputs.q_BNHD
-        kv_Bn2HD = self.kv(self._reduced(inputs.x_BNC)).unflatten(2, (2, *q_BNHD.shape[2:]))
-        k_BHnD, v_BHnD = (t.transpose(1, 2) for t in kv_Bn2HD.unbind(2))
+        kv_Bn2HD = self.kv(self._reduced(inputs.x_BNC)).unflatten(2, (2, *self.shape))
+        k_BHnD, v_BHnD = (kv_Bn2HD[:, :, part].transpose(1, 2) for part in (0, 1))
         y_BHND = F.scaled_dot_product_attention(q_BNHD.transpose(1, 2), k_BHnD, v_BHnD, scale=self.scale)
         return y_BHND.transpose(1, 2), None
 

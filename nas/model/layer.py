@@ -82,7 +82,8 @@ class Attention(nn.Module):
         parts: dict[str, Tensor] = {}
         if self.qkv is not None:
             shape = (len(self.projects), self.heads, self.head_dim)
-            parts = dict(zip(self.projects, self.qkv(x_BNC).unflatten(2, shape).unbind(2), strict=True))
+            projected_BNPHD = self.qkv(x_BNC).unflatten(2, shape)
+            parts = {part: projected_BNPHD[:, :, number] for number, part in enumerate(self.projects)}
         if self.q_norm is not None and self.k_norm is not None:
             parts |= {"q": self.q_norm(parts["q"]), "k": self.k_norm(parts["k"])}
         if carry.turn is not None and "k" in parts:

@@ -53,7 +53,7 @@ class Stage(nn.Module):
         )
         self.embeds_prefix = genome.position == "absolute"
         head_dim = plan.layers[0].site.head_dim
-        self.rotary = Rotary(plan.grid, head_dim, genome.rotary.temperature) if genome.rotary is not None else None
+        self.rotary = Rotary(plan.grid, plan.prefix, head_dim, genome.rotary.temperature) if genome.rotary else None
         self.norm_pre = nn.LayerNorm(plan.width, genome.norm_eps) if genome.norm_pre else nn.Identity()
         self.layers: ModuleSequence[Layer] = ModuleSequence(Layer(layer, plan.mlp, genome) for layer in plan.layers)
         self.norm = nn.LayerNorm(plan.width, genome.norm_eps) if genome.stage_norm and not last else nn.Identity()
@@ -76,7 +76,7 @@ class Stage(nn.Module):
         x_BNC = self.embed(x_BChw)
         if self.position is not None and not self.embeds_prefix:
             x_BNC = x_BNC + self.position
-        prefix = [table.expand(len(x_BNC), -1, -1) for table in (self.token, self.registers) if table is not None]
+        prefix = [table.expand(x_BNC.shape[0], -1, -1) for table in (self.token, self.registers) if table is not None]
         if prefix:
             x_BNC = torch.cat((*prefix, x_BNC), 1)
         if self.position is not None and self.embeds_prefix:
@@ -128,7 +128,7 @@ class Model(nn.Module):
     @overload
     def forward(self, images_BCHW: Tensor, trace: Literal[True]) -> tuple[Tensor, AttentionTrace]: ...
     def forward(self, images_BCHW: Tensor, trace: bool = False) -> Tensor | tuple[Tensor, AttentionTrace]:
-        noted = AttentionTrace() if trace else None
+        noted = AttentionTrace() if trace is True else None  # under torch.fx it is a proxy, which has no truth value
         logits_BK = self.forward_head(self.forward_features(images_BCHW, noted))
         return logits_BK if noted is None else (logits_BK, noted)
 

@@ -24,19 +24,22 @@ from torch import Tensor, nn
 
 
 class Turn(NamedTuple):
-    """The rotation of a grid: sine and cosine of each token's angles, in the order of its channels."""
+    """The rotation of a grid: sine and cosine of each token's angles, in the order of its channels.
+
+    prefix: how many tokens come first that are not on the grid.
+    """
 
     sin_nD: Tensor
     cos_nD: Tensor
+    prefix: int
 
     def __call__(self, x_BNHD: Tensor) -> Tensor:
-        """Rotated queries or keys; the first tokens, which are not on the grid, stay as they are."""
-        prefix = x_BNHD.shape[1] - len(self.sin_nD)
-        x_BnHD = x_BNHD[:, prefix:]
+        """Rotated queries or keys; prefix tokens stay as they are."""
+        x_BnHD = x_BNHD[:, self.prefix :]
         first, second = x_BnHD.chunk(2, -1)
         turned_BnHD = x_BnHD * self.cos_nD[:, None] + torch.cat((-second, first), -1) * self.sin_nD[:, None]
         turned_BnHD = turned_BnHD.to(x_BNHD.dtype)
-        return torch.cat((x_BNHD[:, :prefix], turned_BnHD), 1) if prefix else turned_BnHD
+        return torch.cat((x_BNHD[:, : self.prefix], turned_BnHD), 1) if self.prefix else turned_BnHD
 
 
 class Rotary(nn.Module):
@@ -44,9 +47,9 @@ class Rotary(nn.Module):
 
     periods: Tensor
 
-    def __init__(self, grid: tuple[int, int], head_dim: int, temperature: float):
+    def __init__(self, grid: tuple[int, int], prefix: int, head_dim: int, temperature: float):
         super().__init__()
-        self.grid = grid
+        self.grid, self.prefix = grid, prefix
         exponents = 2.0 * torch.arange(head_dim // 4, dtype=torch.float32) / (head_dim // 2)
         self.register_buffer("periods", temperature**exponents)
 
@@ -54,7 +57,7 @@ class Rotary(nn.Module):
         sides = [torch.arange(0.5, s, device=self.periods.device, dtype=torch.float32) / s for s in self.grid]
         place_n2 = torch.stack(torch.meshgrid(*sides, indexing="ij"), -1).flatten(0, 1) * 2 - 1
         angle_nE = (2 * math.pi * place_n2[:, :, None].to(self.periods.dtype) / self.periods).flatten(1)  # E = D/2
-        return Turn(angle_nE.sin().repeat(1, 2), angle_nE.cos().repeat(1, 2))
+        return Turn(angle_nE.sin().repeat(1, 2), angle_nE.cos().repeat(1, 2), self.prefix)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         wide = self.periods
