@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from nas.errors import SpecError
 from nas.genome import Genome
+from nas.model import Model
 from nas.timm import parts, plain, pyramids
 from nas.timm.face import TimmModel
 from nas.timm.names import NOTHING, counterparts
@@ -56,7 +57,7 @@ def from_timm(timm_model: nn.Module, size: int | None = None) -> TimmModel:
     model.head_drop.p = _head_drop(source)
     model.load_state_dict(_state(source, model))
     if like.device.type != "meta":
-        _check(source, model)
+        check(source, model)
     return model.train(timm_model.training)
 
 
@@ -112,8 +113,8 @@ def _state(timm_model: nn.Module, model: TimmModel) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _check(timm_model: nn.Module, model: TimmModel) -> None:
-    """The same logits on random images, in float32 whatever their own dtype."""
+def check(timm_model: nn.Module, model: Model) -> None:
+    """Raise SpecError unless both have the same logits on random images, in float32 whatever their own dtype."""
     theirs, ours = (copy.deepcopy(m).float().eval() for m in (timm_model, model))
     image = model.genome.image
     generator = torch.Generator().manual_seed(0)
