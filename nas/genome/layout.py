@@ -80,6 +80,8 @@ def layout_of(genome: Genome) -> Layout:
         last_one = index == len(genome.stages) - 1
         prefix = (genome.pool != "mean") + genome.registers if last_one else 0
         kernel = stage.kernel or stage.patch
+        if genome.merging == "normed" and index and kernel > stage.patch:
+            raise GenomeError("patches that are normed (merging) do not overlap", path=f"{path}.kernel")
         plan = StagePlan(
             name=path,
             channels=channels,

@@ -182,6 +182,10 @@ class Genome(_Part):
         "patch", description="conv: the first embedding as stride-2 3×3 convolutions"
     )
     embed_norm: bool = Field(False, description="a norm after each patch embedding (PVT)")
+    merging: Literal["plain", "normed"] = Field(
+        "plain",
+        description="between stages; normed: patches are normed before their projection, which has no bias (Swin)",
+    )
     embed_bias: bool = Field(True, description="of patch embeddings; CLIP has none")
     norm_pre: bool = Field(False, description="a norm before the first layer of each stage (CLIP)")
     stage_norm: bool = Field(False, description="a norm at the end of each stage, not only of the last (PVTv2)")

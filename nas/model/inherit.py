@@ -162,6 +162,8 @@ def check_inheritable(genome: Genome, donor: Genome) -> None:
         if "swiglu" in (ours.mlp, theirs.mlp):
             wanted.append((f"{path}.mlp", ours.mlp, theirs.mlp, f"{path}.layers.0.mlp"))
     wanted.append(("stem", genome.stem, donor.stem, "stages.0.embed.proj"))
+    if len(genome.stages) > 1:
+        wanted.append(("merging", genome.merging, donor.merging, "stages.1.embed"))
     for key, own, other, tensor in wanted:
         if own != other:
             message = f"{own} here and {other} in the model to start from, whose {tensor} does not fit"

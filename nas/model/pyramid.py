@@ -27,7 +27,7 @@ from torch.utils.checkpoint import checkpoint
 from nas.blocks import Auxiliary, Block, Scores
 from nas.genome import Genome
 from nas.genome.layout import StagePlan
-from nas.model.embed import Embed
+from nas.model.embed import Embed, Merge
 from nas.model.layer import Attention, AttentionTrace, Carry, Layer, init_weights
 from nas.model.residual import attention_residual
 from nas.model.rotary import Rotary
@@ -42,9 +42,8 @@ class Stage(nn.Module):
     def __init__(self, plan: StagePlan, genome: Genome, *, first: bool, last: bool):
         super().__init__()
         self.grid, self.prefix = plan.grid, plan.prefix
-        self.embed = Embed(
-            plan, conv_stem=genome.stem == "conv" and first, norm=genome.embed_norm, bias=genome.embed_bias
-        )
+        conv_stem, merged = genome.stem == "conv" and first, genome.merging == "normed" and not first
+        self.embed: nn.Module = Merge(plan) if merged else Embed(plan, conv_stem, genome.embed_norm, genome.embed_bias)
         self.residual = attention_residual(plan)
         registers = genome.registers if plan.prefix else 0
         self.token, self.registers, self.position = (

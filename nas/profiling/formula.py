@@ -70,18 +70,19 @@ def cost(genome: str | Path | dict[str, Any] | Genome) -> GenomeCost:
 def _embed(stage: StagePlan, genome: Genome) -> Cost:
     """Patch embedding with its norm, class token and position, and the norm at the stage's end."""
     is_first, is_last = stage.name == "stages.0", stage.name == f"stages.{len(genome.stages) - 1}"
-    pixels = stage.grid[0] * stage.grid[1]
+    pixels, merged = stage.grid[0] * stage.grid[1], genome.merging == "normed" and not is_first
     if genome.stem == "conv" and is_first:
         widths = stem_widths(stage)
         weights = [9 * before * after for before, after in pairwise(widths)]
         macs = sum(w * pixels * 4**i for i, w in enumerate(reversed(weights)))
         params = sum(weights) + sum(widths[1:])  # batch norms are folded into biases
     else:
-        params = stage.kernel**2 * stage.channels * stage.width
+        patch = stage.kernel**2 * stage.channels
+        params = patch * stage.width
         macs = pixels * params
-        params += genome.embed_bias * stage.width
+        params += 2 * patch if merged else genome.embed_bias * stage.width
     tables = stage.prefix + position_rows(stage, genome)
-    norms = 2 * (genome.embed_norm + genome.norm_pre + (genome.stage_norm and not is_last))
+    norms = 2 * ((genome.embed_norm and not merged) + genome.norm_pre + (genome.stage_norm and not is_last))
     return Cost(macs, params + (tables + norms) * stage.width)
 
 

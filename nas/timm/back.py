@@ -65,7 +65,7 @@ def _names(genome: Genome) -> Iterator[str]:
     if timm.is_model(genome.name) and timm.model_entrypoint(genome.name).__module__.startswith("timm."):
         yield genome.name
     if len(genome.stages) > 1:
-        yield "pvt_v2_b0"
+        yield "swin_tiny_patch4_window7_224" if _windows(genome) else "pvt_v2_b0"
     elif genome.rotary is not None:
         yield "vit_base_patch16_dinov3"
     elif genome.stages[0].mlp == "swiglu":
@@ -124,14 +124,27 @@ def _arguments(name: str, model: Model, state: dict[str, Tensor]) -> dict[str, A
 
 def _pyramid(genome: Genome) -> dict[str, Any]:
     cores: list[Any] = [stage.layers[0].core for stage in genome.layout]
-    return {
+    args: dict[str, Any] = {
         "depths": tuple(len(stage.layers) for stage in genome.layout),
-        "embed_dims": tuple(stage.width for stage in genome.layout),
         "num_heads": tuple(stage.layers[0].site.heads for stage in genome.layout),
-        "mlp_ratios": tuple(stage.mlp_ratio for stage in genome.stages),
+    }
+    ratios = tuple(stage.mlp_ratio for stage in genome.stages)
+    if sizes := _windows(genome):
+        own = {"window_size": sizes[0] if len(set(sizes)) == 1 else tuple((size, size) for size in sizes)}
+        own |= {"img_size": genome.image.size, "patch_size": genome.stages[0].patch, "mlp_ratio": ratios}
+        return args | own | {"embed_dim": genome.stages[0].width}
+    return args | {
+        "embed_dims": tuple(stage.width for stage in genome.layout),
+        "mlp_ratios": ratios,
         "sr_ratios": tuple(getattr(core, "ratio", 1) for core in cores),
         "linear": any(getattr(core, "pooled", None) for core in cores),
     }
+
+
+def _windows(genome: Genome) -> list[int]:
+    """The sides of each stage's windows, where the first layer of every stage has some."""
+    cores: list[Any] = [stage.layers[0].core for stage in genome.layout]
+    return [core.size for core in cores] if all(core.block == "window" for core in cores) else []
 
 
 def _cfg(genome: Genome) -> dict[str, Any]:

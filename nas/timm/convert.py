@@ -8,6 +8,7 @@ without weights.
   of q and k. Not taken: attention pooling, parallel layers, other activations than GELU.
 - `Eva`: DINOv3, and models without rotary positions. Not taken: EVA-02's rotary positions, norms inside of MLPs.
 - `PyramidVisionTransformerV2`: pvt_v2_b0 to b5, and the linear variant b2_li.
+- `SwinTransformer`: swin_*, as long as its windows divide its grids. Not taken: Swin v2.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from timm.models.eva import Eva
 from timm.models.pvt_v2 import PyramidVisionTransformerV2
+from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -33,6 +35,7 @@ FAMILIES: dict[type[nn.Module], Callable[[Any], dict[str, Any]]] = {
     VisionTransformer: plain.vit,
     Eva: plain.eva,
     PyramidVisionTransformerV2: pyramids.pvt_v2,
+    SwinTransformer: pyramids.swin,
 }
 
 
@@ -65,7 +68,7 @@ def genome_of(timm_model: nn.Module, size: int | None = None) -> Genome:
     """The genome of a timm model; size: of its images, where the model itself takes any."""
     family = next((read for kind, read in FAMILIES.items() if isinstance(timm_model, kind)), None)
     if family is None:
-        message = "no counterpart here; ViT, DeiT, DINOv2, DINOv3 and PVTv2 have one"
+        message = "no counterpart here; ViT, DeiT, DINOv2, DINOv3, PVTv2 and Swin have one"
         raise SpecError(message, file=parts.title(timm_model))
     keys = family(timm_model)
     if size is not None:
@@ -85,13 +88,14 @@ def tensors_of(timm_model: nn.Module) -> dict[str, Tensor]:
 
 def _resized(timm_model: nn.Module, size: int) -> nn.Module:
     model = copy.deepcopy(timm_model)
-    if isinstance(model, VisionTransformer | Eva):
+    if isinstance(model, VisionTransformer | Eva | SwinTransformer):
         model.set_input_size(img_size=(size, size))
     return model
 
 
-def _head_drop(timm_model: Any) -> float:
-    return float((getattr(timm_model, "head_drop", None) and timm_model.head_drop.p) or 0.0)
+def _head_drop(timm_model: nn.Module) -> float:
+    drops = [module for name, module in timm_model.named_modules() if name in parts.HEAD_DROPS]
+    return float(getattr(drops[0], "p", 0.0)) if drops else 0.0
 
 
 def _state(timm_model: nn.Module, model: TimmModel) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from nas.errors import SpecError
 
+HEAD_DROPS = ("head_drop", "head.drop")  # before the classifier
 EMBED_EPS = 1e-5  # of the norm behind a patch embedding
 
 
@@ -90,7 +91,7 @@ def refuse_dropout(model: Any) -> None:
     """Refuse every dropout that is on, but the one before the classifier."""
     for name, module in model.named_modules():
         on = (isinstance(module, nn.Dropout) and module.p > 0) or type(module).__name__.startswith("PatchDropout")
-        if on and name not in ("head_drop", "head.drop"):
+        if on and name not in HEAD_DROPS:
             rate = getattr(module, "p", None) or getattr(module, "prob", 0.0)
             refuse(model, f"its dropout {name} (rate {rate:g})", "make the model without it")
 

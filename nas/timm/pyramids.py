@@ -1,6 +1,8 @@
-"""The genome of timm's models of several stages: `PyramidVisionTransformerV2` (pvt_v2_b0 to b5, b2_li).
+"""The genome of timm's models of several stages: `PyramidVisionTransformerV2` and `SwinTransformer`.
 
-A PVTv2 stage without reduction (the last) is plain softmax here: q and kv become one qkv.
+- A PVTv2 stage without reduction (the last) is plain softmax here: q and kv become one qkv.
+- A Swin layer is a `window` core with the window and the shift that it has at its grid. timm pads a grid that windows
+  do not divide, and lets the padding take part; that is refused, as in nas/blocks/window.py.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from timm.models.pvt_v2 import MlpWithDepthwiseConv
+from timm.models.swin_transformer import SwinTransformer
 
 from nas.timm import parts
 
@@ -43,6 +46,45 @@ def pvt_v2(model: Any) -> dict[str, Any]:
         "norm_eps": parts.norm_eps(model, norms),
         "drop_path": parts.drop_path(model, blocks),
     }
+
+
+def swin(model: Any) -> dict[str, Any]:
+    """Keys of a genome for a `SwinTransformer`."""
+    parts.need(model, model, SwinTransformer, "what its class adds")
+    parts.refuse_dropout(model)
+    if model.global_pool != "avg":
+        parts.refuse(model, f"its pooling {model.global_pool!r}", "avg has one")
+    stages: list[dict[str, Any]] = []
+    norms: dict[str, Any] = {"norm": model.norm}
+    for index, part in enumerate(model.layers):
+        block = part.blocks[0]
+        width, heads = block.dim, block.attn.num_heads
+        if block.attn.qkv.out_features != 3 * width:
+            parts.refuse(model, "a head dimension of its own (head_dim)")
+        entry = {"patch": 2 if index else parts.square_patch(model, model.patch_embed), "width": width, "heads": heads}
+        layers = [{"core": _window(model, block)} for block in part.blocks]
+        stages.append(entry | {"layers": layers} | parts.mlp_keys(model, block.mlp, width))
+        norms |= {f"norm1 of stage {index}": block.norm1, f"norm2 of stage {index}": block.norm2}
+        if index:
+            norms[f"norm of stage {index}'s merging"] = part.downsample.norm
+    bias = model.layers[0].blocks[0].attn.qkv.bias is not None
+    return {
+        "image": {"size": parts.side(model, model.patch_embed), "channels": _channels(model)},
+        "stages": stages,
+        "position": "none",
+        "merging": "normed",
+        "embed_norm": parts.is_there(model.patch_embed.norm),
+        "qkv_bias": bias,
+        "norm_eps": parts.norm_eps(model, norms),
+        "drop_path": parts.drop_path(model, [block for part in model.layers for block in part.blocks]),
+    }
+
+
+def _window(model: Any, block: Any) -> dict[str, Any]:
+    (high, wide), shift = block.window_size, tuple(block.shift_size)
+    if high != wide or shift not in ((0, 0), (high // 2, wide // 2)):
+        parts.refuse(model, f"its window of {high}×{wide}, shifted by {shift[0]}×{shift[1]},")
+    return {"block": "window", "size": high, "shift": any(shift)}
 
 
 def _channels(model: Any) -> int:

@@ -90,11 +90,14 @@ newer = st.fixed_dictionaries(  # keys that 0.1 did not have; heads here are 8 w
 
 @st.composite
 def genomes(draw: Any) -> dict[str, Any]:
+    found = [draw(stages(True))] + [draw(stages(False)) for _ in range(draw(st.integers(0, 2)))]
+    overlap = any("kernel" in stage for stage in found[1:])
     return {
         "name": draw(st.sampled_from(["", "true", "1e3", "a: b", "off", "naïve"])),
         "image": {"size": 8, "channels": draw(st.integers(1, 4))},
         "classes": draw(st.integers(1, 20)),
-        "stages": [draw(stages(True))] + [draw(stages(False)) for _ in range(draw(st.integers(0, 2)))],
+        "stages": found,
+        "merging": "plain" if overlap else draw(st.sampled_from(["plain", "normed"])),
         "drop_path": draw(st.sampled_from([0.0, 0.1, 1e-5])),
         "layer_scale": draw(st.sampled_from([None, 0.1])),
         "stem": draw(st.sampled_from(["patch", "conv"])),
@@ -277,5 +280,7 @@ def test_positions_that_a_core_cannot_take_are_refused() -> None:
         genome.edit({"rotary": {}})
     with pytest.raises(GenomeError, match=r"stages\.0\.core: spatial_reduction makes its keys itself.*qk_norm"):
         genome.edit({"qk_norm": True})
+    with pytest.raises(GenomeError, match=r"stages\.1\.kernel: .*do not overlap"):
+        load_genome("pvt_v2_b0").edit({"merging": "normed"})
     with pytest.raises(GenomeError, match=r"stages\.0\.heads: .*that 4 divides, found 6"):
         Genome.parse({"rotary": {}, "stages": [{"patch": 16, "width": 12, "heads": 2, "depth": 1}]})

@@ -46,6 +46,8 @@ def pvt() -> tuple[nn.Module, TimmModel]:
 
 SMALL: dict[str, Any] = {"depth": 2, "embed_dim": 48, "num_heads": 3}  # of any plain ViT
 
+SWIN: dict[str, Any] = {"embed_dim": 16, "depths": (2, 2, 2, 1), "num_heads": (1, 2, 2, 4)}
+
 
 def pictures(size: int) -> Tensor:
     return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))

@@ -12,9 +12,11 @@ import torch
 import nas
 from nas.errors import SpecError
 from nas.model import build as build_plain
-from tests.timm.pairs import SMALL, distance, pictures, scrambled
+from tests.timm.pairs import SMALL, SWIN, distance, pictures, scrambled
 
 PVT = {"depths": (1, 1, 1, 2), "embed_dims": (16, 32, 40, 64)}
+
+GENERIC = ("pvt_v2_b0", "swin_tiny_patch4_window7_224", "vit_giant_patch14_dinov2", "vit_base_patch16_clip_224")
 
 
 @torch.no_grad()
@@ -34,6 +36,7 @@ PVT = {"depths": (1, 1, 1, 2), "embed_dims": (16, 32, 40, 64)}
         ("vit_base_patch16_clip_224", {"img_size": 64, "num_classes": 7} | SMALL),
         ("pvt_v2_b0", PVT),
         ("pvt_v2_b2_li", PVT),
+        ("swin_tiny_patch4_window7_224", SWIN),
     ],
 )
 def test_the_way_back(name: str, options: dict[str, Any], named: bool) -> None:
@@ -46,8 +49,7 @@ def test_the_way_back(name: str, options: dict[str, Any], named: bool) -> None:
     assert type(back) is type(theirs)
     assert distance(back(images), theirs(images)) < 1e-5
     assert list(back.state_dict()) == list(theirs.state_dict())
-    assert (back.pretrained_cfg["architecture"] == name) == (named or name in ("pvt_v2_b0", "vit_giant_patch14_dinov2",
-                                                                             "vit_base_patch16_clip_224"))  # fmt: skip
+    assert (back.pretrained_cfg["architecture"] == name) == (named or name in GENERIC)
     again = nas.from_timm(back)
     assert again.genome.hash == ours.genome.hash
     assert again.head_drop.p == ours.head_drop.p == options.get("drop_rate", 0.0)

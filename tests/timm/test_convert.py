@@ -12,7 +12,7 @@ import torch
 import nas
 from nas.errors import SpecError
 from tests.profiling.test_cost import counted
-from tests.timm.pairs import SMALL, distance, pictures, scrambled
+from tests.timm.pairs import SMALL, SWIN, distance, pictures, scrambled
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,8 @@ from tests.timm.pairs import SMALL, distance, pictures, scrambled
         ("vit_medium_patch16_gap_240", {"img_size": 64} | SMALL),
         ("pvt_v2_b1", {"depths": (1, 1, 2, 1), "embed_dims": (16, 32, 40, 64), "qkv_bias": False}),
         ("pvt_v2_b2_li", {"depths": (1, 1, 1, 2), "embed_dims": (16, 32, 40, 64)}),
+        ("swin_tiny_patch4_window7_224", SWIN),
+        ("swin_tiny_patch4_window7_224", SWIN | {"img_size": 64, "window_size": 4, "qkv_bias": False}),
         ("deit3_small_patch16_224", {"img_size": 64} | SMALL),
         ("vit_small_patch14_dinov2", {"img_size": 56, "num_classes": 7} | SMALL),
         ("vit_small_patch14_reg4_dinov2", {"img_size": 56, "num_classes": 7} | SMALL),
@@ -96,7 +98,8 @@ def test_the_genome_is_the_presets(theirs: str, preset: str) -> None:
 
 @pytest.mark.parametrize(
     "name", ["pvt_v2_b2", "vit_small_patch32_224", "vit_base_patch16_384", "deit3_small_patch16_224",
-             "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2", "vit_small_patch16_dinov3"]
+             "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2", "vit_small_patch16_dinov3",
+             "swin_tiny_patch4_window7_224"]
 )  # fmt: skip
 def test_the_family_is_taken(name: str) -> None:
     with torch.device("meta"):
@@ -130,6 +133,10 @@ def test_rates_of_dropout_are_carried_or_refused() -> None:
         ("vit_base_patch16_siglip_224", {}, "its pooling 'map'"),
         ("vit_base_patch16_clip_quickgelu_224", {}, "its activation QuickGELU"),
         ("eva02_tiny_patch14_224", {}, r"its kind of rotary positions \(RotaryEmbeddingCat\)"),
+        ("swinv2_tiny_window8_256", {}, "no counterpart here; ViT, DeiT"),
+        ("swin_tiny_patch4_window7_224", {"head_dim": 16}, "a head dimension of its own"),
+        ("swin_tiny_patch4_window7_224", {"window_size": (7, 14)}, "its window of 7×14"),
+        ("swin_tiny_patch4_window7_224", {"img_size": 256}, "windows of 7 do not fit the grid 64x64"),
         ("vit_tiny_patch16_224", {"img_size": (64, 32)}, "images are square here, and its are 64×32"),
         ("vit_tiny_patch16_224", {"img_size": 70}, "patches of 16 do not divide images of 70 pixels; 64 and 80"),
         ("vit_tiny_patch16_224", {"final_norm": False}, "a last norm neither before nor behind"),

@@ -16,7 +16,7 @@ from nas.errors import SpecError
 from nas.model import Model
 from nas.model import build as build_plain
 from nas.timm import TimmModel
-from tests.timm.pairs import SMALL, pictures, pvt, scrambled, vit
+from tests.timm.pairs import SMALL, SWIN, pictures, pvt, scrambled, vit
 
 
 @torch.no_grad()
@@ -76,6 +76,16 @@ def test_intermediates_of_a_pyramid_are_timms() -> None:
     torch.testing.assert_close(
         ours.forward_intermediates(pictures(224), kept, intermediates_only=True), expected[:2], rtol=0, atol=1e-5
     )
+
+
+@torch.no_grad()
+def test_intermediates_of_windows_are_timms() -> None:
+    theirs = scrambled("swin_tiny_patch4_window7_224", **SWIN)
+    ours = nas.from_timm(theirs)
+    for options in ({}, {"norm": True}):
+        expected = theirs.forward_intermediates(pictures(224), intermediates_only=True, **options)
+        found = ours.forward_intermediates(pictures(224), intermediates_only=True, **options)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 @torch.no_grad()

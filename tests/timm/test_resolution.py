@@ -9,7 +9,7 @@ import torch
 
 import nas
 from nas.errors import GenomeError, SpecError
-from tests.timm.pairs import SMALL, distance, pictures, pvt, scrambled, vit
+from tests.timm.pairs import SMALL, SWIN, distance, pictures, pvt, scrambled, vit
 
 
 def test_resolution_of_a_plain_vit_moves_as_timms() -> None:
@@ -55,6 +55,16 @@ def test_a_conversion_to_another_resolution_is_timms(name: str, options: dict[st
     assert ours.genome.image.size == other
     assert distance(ours(pictures(other)), expected) < 1e-5
     assert distance(moved(pictures(other)), expected) < 1e-5
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore::UserWarning:timm.layers.interpolate")
+def test_windows_grow_with_the_resolution_as_timms_do() -> None:
+    theirs = scrambled("swin_tiny_patch4_window7_224", **SWIN)
+    ours = nas.from_timm(theirs, size=256)
+    theirs.set_input_size((256, 256))
+    assert ours.genome.layout[0].layers[1].core.model_dump() == {"block": "window", "size": 8, "shift": True}
+    assert distance(ours(pictures(256)), theirs(pictures(256))) < 1e-5
 
 
 @torch.no_grad()
