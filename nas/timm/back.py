@@ -130,7 +130,9 @@ def _pyramid(genome: Genome) -> dict[str, Any]:
     }
     ratios = tuple(stage.mlp_ratio for stage in genome.stages)
     if sizes := _windows(genome):
-        own = {"window_size": sizes[0] if len(set(sizes)) == 1 else tuple((size, size) for size in sizes)}
+        own: dict[str, Any] = {
+            "window_size": sizes[0] if len(set(sizes)) == 1 else tuple((size, size) for size in sizes)
+        }
         own |= {"img_size": genome.image.size, "patch_size": genome.stages[0].patch, "mlp_ratio": ratios}
         return args | own | {"embed_dim": genome.stages[0].width}
     return args | {
