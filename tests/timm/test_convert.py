@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 import nas
 from nas.errors import SpecError
+from nas.timm.donor import read_donor
 from tests.profiling.test_cost import counted
 from tests.timm.pairs import SMALL, SWIN, distance, pictures, scrambled
 
@@ -75,6 +77,16 @@ def test_a_model_without_a_classifier_answers_with_what_the_classifier_would_rea
     assert ours.num_classes == 0 and "head.weight" not in ours.state_dict()
     tokens = scrambled("vit_tiny_patch16_224", img_size=32, global_pool="", num_classes=0, **SMALL)
     assert distance(nas.from_timm(tokens)(pictures(32)), tokens(pictures(32))) < 1e-5
+
+
+def test_a_start_without_a_classifier_gets_a_new_head(tmp_path: Path) -> None:
+    theirs = scrambled("vit_small_patch14_dinov2", img_size=56, **SMALL)
+    timm.models.save_for_hf(theirs, tmp_path, safe_serialization=True)
+    donor = read_donor(f"local-dir:{tmp_path}")
+    kept, head = donor.for_classes(("cat", "dog"))
+    found = nas.inherit(donor.genome.edit({"classes": 2}), kept)
+    assert head == "the head is new, since the classes are others"
+    assert found.fresh == ("head.weight", "head.bias")
 
 
 @torch.no_grad()
