@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from nas.timm import build as build
     from nas.timm import from_timm as from_timm
     from nas.timm import inherit as inherit
+    from nas.timm import to_timm as to_timm
 
 __version__ = "0.2.0.dev0"
 
@@ -61,6 +62,7 @@ _HOME = {
     "predict": "nas.serve",
     "build": "nas.timm",
     "from_timm": "nas.timm",
+    "to_timm": "nas.timm",
     "inherit": "nas.timm",
     "deploy": "nas.model",
     "cost": "nas.profiling",
