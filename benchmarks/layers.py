@@ -22,8 +22,9 @@ def attentions(tokens: int, width: int, heads: int, layers: list[Any], *, qkv_bi
     >>> attentions(49, 64, 1, ["softmax", {"core": "less"}])
     """
     stage = {"patch": 1, "width": width, "heads": heads, "layers": layers}
-    genome = load_genome({"image": {"size": math.isqrt(tokens)}, "classes": 2, "stages": [stage]})
-    return [Attention(plan, qkv_bias) for plan in genome.layout[0].layers]
+    image = {"size": math.isqrt(tokens)}
+    genome = load_genome({"image": image, "classes": 2, "stages": [stage], "qkv_bias": qkv_bias})
+    return [Attention(plan, genome) for plan in genome.layout[0].layers]
 
 
 class Alone(nn.Module):

@@ -17,7 +17,11 @@ from nas import import_hook
 
 if TYPE_CHECKING:
     from nas.ablation import load_ablation as load_ablation
+<<<<<<< HEAD
     from nas.api import best_winner as best_winner
+=======
+    from nas.api import describe_data as describe_data
+>>>>>>> main
     from nas.api import diagnose as diagnose
     from nas.api import export as export
     from nas.api import load_data as load_data
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from nas.timm import build as build
     from nas.timm import from_timm as from_timm
     from nas.timm import inherit as inherit
+    from nas.timm import to_timm as to_timm
 
 __version__ = "0.2.0.dev0"
 
@@ -53,6 +58,7 @@ _HOME = {
     "run_conversion": "nas.api",
     "retrain_winners": "nas.api",
     "train_genome": "nas.api",
+    "describe_data": "nas.api",
     "diagnose": "nas.api",
     "write_report": "nas.api",
     "export": "nas.api",
@@ -61,6 +67,7 @@ _HOME = {
     "predict": "nas.serve",
     "build": "nas.timm",
     "from_timm": "nas.timm",
+    "to_timm": "nas.timm",
     "inherit": "nas.timm",
     "deploy": "nas.model",
     "cost": "nas.profiling",

@@ -23,13 +23,14 @@ import torch
 
 from nas.ablation import Ablation, ablate, load_ablation, retraining
 from nas.convert.spec import ConversionSpec, conversion_of
+from nas.data import absolute, account_of
 from nas.data import load as load_data
 from nas.device import usable_device
 from nas.engine import OnEvent
 from nas.engine.events import both, ignore
 from nas.engine.origin import held_out_images
 from nas.engine.record import read_record, run_directory
-from nas.engine.single import TrainingResult, train_genome
+from nas.engine.single import TrainingResult, train_genome, training_of
 from nas.engine.storage import Storage
 from nas.errors import SpecError
 from nas.files import safe_name
@@ -47,6 +48,7 @@ from nas.search.dry_run import DryRun, dry_run
 from nas.serve import Exported
 from nas.serve import export as export_file
 from nas.timm.folder import write_folder
+from nas.train import Task
 from nas.train.diagnosis import Diagnosis
 from nas.train.diagnosis import diagnose as diagnose_model
 
@@ -58,6 +60,7 @@ __all__ = [
     "TrainingResult",
     "Winner",
     "best_winner",
+    "describe_data",
     "diagnose",
     "export",
     "load_data",
@@ -108,12 +111,16 @@ def run_search(
     return found
 
 
-def preview_search(space: str | Path | SearchSpec, *, settings: Settings | None = None) -> DryRun:
-    """Preview a search: sizes, shares, costs, time. Takes some seconds and makes no run.
+def preview_search(
+    space: str | Path | SearchSpec, *, settings: Settings | None = None, on_event: OnEvent | None = None
+) -> DryRun:
+    """Preview a search: the data, sizes, shares, costs, time. Makes no run, and takes some seconds when data is loaded.
+
+    on_event: is told what was loaded, and what is being done.
 
     >>> preview_search("mixed", settings={"budget.macs": 950_000}).feasible
     """
-    return dry_run(_space(space, settings))
+    return dry_run(_space(space, settings), on_event=on_event or ignore)
 
 
 def run_ablation(
@@ -191,6 +198,31 @@ def retrain_winners(
     spec = retraining(directory, from_scratch=from_scratch)
     beside = directory.with_name(spec.name)
     return run_ablation(spec, beside, settings=settings, progress=progress, on_event=on_event)
+
+
+def describe_data(
+    source: str,
+    *,
+    size: int | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+    sheet: str | Path | None = None,
+) -> dict[str, Any]:
+    """What a source holds, and how a run would split it: the account that run.yaml has (nas/data/account.py).
+
+    size: side to which images are brought; None keeps their own. settings: keys of `training.` that concern data
+    (validation, limit, augment). sheet: a PNG to draw, of training images as they are and as augmented.
+
+    >>> describe_data("digits")["images"]
+    {'train': 1150, 'validation': 288, 'test': 359}
+    """
+    training = training_of(dict(settings or {}))
+    images = Task(absolute(source), training, seed, size).load()
+    if sheet is not None:
+        from nas.report.sheet import write_sheet
+
+        write_sheet(images, Path(sheet), training.augment, seed=seed)
+    return account_of(images)
 
 
 def diagnose(

@@ -108,7 +108,9 @@ def search(
     if dry_run:
         from nas.report.dry_run import dry_run_table
 
-        _console().print(dry_run_table(preview_search(chosen)))
+        preview = preview_search(chosen, on_event=lambda event: print(event.data["text"], flush=True))
+        print()
+        _console().print(dry_run_table(preview))
         return
     with _resumable(front_of=directory):
         found = run_search(chosen, directory)
@@ -280,6 +282,33 @@ def cost(
     from nas.report.genomes import cost_table
 
     _console().print(cost_table(total))
+
+
+@app.command()
+def data(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help=UNLABELLED_HELP)],
+    size: Annotated[
+        int | None, typer.Option(min=1, help="side to which images are brought; default: their own")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of the validation split and of training.limit")] = 0,
+    set_: SetOption = None,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="draw training images, as they are and as augmented")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+    plugin: PluginOption = None,
+) -> None:
+    """What a dataset holds, how it is split, and what was left out; nothing is trained.
+
+    --set changes the recipe: --set "training.validation=0.1 training.augment.min_area=0.3".
+    """
+    from nas.account import terminal_lines
+    from nas.api import describe_data, shown
+
+    found = describe_data(source, size=size, settings=_settings(set_), seed=seed, sheet=sheet)
+    print(json.dumps(found, indent=1) if as_json else "\n".join(terminal_lines(found)))
+    if sheet is not None and not as_json:
+        print(f"written      {shown(sheet)}")
 
 
 @app.command()

@@ -18,10 +18,11 @@ from typing import Any
 import pandas as pd
 
 from nas.ablation.spec import Ablation, Arm, parse_ablation
-from nas.data import absolute
+from nas.data import absolute, account_of
 from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Run, Signal
 from nas.engine.evaluation import read_test
 from nas.engine.events import ignore
+from nas.engine.scale import introduce
 from nas.engine.start import check_start, keep_start
 from nas.engine.training import TrainJob
 from nas.files import read_json_mapping, write_json
@@ -90,9 +91,11 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     run.check(spec, may_differ=MAY_DIFFER)
     if run.begun is not None:
         check_start(ablation, run.directory)
+    meant = run.begun is not None or ablation.image_size is not None or donor is not None
+    introduce(ablation.genome(), base, images, on_event, suits=ablation.arms_of, meant=meant)
     with run.opened():
         keep_start(ablation, run.directory, images, on_event)
-        run.begin(spec, seed=ablation.split_seed)
+        run.begin(spec, seed=ablation.split_seed, data=account_of(images))
         work = TrainJob(ablation.task, device=run.pool.device, threads=run.pool.cpu, donor=donor)
         run.train(Cells(ablation, arms, run.ledger, donor), work, on_event)
         done = [trial.job for trial in run.ledger.trials if trial.outcome and trial.outcome.state == "complete"]

@@ -43,6 +43,7 @@ class Depthwise(Local):
     def __init__(self, config: Config, site: Site):
         super().__init__()
         self.dimensions, self.grid, self.prefix = config.dimensions, site.grid, site.prefix
+        self.shape = (site.heads, site.head_dim)
         filters = (
             (site.heads, 1, config.size, 1) if config.dimensions == 1 else (site.width, 1, config.size, config.size)
         )
@@ -56,14 +57,14 @@ class Depthwise(Local):
         half = self.weight.shape[2] // 2
         if self.dimensions == 1:
             v_BC1N = v_BNC.transpose(1, 2).unsqueeze(2)
-            filters = self.weight.transpose(2, 3).repeat_interleave(v_BNHD.shape[3], 0)
-            y_BC1N = F.conv2d(v_BC1N, filters, padding=(0, half), groups=len(filters))
-            y_BNHD: Tensor = y_BC1N.squeeze(2).transpose(1, 2).unflatten(2, v_BNHD.shape[2:])
+            filters = self.weight.transpose(2, 3).repeat_interleave(self.shape[1], 0)
+            y_BC1N = F.conv2d(v_BC1N, filters, padding=(0, half), groups=self.shape[0] * self.shape[1])
+            y_BNHD: Tensor = y_BC1N.squeeze(2).transpose(1, 2).unflatten(2, self.shape)
             return y_BNHD
         v_BChw = to_grid(v_BNC, self.grid, self.prefix)
-        y_BChw = F.conv2d(v_BChw, self.weight, padding=half, groups=len(self.weight))
+        y_BChw = F.conv2d(v_BChw, self.weight, padding=half, groups=self.shape[0] * self.shape[1])
         y_BNC = F.pad(to_tokens(y_BChw), (0, 0, self.prefix, 0))
-        merged_BNHD: Tensor = y_BNC.unflatten(2, v_BNHD.shape[2:])
+        merged_BNHD: Tensor = y_BNC.unflatten(2, self.shape)
         return merged_BNHD
 
     def take_over(self, rows: Mapping[str, Rows]) -> set[str]:

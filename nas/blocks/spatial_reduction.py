@@ -12,7 +12,8 @@ MACs, n = ⌊h/r⌋·⌊w/r⌋ + prefix reduced tokens: 2NnC attention, 2nC² kv
 - Prefix tokens skip convolution and norm and join the reduced tokens before kv. (PVT's class token enters in its last
   stage, where the ratio is 1: there is nothing to follow.)
 - A grid that `ratio` does not divide is refused: the convolution would drop the last rows and columns unseen.
-- PVTv2's linear variant (average pooling to 7×7) is not here.
+- `pooled: 7` is PVTv2's linear variant: the grid is averaged to 7×7, then a 1×1 convolution, the norm and a GELU. The
+  cost of attention no longer depends on N². The ratio is then 1, and any grid fits.
 - It takes over from full attention with that layer's k and v as its kv, and a convolution that averages each window;
   the norm behind it has its initial values, since full attention has nothing in its place.
 - No scores are handed on: keys stand for windows and not for tokens, so a `less` layer could not map them.
@@ -39,20 +40,26 @@ class SpatialReduction(Core):
         block: Literal["spatial_reduction"] = "spatial_reduction"
         ratio: int = Field(1, ge=1, description="side of the pixels that become one key; divides the grid")
         bias: bool = True
+        pooled: int | None = Field(None, ge=1, le=64, description="side of the grid of keys, whatever that of queries")
+
+        def keys(self, grid: tuple[int, int]) -> int:
+            """The number of keys from the grid."""
+            return self.pooled**2 if self.pooled else (grid[0] // self.ratio) * (grid[1] // self.ratio)
 
     def __init__(self, config: Config, site: Site):
         super().__init__()
+        self.pooled, self.shape = config.pooled, (site.heads, site.head_dim)
         self.grid, self.prefix, self.scale = site.grid, site.prefix, site.head_dim**-0.5
         self.kv = nn.Linear(site.width, 2 * site.width, bias=config.bias)
         self.sr: nn.Module | None = None
-        if config.ratio > 1:
+        if config.ratio > 1 or config.pooled:
             self.sr = nn.Conv2d(site.width, site.width, config.ratio, config.ratio)
             self.norm = nn.LayerNorm(site.width, eps=1e-5)
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, None]:
         q_BNHD = inputs.q_BNHD
-        kv_Bn2HD = self.kv(self._reduced(inputs.x_BNC)).unflatten(2, (2, *q_BNHD.shape[2:]))
-        k_BHnD, v_BHnD = (t.transpose(1, 2) for t in kv_Bn2HD.unbind(2))
+        kv_Bn2HD = self.kv(self._reduced(inputs.x_BNC)).unflatten(2, (2, *self.shape))
+        k_BHnD, v_BHnD = (kv_Bn2HD[:, :, part].transpose(1, 2) for part in (0, 1))
         y_BHND = F.scaled_dot_product_attention(q_BNHD.transpose(1, 2), k_BHnD, v_BHnD, scale=self.scale)
         return y_BHND.transpose(1, 2), None
 
@@ -60,7 +67,11 @@ class SpatialReduction(Core):
         """(B, n, C): prefix tokens as they are, then the normalised tokens of the reduced grid."""
         if self.sr is None:
             return x_BNC
-        r_BnC = self.norm(to_tokens(self.sr(to_grid(x_BNC, self.grid, self.prefix))))
+        x_BChw = to_grid(x_BNC, self.grid, self.prefix)
+        if self.pooled:
+            r_BnC = F.gelu(self.norm(to_tokens(self.sr(F.adaptive_avg_pool2d(x_BChw, self.pooled)))))
+        else:
+            r_BnC = self.norm(to_tokens(self.sr(x_BChw)))
         return torch.cat((x_BNC[:, : self.prefix], r_BnC), 1) if self.prefix else r_BnC
 
     def take_over(self, rows: Mapping[str, Rows]) -> set[str]:
@@ -93,6 +104,8 @@ class SpatialReduction(Core):
     @classmethod
     def check(cls, config: Config, site: Site) -> None:
         h, w = site.grid
+        if config.pooled and config.ratio > 1:
+            raise GenomeError(f"pooled replaces the ratio, which is then 1; found {config.ratio}", path="ratio")
         if h % config.ratio or w % config.ratio:
             fits = [r for r in range(1, min(h, w) + 1) if h % r == 0 and w % r == 0]
             raise GenomeError(
@@ -101,10 +114,10 @@ class SpatialReduction(Core):
 
     @classmethod
     def cost(cls, config: Config, site: Site) -> Cost:
-        c, grid = site.width, (site.grid[0] // config.ratio) * (site.grid[1] // config.ratio)
+        c, grid = site.width, config.keys(site.grid)
         reduced = site.prefix + grid
         total = Cost(2 * site.tokens * reduced * c + 2 * reduced * c * c, 2 * c * (c + config.bias))
-        if config.ratio > 1:
+        if config.ratio > 1 or config.pooled:
             weights = config.ratio**2 * c * c
             total += Cost(grid * weights, weights + c + 2 * c)
         return total

@@ -26,11 +26,11 @@ from nas.blocks.grid import to_grid, to_tokens
 class Dense(nn.Module):
     def __init__(self, site: Site, heads: int):
         super().__init__()
-        eye = torch.eye(site.tokens)
+        self.per_head, eye = heads > 1, torch.eye(site.tokens)
         self.weight = nn.Parameter(eye.clone() if heads == 1 else eye.repeat(heads, 1, 1))
 
     def forward(self, x_BNHF: Tensor) -> Tensor:
-        return _mix(self.weight, x_BNHF)
+        return _mix(self.weight, x_BNHF, self.per_head)
 
     @staticmethod
     def cost(site: Site, heads: int, channels: int) -> Cost:
@@ -40,12 +40,12 @@ class Dense(nn.Module):
 class LowRank(nn.Module):
     def __init__(self, site: Site, heads: int, rank: int):
         super().__init__()
-        lead = () if heads == 1 else (heads,)
+        self.per_head, lead = heads > 1, () if heads == 1 else (heads,)
         self.up = nn.Parameter(torch.zeros(*lead, site.tokens, rank))
         self.down = nn.Parameter(torch.randn(*lead, rank, site.tokens) * site.tokens**-0.5)
 
     def forward(self, x_BNHF: Tensor) -> Tensor:
-        return x_BNHF + _mix(self.up, _mix(self.down, x_BNHF))
+        return x_BNHF + _mix(self.up, _mix(self.down, x_BNHF, self.per_head), self.per_head)
 
     @staticmethod
     def cost(site: Site, heads: int, channels: int, rank: int) -> Cost:
@@ -58,14 +58,14 @@ class Conv(nn.Module):
         delta = torch.zeros(heads, 1, kernel, kernel)
         delta[..., kernel // 2, kernel // 2] = 1.0
         self.weight = nn.Parameter(delta)
-        self.grid, self.prefix, self.heads = site.grid, site.prefix, site.heads
+        self.grid, self.prefix, self.heads, self.filters = site.grid, site.prefix, site.heads, heads
 
     def forward(self, x_BNHF: Tensor) -> Tensor:
         features = x_BNHF.shape[-1]
-        filters = self.weight.repeat_interleave(self.heads * features // len(self.weight), 0)
+        filters = self.weight.repeat_interleave(self.heads * features // self.filters, 0)
         x_BNC = x_BNHF.flatten(2).contiguous()  # convolutions on a slice of the qkv projection are slow
         x_BChw = to_grid(x_BNC, self.grid, self.prefix)
-        y_BChw = F.conv2d(x_BChw, filters, padding=self.weight.shape[-1] // 2, groups=len(filters))
+        y_BChw = F.conv2d(x_BChw, filters, padding=self.weight.shape[-1] // 2, groups=self.heads * features)
         y_BNC = to_tokens(y_BChw)
         if self.prefix:
             y_BNC = torch.cat((x_BNC[:, : self.prefix], y_BNC), 1)
@@ -82,9 +82,9 @@ class Identity(nn.Module):
         return x_BNHF
 
 
-def _mix(weight: Tensor, x_BNHF: Tensor) -> Tensor:
-    """weight (M, N), shared by the heads, or (H, M, N), applied to the token axis."""
-    if weight.dim() == 3:
+def _mix(weight: Tensor, x_BNHF: Tensor, per_head: bool) -> Tensor:
+    """weight (M, N), shared by the heads, or (H, M, N) with `per_head`, applied to the token axis."""
+    if per_head:
         return (weight @ x_BNHF.transpose(1, 2)).transpose(1, 2)
     x_BNC = x_BNHF.flatten(2)
     if torch.is_grad_enabled():  # the batch is folded into one product: copies, but one gradient matrix for all images

@@ -33,10 +33,11 @@ from nas.convert.score import Score
 from nas.convert.shelf import Shelf
 from nas.convert.spec import ConversionSpec, recipe
 from nas.convert.workers import Common, Crew, States
-from nas.data import ImageSet, absolute, labelled
+from nas.data import ImageSet, absolute, account_of, labelled
 from nas.engine import Event, Job, Ledger, OnEvent, Run, Signal
 from nas.engine.events import ignore
 from nas.engine.job import Outcome
+from nas.engine.scale import introduce
 from nas.engine.start import NAME, check_start, keep_start
 from nas.engine.training import TrainJob
 from nas.engine.worker import Report
@@ -221,6 +222,7 @@ def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
     budget = spec.budget_of(estimate(donor.genome))
     record = _recorded(spec, donor, budget)
     run.check(record, may_differ=MAY_DIFFER)
+    introduce(whole.genome, donor.genome, images, on_event, suits=lambda genome: genome, meant=True)
     parts = Parts(donor.genome, options, spec.candidates, estimate)
     check_budget(parts, budget)
     return Plan(run, on_event, record, task, unlabelled, images, donor, parts, budget, tables)
@@ -253,7 +255,8 @@ def _begun(plan: Plan) -> Plan:
         plan.say(f"the images have no labels: the model's own answers stand in, and accuracy is {MEANING}")
         labels = plan.task.labels or label(_common(plan), plan.images, run.pool, run.directory)
         plan = replace(plan, task=replace(plan.task, labels=labels))
-    run.begin(plan.record, seed=spec.seed, accuracy=MEANING if plan.unlabelled else None)
+    accuracy = MEANING if plan.unlabelled else None
+    run.begin(plan.record, seed=spec.seed, accuracy=accuracy, data=account_of(plan.images))
     for text in outlook(plan.parts, plan.tables):
         plan.say(text)
     return plan

@@ -16,6 +16,7 @@ rules.
 
 from __future__ import annotations
 
+from nas.data.account import account_of
 from nas.data.augment import Augment
 from nas.data.encoded import MAX_PIXELS
 from nas.data.fits import check_fits, check_labelled
@@ -33,6 +34,7 @@ __all__ = [
     "Preprocess",
     "Split",
     "absolute",
+    "account_of",
     "check_fits",
     "check_labelled",
     "digest_of",

@@ -6,13 +6,15 @@ All randomness of an epoch is drawn beforehand on the CPU, one row of uniform nu
 synchronisation inside the epoch, the same seed means the same draws on a CPU and on a GPU, and switching one
 augmentation on or off does not move the others: two arms of an ablation see the same crops.
 
-The operations are those of torchvision.transforms.v2, which the streaming path uses one image at a time:
-RandomCrop(padding), RandomResizedCrop, RandomHorizontalFlip, RandomErasing (Zhong et al., AAAI 2020).
+The operations are those of torchvision.transforms.v2: RandomCrop(padding), RandomResizedCrop, RandomHorizontalFlip,
+RandomErasing (Zhong et al., AAAI 2020). A split that is decoded while it trains (streaming.py) cuts the rectangle of a
+resized crop from the image in its own size (`rectangle`), and leaves the others to the functions here.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -83,6 +85,21 @@ def _resized_crop(images_BCSS: Tensor, draws_BU: Tensor, min_area: float) -> Ten
     grid_BSS2 = F.affine_grid(theta_B23, list(images_BCSS.shape), align_corners=False)
     cropped = F.grid_sample(images_BCSS.float(), grid_BSS2, padding_mode="reflection", align_corners=False)
     return cropped.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def rectangle(height: int, width: int, draws_U: Sequence[float], min_area: float) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of a resized crop from an image in its own size, by the image's uniform numbers.
+
+    >>> rectangle(100, 200, (0.0, 0.0, 1.0, 0.5), min_area=0.5)
+    (0, 0, 100, 141)
+    """
+    y, x, area, ratio = draws_U[:4]
+    share = min_area + (1 - min_area) * area
+    low, high = (math.log(bound) for bound in CROP_RATIO)
+    aspect = math.exp(low + (high - low) * ratio) * height / width  # of shares: the crop itself has CROP_RATIO
+    rows = max(1, round(height * min(1.0, math.sqrt(share / aspect))))
+    columns = max(1, round(width * min(1.0, math.sqrt(share * aspect))))
+    return int(y * (height - rows + 1)), int(x * (width - columns + 1)), rows, columns
 
 
 def erase(images_BCSS: Tensor, draws_BU: Tensor, probability: float) -> Tensor:

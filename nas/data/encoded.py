@@ -30,7 +30,7 @@ from torch import Tensor
 
 from nas.cache import cache_file
 from nas.data.cache import DecodedImages, file_state, keep
-from nas.data.pictures import Form, Pictures
+from nas.data.pictures import Choose, Form, Pictures
 from nas.data.pixels import is_grey, pixels_of, upright_size
 from nas.errors import DataError
 from nas.heartbeat import beat
@@ -38,9 +38,11 @@ from nas.heartbeat import beat
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM", "TIFF")  # tried in this order; naming them halves the search
 MAX_PIXELS = 89_478_485  # where PIL begins to warn: 256 MiB of RGB, and about 1.2 GB while it is decoded
 SURVEYED = 64  # images whose header says channels and size of the set
+GREY_SURVEYED = 20_000  # images whose header is read, where those are all grey: colour would be lost without a word
 THREADED_BYTES = 16_384  # below this, an image is decoded too quickly for threads to pay
 SMALL_PART = 20  # for less than one image in so many, looking at all files for the cache costs more than decoding
-VERSION = 2  # of what a cached array holds; to be raised when decoding or fitting changes
+REDUCTIONS = (8, 4, 2, 1)  # at which libjpeg can decode
+VERSION = 3  # of what a cached array holds; to be raised when decoding or fitting changes
 
 _opening = Lock()
 
@@ -120,16 +122,39 @@ class EncodedImages(Pictures):
         """
 
     def survey(self) -> tuple[int, set[tuple[int, int]]]:
-        grey, sizes = True, set()
-        for index in np.unique(np.linspace(0, len(self) - 1, SURVEYED).astype(np.int64)):
-            with self._named(int(index)), _opened(self.read(int(index)), self.max_pixels) as image:
-                grey = grey and is_grey(image)
-                sizes.add(upright_size(image))
-        return 1 if grey else 3, sizes
+        coloured, sizes = [], set()
+        for image in self._headers(SURVEYED):
+            coloured.append(not is_grey(image))
+            sizes.add(upright_size(image))
+        if not any(coloured):
+            coloured = [not is_grey(image) for image in self._headers(GREY_SURVEYED)]
+        if 0 < 2 * sum(coloured) < len(coloured):
+            found = f"{sum(coloured)} of {len(coloured)} images looked at have colour"
+            self.note = f"{found}, the others are grey: all are read as RGB"
+        return 3 if any(coloured) else 1, sizes
+
+    def _headers(self, count: int) -> Iterator[Image.Image]:
+        """The images, opened but not decoded: `count` of them at most, evenly spaced."""
+        for index in np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64)).tolist():
+            beat()
+            with self._named(index), _opened(self.read(index), self.max_pixels) as image:
+                yield image
 
     def original(self, index: int, channels: int) -> Tensor:
         with self._named(index):
             return decode(self.read(index), channels, self.max_pixels)
+
+    def part(self, index: int, channels: int, choose: Choose, least: int) -> Tensor:
+        """A JPEG is decoded at a half, a quarter or an eighth of its size where that leaves `least` pixels a side."""
+        with self._named(index), _opened(self.read(index), self.max_pixels) as image:
+            height, width = upright_size(image)
+            rows, columns = choose(height, width)[2:]
+            reduction = next(times for times in REDUCTIONS if times * least <= min(rows, columns) or times == 1)
+            if reduction > 1:
+                image.draft(None, (image.width // reduction, image.height // reduction))
+            pixels_CHW = pixels_of(image, channels)
+        top, left, rows, columns = choose(*pixels_CHW.shape[-2:])
+        return pixels_CHW[:, top : top + rows, left : left + columns]
 
     @contextmanager
     def _named(self, index: int) -> Iterator[None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ class ImageSet:
 
     `preprocess` is how they reach a model, the same for all three splits. `measured`: it is what the training split
     gives by itself. `flip`: a mirrored image keeps its class. Selection uses `validation`, which may be empty where
-    nothing is selected; `test` is for the winners.
+    nothing is selected; `test` is for the winners. origins: how each split came about. notes: what was left out, or
+    read in a way that a user may not expect (nas/data/account.py).
     """
 
     name: str
@@ -33,6 +35,8 @@ class ImageSet:
     preprocess: Preprocess
     measured: bool
     flip: bool
+    origins: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def make_split(subset: Subset, preprocess: Preprocess, resident_bytes: int) -> Split:

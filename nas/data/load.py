@@ -33,6 +33,7 @@ from nas.seeds import derive
 
 TEST_SHARE = 0.2
 TEST_SEED = 0  # never the run's
+LARGEST = 224  # side that is proposed where images are of several sizes
 RESIDENT_BYTES = 2 * 2**30  # decoded size up to which a split is kept on the device
 
 
@@ -79,8 +80,11 @@ def load(
         if isinstance(pictures, EncodedImages):
             pictures.max_pixels = max_pixels
     _check_labels(raw)
+    places = {split: f" ({place})" for split, place in raw.origins.items()}
+    given = {split: f"the dataset's own{places.get(split, '')}" for split in ("train", "validation", "test")}
     if validation == 0 and raw.validation is not None and raw.test is not None:
         raw = replace(raw, train=Concatenated(raw.train, raw.validation), validation=None)
+        given["train"] += f" and its validation split{places.get('validation', '')}"
     form = _form(raw, size, preprocess)
 
     pool = np.arange(len(raw.train))
@@ -88,22 +92,34 @@ def load(
     test = raw.test if raw.test is not None else raw.validation
     if test is not None:
         test_subset = Subset(test, np.arange(len(test)), form, raw.flip)
+        held_out = f"the dataset's validation split{places.get('validation', '')}, as it has no test split with labels"
+        test_origin = given["test"] if raw.test is not None else held_out
     else:
         carved = stratified(raw.train.labels, round(len(pool) * TEST_SHARE), TEST_SEED, leave=2)
         test_subset = Subset(raw.train, carved, form, raw.flip)
         pool = without(pool, carved)
+        test_origin = f"carved, {TEST_SHARE:g} of all images by class, with a seed that never changes ({TEST_SEED})"
+        given["train"] = f"what is left{places.get('train', '')}"
 
     if own is not None:
         held, held_indices = own, np.arange(len(own))
+        validation_origin = given["validation"]
         if limit is not None and limit < len(pool) + len(own):
             held_indices = stratified(own.labels, min(round(limit * validation), len(own)), derive(seed, "validation"))
             limit -= len(held_indices)
-        pool = _limited(pool, raw, limit, seed)
-    else:
-        pool = _limited(pool, raw, limit, seed)
+            validation_origin += f", {validation:g} of training.limit drawn with seed {seed}"
+    if limit is not None and limit < len(pool):
+        given["train"] += f", {limit:,} images drawn with seed {seed}"
+    pool = _limited(pool, raw, limit, seed)
+    if own is None:
         count, labels = round(len(pool) * validation), raw.train.labels[pool]
         held, held_indices = raw.train, pool[stratified(labels, count, derive(seed, "validation"), leave=1)]
         pool = without(pool, held_indices)
+        validation_origin = f"carved, {validation:g} of the training images by class, with seed {seed}"
+        if validation == 0:
+            validation_origin = "none: its images are trained on"
+        else:
+            given["train"] += ", less validation"
     for name, indices in (("validation", held_indices), ("test", test_subset.indices)):
         if not len(indices) and (name == "test" or validation > 0):
             raise DataError(f"{raw.name}: the {name} split is empty: too few images per class to share between splits")
@@ -124,6 +140,8 @@ def load(
         preprocess=used,
         measured=used == measured,
         flip=raw.flip,
+        origins={"train": given["train"], "validation": validation_origin, "test": test_origin},
+        notes=(*raw.notes, *_notes(raw)),
     )
 
 
@@ -138,9 +156,18 @@ def absolute(source: str) -> str:
 
 
 def _check_labels(raw: Raw) -> None:
-    """Labels index the classes, and no class lacks training images. Without classes there is nothing to check."""
+    """Labels index two classes or more, and none lacks training images. Without classes there is nothing to check."""
+    if not len(raw.train):
+        raise DataError(f"{raw.name}: no training images")
     if not raw.classes:
         return
+    if len(raw.classes) == 1:
+        seen = " ".join(raw.notes)
+        message = f"one class, {raw.classes[0]!r}, teaches nothing: any model is right; is the path one level too high"
+        raise DataError(f"{raw.name}: {message} or too low?" + (f" ({seen})" if seen else ""))
+    double = next((name for at, name in enumerate(raw.classes) if name in raw.classes[:at]), None)
+    if double is not None:
+        raise DataError(f"{raw.name}: two classes are called {double!r}; give each a name of its own")
     for name, pictures in (("train", raw.train), ("validation", raw.validation), ("test", raw.test)):
         labels = pictures.labels if pictures is not None else np.zeros(0, np.int64)
         wrong = np.flatnonzero((labels < 0) | (labels >= len(raw.classes)))
@@ -155,12 +182,21 @@ def _check_labels(raw: Raw) -> None:
 def _form(raw: Raw, size: int | None, preprocess: Preprocess | None) -> Form:
     """The form in which the images are used."""
     channels, shapes = raw.train.survey()
+    for held in (raw.validation, raw.test):
+        if channels == 1 and held is not None and held.survey()[0] == 3:
+            channels = 3
     if preprocess is None:
         return Form(_side(raw, size, shapes), channels)
     if len(preprocess.mean) != channels:
         found = f"mean and std of {len(preprocess.mean)}"
         raise DataError(f"{raw.name}: images have {channels} channels, `preprocess` has {found}")
     return Form(_side(raw, size, shapes), channels, preprocess.interpolation, preprocess.crop)
+
+
+def _notes(raw: Raw) -> list[str]:
+    """What the surveys of the splits have found."""
+    splits = {"train": raw.train, "validation": raw.validation, "test": raw.test}
+    return [f"{name}: {part.note}" for name, part in splits.items() if part is not None and part.note is not None]
 
 
 def _side(raw: Raw, size: int | None, shapes: set[tuple[int, int]]) -> int:
@@ -172,7 +208,9 @@ def _side(raw: Raw, size: int | None, shapes: set[tuple[int, int]]) -> int:
     height, width = max(shapes)
     if len(shapes) > 1 or height != width:
         found = ", ".join(f"{w}×{h}" for h, w in sorted(shapes)[:3])
-        raise DataError(f"{raw.name}: images are {found} (width×height); models take squares of one side: give a size")
+        middle = sorted(min(shape) for shape in shapes)[len(shapes) // 2]
+        advice = f"give a size, such as image_size={min(LARGEST, max(16, middle // 16 * 16))}"
+        raise DataError(f"{raw.name}: images are {found} (width×height); models take squares of one side: {advice}")
     return height
 
 

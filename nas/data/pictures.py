@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,10 @@ from torch import Tensor
 from nas.data.preprocess import Interpolation
 
 UNKNOWN = -1  # the label of an image that has none
+STRIP = 8  # an image that is so many times as long as wide is cut before it is resized
+
+
+Choose = Callable[[int, int], tuple[int, int, int, int]]  # height, width -> top, left, height, width
 
 
 @dataclass(frozen=True)
@@ -30,21 +35,51 @@ class Form:
     interpolation: Interpolation = "bilinear"
     crop: float = 1.0
 
+    @property
+    def shorter_side(self) -> int:
+        """To which an image is resized before it is cropped."""
+        return math.floor(self.size / self.crop)
+
+    def resized(self, images: Tensor) -> Tensor:
+        """`images` (..., C, H, W) as (..., C, S, S), whatever their shape."""
+        from torchvision.transforms.v2 import InterpolationMode, functional
+
+        way = InterpolationMode(self.interpolation)
+        resized: Tensor = functional.resize(images, [self.size, self.size], way)
+        return resized
+
     def fit(self, images: Tensor) -> Tensor:
-        """`images` (..., C, H, W) resized on the shorter side and cropped at the centre: (..., C, S, S)."""
+        """`images` (..., C, H, W) resized on the shorter side and cropped at the centre: (..., C, S, S).
+
+        Of a long strip only the middle is resized: 2×12000 pixels would become 224×1,344,000.
+        """
         if self.crop == 1 and images.shape[-2:] == (self.size, self.size):
             return images
         from torchvision.transforms.v2 import InterpolationMode, functional
 
-        side, way = math.floor(self.size / self.crop), InterpolationMode(self.interpolation)
-        fitted: Tensor = functional.center_crop(functional.resize(images, [side], way), [self.size, self.size])
+        way = InterpolationMode(self.interpolation)
+        resized = functional.resize(_middle(images), [self.shorter_side], way)
+        fitted: Tensor = functional.center_crop(resized, [self.size, self.size])
         return fitted
 
 
+def _middle(images: Tensor) -> Tensor:
+    """`images` (..., H, W); of a strip, the middle of 4 or 5 times its width, whichever has the same centre."""
+    short, long = sorted(images.shape[-2:])
+    if long <= STRIP * short:
+        return images
+    length = next((times * short for times in (4, 5) if (long - times * short) % 2 == 0), 4 * short)
+    return images.narrow(-1 if images.shape[-1] == long else -2, (long - length) // 2, length)
+
+
 class Pictures(ABC):
-    """N images with their labels. `labels` (N,) is int64; images come as uint8."""
+    """N images with their labels. `labels` (N,) is int64; images come as uint8.
+
+    note: what `survey` has found that a user should know.
+    """
 
     labels: np.ndarray
+    note: str | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,6 +91,15 @@ class Pictures(ABC):
     @abstractmethod
     def original(self, index: int, channels: int) -> Tensor:
         """Image `index` in its own size: uint8 (C, H, W)."""
+
+    def part(self, index: int, channels: int, choose: Choose, least: int) -> Tensor:
+        """The rectangle of image `index` that `choose` names for its size: uint8 (C, H, W).
+
+        It may have fewer pixels than the image has there, but not fewer than `least` on a side for that.
+        """
+        image_CHW = self.original(index, channels)
+        top, left, height, width = choose(*image_CHW.shape[-2:])
+        return image_CHW[:, top : top + height, left : left + width]
 
     def identity(self, indices: np.ndarray) -> list[Any]:
         """What tells these images from others: their places, unless a kind of images knows more of them."""
@@ -104,6 +148,11 @@ class Concatenated(Pictures):
         part, index = (self.first, index) if index < border else (self.second, index - border)
         return part.original(index, channels)
 
+    def part(self, index: int, channels: int, choose: Choose, least: int) -> Tensor:
+        border = len(self.first)
+        part, index = (self.first, index) if index < border else (self.second, index - border)
+        return part.part(index, channels, choose, least)
+
     def resident(self, indices_M: np.ndarray, form: Form) -> tuple[Tensor, np.ndarray]:
         border = len(self.first)
         ours = indices_M < border
@@ -125,6 +174,9 @@ class Relabelled(Pictures):
 
     def original(self, index: int, channels: int) -> Tensor:
         return self.pictures.original(index, channels)
+
+    def part(self, index: int, channels: int, choose: Choose, least: int) -> Tensor:
+        return self.pictures.part(index, channels, choose, least)
 
     def identity(self, indices: np.ndarray) -> list[Any]:
         return self.pictures.identity(indices)

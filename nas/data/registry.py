@@ -16,8 +16,8 @@ A reader says what there is (names, labels, official splits). Decoding, resizing
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ Reader = Callable[[Any], "Raw"]
 class Raw:
     """A dataset as its files have it. A split that the dataset does not have is None; train is always there.
 
-    Images without labels have no `classes`, and the label UNKNOWN (nas/data/pictures.py).
+    Images without labels have no `classes`, and the label UNKNOWN (nas/data/pictures.py). origins: where a split comes
+    from, such as `train/`. notes: what was left out, or read in a way that a user may not expect, a sentence each.
     """
 
     name: str
@@ -41,6 +42,8 @@ class Raw:
     validation: Pictures | None = None
     test: Pictures | None = None
     flip: bool = True  # whether a mirrored image keeps its class
+    origins: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,50 @@
-"""A split too large to keep decoded: torch's DataLoader decodes and augments it, image by image, while it trains.
+"""A split too large to keep decoded: processes decode it, image by image, while it trains.
 
-Legend: N images of the split, B of a batch, C channels, S side of the image.
+Legend: N images of the split, B of a batch, C channels, S side of the image, U uniform numbers.
 
-The randomness of an image comes from the epoch's seed and its place in the epoch, never from the worker that happens to
-decode it, so that any number of workers gives the same batches. There are as many workers as torch has threads: a trial
-that was given one core decodes in its own process.
+    a process    decodes an image and cuts its own rectangle from it, resized to S×S
+    this one     mirrors, pads and erases whole batches on the device, as `Resident` does (augment.py)
+
+The rectangle comes from the numbers that `Resident` would use, drawn here, never from the process that happens to
+decode the image: any number of processes gives the same batches. There are as many as torch has threads: a trial that
+was given one core decodes in its own. Those of a training stay from epoch to epoch.
+
+For training alone, a JPEG with more than twice the pixels that are needed is decoded at a half, a quarter or an eighth
+of its size (PIL's draft mode). Evaluation and prediction decode every image fully.
+
+Batches travel through /dev/shm. Where that is too small for them (a container has 64 MB unless told otherwise), they
+are decoded in this process, instead of being lost with a bus error.
 """
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Iterator
+from functools import cache
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from nas.data.augment import CROP_RATIO, ERASED_AREA, ERASED_RATIO, Augment
-from nas.data.pictures import Form
+from nas.data.augment import Augment, crop_and_flip, draw, erase, rectangle
+from nas.data.preprocess import Preprocess
 from nas.data.split import Batches, Split, Subset
 from nas.errors import DataError
 
+log = logging.getLogger(__name__)
+
 MAX_WORKERS = 16
+SHARED = "/dev/shm"
+Job = tuple[int, tuple[float, ...]]  # an image by its index, and its uniform numbers
 
 
 class Streaming(Split):
     """A split that is decoded anew in every epoch."""
+
+    def __init__(self, subset: Subset, preprocess: Preprocess):
+        super().__init__(subset, preprocess)
+        self._kept: _Loader | None = None
 
     def _epoch(
         self,
@@ -32,78 +54,121 @@ class Streaming(Split):
         generator: torch.Generator,
         augment: Augment | None,
     ) -> Batches:
-        threads = torch.get_num_threads()
-        loader = DataLoader(
-            _Epoch(self.subset, order_N, _transform(self.subset, self.preprocess.mean, augment), generator),
-            batch_size,
-            num_workers=min(threads, MAX_WORKERS) if threads > 1 else 0,
-            collate_fn=_collate,
-            pin_memory=device.type == "cuda",
-            generator=generator,  # the loader draws a seed on each start: not from the global stream
-        )
+        draws_NU = draw(len(self), generator)[: len(order_N)]
+        indices_N = self.subset.indices[order_N.numpy()]
+        jobs = list(zip(indices_N.tolist(), map(tuple, draws_NU.tolist()), strict=True))
+        labels_N, draws_NU = self.labels_N[order_N], draws_NU.to(device)
         normalise = self.preprocess.normaliser(device)
-        for batch in loader:
+        rest = augment
+        if augment is not None and augment.min_area < 1:  # the crop was made where the image was decoded
+            rest = augment.model_copy(update={"min_area": 1.0, "crop_padding": 0})
+        start = 0
+        for images_BCSS in self._decoded(jobs, batch_size, device, augment):
+            images_BCSS = images_BCSS.to(device, non_blocking=True)
+            stop = start + len(images_BCSS)
+            labels_B = labels_N[start:stop].to(device, non_blocking=True)
+            if rest is None:
+                yield normalise(images_BCSS), labels_B
+            else:
+                draws_BU = draws_NU[start:stop]
+                images_BCSS = crop_and_flip(images_BCSS, draws_BU, rest, flip=self.subset.flip)
+                yield erase(normalise(images_BCSS), draws_BU, rest.erase), labels_B
+            start = stop
+
+    def _decoded(
+        self, jobs: list[Job], batch_size: int, device: torch.device, augment: Augment | None
+    ) -> Iterator[Tensor]:
+        batch_bytes = batch_size * self.subset.form.channels * self.subset.form.size**2
+        key = (_workers(batch_bytes), device.type == "cuda", augment)
+        loader, self._kept = self._kept, None  # another epoch at the same time makes its own
+        if loader is None or loader.key != key:
+            loader = _Loader(self.subset, *key)
+        yield from loader.epoch([jobs[at : at + batch_size] for at in range(0, len(jobs), batch_size)])
+        if augment is not None:
+            self._kept = loader
+
+
+class _Batches:
+    """The jobs of an epoch, which the loader takes as its batch sampler."""
+
+    jobs: list[list[Job]]
+
+    def __iter__(self) -> Iterator[list[Job]]:
+        return iter(self.jobs)
+
+
+class _Loader:
+    """Torch's DataLoader, whose processes go on to the next epoch."""
+
+    def __init__(self, subset: Subset, workers: int, pinned: bool, augment: Augment | None):
+        self.key = (workers, pinned, augment)
+        self.batches = _Batches()
+        self.loader: DataLoader[Tensor | DataError] = DataLoader(
+            _Images(subset, augment),
+            batch_sampler=self.batches,
+            num_workers=workers,
+            persistent_workers=workers > 0 and augment is not None,
+            collate_fn=_collate,
+            pin_memory=pinned,
+            generator=torch.Generator(),  # the loader draws a seed when it starts: not from the global stream
+        )
+
+    def epoch(self, jobs: list[list[Job]]) -> Iterator[Tensor]:
+        self.batches.jobs = jobs
+        for batch in self.loader:
             if isinstance(batch, DataError):
                 raise batch
-            images_BCSS, labels_B = batch
-            images_BCSS = images_BCSS.to(device, non_blocking=True)
-            yield normalise(images_BCSS), labels_B.to(device, non_blocking=True)
+            yield batch
 
 
-class _Epoch(Dataset[tuple[Tensor, int] | DataError]):
-    """The images of one epoch in the order in which they are shown."""
+class _Images(Dataset[Tensor | DataError]):
+    """What a process does with a job: an image, uint8 (C, S, S)."""
 
-    def __init__(self, subset: Subset, order_N: Tensor, transform: nn.Module | None, generator: torch.Generator):
-        self.subset, self.transform = subset, transform
-        self.indices_N = subset.indices[order_N.numpy()]
-        self.seeds_N = torch.randint(2**31, (len(order_N),), generator=generator)
+    def __init__(self, subset: Subset, augment: Augment | None):
+        self.subset, self.augment = subset, augment
 
-    def __len__(self) -> int:
-        return len(self.indices_N)
-
-    def __getitem__(self, place: int) -> tuple[Tensor, int] | DataError:
-        index = int(self.indices_N[place])
+    def __getitem__(self, job: Job) -> Tensor | DataError:
+        index, draws_U = job
+        pictures, form, augment = self.subset.pictures, self.subset.form, self.augment
         try:
-            image_CHW = self.subset.pictures.original(index, self.subset.form.channels)
+            if augment is None:
+                return form.fit(pictures.original(index, form.channels))
+            if augment.min_area == 1:
+                return form.fit(pictures.part(index, form.channels, lambda h, w: (0, 0, h, w), form.shorter_side))
+            area = augment.min_area
+            part = pictures.part(index, form.channels, lambda h, w: rectangle(h, w, draws_U, area), form.size)
+            return form.resized(part)
         except DataError as error:  # handed on as a value: raised in a worker, it would arrive wrapped in a traceback
             return error
-        label = int(self.subset.pictures.labels[index])
-        if self.transform is None:
-            return self.subset.form.fit(image_CHW), label
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(int(self.seeds_N[place]))
-            augmented_CSS: Tensor = self.transform(image_CHW)
-            return augmented_CSS, label
 
 
-def _collate(items: list[tuple[Tensor, int] | DataError]) -> list[Tensor] | DataError:
+def _collate(items: list[Tensor | DataError]) -> Tensor | DataError:
     return next((item for item in items if isinstance(item, DataError)), None) or default_collate(items)
 
 
-class _Fit(nn.Module):
-    def __init__(self, form: Form):
-        super().__init__()
-        self.form = form
+def _workers(batch_bytes: int) -> int:
+    """Processes that decode: none with one thread, and none where their batches would not fit into /dev/shm."""
+    threads = torch.get_num_threads()
+    workers = min(threads, MAX_WORKERS) if threads > 1 else 0
+    needed, free = (2 * workers + 1) * batch_bytes, _free()  # two batches of each are under way, and one is in use
+    if workers and needed > free:
+        _warn_small(free, needed)
+        return 0
+    return workers
 
-    def forward(self, image_CHW: Tensor) -> Tensor:
-        return self.form.fit(image_CHW)
+
+def _free() -> int:
+    """Bytes that can be shared between processes."""
+    try:
+        state = os.statvfs(SHARED)
+    except OSError:
+        return 2**63
+    return state.f_bavail * state.f_frsize
 
 
-def _transform(subset: Subset, mean: tuple[float, ...], augment: Augment | None) -> nn.Module | None:
-    if augment is None:
-        return None
-    from torchvision.transforms import v2
-
-    form, steps = subset.form, list[nn.Module]()
-    if augment.min_area < 1:
-        way = v2.InterpolationMode(form.interpolation)
-        steps += [v2.RandomResizedCrop(form.size, (augment.min_area, 1), CROP_RATIO, interpolation=way)]
-    else:
-        steps += [_Fit(form), v2.RandomCrop(form.size, padding=augment.padding(form.size))]
-    if augment.flip and subset.flip:
-        steps.append(v2.RandomHorizontalFlip())
-    if augment.erase:
-        colour = [255 * value for value in mean]
-        steps.append(v2.RandomErasing(augment.erase, scale=ERASED_AREA, ratio=ERASED_RATIO, value=colour))
-    transform: nn.Module = v2.Compose(steps)
-    return transform
+@cache
+def _warn_small(free: int, needed: int) -> None:
+    log.warning(
+        "images are decoded in one process, which is slower: %s has %d MB free and %d MB are needed to share batches"
+        " (for a container: --shm-size=%dm)", SHARED, free // 10**6, -(-needed // 10**6), -(-2 * needed // 2**20),
+    )  # fmt: skip

@@ -51,7 +51,7 @@ STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, err
 MINUTE = 60
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Trial:
     """A job, its pauses (by epochs) and, once it has ended, its outcome."""
 

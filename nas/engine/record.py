@@ -1,7 +1,8 @@
 """run.yaml: the full record of a run. Written before the first trial, read when the run is resumed or reported.
 
 version (of the format), name, kind (search or ablation), spec (everything resolved), seed, plugins (nas/plugins.py),
-versions, hardware, created, command, commit, and accuracy (what it is, where the images have no labels)
+versions, hardware, created, command, commit, data (what was loaded: nas/data/account.py), and accuracy (what it is,
+where the images have no labels)
 
 A key that is missing from a spec has the behaviour from before the key existed, which is its default. Clients upgrade
 an old spec to the current keys (nas/engine/runs.py).
@@ -29,10 +30,18 @@ from nas.plugins import active
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "timm")
 
 
-def write_record(directory: Path, *, kind: str, seed: int, spec: dict[str, Any], accuracy: str | None = None) -> None:
+def write_record(
+    directory: Path,
+    *,
+    kind: str,
+    seed: int,
+    spec: dict[str, Any],
+    accuracy: str | None = None,
+    data: dict[str, Any] | None = None,
+) -> None:
     """Write run.yaml for a new run, with the time, machine and command.
 
-    accuracy: what the word means in this run; None: the share of right answers.
+    accuracy: what the word means in this run; None: the share of right answers. data: the account of what was loaded.
     """
     record = {
         "version": VERSION,
@@ -47,6 +56,7 @@ def write_record(directory: Path, *, kind: str, seed: int, spec: dict[str, Any],
         "created": now(),
         "command": typed_command(),
         "commit": _commit(),
+        **({} if data is None else {"data": data}),
     }
     write_text(directory / "run.yaml", dump_yaml(record))
 

@@ -111,10 +111,12 @@ class Run(Generic[S]):
                     self.ledger.write_table()
                     self._save()
 
-    def begin(self, record: Record, *, seed: int, accuracy: str | None = None) -> None:
-        """Write run.yaml, or update the keys that may differ in the existing one. accuracy: as for `write_record`."""
+    def begin(
+        self, record: Record, *, seed: int, accuracy: str | None = None, data: dict[str, Any] | None = None
+    ) -> None:
+        """Write run.yaml, or update the keys that may differ in the existing one. accuracy, data: as there."""
         if self.begun is None:
-            write_record(self.directory, kind=self.kind, seed=seed, spec=record, accuracy=accuracy)
+            write_record(self.directory, kind=self.kind, seed=seed, spec=record, accuracy=accuracy, data=data)
         else:
             update_record(self.directory, record, may_differ=self.may_differ)
         self.begun = record

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from nas.data import MAX_PIXELS, absolute, check_fits, check_labelled
+from nas.account import terminal_lines
+from nas.data import MAX_PIXELS, absolute, account_of, check_fits, check_labelled
 from nas.device import usable_device
 from nas.errors import RunError, SpecError, from_pydantic
 from nas.files import safe_name, usable_path, write_text
@@ -62,7 +63,7 @@ def train_genome(
     recipe = {path: value for path, value in changes.items() if path.split(".")[0] == "training"}
     edits = {path: value for path, value in changes.items() if path not in recipe}
     chosen = edited(_genome(genome, donor), edits)
-    training = _training(recipe)
+    training = training_of(recipe)
     pixels = chosen.preprocess or (donor.genome.preprocess if donor is not None else None)
     images = Task(absolute(data), training, seed, chosen.image.size, pixels, max_pixels).load()
     check_labelled(images)
@@ -73,6 +74,8 @@ def train_genome(
     file = chosen.name or None
     check_fits(images, size=chosen.image.size, channels=chosen.image.channels, classes=chosen.classes, file=file)
     check_teacher(training.teacher, chosen, images)
+    if progress:
+        print(*terminal_lines(account_of(images)), sep="\n", flush=True)
     kind = "train" if donor is None else f"finetune-{donor.digest[:6]}"
     directory = usable_path(Path(out or Path("results") / safe_name(f"{kind}-{chosen.name or 'genome'}-{chosen.hash}")))
     written = directory / "genome.yaml"
@@ -123,7 +126,8 @@ def _genome(genome: str | Path | Genome | None, donor: Donor | None) -> str | Pa
     return donor.genome
 
 
-def _training(recipe: Mapping[str, Any]) -> Training:
+def training_of(recipe: Mapping[str, Any]) -> Training:
+    """The recipe with settings below `training.` applied. Raises SpecError."""
     try:
         spec = with_settings({"training": Training().model_dump(mode="json")}, dict(recipe))
         return Training.model_validate(spec["training"])

@@ -74,10 +74,16 @@ def layout_of(genome: Genome) -> Layout:
             divisors = [h for h in range(1, min(stage.width, 64) + 1) if stage.width % h == 0]
             message = f"heads {stage.heads} do not divide width {stage.width}; heads that do: {divisors}"
             raise GenomeError(message, path=f"{path}.heads")
-        prefix = int(genome.pool == "token" and index == len(genome.stages) - 1)
+        if genome.rotary is not None and stage.width // stage.heads % 4:
+            message = f"rotary positions need a head dimension that 4 divides, found {stage.width // stage.heads}"
+            raise GenomeError(message, path=f"{path}.heads")
+        last_one = index == len(genome.stages) - 1
+        prefix = (genome.pool != "mean") + genome.registers if last_one else 0
         kernel = stage.kernel or stage.patch
         if genome.stem == "conv" and index == 0:
             _check_stem(stage)
+        if genome.merging == "normed" and index and kernel > stage.patch:
+            raise GenomeError("patches that are normed (merging) do not overlap", path=f"{path}.kernel")
         plan = StagePlan(
             name=path,
             channels=channels,
@@ -92,7 +98,8 @@ def layout_of(genome: Genome) -> Layout:
             mlp=stage.mlp,
             layers=(),
         )
-        layers, last = _layers(stage, plan, rates)
+        changed = "rotary" if genome.rotary is not None else "qk_norm" if genome.qk_norm else ""
+        layers, last = _layers(stage, plan, rates, changed)
         plans.append(plan._replace(layers=layers))
         channels = stage.width
     return tuple(plans)
@@ -146,8 +153,11 @@ def _residual_form(stage: StageSpec, last: Site | None, side: int, path: str) ->
     return ScoreForm("factored", last.heads * last.incoming.features)
 
 
-def _layers(stage: StageSpec, plan: StagePlan, rates: list[float]) -> tuple[tuple[LayerPlan, ...], Site]:
-    """The layers, and the site after the last of them, whose `incoming` is the form of the scores passed on."""
+def _layers(stage: StageSpec, plan: StagePlan, rates: list[float], changed: str) -> tuple[tuple[LayerPlan, ...], Site]:
+    """The layers, and the site after the last of them, whose `incoming` is the form of the scores passed on.
+
+    changed: the genome's key that changes queries and keys on their way to the core, if one does.
+    """
     layers: list[LayerPlan] = []
     site = Site(plan.grid, plan.width, stage.heads, plan.prefix, residual=plan.residual)
     hidden = int(plan.width * stage.mlp_ratio)
@@ -156,7 +166,7 @@ def _layers(stage: StageSpec, plan: StagePlan, rates: list[float]) -> tuple[tupl
         raise GenomeError(message, path=f"{plan.name}.mlp_ratio")
     for key, run in stage.runs():
         for _ in range(run.repeat):
-            _check(f"{plan.name}.{key}", run, site, first=not layers)
+            _check(f"{plan.name}.{key}", run, site, first=not layers, changed=changed)
             name = f"{plan.name}.layers.{len(layers)}"
             layers.append(LayerPlan(name, site, run.core, run.auxiliary, run.local, hidden, rates.pop()))
             made = registered("core")[run.core.block].outgoing(run.core, site)
@@ -164,7 +174,7 @@ def _layers(stage: StageSpec, plan: StagePlan, rates: list[float]) -> tuple[tupl
     return tuple(layers), site
 
 
-def _check(path: str, run: Run, site: Site, first: bool) -> None:
+def _check(path: str, run: Run, site: Site, first: bool, changed: str) -> None:
     """path: of the run or, if the stage has no `layers`, of its `core` or `tail`."""
     short = ".layers." not in path
     core_path, other = (path, path.rpartition(".")[0]) if short else (f"{path}.core", path)
@@ -181,6 +191,8 @@ def _check(path: str, run: Run, site: Site, first: bool) -> None:
             path=core_path,
         )
     projects = core.projects(run.core, site)
+    if changed and ("q" in projects) != ("k" in projects):
+        raise GenomeError(f"{run.core.block} makes its keys itself, which {changed} does not reach", path=core_path)
     slots: tuple[tuple[Slot, BlockConfig | None, str], ...] = (
         ("auxiliary", run.auxiliary, "qkv"),
         ("local", run.local, "v"),

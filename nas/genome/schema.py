@@ -86,7 +86,11 @@ class StageSpec(_Part, title="Stage"):
     width: int = Field(ge=1, le=MAX_WIDTH)
     heads: int = Field(ge=1, le=MAX_WIDTH)
     mlp_ratio: float = Field(4.0, gt=0, le=1024)
-    mlp: Literal["plain", "depthwise"] = Field("plain", description="depthwise: a 3×3 convolution inside (PVTv2)")
+    mlp: Literal["plain", "depthwise", "relu_depthwise", "swiglu"] = Field(
+        "plain",
+        description="depthwise: a 3×3 convolution inside (PVTv2); relu_depthwise: with a ReLU before it (PVTv2-Li); "
+        "swiglu: a gated hidden layer",
+    )
     attention_residual: Literal["none", "flat", "separable"] = Field(
         "none", description="LaViT: scores of the stage before, added to those of this stage's first layer"
     )
@@ -133,6 +137,12 @@ class StageSpec(_Part, title="Stage"):
         return [(key, Run(core=core, repeat=count, **shared)) for key, core, count in parts if count]
 
 
+class Rotary(_Part):
+    """Queries and keys are rotated by their place on the grid, as DINOv3 does it (nas/model/rotary.py)."""
+
+    temperature: float = Field(100.0, gt=1, description="the longest period; 2 is the grid's side")
+
+
 class Diagonal(_Part):
     """LaViT's diagonality-preserving loss on every `less` layer (see nas/train/diagonal.py for the variants)."""
 
@@ -159,14 +169,30 @@ class Genome(_Part):
     image: Image = Image()
     classes: int = Field(1000, ge=1, le=1_000_000)
     stages: tuple[StageSpec, ...] = Field(min_length=1, max_length=64)
-    position: Literal["absolute", "none"] = Field("absolute", description="learned, added at the start of each stage")
-    pool: Literal["mean", "token"] = Field("mean", description="token: a class token that enters in the last stage")
+    position: Literal["absolute", "grid", "none"] = Field(
+        "absolute", description="learned, added at the start of each stage; grid: to patch tokens alone (DeiT III)"
+    )
+    rotary: Rotary | None = Field(None, description="positions by rotation of queries and keys, beside `position`")
+    pool: Literal["mean", "token", "patches"] = Field(
+        "mean",
+        description="token: a class token that enters in the last stage; patches: the mean of patches beside one",
+    )
+    registers: int = Field(0, ge=0, le=1024, description="register tokens behind the class token, in the last stage")
     stem: Literal["patch", "conv"] = Field(
         "patch", description="conv: the first embedding as stride-2 3×3 convolutions"
     )
     embed_norm: bool = Field(False, description="a norm after each patch embedding (PVT)")
+    merging: Literal["plain", "normed"] = Field(
+        "plain",
+        description="between stages; normed: patches are normed before their projection, which has no bias (Swin)",
+    )
+    embed_bias: bool = Field(True, description="of patch embeddings; CLIP has none")
+    norm_pre: bool = Field(False, description="a norm before the first layer of each stage (CLIP)")
     stage_norm: bool = Field(False, description="a norm at the end of each stage, not only of the last (PVTv2)")
+    last_norm: Literal["tokens", "pooled"] = Field("tokens", description="pooled: of the pooled vector, not of tokens")
+    norm_eps: float = Field(1e-6, gt=0, le=1, description="of all norms but those of patch embeddings and blocks")
     qkv_bias: bool = True
+    qk_norm: bool = Field(False, description="a norm of each head's queries and keys")
     layer_scale: float | None = Field(None, gt=0, description="initial value; null for none")
     drop_path: float = Field(0.0, ge=0, lt=1, description="of the last layer; increases linearly with depth")
     loss: Loss = Loss()

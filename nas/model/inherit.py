@@ -3,7 +3,9 @@
 | part | taken from the donor |
 |---|---|
 | embeddings, norms, MLPs, output projections, head | the tensor of the same name |
-| positions | the same, interpolated where the grid differs; rows of prefix tokens stay; zero where the donor has none |
+| positions | the same, interpolated where the grid differs; zero where the donor has none |
+| rows of positions for prefix tokens | the same; added to these tokens where the genome has no such rows |
+| the last norm | the same, of tokens or of the pooled vector |
 | q, k, v | those rows that the new core projects |
 | a block with the same tensors | the same; otherwise the block says in its file how it takes over (`take_over`) |
 | scales of layers | the same; ones where the donor has none; folded into the projection where the genome has none |
@@ -40,6 +42,7 @@ from nas.model.pyramid import Model
 from nas.model.resize import resized_position, resized_relative
 
 M = TypeVar("M", bound=Model)
+SAME_NAMES = ("norm", "mlp.", "scale", "attention.proj.", "attention.q_norm.", "attention.k_norm.")  # of a layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +159,11 @@ def check_inheritable(genome: Genome, donor: Genome) -> None:
             (f"{path}.heads", first.site.heads, before.site.heads, f"{path}.layers.0.attention"),
             (f"{path}.mlp_ratio", first.hidden / ours.width, before.hidden / theirs.width, f"{path}.layers.0.mlp"),
         ]
+        if "swiglu" in (ours.mlp, theirs.mlp):
+            wanted.append((f"{path}.mlp", ours.mlp, theirs.mlp, f"{path}.layers.0.mlp"))
     wanted.append(("stem", genome.stem, donor.stem, "stages.0.embed.proj"))
+    if len(genome.stages) > 1:
+        wanted.append(("merging", genome.merging, donor.merging, "stages.1.embed"))
     for key, own, other, tensor in wanted:
         if own != other:
             message = f"{own} here and {other} in the model to start from, whose {tensor} does not fit"
@@ -205,7 +212,7 @@ class _Transfer:
     def run(self) -> None:
         for name in self.own:
             if ".layers." not in name and not name.endswith(("position", "residual.scale")):
-                self.copy(name)
+                self.copy(name) or self.copy(name, at=_other_place(name))
         plans = zip(self.model.stages, self.model.genome.layout, self.donor.genome.layout, strict=True)
         for stage, ours, theirs in plans:
             self.positions(ours, theirs)
@@ -231,21 +238,28 @@ class _Transfer:
         table_1NC = self.donor.state.get(name)
         if name not in self.own:
             return
-        self.own[name].zero_()  # all of it without a table, otherwise the row of a class token that is new
+        self.own[name].zero_()
         if table_1NC is None:
             return
         if ours.grid != theirs.grid:
             table_1NC = resized_position(table_1NC, theirs, ours)
-        both = min(ours.prefix, theirs.prefix)
-        self.own[name][:, :both] = table_1NC[:, :both]
-        self.own[name][:, ours.prefix :] = table_1NC[:, theirs.prefix :]
+        pixels = ours.grid[0] * ours.grid[1]
+        self.own[name][:, -pixels:] = table_1NC[:, -pixels:]
+        if self.donor.genome.position == "absolute":
+            own, other = _prefix_rows(ours, self.model.genome), _prefix_rows(theirs, self.donor.genome)
+            for part in own:
+                if f"{ours.name}.{part}" in self.taken and self.model.genome.position == "absolute":
+                    self.own[name][:, own[part]] = table_1NC[:, other[part]]
+                elif f"{ours.name}.{part}" in self.taken:
+                    self.own[f"{ours.name}.{part}"].add_(table_1NC[:, other[part]])
         self.taken.add(name)
 
     def layer(self, layer: Layer, ours: StagePlan, theirs: StagePlan, number: int) -> None:
         name = layer.name
         after, before = ours.layers[number], theirs.layers[number]
         for part in self.own:
-            if part.startswith((f"{name}.norm", f"{name}.mlp.", f"{name}.scale", f"{name}.attention.proj.")):
+            inner = part.removeprefix(f"{name}.")
+            if inner != part and inner.startswith(SAME_NAMES):
                 self.copy(part)
         if f"{name}.mlp.conv.weight" not in self.taken:
             layer.mlp.take_over()
@@ -272,7 +286,7 @@ class _Transfer:
     def rows(self, name: str, theirs: StagePlan, number: int) -> dict[str, Rows]:
         """The donor's projections in this layer, wherever they are held."""
         plan, state = theirs.layers[number], self.donor.state
-        held = Attention(plan, qkv_bias=self.donor.genome.qkv_bias)
+        held = Attention(plan, self.donor.genome)
         prefix = f"{name}.attention."
         held.load_state_dict({key.removeprefix(prefix): t for key, t in state.items() if key.startswith(prefix)})
         found: dict[str, Rows] = held.core.held_rows()
@@ -317,6 +331,17 @@ class _Transfer:
         _, stage, _, layer, _, slot = name.split(".")
         config = getattr(layout[int(stage)].layers[int(layer)], slot)
         return config.block if config is not None else None
+
+
+def _other_place(name: str) -> str:
+    """The last norm is `norm` of all tokens, or `head_norm` of the pooled vector."""
+    return name.removeprefix("head_") if name.startswith("head_norm.") else f"head_{name}"
+
+
+def _prefix_rows(plan: StagePlan, genome: Genome) -> dict[str, slice]:
+    """Where class token and registers stand among the tokens of a stage."""
+    token = plan.prefix - genome.registers if plan.prefix else 0
+    return {"token": slice(0, token), "registers": slice(token, plan.prefix)}
 
 
 def _silence(layer: Layer) -> None:

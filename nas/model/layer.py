@@ -4,8 +4,10 @@
     x = x + drop( γ₂ · MLP(norm(x)) )
 
 A layer projects only those of q, k, v that its core uses: an LA layer has a `Linear(C, C)` for v where a VA layer has
-`Linear(C, 3C)`. The auxiliary runs in training mode only (`auxiliary_in_eval` is for measuring the switch). The core's
-scores are passed to the next layer of the stage, and recorded if a trace is given.
+`Linear(C, 3C)`. Where it projects q and k, a genome may norm them by head (`qk_norm`) and then rotate them (`rotary`):
+every block sees the result, and so do the layers that reuse its scores. The auxiliary runs in training mode only
+(`auxiliary_in_eval` is for measuring the switch). The core's scores are passed to the next layer of the stage, and
+recorded if a trace is given.
 
 Legend: B batch, N tokens, C width, H heads, D = C/H.
 """
@@ -21,8 +23,10 @@ from torch import Tensor, nn
 
 from nas.blocks import Auxiliary, Scores, registered
 from nas.blocks.base import Inputs
+from nas.genome import Genome
 from nas.genome.layout import LayerPlan
 from nas.model.mlp import Mlp
+from nas.model.rotary import Turn
 
 
 @dataclass
@@ -39,23 +43,27 @@ class AttentionTrace:
 
 
 class Carry(NamedTuple):
-    """What layers of a stage pass on besides the tokens (see `Inputs` for each)."""
+    """What layers of a stage pass on besides the tokens (see `Inputs` for the first three)."""
 
     scores: Scores | None = None
     mixed_BNC: Tensor | None = None
     residual: Scores | None = None
+    turn: Turn | None = None  # of queries and keys, with rotary positions
 
 
 class Attention(nn.Module):
     """Token mixing of one layer: projections, the three slots, merged heads, output projection."""
 
-    def __init__(self, plan: LayerPlan, qkv_bias: bool):
+    def __init__(self, plan: LayerPlan, genome: Genome):
         super().__init__()
         site = plan.site
         core = registered("core")[plan.core.block]
         self.heads, self.head_dim = site.heads, site.head_dim
         self.projects = core.projects(plan.core, site)
-        self.qkv = nn.Linear(site.width, len(self.projects) * site.width, bias=qkv_bias) if self.projects else None
+        rows = len(self.projects) * site.width
+        self.qkv = nn.Linear(site.width, rows, bias=genome.qkv_bias) if self.projects else None
+        normed = genome.qk_norm and "k" in self.projects
+        self.q_norm, self.k_norm = (nn.LayerNorm(site.head_dim, genome.norm_eps) if normed else None for _ in "qk")
         self.core = core(plan.core, site)
         self.auxiliary: Auxiliary | None = (
             registered("auxiliary")[plan.auxiliary.block](plan.auxiliary, site) if plan.auxiliary else None
@@ -74,8 +82,13 @@ class Attention(nn.Module):
         parts: dict[str, Tensor] = {}
         if self.qkv is not None:
             shape = (len(self.projects), self.heads, self.head_dim)
-            parts = dict(zip(self.projects, self.qkv(x_BNC).unflatten(2, shape).unbind(2), strict=True))
-        inputs = Inputs(x_BNC, parts, *carry)
+            projected_BNPHD = self.qkv(x_BNC).unflatten(2, shape)
+            parts = {part: projected_BNPHD[:, :, number] for number, part in enumerate(self.projects)}
+        if self.q_norm is not None and self.k_norm is not None:
+            parts |= {"q": self.q_norm(parts["q"]), "k": self.k_norm(parts["k"])}
+        if carry.turn is not None and "k" in parts:
+            parts |= {"q": carry.turn(parts["q"]), "k": carry.turn(parts["k"])}
+        inputs = Inputs(x_BNC, parts, carry.scores, carry.mixed_BNC, carry.residual)
         y_BNHD, scores = self.core(inputs)
         mass = None
         if self.auxiliary is not None and (self.training or self.auxiliary_in_eval):
@@ -90,17 +103,17 @@ class Attention(nn.Module):
 class Layer(nn.Module):
     """Attention and MLP, each with a norm before it and a residual connection."""
 
-    def __init__(self, plan: LayerPlan, *, mlp: str, qkv_bias: bool, layer_scale: float | None):
+    def __init__(self, plan: LayerPlan, mlp: str, genome: Genome):
         super().__init__()
-        width = plan.site.width
+        width, eps, layer_scale = plan.site.width, genome.norm_eps, genome.layer_scale
         self.name = plan.name
         reads_tokens = registered("core")[plan.core.block].needs != "mixed"
-        self.norm1: nn.Module = nn.LayerNorm(width, eps=1e-6) if reads_tokens else nn.Identity()
-        self.attention = Attention(plan, qkv_bias)
+        self.norm1: nn.Module = nn.LayerNorm(width, eps) if reads_tokens else nn.Identity()
+        self.attention = Attention(plan, genome)
         self.scale1: nn.Module = LayerScale(width, layer_scale) if layer_scale else nn.Identity()
         self.drop1: nn.Module = DropPath(plan.drop_path) if plan.drop_path else nn.Identity()
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width, plan.hidden, plan.site if mlp == "depthwise" else None)
+        self.norm2 = nn.LayerNorm(width, eps)
+        self.mlp = Mlp(mlp, width, plan.hidden, plan.site)
         self.scale2: nn.Module = LayerScale(width, layer_scale) if layer_scale else nn.Identity()
         self.drop2: nn.Module = DropPath(plan.drop_path) if plan.drop_path else nn.Identity()
 
@@ -115,7 +128,7 @@ class Layer(nn.Module):
         x_BNC = x_BNC + self.drop2(self.scale2(self.mlp(self.norm2(x_BNC))))
         if trace is not None:
             trace.hidden[self.name] = x_BNC
-        return x_BNC, Carry(made or carry.scores, y_BNC)
+        return x_BNC, Carry(made or carry.scores, y_BNC, turn=carry.turn)
 
 
 def init_weights(module: nn.Module) -> None:

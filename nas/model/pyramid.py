@@ -7,7 +7,8 @@ Decisions:
 - a convolution whose kernel equals its stride embeds patches and merges them between stages (PVT, LaViT); a larger
   kernel overlaps (PVTv2);
 - position embeddings are learned, one table per stage, so a model has a fixed image size;
-- the class token, if any, enters in the last stage (PVT; with one stage: ViT, DeiT);
+- the class token and registers, if any, enter in the last stage (PVT; with one stage: ViT, DeiT), in this order: they
+  are the prefix of the tokens;
 - scores are reused within a stage only, as N changes between stages; an attention residual carries them across;
 - tokens stay in (B, N, C) memory from the patch embedding to the head.
 
@@ -28,10 +29,13 @@ from nas.blocks import Auxiliary, Block, Scores
 from nas.errors import DataError
 from nas.genome import Genome
 from nas.genome.layout import StagePlan
-from nas.model.embed import Embed
+from nas.model.embed import Embed, Merge
 from nas.model.layer import Attention, AttentionTrace, Carry, Layer, init_weights
 from nas.model.residual import attention_residual
+from nas.model.rotary import Rotary
 from nas.model.sequence import ModuleSequence
+
+TABLES = ("token", "registers", "position")  # of a stage, added to tokens or put before them
 
 
 class Stage(nn.Module):
@@ -40,17 +44,22 @@ class Stage(nn.Module):
     def __init__(self, plan: StagePlan, genome: Genome, *, first: bool, last: bool):
         super().__init__()
         self.grid, self.prefix = plan.grid, plan.prefix
-        self.embed = Embed(plan, conv_stem=genome.stem == "conv" and first, norm=genome.embed_norm)
+        conv_stem, merged = genome.stem == "conv" and first, genome.merging == "normed" and not first
+        self.embed: nn.Module = Merge(plan) if merged else Embed(plan, conv_stem, genome.embed_norm, genome.embed_bias)
         self.residual = attention_residual(plan)
-        self.token = nn.Parameter(torch.zeros(1, 1, plan.width)) if plan.prefix else None
-        self.position = nn.Parameter(torch.zeros(1, plan.tokens, plan.width)) if genome.position == "absolute" else None
-        self.layers: ModuleSequence[Layer] = ModuleSequence(
-            Layer(layer, mlp=plan.mlp, qkv_bias=genome.qkv_bias, layer_scale=genome.layer_scale)
-            for layer in plan.layers
+        registers = genome.registers if plan.prefix else 0
+        self.token, self.registers, self.position = (
+            nn.Parameter(torch.zeros(1, rows, plan.width)) if rows else None
+            for rows in (plan.prefix - registers, registers, position_rows(plan, genome))
         )
-        self.norm = nn.LayerNorm(plan.width, eps=1e-6) if genome.stage_norm and not last else nn.Identity()
+        self.embeds_prefix = genome.position == "absolute"
+        head_dim = plan.layers[0].site.head_dim
+        self.rotary = Rotary(plan.grid, plan.prefix, head_dim, genome.rotary.temperature) if genome.rotary else None
+        self.norm_pre = nn.LayerNorm(plan.width, genome.norm_eps) if genome.norm_pre else nn.Identity()
+        self.layers: ModuleSequence[Layer] = ModuleSequence(Layer(layer, plan.mlp, genome) for layer in plan.layers)
+        self.norm = nn.LayerNorm(plan.width, genome.norm_eps) if genome.stage_norm and not last else nn.Identity()
         self.grad_checkpointing = False
-        for table in (self.token, self.position):
+        for table in (self.token, self.position, self.registers):
             if table is not None:
                 nn.init.trunc_normal_(table, std=0.02)
 
@@ -66,11 +75,15 @@ class Stage(nn.Module):
     def enter(self, x_BChw: Tensor, before: Scores | None) -> tuple[Tensor, Carry]:
         """The input of the first layer."""
         x_BNC = self.embed(x_BChw)
-        if self.token is not None:
-            x_BNC = torch.cat((self.token.expand(x_BNC.shape[0], -1, -1), x_BNC), 1)
-        if self.position is not None:
+        if self.position is not None and not self.embeds_prefix:
             x_BNC = x_BNC + self.position
-        return x_BNC, Carry(residual=self.residual(before) if self.residual is not None else None)
+        prefix = [table.expand(x_BNC.shape[0], -1, -1) for table in (self.token, self.registers) if table is not None]
+        if prefix:
+            x_BNC = torch.cat((*prefix, x_BNC), 1)
+        if self.position is not None and self.embeds_prefix:
+            x_BNC = x_BNC + self.position
+        residual = self.residual(before) if self.residual is not None else None
+        return self.norm_pre(x_BNC), Carry(residual=residual, turn=self.rotary() if self.rotary is not None else None)
 
     def step(self, layer: Layer, x_BNC: Tensor, carry: Carry, trace: AttentionTrace | None) -> tuple[Tensor, Carry]:
         """One layer; with gradient checkpointing, its activations are recomputed in the backward pass."""
@@ -84,6 +97,11 @@ class Stage(nn.Module):
     def image(self, x_BNC: Tensor) -> Tensor:
         """Tokens as a feature map (B, C, h, w), without prefix tokens."""
         return torch.unflatten(x_BNC[:, self.prefix :].transpose(1, 2), 2, self.grid)
+
+
+def position_rows(plan: StagePlan, genome: Genome) -> int:
+    """Rows of a stage's table of positions: of all tokens, of patch tokens alone, or none."""
+    return {"absolute": plan.tokens, "grid": plan.tokens - plan.prefix, "none": 0}[genome.position]
 
 
 class Model(nn.Module):
@@ -100,7 +118,9 @@ class Model(nn.Module):
             Stage(plan, genome, first=i == 0, last=i == last) for i, plan in enumerate(genome.layout)
         )
         width = genome.layout[-1].width
-        self.norm: nn.Module = nn.LayerNorm(width, eps=1e-6)
+        norm, pooled = nn.LayerNorm(width, genome.norm_eps), genome.last_norm == "pooled"
+        self.norm: nn.Module = nn.Identity() if pooled else norm
+        self.head_norm: nn.Module = norm if pooled else nn.Identity()
         self.head: nn.Module = nn.Linear(width, genome.classes)
         self.apply(init_weights)
 
@@ -109,12 +129,12 @@ class Model(nn.Module):
     @overload
     def forward(self, images_BCHW: Tensor, trace: Literal[True]) -> tuple[Tensor, AttentionTrace]: ...
     def forward(self, images_BCHW: Tensor, trace: bool = False) -> Tensor | tuple[Tensor, AttentionTrace]:
-        noted = AttentionTrace() if trace else None
+        noted = AttentionTrace() if trace is True else None  # under torch.fx it is a proxy, which has no truth value
         logits_BK = self.forward_head(self.forward_features(images_BCHW, noted))
         return logits_BK if noted is None else (logits_BK, noted)
 
     def forward_features(self, images_BCHW: Tensor, trace: AttentionTrace | None = None) -> Tensor:
-        """Normalised tokens of the last stage, (B, N, C)."""
+        """Tokens of the last stage, (B, N, C), behind the last norm unless that is one of the pooled vector."""
         x, scores = images_BCHW, None
         for index, stage in enumerate(self.stages):
             x, scores = stage(self.stage_input(index, x), scores, trace)
@@ -140,12 +160,12 @@ class Model(nn.Module):
 
     def forward_head(self, x_BNC: Tensor) -> Tensor:
         """Logits (B, K) from the tokens of `forward_features`."""
-        logits_BK: Tensor = self.head(self.pool(x_BNC))
+        logits_BK: Tensor = self.head(self.head_norm(self.pool(x_BNC)))
         return logits_BK
 
     def pool(self, x_BNC: Tensor) -> Tensor:
-        """One vector per image, (B, C): the class token, or the mean of all tokens."""
-        return x_BNC[:, 0] if self.genome.pool == "token" else x_BNC.mean(1)
+        """One vector per image, (B, C): the class token, or the mean of the patch tokens."""
+        return x_BNC[:, 0] if self.genome.pool == "token" else x_BNC[:, self.stages[-1].prefix :].mean(1)
 
     @property
     def has_auxiliaries(self) -> bool:
@@ -160,9 +180,9 @@ class Model(nn.Module):
     def no_weight_decay(self) -> set[str]:
         """Names of parameters without weight decay (timm's convention).
 
-        These are position and class-token tables, and what blocks list in `undecayed`.
+        These are the tables of positions, class token and registers, and what blocks list in `undecayed`.
         """
-        undecayed = {f"stages.{i}.{name}" for i in range(len(self.stages)) for name in ("token", "position")}
+        undecayed = {f"stages.{i}.{name}" for i in range(len(self.stages)) for name in TABLES}
         for path, module in self.named_modules():
             if isinstance(module, Block):
                 undecayed |= {

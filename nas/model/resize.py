@@ -16,8 +16,9 @@ from nas.genome.layout import StagePlan
 
 
 def resized_position(table_1NC: Tensor, before: StagePlan, after: StagePlan) -> Tensor:
-    """The positions of a stage for another grid; the rows of prefix tokens come first and stay as they are."""
-    resized_1NC: Tensor = resample_abs_pos_embed(table_1NC, [*after.grid], [*before.grid], before.prefix)
+    """The positions of a stage for another grid; the rows of prefix tokens, if any, come first and stay as they are."""
+    prefix = table_1NC.shape[1] - before.grid[0] * before.grid[1]
+    resized_1NC: Tensor = resample_abs_pos_embed(table_1NC, [*after.grid], [*before.grid], prefix)
     return resized_1NC
 
 

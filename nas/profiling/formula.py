@@ -22,6 +22,7 @@ from nas.blocks.base import Slot
 from nas.genome import Genome, load_genome
 from nas.genome.layout import LayerPlan, StagePlan
 from nas.model.embed import stem_widths
+from nas.model.pyramid import position_rows
 from nas.model.residual import attention_residual_cost
 
 
@@ -69,18 +70,19 @@ def cost(genome: str | Path | dict[str, Any] | Genome) -> GenomeCost:
 def _embed(stage: StagePlan, genome: Genome) -> Cost:
     """Patch embedding with its norm, class token and position, and the norm at the stage's end."""
     is_first, is_last = stage.name == "stages.0", stage.name == f"stages.{len(genome.stages) - 1}"
-    pixels = stage.grid[0] * stage.grid[1]
+    pixels, merged = stage.grid[0] * stage.grid[1], genome.merging == "normed" and not is_first
     if genome.stem == "conv" and is_first:
         widths = stem_widths(stage)
         weights = [9 * before * after for before, after in pairwise(widths)]
         macs = sum(w * pixels * 4**i for i, w in enumerate(reversed(weights)))
         params = sum(weights) + sum(widths[1:])  # batch norms are folded into biases
     else:
-        params = stage.kernel**2 * stage.channels * stage.width
+        patch = stage.kernel**2 * stage.channels
+        params = patch * stage.width
         macs = pixels * params
-        params += stage.width
-    tables = stage.prefix + (genome.position == "absolute") * stage.tokens
-    norms = 2 * genome.embed_norm + 2 * (genome.stage_norm and not is_last)
+        params += 2 * patch if merged else genome.embed_bias * stage.width
+    tables = stage.prefix + position_rows(stage, genome)
+    norms = 2 * ((genome.embed_norm and not merged) + genome.norm_pre + (genome.stage_norm and not is_last))
     return Cost(macs, params + (tables + norms) * stage.width)
 
 
@@ -89,10 +91,15 @@ def _layer(plan: LayerPlan, reused: bool, mlp: str, genome: Genome) -> Cost:
     core = _core(plan.core.block)
     projected = len(core.projects(plan.core, plan.site))
     total = _linears(plan.site, projected, core.projects_out, plan.hidden, genome.qkv_bias)
+    if mlp == "swiglu":
+        width, hidden = plan.site.width, plan.hidden
+        total += Cost(plan.site.tokens * width * hidden, (width + 1) * hidden)
+    if genome.qk_norm and projected > 1:
+        total += Cost(0, 4 * plan.site.head_dim)
     total += _block("core", plan.core, plan.site)
     if plan.local:
         total += _block("local", plan.local, plan.site)
-    if mlp == "depthwise":
+    if mlp in ("depthwise", "relu_depthwise"):
         total += Cost(9 * (plan.site.tokens - plan.site.prefix) * plan.hidden, 10 * plan.hidden)
     if core.needs == "mixed":
         total += Cost(0, -2 * plan.site.width)  # no first norm: the core does not read the tokens

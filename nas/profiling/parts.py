@@ -30,10 +30,14 @@ from nas.profiling.stopwatch import timed
 TRAINING_ONLY = {"name", "layers", "auxiliary", "drop_path"}  # fields of a plan that are not part of a key
 ELSEWHERE = {"name", "notes", "image", "classes", "stages", "drop_path", "loss"}  # the same, of a genome
 
+# Part of a key only where they differ from their default, so that tables of earlier versions stay valid.
+NEWER = {"rotary", "registers", "embed_bias", "norm_pre", "last_norm", "norm_eps", "qk_norm", "merging"}
+
 
 def parts(genome: Genome) -> dict[str, str]:
     """The key of every part by module name; `""` is the model without its stages."""
-    whole, last = genome.model_dump(exclude=ELSEWHERE), genome.layout[-1]
+    plain = {key for key in NEWER if getattr(genome, key) == Genome.model_fields[key].default}
+    whole, last = genome.model_dump(exclude=ELSEWHERE | plain), genome.layout[-1]
     found = {}
     for stage in genome.layout:
         residual = {"heads": stage.layers[0].site.heads} if stage.source is not None else {}

@@ -132,6 +132,7 @@ def caption_of(cells: pd.DataFrame, ablation: Ablation, record: dict[str, Any]) 
         + f", {len(ablation.seed_list)} seeds; top-1 on the test split, mean ± std; "
         f"Δ to {ablation.baseline_name} in points over shared seeds, 95 % t-interval, p Holm-corrected.",
         "MACs and params of the deployed graph, per image.",
+        _splits(record.get("data")),
     ]
     if "images_per_second" in cells:
         timed = cells[cells["images_per_second"].notna()].iloc[0]
@@ -153,6 +154,15 @@ def caption_of(cells: pd.DataFrame, ablation: Ablation, record: dict[str, Any]) 
     if missing:
         parts.append(f"{missing} cells are not complete.")
     return " ".join(part for part in parts if part)
+
+
+def _splits(account: dict[str, Any] | None) -> str:
+    """How the splits came about; run.yaml of earlier versions does not say."""
+    if account is None:
+        return ""
+    size, origins = account["size"], account["origins"]
+    counts = ", ".join(f"{name} {count:,} ({origins[name]})" for name, count in account["images"].items())
+    return f"Images of {size}×{size}: {counts}."
 
 
 def effects_of(cells: pd.DataFrame, ablation: Ablation) -> list[str]:

@@ -17,6 +17,7 @@ import jinja2
 import pandas as pd
 from matplotlib.figure import Figure
 
+from nas.account import account_lines
 from nas.files import dump_yaml
 from nas.metrics import METRICS, Metric
 from nas.numbers import magnitude
@@ -114,6 +115,7 @@ def page(run: Run, figures: Iterable[Drawing]) -> str:
         classes=[_by_class(run, name) for name in run.by_class],
         failures=[{"trial": trial, "reason": reason, "text": text} for trial, reason, text in run.failures],
         trials=_view(run, run.trials, _trial_columns(run.trials), on_front),
+        data=account_lines(facts["data"]) if "data" in facts else [],
         facts=_facts(facts),
         spec=dump_yaml(facts["spec"]),
     )
@@ -206,10 +208,10 @@ def _example(run: Run) -> str:
 
 
 def _facts(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """Everything in run.yaml except the specification, one line each."""
+    """Everything in run.yaml except the specification and the account of the data, one line each."""
     lines = []
     for key, value in facts.items():
-        if key == "spec":
+        if key in ("spec", "data"):
             continue
         if isinstance(value, dict):
             value = ", ".join(f"{name} {_plain(part)}" for name, part in value.items() if part not in (None, []))

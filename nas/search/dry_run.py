@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
-import torch
-
+from nas.engine import Event, OnEvent
+from nas.engine.events import ignore
 from nas.engine.start import check_start
 from nas.genome import Genome
 from nas.metrics import METRICS, Costs, batch_sizes, estimator
-from nas.model import build
 from nas.profiling import LatencyTable, covering, known_parts, missing
 from nas.search.budget import Budget, check_feasible
-from nas.search.forecast import Forecast, forecast
+from nas.search.forecast import Forecast, forecast, seconds_per_image
 from nas.search.parameter import Parameter
-from nas.search.run import resolved
+from nas.search.run import introduced, resolved
 from nas.search.samplers import SAMPLERS
 from nas.search.space import Assignment, SearchSpace
 from nas.search.spec import SearchSpec, recorded
@@ -54,16 +53,24 @@ class DryRun:
     forecast: Forecast
 
 
-def dry_run(spec: SearchSpec) -> DryRun:
-    """Takes some seconds. Raises what `search` raises for an invalid space, an infeasible budget, or earlier runs
-    (`warm_start`) that cannot be compared.
+def dry_run(spec: SearchSpec, *, on_event: OnEvent = ignore) -> DryRun:
+    """Takes some seconds, beside the loading of the data; `on_event` is told what was loaded, and what is being done.
+
+    Raises what `search` raises for an invalid space, a base that is far larger on this data than it was made for, an
+    infeasible budget, or earlier runs (`warm_start`) that cannot be compared.
 
     >>> dry_run(load_space("mixed")).feasible
     1.0
     """
+
+    def say(text: str) -> None:
+        on_event(Event("message", data={"text": text}))
+
     begin = time.perf_counter()
+    say(f"loading {spec.data}")
     images = spec.task.load()
     space = resolved(spec, images)
+    introduced(spec, space, images, on_event, meant=False)
     loading = time.perf_counter() - begin
     SAMPLERS[spec.sampler.name].check(space)
     for run in earlier_runs(spec.warm_start, recorded(spec, space.base)):
@@ -84,7 +91,7 @@ def dry_run(spec: SearchSpec) -> DryRun:
         genomes=genomes,
         costs=[estimate(genome) for genome in genomes],
         untimed=untimed,
-        forecast=forecast(spec, genomes[1:] or genomes, images, loading=loading),
+        forecast=forecast(spec, genomes[1:] or genomes, images, loading=loading, say=say),
     )
 
 
@@ -132,7 +139,7 @@ def _tables(spec: SearchSpec, space: SearchSpace) -> tuple[dict[int, LatencyTabl
     genomes = list(covering(space.base, sample)) if sizes else []
     models = {size: len(missing(genomes, known_parts(space.base, device, size))) for size in sizes}
     seconds = sum(
-        count * max(SECONDS, CALLS * _batch_seconds(space.base, device, size)) for size, count in models.items()
+        count * max(SECONDS, CALLS * size * seconds_per_image(space.base, device)) for size, count in models.items()
     )
     if seconds <= MAX_TIMING_SECONDS:
         measure = partial(LatencyTable.measure, genomes, space.base, device=device, keep=False)
@@ -143,13 +150,3 @@ def _tables(spec: SearchSpec, space: SearchSpace) -> tuple[dict[int, LatencyTabl
         f"whether {wanted} can be met is known after {max(models.values())} models that have all parts"
         f" of the space between them are timed, which a search does first, in about {seconds:.0f} seconds"
     )
-
-
-def _batch_seconds(genome: Genome, device: str, batch_size: int) -> float:
-    model, image = build(genome).eval().to(device), genome.image
-    images_BCHW = torch.zeros(batch_size, image.channels, image.size, image.size, device=device)
-    with torch.inference_mode():
-        for _ in range(2):  # the first is a warm-up
-            begin = time.perf_counter()
-            model(images_BCHW).sum().item()
-    return time.perf_counter() - begin

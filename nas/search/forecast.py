@@ -3,7 +3,8 @@
 Each genome runs through the real training loop on some of the real images, on a worker's device and with its number of
 threads, for two short epochs. The first one is a warm-up. The second gives seconds per training image and per
 validation image. The remaining time of the call (building, files, warm-up or compilation) counts once per trial.
-Only one worker is timed: several share memory and caches and are slower, as is a busy machine.
+Only one worker is timed: several share memory and caches and are slower, as is a busy machine. Of a large genome, fewer
+images are shown, as many as fit into some seconds.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from nas.data import ImageSet, Split
 from nas.engine import Workers
 from nas.genome import Genome
 from nas.hardware import hardware
+from nas.model import build
 from nas.search.schedulers import make_scheduler
 from nas.search.spec import SearchSpec
 from nas.train import Training, train
@@ -28,9 +30,12 @@ from nas.train import Training, train
 STEPS = 4  # of each of the two short epochs
 IMAGES = 256  # at most, for the evaluation
 BUDGET = 8.0  # seconds after which no further genome is timed
+PACE = 6.0  # seconds in which a genome should have done its two short epochs: a large one is shown fewer images
+LIMIT = 45.0  # seconds after which one genome has to do
 LEAST = 2  # genomes timed regardless of duration; one with compilation
 START = 12.0  # seconds until Ray is up and its workers have imported torch
 WINNERS = 8  # assumed number of genomes on the front
+BATCH, SLOW = 8, 0.05  # images of the batch that says how large a genome is; seconds from which one image has to do
 STOPWATCH = 1.5  # seconds to measure a winner's throughput
 
 
@@ -54,7 +59,14 @@ class Forecast:
         return self.start + self.trainings / self.slots * statistics.mean(self.trials) + self.winners
 
 
-def forecast(spec: SearchSpec, genomes: Sequence[Genome], images: ImageSet, *, loading: float) -> Forecast:
+def forecast(
+    spec: SearchSpec,
+    genomes: Sequence[Genome],
+    images: ImageSet,
+    *,
+    loading: float,
+    say: Callable[[str], None] = lambda text: None,
+) -> Forecast:
     """Time `genomes` for some seconds, at least the first. loading: seconds that reading the data takes.
 
     >>> forecast(spec, [space.base], images, loading=0.1).seconds
@@ -64,8 +76,10 @@ def forecast(spec: SearchSpec, genomes: Sequence[Genome], images: ImageSet, *, l
     timed: list[_Pace] = []
     least = 1 if spec.training.compile else LEAST
     for genome in genomes:
-        if len(timed) >= least and time.perf_counter() - begin > BUDGET:
+        spent = time.perf_counter() - begin
+        if (len(timed) >= least and spent > BUDGET) or (timed and spent > LIMIT):
             break
+        say(f"timing a few training steps of genome {len(timed) + 1} (of {least} to {len(genomes)})")
         try:
             timed.append(_Pace.of(genome, spec, images, device))
         except RuntimeError as error:  # out of memory, or a loss that is not finite from the start
@@ -95,11 +109,15 @@ class _Pace:
 
     @classmethod
     def of(cls, genome: Genome, spec: SearchSpec, images: ImageSet, device: str) -> _Pace:
-        training = spec.training.model_copy(update={"epochs": 2})
+        batch = spec.training.batch_size
+        affordable = PACE / seconds_per_image(genome, device)  # forward passes; a training step costs three of them
+        learned = max(4, min(STEPS * batch, int(affordable / 12)))
+        batch = min(batch, max(2, learned // STEPS))
+        training = spec.training.model_copy(update={"epochs": 2, "batch_size": batch})
         few = replace(
             images,
-            train=images.train.only(slice(STEPS * training.batch_size)),
-            validation=images.validation.only(slice(IMAGES)),
+            train=images.train.only(slice(learned)),
+            validation=images.validation.only(slice(max(1, min(IMAGES, int(affordable / 4))))),
         )
         threads = torch.get_num_threads()
         begin = time.perf_counter()
@@ -123,6 +141,20 @@ class _Pace:
 
     def seconds(self, epochs: float, train: int, validation: int) -> float:
         return self.once + epochs * (self.training * train + self.evaluation * validation)
+
+
+def seconds_per_image(genome: Genome, device: str) -> float:
+    """Seconds of a forward pass, per image of a small batch; of a single image where that takes long already."""
+    model, image = build(genome).eval().to(device), genome.image
+    seconds = 0.0
+    with torch.inference_mode():
+        for count in (1, 1, BATCH):  # the first is a warm-up
+            if count == 1 or seconds < SLOW:
+                images_BCHW = torch.zeros(count, image.channels, image.size, image.size, device=device)
+                begin = time.perf_counter()
+                model(images_BCHW).sum().item()
+                seconds = (time.perf_counter() - begin) / count
+    return seconds
 
 
 def _shown(split: Split, training: Training) -> int:

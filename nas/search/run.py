@@ -18,9 +18,10 @@ from typing import Any
 
 import pandas as pd
 
-from nas.data import ImageSet
+from nas.data import ImageSet, account_of
 from nas.engine import Event, Ledger, OnEvent, Run
 from nas.engine.events import both, ignore
+from nas.engine.scale import introduce
 from nas.engine.start import check_start, keep_start
 from nas.engine.training import TrainJob
 from nas.metrics import Estimate, batch_sizes, estimator
@@ -126,6 +127,7 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
     run.check(record, may_differ=MAY_DIFFER)
     if run.begun is not None:
         check_start(spec, run.directory)
+    introduced(spec, space, images, on_event, meant=run.begun is not None)
     earlier = earlier_runs(spec.warm_start, record) if run.begun is None else []
     for one in earlier:
         check_start(spec, one)
@@ -152,7 +154,8 @@ def _begin(plan: Plan) -> SamplerOptions:
     if plan.earlier:
         plan.say(take_over(plan.earlier, run.ledger, plan.space, spec, plan.estimate))
     keep_start(spec, run.directory, plan.images, plan.on_event)
-    run.begin(plan.record | {"sampler": sampler.model_dump(mode="json")}, seed=spec.seed)
+    record = plan.record | {"sampler": sampler.model_dump(mode="json")}
+    run.begin(record, seed=spec.seed, data=account_of(plan.images))
     return sampler
 
 
@@ -202,6 +205,12 @@ def resolved(spec: SearchSpec, images: ImageSet) -> SearchSpace:
     if spec.donor is not None:
         check_inheritable(base, spec.donor.genome)
     return spec.space(base)
+
+
+def introduced(spec: SearchSpec, space: SearchSpace, images: ImageSet, on_event: OnEvent, *, meant: bool) -> None:
+    """Say what was loaded and what the base costs on it (nas/engine/scale.py). Raises SpaceError."""
+    meant = meant or spec.image_size is not None or spec.donor is not None
+    introduce(spec.genome(), space.base, images, on_event, suits=spec.space, meant=meant)
 
 
 def _failure(ledger: Ledger) -> str | None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nas.data.encoded import MAX_PIXELS
-from nas.data.sources.imagefolder import EXTENSIONS, image_files
+from nas.data.folders import EXTENSIONS, image_files
 from nas.device import usable_device
 from nas.errors import DataError, SpecError
 from nas.serve.load import Loaded, load

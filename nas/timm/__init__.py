@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nas.timm.registry import register
 
 if TYPE_CHECKING:
+    from nas.timm.back import to_timm as to_timm
     from nas.timm.convert import from_timm as from_timm
     from nas.timm.donor import inherit as inherit
     from nas.timm.face import TimmModel as TimmModel
@@ -25,9 +26,10 @@ _HOME = {
     "TimmModel": "nas.timm.face",
     "build": "nas.timm.face",
     "from_timm": "nas.timm.convert",
+    "to_timm": "nas.timm.back",
     "inherit": "nas.timm.donor",
 }
-__all__ = ["TimmModel", "build", "from_timm", "inherit"]
+__all__ = ["TimmModel", "build", "from_timm", "inherit", "to_timm"]
 register()
 
 

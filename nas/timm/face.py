@@ -8,7 +8,7 @@ Legend: B batch, N tokens, C width, hw grid.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,7 +48,7 @@ class TimmModel(Model):
 
     def forward_head(self, x_BNC: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits (B, K) from the tokens of `forward_features`; with `pre_logits` the input of the classifier."""
-        x = self.head_drop(self.pool(x_BNC) if self.global_pool else x_BNC)
+        x = self.head_drop(self.head_norm(self.pool(x_BNC) if self.global_pool else x_BNC))
         y: Tensor = x if pre_logits else self.head(x)
         return y
 
@@ -56,21 +56,73 @@ class TimmModel(Model):
         self,
         images_BCHW: Tensor,
         indices: int | list[int] | None = None,
+        return_prefix_tokens: bool = False,
         norm: bool = False,
         stop_early: bool = False,
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        output_dict: bool = False,
+        attn_mask: Tensor | None = None,
+        is_causal: bool = False,
+    ) -> list[Any] | tuple[Tensor, list[Any]] | dict[str, Any]:
         """Feature maps (B, C, h, w), or tokens (B, hw, C) with `output_fmt="NLC"`; prefix tokens are left out.
 
         indices: the last n features, those listed (negative from the end), or all.
+        return_prefix_tokens: in a model that has some, pairs of a feature and its prefix tokens (B, P, C).
         norm: apply the model's last norm where it fits, that is to the last stage, or to every layer of a single stage.
-        Returns `(tokens_BNC, features)`, tokens as from `forward_features`, or only the features.
+            Stages that end in a norm of their own (`stage_norm`) have it in any case, the last one too.
+        stop_early: compute no layers behind the last feature.
+        attn_mask, is_causal: refused, since most cores have no matrix that could be masked.
+        Returns `(tokens_BNC, features)`, tokens of the last layer that ran, as from `forward_features` if that is the
+        last of all; or only the features; or with `output_dict` timm's `image_features`, `image_intermediates` and
+        `image_intermediates_prefix`.
         """
         if output_fmt not in ("NCHW", "NLC"):
             raise SpecError(f"features come as NCHW or NLC, found {output_fmt!r}")
+        if attn_mask is not None or is_causal:
+            raise SpecError("attn_mask and is_causal are not supported: most cores have no matrix that could be masked")
         take, last = feature_take_indices(len(self.feature_info), indices)
-        features, reached = [], -1
+        features, prefixes = [], []
+        for reached, (stage, x) in enumerate(self._features(images_BCHW)):
+            closing = not self.by_layer and reached == len(self.feature_info) - 1
+            if reached in take:
+                normed = norm or (closing and self.genome.stage_norm)
+                feature = self.norm(x) if normed and (self.by_layer or closing) else x
+                features.append(_shaped(stage, feature, output_fmt))
+                prefixes.append(feature[:, : stage.prefix])
+            if stop_early and reached == last:
+                break
+        # The norm of another stage is of another width.
+        tokens_BNC = self.norm(x) if not intermediates_only and (self.by_layer or closing) else x
+        has_prefix = return_prefix_tokens and self.stages[-1].prefix > 0
+        if output_dict:
+            found = {} if intermediates_only else {"image_features": tokens_BNC}
+            extra = {"image_intermediates_prefix": prefixes} if has_prefix else {}
+            return found | {"image_intermediates": features} | extra
+        paired = list(zip(features, prefixes, strict=True)) if has_prefix else features
+        return paired if intermediates_only else (tokens_BNC, paired)
+
+    def get_intermediate_layers(
+        self,
+        images_BCHW: Tensor,
+        n: int | list[int] = 1,
+        reshape: bool = False,
+        return_prefix_tokens: bool = False,
+        norm: bool = False,
+    ) -> list[Any]:
+        """Features as DINO's scripts ask for them: tokens (B, hw, C), or maps with `reshape`."""
+        found = self.forward_intermediates(
+            images_BCHW,
+            n,
+            return_prefix_tokens=return_prefix_tokens,
+            norm=norm,
+            output_fmt="NCHW" if reshape else "NLC",
+            intermediates_only=True,
+        )
+        return cast(list[Any], found)
+
+    def _features(self, images_BCHW: Tensor) -> Iterator[tuple[Stage, Tensor]]:
+        """Each feature's stage and tokens, before the model's last norm; computed as they are asked for."""
         x, scores = images_BCHW, None
         for index, stage in enumerate(self.stages):
             x, carry = stage.enter(self.stage_input(index, x), scores)
@@ -78,18 +130,9 @@ class TimmModel(Model):
             for number, layer in enumerate(stage.layers):
                 x, carry = stage.step(layer, x, carry, None)
                 x = stage.norm(x) if number == ends else x
-                if not self.by_layer and number < ends:
-                    continue
-                reached += 1
-                if reached in take:
-                    normed = norm and (self.by_layer or reached == len(self.feature_info) - 1)
-                    features.append(_shaped(stage, self.norm(x) if normed else x, output_fmt))
-                if stop_early and reached == last:
-                    break
+                if self.by_layer or number == ends:
+                    yield stage, x
             scores = carry.scores
-            if stop_early and reached == last:
-                break
-        return features if intermediates_only else (self.norm(x), features)
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
@@ -105,6 +148,7 @@ class TimmModel(Model):
         if prune_norm or (cut and not self.by_layer):  # the last norm has the width of the last stage
             self.norm = nn.Identity()
         if prune_head or cut:
+            self.head_norm = nn.Identity()
             self.reset_classifier(0, "")
         return take
 
@@ -114,13 +158,18 @@ class TimmModel(Model):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """A fresh head for `num_classes`; 0 takes the head away.
 
-        global_pool: "" for tokens instead of one vector. Another kind of pooling is another genome (`pool:`).
+        global_pool: "token", "avg" (of patch tokens), or "" for tokens instead of one vector. A model without a class
+        token pools by "avg" alone.
         """
-        own = self.pooling(self.genome)
-        if global_pool not in (None, "", own):
-            raise SpecError(f"this model pools by {own!r}; for {global_pool!r} build a genome with another `pool`")
+        own = ("avg",) if self.genome.pool == "mean" else ("token", "avg")
+        if global_pool not in (None, "", *own):
+            raise SpecError(
+                f"this model pools by {' or '.join(own)}; for {global_pool!r} build a genome with another `pool`"
+            )
         if global_pool is not None:
             self.global_pool = global_pool
+        if global_pool and self.genome.pool != "mean":
+            self.genome = self.genome.edit({"pool": "token" if global_pool == "token" else "patches"})
         self.num_classes = num_classes
         like = next(self.parameters())
         if num_classes:
@@ -140,10 +189,15 @@ class TimmModel(Model):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns by which timm's layer-wise learning-rate decay sorts parameters, from the image to the head."""
         layer = r"^stages\.(\d+)\.layers\.(\d+)"
-        fine = [(r"^stages\.(\d+)\.norm", (99998,)), (layer, None), (r"^stages\.(\d+)\.", (0,)), (r"^norm", (99999,))]
+        fine = [
+            (r"^stages\.(\d+)\.norm", (99998,)),
+            (layer, None),
+            (r"^stages\.(\d+)\.", (0,)),
+            (r"^(?:head_)?norm", (99999,)),
+        ]
         return {
-            "stem": r"^stages\.0\.(?:embed|token|position)",
-            "blocks": [(r"^stages\.(\d+)", None), (r"^norm", (99999,))] if coarse else fine,
+            "stem": r"^stages\.0\.(?:embed|token|registers|position|norm_pre)",
+            "blocks": [(r"^stages\.(\d+)", None), (r"^(?:head_)?norm", (99999,))] if coarse else fine,
         }
 
     def set_input_size(self, img_size: int | Sequence[int] | None = None) -> None:

@@ -6,6 +6,8 @@ any space or ablation runs on any data.
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from dataclasses import dataclass
 
 from nas.data import MAX_PIXELS, ImageSet, Labels, Preprocess, check_labelled, labelled, load
@@ -59,4 +61,17 @@ def fitted(genome: Genome, images: ImageSet) -> Genome:
     try:
         return genome.edit(size | {"preprocess": None, "class_names": None})
     except SpecError as error:
+        if fitting := _sizes_that_fit(genome, images.size):
+            error = type(error)(f"{error.message}; image_size={' or '.join(fitting)} fits", path=error.path)
         raise error.within(file=f"{genome.name or 'base'} on {images.name}", path="base") from None
+
+
+def _sizes_that_fit(genome: Genome, size: int) -> list[str]:
+    """The sides next to `size`, below and above, that the strides of the genome divide; none where that is no way."""
+    stride = math.prod(stage.patch for stage in genome.stages)
+    sides = [side for side in (size // stride * stride, -(-size // stride) * stride) if 0 < side != size]
+    fitting = []
+    for side in sides:
+        with suppress(SpecError):
+            fitting.append(str(genome.edit({"image.size": side}).image.size))
+    return fitting

@@ -31,7 +31,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"constant": "sum", "kernel": "exact"},
     ],
     "depthwise": [{"dimensions": 2}, {"dimensions": 2, "kernel": 5}, {"kernel": 3}],
-    "spatial_reduction": [{"ratio": 2}, {"ratio": 3}, {"ratio": 2, "bias": False}],
+    "spatial_reduction": [{"ratio": 2}, {"ratio": 3}, {"ratio": 2, "bias": False}, {"pooled": 2}],
     "window": [{"size": 2}, {"size": 2, "shift": True}, {"size": 7, "shift": True}],
     "focused_linear": [{"power": 2}, {"power": 16}, {"key_position": True}],
     "pooling": [{"kernel": 5}],

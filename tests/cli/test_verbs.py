@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 import nas as package
 from nas.data import load
@@ -165,3 +166,24 @@ def test_a_bug_keeps_its_traceback(nas, monkeypatch):
     monkeypatch.setattr("nas.profiling.cost", lambda genome: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         nas("cost", "lavit_digits")
+
+
+def test_data_is_said_drawn_and_written_as_json(nas, tmp_path):
+    answer = nas("data", "digits", "--sheet", "sheet.png", "--set", "training.limit=100 training.augment.erase=1")
+    assert answer.code == 0, answer.err
+    lines = {line[:13].strip(): line[13:] for line in answer.out.splitlines()}
+    assert lines["data"] == "digits: 459 images, 10 classes, 8×8 pixels, 1 channel (grey)"
+    assert lines["train"] == "80 images: what is left, 100 images drawn with seed 0, less validation"
+    assert lines["written"] == "sheet.png"
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 8 * 64 and len(sheet.getcolors(10**6)) > 10
+    found = json.loads(nas("data", "digits", "--json").out)
+    assert found["images"] == {"train": 1150, "validation": 288, "test": 359}
+    assert nas("data", "digits", "--sheet", "sheet.jpg").code == 2
+
+
+def test_a_training_says_what_was_loaded(nas):
+    out = nas("train", "lavit_digits", "--device", "cpu", "--set", QUICK).out
+    assert out.startswith("data         digits: 659 images") and out.index("validation   60 images") < out.index(
+        "epoch"
+    )

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms.v2 import functional
 
-from nas.data import encoded, load
+from nas.data import encoded, load, pictures
 from nas.data.encoded import MAX_PIXELS, decode
+from nas.data.pictures import Form
 from nas.errors import DataError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
@@ -133,3 +136,41 @@ def test_the_header_alone_is_read_while_the_set_is_surveyed(
     monkeypatch.setattr(encoded, "decode", None)
     with pytest.raises(DataError, match=rf"{tmp_path}/a/000\.png: an image of 400,000,000 pixels"):
         load(f"imagefolder:{tmp_path}", size=8)
+
+
+@pytest.mark.parametrize("shape", [(2, 12_000), (12_000, 2), (3, 4001), (1, 90_000)])
+def test_a_strip_is_cut_before_it_is_resized(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result is that of resizing it all, at a size where that is affordable, to half a pixel of the original."""
+    height, width = shape
+    ramp = torch.arange(max(shape)) * 255 // max(shape)
+    strip_CHW = (ramp if width > height else ramp[:, None]).expand(3, height, width).to(torch.uint8)
+    whole, form = strip_CHW, Form(8, 3, crop=0.9)
+    with monkeypatch.context() as patched:
+        patched.setattr(pictures, "STRIP", 10**6)
+        expected = form.fit(whole)
+    assert (form.fit(whole).int() - expected.int()).abs().max() <= 1
+    made: list[int] = []
+    resize = functional.resize
+    monkeypatch.setattr(functional, "resize", lambda *given: (made.append((out := resize(*given)).numel()), out)[1])
+    assert Form(224, 3).fit(strip_CHW).shape == (3, 224, 224)
+    assert max(made) <= 5 * 3 * 224 * 224
+
+
+def test_an_ordinary_image_is_not_cut() -> None:
+    image_CHW = torch.randint(0, 256, (3, 20, 160), dtype=torch.uint8)
+    assert pictures._middle(image_CHW) is image_CHW
+
+
+@pytest.mark.parametrize("place", ["train/a/036.png", "test/b/003.png"])
+def test_one_colour_image_among_grey_ones_is_seen(
+    tmp_path: Path, write_folder: Callable[..., Path], place: str
+) -> None:
+    write_folder(tmp_path, {"train/a": 150, "train/b": 150, "test/a": 5, "test/b": 5}, channels=1)
+    assert load(f"imagefolder:{tmp_path}").channels == 1
+    (tmp_path / place).write_bytes(saved("PNG", Image.new("RGB", (8, 8), "red")))
+    images = load(f"imagefolder:{tmp_path}")
+    assert images.channels == 3
+    split = images.train if place.startswith("train") else images.test
+    total = 300 if place.startswith("train") else 10
+    note = split.subset.pictures.note
+    assert note == f"1 of {total} images looked at have colour, the others are grey: all are read as RGB"

@@ -63,7 +63,7 @@ runs = st.tuples(asking, st.lists(st.one_of(asking, reusing, baselines), max_siz
 def stages(draw: Any, first: bool) -> dict[str, Any]:
     heads = draw(st.sampled_from([1, 2, 4]))
     stage: dict[str, Any] = {"patch": 2 if first else draw(st.sampled_from([1, 2])), "width": 8 * heads, "heads": heads}
-    stage |= {"mlp": draw(st.sampled_from(["plain", "depthwise"]))}
+    stage |= {"mlp": draw(st.sampled_from(["plain", "depthwise", "relu_depthwise", "swiglu"]))}
     if stage["patch"] == 2 and draw(st.booleans()):
         stage |= {"kernel": 3}
     if draw(st.booleans()):
@@ -73,19 +73,38 @@ def stages(draw: Any, first: bool) -> dict[str, Any]:
     return stage | ({"split": draw(st.integers(1, depth))} if draw(st.booleans()) else {})
 
 
+newer = st.fixed_dictionaries(  # keys that 0.1 did not have; heads here are 8 wide
+    {},
+    optional={
+        "position": st.sampled_from(["absolute", "grid", "none"]),
+        "rotary": st.one_of(st.none(), st.fixed_dictionaries({"temperature": st.floats(2, 1e4)})),
+        "registers": st.integers(0, 3),
+        "embed_bias": st.booleans(),
+        "norm_pre": st.booleans(),
+        "last_norm": st.sampled_from(["tokens", "pooled"]),
+        "norm_eps": st.sampled_from([1e-6, 1e-5]),
+        "qk_norm": st.booleans(),
+    },
+)
+
+
 @st.composite
 def genomes(draw: Any) -> dict[str, Any]:
+    found = [draw(stages(True))] + [draw(stages(False)) for _ in range(draw(st.integers(0, 2)))]
+    overlap = any("kernel" in stage for stage in found[1:])
     return {
         "name": draw(st.sampled_from(["", "true", "1e3", "a: b", "off", "naïve"])),
         "image": {"size": 8, "channels": draw(st.integers(1, 4))},
         "classes": draw(st.integers(1, 20)),
-        "stages": [draw(stages(True))] + [draw(stages(False)) for _ in range(draw(st.integers(0, 2)))],
+        "stages": found,
+        "merging": "plain" if overlap else draw(st.sampled_from(["plain", "normed"])),
         "drop_path": draw(st.sampled_from([0.0, 0.1, 1e-5])),
         "layer_scale": draw(st.sampled_from([None, 0.1])),
         "stem": draw(st.sampled_from(["patch", "conv"])),
         "embed_norm": draw(st.booleans()),
         "stage_norm": draw(st.booleans()),
-        "pool": draw(st.sampled_from(["mean", "token"])),
+        "pool": draw(st.sampled_from(["mean", "token", "patches"])),
+        **draw(newer),
         "loss": {"diagonal": {"variant": draw(st.sampled_from(["off", "hinge"])), "weight": draw(st.floats(0, 1))}},
     }
 
@@ -280,3 +299,15 @@ def test_counts_are_bounded_before_anything_is_laid_out(edit, message):
         target[last] = value
     with pytest.raises(GenomeError, match=message):
         Genome.parse(base)
+
+
+def test_positions_that_a_core_cannot_take_are_refused() -> None:
+    genome = load_genome("pvt_micro_32")
+    with pytest.raises(GenomeError, match=r"stages\.0\.core: spatial_reduction makes its keys itself.*rotary"):
+        genome.edit({"rotary": {}})
+    with pytest.raises(GenomeError, match=r"stages\.0\.core: spatial_reduction makes its keys itself.*qk_norm"):
+        genome.edit({"qk_norm": True})
+    with pytest.raises(GenomeError, match=r"stages\.1\.kernel: .*do not overlap"):
+        load_genome("pvt_v2_b0").edit({"merging": "normed"})
+    with pytest.raises(GenomeError, match=r"stages\.0\.heads: .*that 4 divides, found 6"):
+        Genome.parse({"rotary": {}, "stages": [{"patch": 16, "width": 12, "heads": 2, "depth": 1}]})

@@ -169,6 +169,29 @@ def test_positions_are_interpolated_as_timm_does_and_prefix_rows_stay() -> None:
     assert torch.equal(mean.state_dict()["stages.0.position"], before[:, 1:])
 
 
+def test_rows_of_prefix_tokens_join_the_tokens_where_the_genome_has_no_such_rows() -> None:
+    parent = trained(load_genome("deit_micro_32").edit({"registers": 2}))
+    child = inherit(parent.genome.edit({"position": "grid"}), Donor.of(parent)).model
+    assert moved(parent, child) < 1e-5
+    back = inherit(parent.genome, Donor.of(child)).model
+    assert moved(parent, back) < 1e-5
+    assert not back.state_dict()["stages.0.position"][:, :3].any()
+
+
+def test_the_last_norm_is_the_same_one_in_either_place() -> None:
+    parent = trained(load_genome("deit_micro_32").edit({"last_norm": "pooled"}))
+    found = inherit(parent.genome.edit({"last_norm": "tokens"}), Donor.of(parent))
+    assert not found.fresh
+    assert torch.equal(found.model.norm.weight, parent.head_norm.weight)
+    assert moved(parent, found.model) < 1e-5, "a class token is one token: norm and pooling change places"
+
+
+def test_a_gated_mlp_is_not_inherited_by_a_plain_one() -> None:
+    parent = trained(load_genome("deit_micro_32").edit({"stages.0.mlp": "swiglu"}))
+    with pytest.raises(GenomeError, match=r"stages\.0\.mlp: plain here and swiglu in the model"):
+        inherit(load_genome("deit_micro_32"), Donor.of(parent))
+
+
 def test_another_number_of_classes_gets_a_fresh_head() -> None:
     parent = trained("mixed_micro_32")
     found = inherit(parent.genome.edit({"classes": 7}), Donor.of(parent))
@@ -251,8 +274,12 @@ EDITS = st.dictionaries(st.sampled_from(LAYERS).map(lambda layer: f"{layer}.core
 WHOLE = st.fixed_dictionaries(
     {},
     optional={
-        "pool": st.sampled_from(["mean", "token"]),
-        "position": st.sampled_from(["absolute", "none"]),
+        "pool": st.sampled_from(["mean", "token", "patches"]),
+        "position": st.sampled_from(["absolute", "grid", "none"]),
+        "registers": st.integers(0, 2),
+        "last_norm": st.sampled_from(["tokens", "pooled"]),
+        "rotary": st.sampled_from([None, {}]),
+        "qk_norm": st.booleans(),
         "layer_scale": st.sampled_from([None, 0.5]),
         "qkv_bias": st.booleans(),
     },

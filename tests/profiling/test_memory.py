@@ -49,6 +49,8 @@ def test_activations_are_exact_where_every_kernel_is_torchs_own(name: str) -> No
         {"stages.1.attention_residual": "flat"},
         {"stages.1.attention_residual": "separable"},
         {"stages.1.attention_residual": "separable", "stages.1.heads": 1},
+        {"stages.*.mlp": "swiglu", "merging": "normed", "norm_pre": True, "position": "grid", "last_norm": "pooled"},
+        {"rotary": {}, "registers": 2, "pool": "patches", "qk_norm": True, "position": "none"},
         {"stem": "conv", "stages.0.patch": 4, "image.size": 32, "stage_norm": True, "pool": "token"},
     ],
 )

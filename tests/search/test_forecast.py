@@ -70,6 +70,20 @@ def test_timing_ends_in_time(images: ImageSet, paces: list[Any], monkeypatch: py
     assert len(forecast.forecast(compiled, genomes, images, loading=0).trials) == 1
 
 
+def test_a_large_genome_is_shown_fewer_images(
+    images: ImageSet, paces: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = 0.05  # seconds per image: four steps of 20 would take 24 s
+    monkeypatch.setattr(forecast, "seconds_per_image", lambda genome, device: slow)
+    found = forecast.forecast(space(), [load_genome("lavit_digits")], images, loading=0)
+    (_, learned, evaluated) = paces[0]
+    assert 2 * 3 * slow * learned + 2 * slow * evaluated < 2 * forecast.PACE
+    assert found.trials == pytest.approx([9 * (400 / 100 + 100 / 1000)], abs=1e-3)  # the same per image
+    monkeypatch.setattr(forecast, "seconds_per_image", lambda genome, device: 100.0)
+    forecast.forecast(space(), [load_genome("lavit_digits")], images, loading=0)
+    assert paces[1][1:] == (4, 1)
+
+
 def test_a_genome_that_does_not_fit_in_memory(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     def exhausted(*arguments: Any, **others: Any) -> Result:
         raise RuntimeError("CUDA out of memory.\nTried to allocate 20 GiB")

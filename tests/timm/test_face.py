@@ -16,7 +16,7 @@ from nas.errors import SpecError
 from nas.model import Model
 from nas.model import build as build_plain
 from nas.timm import TimmModel
-from tests.timm.pairs import pictures, pvt, vit
+from tests.timm.pairs import SMALL, SWIN, pictures, pvt, scrambled, vit
 
 
 @torch.no_grad()
@@ -64,12 +64,73 @@ def test_intermediates_of_a_plain_vit_are_timms() -> None:
 def test_intermediates_of_a_pyramid_are_timms() -> None:
     theirs, ours = pvt()
     expected = theirs.forward_intermediates(pictures(224), intermediates_only=True)
-    found = ours.forward_intermediates(pictures(224), norm=True, intermediates_only=True)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    for norm in (False, True):
+        found = ours.forward_intermediates(pictures(224), norm=norm, intermediates_only=True)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    x, early = ours.forward_intermediates(pictures(224), [0, 1], stop_early=True)
+    torch.testing.assert_close(early, expected[:2], rtol=0, atol=1e-5)
+    torch.testing.assert_close(x.mT.unflatten(2, (28, 28)), expected[1], rtol=0, atol=1e-5)
+    x, _ = ours.forward_intermediates(pictures(224), [3], stop_early=True)
+    torch.testing.assert_close(x, ours.forward_features(pictures(224)))
     kept = ours.prune_intermediate_layers([0, 1])
     torch.testing.assert_close(
         ours.forward_intermediates(pictures(224), kept, intermediates_only=True), expected[:2], rtol=0, atol=1e-5
     )
+
+
+@torch.no_grad()
+def test_intermediates_of_windows_are_timms() -> None:
+    theirs = scrambled("swin_tiny_patch4_window7_224", **SWIN)
+    ours = nas.from_timm(theirs)
+    for options in ({}, {"norm": True}):
+        expected = theirs.forward_intermediates(pictures(224), intermediates_only=True, **options)
+        found = ours.forward_intermediates(pictures(224), intermediates_only=True, **options)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["vit_small_patch14_reg4_dinov2", "vit_small_patch16_dinov3", "vit_small_patch16_224"])
+def test_prefix_tokens_and_dictionaries_are_timms(name: str) -> None:
+    pool = {"global_pool": "avg"} if name == "vit_small_patch16_224" else {}
+    theirs = scrambled(name, img_size=56 if "14" in name else 64, num_classes=7, **pool, **SMALL)
+    ours = nas.from_timm(theirs)
+    images = pictures(ours.genome.image.size)
+    for options in ({}, {"norm": True, "intermediates_only": True}, {"indices": [0], "stop_early": True}):
+        expected = theirs.forward_intermediates(images, return_prefix_tokens=True, **options)
+        found = ours.forward_intermediates(images, return_prefix_tokens=True, **options)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+        if name != "vit_small_patch16_dinov3":  # which timm gives no dictionaries
+            expected = theirs.forward_intermediates(images, output_dict=True, return_prefix_tokens=True, **options)
+            found = ours.forward_intermediates(images, output_dict=True, return_prefix_tokens=True, **options)
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+            expected = theirs.get_intermediate_layers(images, 2, reshape=True, norm=True)
+            found = ours.get_intermediate_layers(images, 2, reshape=True, norm=True)
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_model_without_prefix_tokens_gives_features_alone() -> None:
+    _, ours = pvt()
+    found = ours.forward_intermediates(pictures(224), return_prefix_tokens=True, output_dict=True)
+    assert sorted(found) == ["image_features", "image_intermediates"]
+
+
+@pytest.mark.parametrize("option", [{"attn_mask": torch.ones(16, 16)}, {"is_causal": True}])
+def test_masks_are_refused(option: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match="attn_mask and is_causal are not supported"):
+        nas.build("lavit_digits").forward_intermediates(torch.zeros(1, 1, 8, 8), **option)
+
+
+@torch.no_grad()
+def test_pooling_changes_with_the_head() -> None:
+    theirs, ours = vit()
+    for model in (theirs, ours):
+        model.reset_classifier(5, "avg")
+    ours.head.load_state_dict(theirs.head.state_dict())
+    torch.testing.assert_close(ours(pictures(64)), theirs(pictures(64)), rtol=0, atol=1e-5)
+    assert (ours.genome.pool, ours.genome.classes) == ("patches", 5)
+    ours.prune_intermediate_layers([0])
+    assert isinstance(ours.head, torch.nn.Identity)
 
 
 def test_head() -> None:

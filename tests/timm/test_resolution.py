@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import nas
-from nas.errors import GenomeError
-from tests.timm.pairs import pictures, pvt, vit
+from nas.errors import GenomeError, SpecError
+from tests.timm.pairs import SMALL, SWIN, distance, pictures, pvt, scrambled, vit
 
 
 def test_resolution_of_a_plain_vit_moves_as_timms() -> None:
@@ -32,6 +32,52 @@ def test_resolution_of_a_pyramid_moves_in_place() -> None:
     with torch.no_grad():
         torch.testing.assert_close(ours(pictures(96)), theirs(pictures(96)), rtol=0, atol=1e-5)
     assert ours.feature_info[-1]["reduction"] == 32
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "options", "size", "other"),
+    [
+        ("deit3_small_patch16_224", {"img_size": 64} | SMALL, 64, 96),
+        ("vit_small_patch14_dinov2", {"img_size": 56, "num_classes": 7} | SMALL, 56, 84),
+        ("vit_small_patch14_reg4_dinov2", {"img_size": 56} | SMALL, 56, 84),
+        ("vit_small_patch16_dinov3", {"img_size": 64, "num_classes": 7} | SMALL, 64, 96),
+        ("vit_small_patch16_224", {"img_size": 64, "global_pool": "avg"} | SMALL, 64, 48),
+    ],
+)
+def test_a_conversion_to_another_resolution_is_timms(name: str, options: dict[str, Any], size: int, other: int) -> None:
+    theirs = scrambled(name, **options)
+    ours, moved = nas.from_timm(theirs, size=other), nas.from_timm(theirs)
+    assert distance(moved(pictures(size)), theirs(pictures(size))) < 1e-5, "theirs has not been touched"
+    moved.set_input_size(other)
+    theirs.set_input_size((other, other))
+    expected = theirs(pictures(other))
+    assert ours.genome.image.size == other
+    assert distance(ours(pictures(other)), expected) < 1e-5
+    assert distance(moved(pictures(other)), expected) < 1e-5
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore::UserWarning:timm.layers.interpolate")
+def test_windows_grow_with_the_resolution_as_timms_do() -> None:
+    theirs = scrambled("swin_tiny_patch4_window7_224", **SWIN)
+    ours = nas.from_timm(theirs, size=256)
+    theirs.set_input_size((256, 256))
+    assert ours.genome.layout[0].layers[1].core.model_dump() == {"block": "window", "size": 8, "shift": True}
+    assert distance(ours(pictures(256)), theirs(pictures(256))) < 1e-5
+
+
+@torch.no_grad()
+def test_a_pyramid_is_converted_at_any_resolution_that_its_strides_divide() -> None:
+    theirs, _ = pvt()
+    assert distance(nas.from_timm(theirs, size=96)(pictures(96)), theirs(pictures(96))) < 1e-5
+    with pytest.raises(SpecError, match=r"pvt_v2_b0: .*ratio 8 does not divide the grid 25x25"):
+        nas.from_timm(theirs, size=100)
+
+
+def test_a_resolution_that_patches_do_not_divide_is_refused_with_the_nearest() -> None:
+    with pytest.raises(SpecError, match="patches of 14 do not divide images of 512 pixels; 504 and 518"):
+        nas.from_timm(scrambled("vit_small_patch14_dinov2", img_size=56, **SMALL), size=512)
 
 
 def test_relative_biases_are_interpolated() -> None:

@@ -3,72 +3,138 @@
     PATH/train/<class>/*.jpg     and, if there are any, PATH/val/<class>/... and PATH/test/<class>/...
     PATH/<class>/*.jpg           class folders alone: the test split is carved
 
-Classes are the folder names in alphabetical order; images may lie deeper. Hidden files and folders are passed over.
-A split folder may also be called valid, validation, or testing, training.
+Classes are the folder names in alphabetical order; images may lie deeper. Split folders are known by the usual words,
+in any case (nas/data/names.py). A folder that contains nothing but another one, as archives have them, is gone through.
+A validation or test split whose images lie in no class folder has no labels, and counts as absent. What is left out or
+gone through is a note of the dataset; what could be read in two ways is refused, with what was seen.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from nas.data.encoded import ImageFiles
+from nas.data.folders import EXTENSIONS, Folder, read_tree
+from nas.data.names import nameless, split_named, split_names
 from nas.data.registry import Raw, source
 from nas.errors import DataError, nearest
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
-SPLITS = {"train": ("train", "training"), "validation": ("val", "valid", "validation"), "test": ("test", "testing")}
+NAMED = 5  # folders that a message names
 
 
 @source("imagefolder:PATH")
 def read(path: Path) -> Raw:
-    folders = {split: next((path / n for n in names if (path / n).is_dir()), None) for split, names in SPLITS.items()}
+    tree = read_tree(path).checked()
+    notes = tree.skipped()
+    top = _inner(tree.root, notes)
+    splits = _splits(top)
     name = f"imagefolder:{path}"
-    train = folders["train"]
-    if train is None:
-        if found := [folder.name for folder in folders.values() if folder is not None]:
-            raise DataError(
-                f"{path}: has {found[0]}/ but no train/ beside it; expected train/<class>/ or <class>/ folders"
-            )
-        classes = _classes(path)
-        return Raw(name, classes, _images(path, classes))
-    classes = _classes(train)
-    validation, test = (_images(f, classes) if f else None for f in (folders["validation"], folders["test"]))
-    return Raw(name, classes, _images(train, classes), validation, test)
+    if "train" not in splits:
+        if splits:
+            found = next(iter(splits.values())).path.name
+            message = f"has {found}/ but no train/ beside it; expected train/<class>/ or <class>/ folders"
+            raise DataError(f"{top.path}: {message}")
+        _refuse_splits_in_classes(top)
+        notes += _loose(top)
+        classes = _classes(top)
+        return Raw(name, classes, _images(top, classes), notes=tuple(notes))
+    beside = [inner for inner in top.filled.values() if inner not in splits.values()]
+    if beside:
+        notes.append(f"skipped folders beside the splits: {_listed([inner.path.name for inner in beside])}")
+    origins = {split: f"{folder.path.name}/" for split, folder in splits.items()}
+    inner = {split: _inner(folder, notes) for split, folder in splits.items()}
+    classes = _classes(inner["train"])
+    notes += _loose(inner["train"])
+    train = _images(inner["train"], classes)
+    held = {split: _held(folder, classes, notes) for split, folder in inner.items() if split != "train"}
+    return Raw(name, classes, train, held.get("validation"), held.get("test"), origins=origins, notes=tuple(notes))
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not names and (loose := image_files(folder)):
+def _inner(folder: Folder, notes: list[str]) -> Folder:
+    """The folder itself or, if it contains nothing but a folder of folders, that one."""
+    start = folder
+    while len(folder.filled) == 1 and not folder.images:
+        (only,) = folder.filled.values()
+        if only.images or (split_named(only.path.name) and split_named(folder.path.name) is None):
+            break
+        folder = only
+    if folder is not start:
+        notes.append(f"read from {folder.path}, the only folder with images in {start.path}")
+    return folder
+
+
+def _splits(top: Folder) -> dict[str, Folder]:
+    """The folder of each split. Raises DataError where two could be the same split."""
+    named = split_names(top.filled)
+    for split, names in named.items():
+        if len(names) > 1:
+            seen = f"{_listed(names)} all look like the {split} split"
+            raise DataError(f"{top.path}: {seen}; leave one, or put their class folders together")
+    splits = {split: top.filled[names[0]] for split, names in named.items()}
+    beside = [inner for inner in top.filled.values() if inner not in splits.values()]
+    lone = next(iter(splits.values())) if len(splits) == 1 else None
+    if lone is not None and not lone.filled and beside:  # a class of that name, such as railway trains
+        return {}
+    return splits
+
+
+def _held(folder: Folder, classes: tuple[str, ...], notes: list[str]) -> ImageFiles | None:
+    """A validation or test split; None, with a note, if its images have no labels."""
+    names = list(folder.filled)
+    if not names or (len(names) == 1 and names[0] not in classes and nameless(names[0])):
+        count = len(folder.below())
+        notes.append(f"left out {folder.path}: its {count} images lie in no class folders and have no labels")
+        return None
+    notes += _loose(folder)
+    return _images(folder, classes)
+
+
+def _classes(folder: Folder) -> tuple[str, ...]:
+    names = sorted(folder.folders)
+    if not names and (loose := folder.images):
         found = f"no class folders, but {len(loose)} images without labels"
-        raise DataError(f"{folder}: {found}; expected <class>/<image>; for `nas convert`, write images:{folder}")
+        raise DataError(
+            f"{folder.path}: {found}; expected <class>/<image>; for `nas convert`, write images:{folder.path}"
+        )
     if not names:
-        raise DataError(f"{folder}: no class folders; expected <class>/<image> with images such as .jpg or .png")
+        raise DataError(f"{folder.path}: no class folders; expected <class>/<image> with images such as .jpg or .png")
     return tuple(names)
 
 
-def _images(folder: Path, classes: tuple[str, ...]) -> ImageFiles:
+def _images(folder: Folder, classes: tuple[str, ...]) -> ImageFiles:
     paths: list[Path] = []
     labels: list[int] = []
     for name in _classes(folder):
+        place = folder.folders[name]
         if name not in classes:
-            raise DataError(
-                f"{folder / name}: a class that the training folder does not have; {nearest(name, classes)}"
-            )
-        found = image_files(folder / name)
+            raise DataError(f"{place.path}: a class that the training folder does not have; {nearest(name, classes)}")
+        found = place.below()
         if not found:
-            raise DataError(f"{folder / name}: no images in this class folder; looked for {', '.join(EXTENSIONS)}")
+            raise DataError(f"{place.path}: no images in this class folder; looked for {', '.join(EXTENSIONS)}")
         paths += found
         labels += [classes.index(name)] * len(found)
     return ImageFiles(paths, np.asarray(labels, dtype=np.int64))
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The images in a folder and below it, by their ending, in alphabetical order."""
-    found = []
-    for root, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(root, f) for f in files if f.lower().endswith(EXTENSIONS) and not f.startswith(".")]
-    return sorted(found)
+def _loose(folder: Folder) -> list[str]:
+    """A note about images beside class folders, which belong to no class."""
+    if not folder.images or not folder.filled:
+        return []
+    return [f"skipped {len(folder.images)} images beside the class folders, such as {folder.path / folder.images[0]}"]
+
+
+def _refuse_splits_in_classes(top: Folder) -> None:
+    """Raise DataError for <class>/train/: training and test images would be one class and be mixed."""
+    inside = [
+        f"{name}/{inner}/" for name, folder in top.filled.items() for inner in folder.filled if split_named(inner)
+    ]
+    if len(inside) > 1:
+        message = f"class folders contain splits ({_listed(inside)})"
+        raise DataError(f"{top.path}: {message}; expected the splits outside: train/<class>/, test/<class>/")
+
+
+def _listed(names: list[str]) -> str:
+    shown = [name if name.endswith("/") else f"{name}/" for name in names[:NAMED]]
+    return ", ".join(shown) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

@@ -13,15 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from nas.data.encoded import ImageFiles
+from nas.data.folders import EXTENSIONS, read_tree
 from nas.data.pictures import UNKNOWN
 from nas.data.registry import Raw, source
-from nas.data.sources.imagefolder import EXTENSIONS, image_files
 from nas.errors import DataError
 
 
 @source("images:PATH")
 def read(path: Path) -> Raw:
-    files = image_files(path)
+    tree = read_tree(path).checked()
+    files = tree.root.below()
     if not files:
         raise DataError(f"{path}: no images in this folder or below; looked for {', '.join(EXTENSIONS)}")
-    return Raw(f"images:{path}", (), ImageFiles(files, np.full(len(files), UNKNOWN, dtype=np.int64)))
+    pictures = ImageFiles(files, np.full(len(files), UNKNOWN, dtype=np.int64))
+    return Raw(f"images:{path}", (), pictures, notes=tuple(tree.skipped()))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from nas.data import encoded, load
+from nas.data.registry import read
 from nas.errors import DataError
 
 Write = Callable[..., Path]
@@ -92,3 +94,105 @@ def test_folders_that_are_no_dataset(tmp_path: Path, write_folder: Write) -> Non
     write_folder(tmp_path / "train", {"aa": 9, "b": 9})
     with pytest.raises(DataError, match=r"test/a: a class that the training folder does not have.*did you mean aa\?"):
         load(source)
+
+
+def test_split_folders_in_the_words_that_people_use(tmp_path: Path, write_folder: Write) -> None:
+    for index, names in enumerate(
+        [("Train", "Val", "Test"), ("training_set", "dev", "Testing"), ("seg_train/seg_train", "seg_val", "seg_test")]
+    ):
+        folder = tmp_path / str(index) / "download" / "pets"  # an archive, opened two levels too high
+        for name, count in zip(names, (6, 3, 4), strict=True):
+            write_folder(folder / name, {"cat": count, "dog": count})
+        (folder / "labels.csv").write_text("")
+        images = load(f"imagefolder:{tmp_path / str(index)}")
+        assert (images.classes, len(images.train), len(images.validation), len(images.test)) == (
+            ("cat", "dog"),
+            12,
+            6,
+            8,
+        )
+        notes = read(f"imagefolder:{tmp_path / str(index)}").notes
+        assert any(f"read from {folder}" in note for note in notes) and any("1 .csv" in note for note in notes)
+
+
+def test_a_class_may_be_called_like_a_split(tmp_path: Path, write_folder: Write) -> None:
+    write_folder(tmp_path, {"train": 8, "car": 8})
+    assert load(f"imagefolder:{tmp_path}").classes == ("car", "train")
+    write_folder(tmp_path / "quality", {"valid": 8, "invalid": 8})
+    assert load(f"imagefolder:{tmp_path / 'quality'}").classes == ("invalid", "valid")
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (["cat"], "one class, 'cat', teaches nothing"),
+        (["pets/cat"], "one class, 'cat'"),
+        (["train/cat", "test/cat"], "one class, 'cat'"),
+        (["train/cat", "train/dog", "val/cat", "valid/cat"], "val/, valid/ all look like the validation split"),
+        (["cat/train", "cat/test", "dog/train", "dog/test"], r"contain splits \(cat/test/, cat/train/, dog/test/"),
+        (["train", "test"], "train: no class folders, but 6 images without labels"),
+    ],
+)
+def test_what_would_be_misread_is_refused(
+    tmp_path: Path, write_folder: Write, folders: list[str], message: str
+) -> None:
+    write_folder(tmp_path, dict.fromkeys(folders, 6))
+    with pytest.raises(DataError, match=message):
+        load(f"imagefolder:{tmp_path}")
+
+
+@pytest.mark.parametrize("test", ["test", "test/unknown"])
+def test_a_test_split_without_labels_is_left_out_and_said(tmp_path: Path, write_folder: Write, test: str) -> None:
+    write_folder(tmp_path, {"train/cat": 10, "train/dog": 10, test: 5, "extra": 2})
+    raw = read(f"imagefolder:{tmp_path}")
+    assert raw.test is None and len(raw.train) == 20
+    assert any("its 5 images lie in no class folders" in note for note in raw.notes)
+    assert "skipped folders beside the splits: extra/" in raw.notes
+
+
+def test_links(tmp_path: Path, write_folder: Write) -> None:
+    source = (
+        f"imagefolder:{write_folder(tmp_path / 'data', {'train/cat': 8, 'train/dog': 8, 'test/cat': 4, 'test/dog': 4})}"
+    )
+    loop = tmp_path / "data/train/cat/all"
+    loop.symlink_to(tmp_path / "data")
+    raw = read(source)
+    assert raw.test is not None and (len(raw.train), len(raw.test)) == (16, 8)
+    assert raw.notes == (f"skipped 1 circular links, such as {loop}",)
+    loop.unlink()
+    loop.symlink_to(tmp_path / "data/test/cat")
+    with pytest.raises(DataError, match=r"test/cat and .*train/cat/all are the same, by a link"):
+        read(source)
+    loop.unlink()
+    (tmp_path / "data/train/dog/again.png").symlink_to(tmp_path / "data/test/dog/000.png")
+    with pytest.raises(DataError, match="are the same, by a link: its images would count twice"):
+        read(source)
+    (tmp_path / "data/train/dog/again.png").unlink()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "data/train/dog" / name).symlink_to("a.png" if name == "b.png" else "b.png")  # each is the other
+    with pytest.raises(DataError, match=r"train/dog/a.png: 2 links lead nowhere, such as this \(to b.png\)"):
+        read(source)
+
+
+def test_links_to_a_store_elsewhere_are_images_like_others(tmp_path: Path, write_folder: Write) -> None:
+    store = write_folder(tmp_path / "store", {"a": 8, "b": 8})
+    for name in "ab":
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for file in (store / name).iterdir():
+            (tmp_path / "set" / name / file.name).symlink_to(file)
+    assert len(read(f"imagefolder:{tmp_path / 'set'}").train) == 16
+
+
+def test_a_folder_that_may_not_be_read_is_named(
+    tmp_path: Path, write_folder: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(path: Path) -> object:
+        if path == tmp_path / "b":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    write_folder(tmp_path, {"a": 8, "b": 8})
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DataError, match=rf"{tmp_path}/b: cannot be read: Permission denied"):
+        read(f"imagefolder:{tmp_path}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 
 from nas.data import load
+from nas.data.registry import read
 from nas.data.sources import parquet
 from nas.errors import DataError
+from tests.data.conftest import pixels, png
 
 Write = Callable[..., Path]
 CIFAR10 = Path(__file__).parents[3] / "../shared/data/cifar10"
@@ -199,6 +202,137 @@ def test_columns_that_cannot_be_told_apart(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["x"], "label": [1]}), path)
     with pytest.raises(DataError, match=r"no column of images.*text: string"):
         load(f"parquet:{tmp_path}")
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev", "Validation"])
+@pytest.mark.parametrize("form", ["{}-00000-of-00001.parquet", "{}.parquet", "{}_0.parquet", "{}/0000.parquet"])
+def test_splits_by_any_usual_name(
+    tmp_path: Path, noise: Callable[..., np.ndarray], write_parquet: Write, name: str, form: str
+) -> None:
+    for split, count in (("train", 20), (name, 6), ("test", 8)):
+        write_parquet(tmp_path / "download" / form.format(split), noise(count), [0, 1] * (count // 2))
+    raw = read(f"parquet:{tmp_path}")
+    assert raw.validation is not None and raw.test is not None and raw.notes == ()
+    assert (len(raw.train), len(raw.validation), len(raw.test)) == (20, 6, 8)
+
+
+def test_files_of_older_uploads_end_in_a_hash_and_all_are_read(
+    tmp_path: Path, noise: Callable[..., np.ndarray], write_parquet: Write
+) -> None:
+    hashes = ("1a2b3c4d5e6f7a8b", "0000000000000000", "ffffffffffffffff")
+    files = [tmp_path / f"data/train-0000{i}-of-00003-{end}.parquet" for i, end in enumerate(hashes)]
+    for file in files:
+        write_parquet(file, noise(8), [0, 1] * 4)
+    assert len(read(f"parquet:{tmp_path}").train) == 24
+    files[1].unlink()
+    with pytest.raises(DataError, match=r"2 of the 3 files train-\*-of-00003\.parquet are here"):
+        read(f"parquet:{tmp_path}")
+    write_parquet(tmp_path / "data/train-00000-of-00003.parquet", noise(8), [0, 1] * 4)
+    with pytest.raises(DataError, match="are of several versions of one split"):
+        read(f"parquet:{tmp_path}")
+
+
+def test_files_of_no_split_are_said(hub: Path, noise: Callable[..., np.ndarray], write_parquet: Write) -> None:
+    write_parquet(hub / "data/unsupervised.parquet", noise(2), [0, 1])
+    assert read(f"parquet:{hub}").notes == ("skipped files of no split: unsupervised.parquet",)
+    write_parquet(hub / "data/dev.parquet", noise(2), [0, 1])
+    write_parquet(hub / "data/validation.parquet", noise(2), [0, 1])
+    with pytest.raises(DataError, match="dev and validation all look like the validation split"):
+        read(f"parquet:{hub}")
+    with pytest.raises(DataError, match=r"no train-.*; found cats\.parquet"):
+        read(f"parquet:{write_parquet(hub / 'other/cats.parquet', noise(2), [0, 1]).parent}")
+
+
+def table(labels: list[object], *, features: object = None, **columns: object) -> pa.Table:
+    made = pa.table({"image": [png(image) for image in pixels(len(labels))], "label": labels} | columns)
+    return made if features is None else made.replace_schema_metadata({"huggingface": json.dumps(features)})
+
+
+def test_text_labels_are_classes(tmp_path: Path) -> None:
+    pq.write_table(table(["dog", "cat", "dog", "cat"] * 3, width=[8] * 12), tmp_path / "train.parquet")
+    pq.write_table(table(["cat", "dog"]).cast(pa.schema([("image", pa.binary()), ("label", pa.large_string())])),
+                   tmp_path / "test.parquet")  # fmt: skip
+    raw = read(f"parquet:{tmp_path}")
+    assert raw.test is not None and raw.classes == ("cat", "dog")
+    assert (raw.train.labels.tolist(), raw.test.labels.tolist()) == ([1, 0, 1, 0] * 3, [0, 1])
+    pq.write_table(table(["cat", "dgo"]), tmp_path / "test.parquet")
+    with pytest.raises(DataError, match=r"test.parquet: column 'label': label 'dgo'.*did you mean dog\?"):
+        read(f"parquet:{tmp_path}")
+    pq.write_table(table([None, None]), tmp_path / "test.parquet")
+    raw = read(f"parquet:{tmp_path}")
+    assert raw.test is None and raw.notes == ("left out the test files: they have no rows, or no labels",)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "classes", "found"),
+    [
+        ([1, 2, 3] * 2, [3, 1], ("1", "2", "3"), [2, 0]),
+        ([0, 1, 2] * 2, [1, 2], ("0", "1", "2"), [1, 2]),
+        ([True, False], [False, False], ("false", "true"), [0, 0]),
+        ([0, 1], [-1, -1], ("0", "1"), None),
+        ([0, 1], [], ("0", "1"), None),
+    ],
+)
+def test_labels_without_names(
+    tmp_path: Path, train: list[object], test: list[object], classes: tuple[str, ...], found: list[int] | None
+) -> None:
+    pq.write_table(table(train), tmp_path / "train.parquet")
+    pq.write_table(table(test), tmp_path / "test.parquet")
+    raw = read(f"parquet:{tmp_path}")
+    assert raw.classes == classes
+    assert (raw.test.labels.tolist() if raw.test is not None else None) == found
+
+
+def test_a_test_split_without_a_column_of_labels_is_absent(hub: Path) -> None:
+    pq.write_table(table([0] * 3).drop(["label"]), hub / "data/test-00000-of-00001.parquet")
+    raw = read(f"parquet:{hub}")
+    assert raw.test is None and raw.notes == ("left out the test files: they have no rows, or no labels",)
+
+
+@pytest.mark.parametrize(
+    ("features", "classes"),
+    [
+        ({"info": {"features": {"label": {"_type": "ClassLabel", "names": {"0": "cat", "1": "dog"}}}}}, ("cat", "dog")),
+        ({"info": {"features": {"label": {"_type": "ClassLabel", "names": None}}}}, ("0", "1")),
+        ({"info": {"features": {"label": {"_type": "ClassLabel", "names": 3}}}}, ("0", "1")),
+        ({"info": {"features": {"label": "ClassLabel"}}}, ("0", "1")),
+        ({"info": {"features": ["label"]}}, ("0", "1")),
+        ({"info": None}, ("0", "1")),
+        ([], ("0", "1")),
+    ],
+)
+def test_odd_metadata(tmp_path: Path, features: object, classes: tuple[str, ...]) -> None:
+    pq.write_table(table([0, 1] * 5, features=features), tmp_path / "train.parquet")
+    assert read(f"parquet:{tmp_path}").classes == classes
+
+
+def test_files_that_differ_are_refused(hub: Path, noise: Callable[..., np.ndarray], write_parquet: Write) -> None:
+    file = hub / "data/train-00001-of-00002.parquet"
+    write_parquet(file, noise(10), [0, 1] * 5, names=("dog", "cat"))
+    with pytest.raises(DataError, match=rf"{file}: its class names differ .*: 'dog' in place of 'cat'"):
+        read(f"parquet:{hub}")
+    pq.write_table(table(["cat", "dog"]), file)
+    with pytest.raises(DataError, match=rf"{file}: column 'label' is string, which is not what the first"):
+        read(f"parquet:{hub}")
+    pq.write_table(table([0, 1]).rename_columns(["picture", "label"]), file)
+    with pytest.raises(DataError, match=rf"{file}: no column 'image', which the first"):
+        read(f"parquet:{hub}")
+    write_parquet(file, noise(10), [0, 1] * 5, names=None, plain=True)  # bytes beside structs, and no names: the same
+    assert next(load(f"parquet:{hub}").train.batches(24))[0].shape == (24, 3, 8, 8)
+
+
+def test_no_rows_and_one_class_and_names_from_one(tmp_path: Path, write_parquet: Write) -> None:
+    file = tmp_path / "train.parquet"
+    for labels, names, message in (
+        ([], ("cat", "dog"), "no rows in the training files"),
+        ([-1, -1], ("cat", "dog"), "all 2 labels are empty or -1 in the training files"),
+        ([0, 0], ("cat",), "one class, 'cat', teaches nothing"),
+        ([0, 1], ("cat", "cat"), "two classes are called 'cat'"),
+        ([1, 2], ("cat", "dog"), "labels are 1 to 2, and its 2 class names are numbered from 0; subtract 1"),
+    ):
+        write_parquet(file, list(pixels(len(labels))), labels, names=names)
+        with pytest.raises(DataError, match=message):
+            load(f"parquet:{tmp_path}")
 
 
 @pytest.mark.skipif(not CIFAR10.is_dir(), reason="CIFAR-10 is not beside this checkout")

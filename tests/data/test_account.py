@@ -1,0 +1,84 @@
+"""What was loaded is said, for people and as data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nas.account import account_lines
+from nas.data import account_of, load
+from nas.files import dump_yaml, parse_yaml
+
+Write = Callable[..., Path]
+
+
+@pytest.mark.parametrize(
+    ("folders", "options", "origins"),
+    [
+        (
+            {"cat": 20, "dog": 10},
+            {"seed": 3},
+            (
+                "what is left, less validation",
+                "carved, 0.2 of the training images by class, with seed 3",
+                "carved, 0.2 of",
+            ),
+        ),
+        (
+            {"train/cat": 10, "train/dog": 10, "Valid/cat": 4, "Valid/dog": 4},
+            {"limit": 12},
+            (
+                "the dataset's own (train/), 12 images drawn with seed 0, less validation",
+                "carved, 0.2",
+                "the dataset's validation split (Valid/), as it has no test split with labels",
+            ),
+        ),
+        (
+            {"train/cat": 10, "train/dog": 10, "dev/cat": 4, "dev/dog": 4, "test/cat": 2, "test/dog": 2},
+            {"validation": 0},
+            (
+                "the dataset's own (train/) and its validation split (dev/)",
+                "none: its images are trained on",
+                "the dataset's own (test/)",
+            ),
+        ),
+        (
+            {"train/cat": 10, "train/dog": 10, "dev/cat": 4, "dev/dog": 4, "test/cat": 2, "test/dog": 2},
+            {},
+            ("the dataset's own (train/)", "the dataset's own (dev/)", "the dataset's own (test/)"),
+        ),
+    ],
+)
+def test_how_each_split_came_about(
+    tmp_path: Path, write_folder: Write, folders: dict[str, int], options: dict, origins: tuple[str, ...]
+) -> None:
+    images = load(f"imagefolder:{write_folder(tmp_path, folders)}", **options)
+    account = account_of(images)
+    for split, origin in zip(("train", "validation", "test"), origins, strict=True):
+        assert account["origins"][split].startswith(origin)
+        assert account["images"][split] == len(getattr(images, split))
+    per_split = zip(*account["classes"].values(), strict=True)
+    assert [sum(counts) for counts in per_split] == list(account["images"].values())
+
+
+def test_it_is_data_and_words(tmp_path: Path, write_folder: Write) -> None:
+    write_folder(tmp_path, {"no": 20, "0": 10}, channels=1)
+    (tmp_path / "no/labels.csv").write_text("")
+    account = account_of(load(f"imagefolder:{tmp_path}", resident_bytes=0))
+    assert json.loads(json.dumps(account)) == account == parse_yaml(dump_yaml(account))
+    words = dict(account_lines(account))
+    assert words["data"] == f"imagefolder:{tmp_path}: 30 images, 2 classes, 8×8 pixels, 1 channel (grey)"
+    assert words["classes"] == "0 10, no 20"
+    assert words["train"].endswith("; decoded while it trains")
+    assert words["note"] == "skipped 1 files that are no images by their ending (1 .csv)"
+    write_folder(tmp_path, {f"class{k:03d}": 5 for k in range(30)})
+    words = dict(account_lines(account_of(load(f"imagefolder:{tmp_path}"))))
+    assert words["classes"] == "0, class000, class001, class002, ...: 5 to 20 images each"
+
+
+def test_images_without_labels(tmp_path: Path, write_folder: Write) -> None:
+    account = account_of(load(f"images:{write_folder(tmp_path, {'a': 30})}"))
+    assert account["classes"] == {} and "no labels" in dict(account_lines(account))["data"]
