@@ -17,11 +17,8 @@ from nas import import_hook
 
 if TYPE_CHECKING:
     from nas.ablation import load_ablation as load_ablation
-<<<<<<< HEAD
     from nas.api import best_winner as best_winner
-=======
     from nas.api import describe_data as describe_data
->>>>>>> main
     from nas.api import diagnose as diagnose
     from nas.api import export as export
     from nas.api import load_data as load_data

@@ -283,7 +283,7 @@ def write_report(run: str | Path) -> list[Path]:
     return write_reports(run_directory(run))
 
 
-def best_winner(run: str | Path, **limits: float) -> Winner:
+def best_winner(run: str | Path, /, **limits: float) -> Winner:
     """The best winner of a search or conversion within limits on its costs, by the run's first objective.
 
     limits: metrics, in the unit of a budget; at most where less is better, at least where more is. Measured values
