@@ -133,7 +133,7 @@ def test_pick_names_the_winner_and_how_to_load_it(nas):
     assert answer.out.startswith("w2-0005: accuracy 34.90 %, 16.6 M MACs, 642 k params, 1,037 images/s; test 35.91 %\n")
     assert "not kept" in answer.out  # published runs have no weights
     for limits, message in {
-        ("macs=1000",): "no winner is within the limits; the nearest, w2-0005: macs 16,614,656 is over",
+        ("macs=1000",): "no winner is within the limits; the nearest, w4-0007: macs 16,024,832 is over",
         ("run=1",): "limits: run: unknown key",
         ("macs",): "limits: expected KEY=VALUE, found 'macs'",
         ("macs=1 macs=2",): "limits: macs: is set twice",

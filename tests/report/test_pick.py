@@ -54,8 +54,8 @@ def test_a_winner_says_what_it_is(run: Path) -> None:
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"macs": 360_000}, r"no winner is within .* nearest, w3-0000: macs 400,000 is over the budget of 360,000 by 11"),
-        ({"macs": 500_000, "throughput": 8_100}, r"nearest, w3-0000: throughput 8,000 is below the least of 8,100 by 1.2"),
+        ({"macs": 360_000}, r"no winner is within .*, w3-0000: macs 400,000 is over the budget of 360,000 by 11"),
+        ({"macs": 500_000, "throughput": 8_100}, r"nearest, w3-0000: throughput 8,000 is below the least of 8,100"),
         ({"mac": 1}, r"limits: mac: unknown key; allowed: .* \(did you mean macs\?\)"),
         ({"accuracy": 1}, r"limits: accuracy: known only after a training, so no budget"),
         ({"macs": "0.8x"}, r"limits: macs: expected a number, found '0.8x'"),
