@@ -17,6 +17,7 @@ from nas import import_hook
 
 if TYPE_CHECKING:
     from nas.ablation import load_ablation as load_ablation
+    from nas.api import best_winner as best_winner
     from nas.api import describe_data as describe_data
     from nas.api import diagnose as diagnose
     from nas.api import export as export
@@ -58,6 +59,7 @@ _HOME = {
     "diagnose": "nas.api",
     "write_report": "nas.api",
     "export": "nas.api",
+    "best_winner": "nas.api",
     "load": "nas.serve",
     "predict": "nas.serve",
     "build": "nas.timm",

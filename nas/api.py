@@ -41,6 +41,8 @@ from nas.report import write_report as write_run_report
 from nas.report import write_reports
 from nas.report.card import card
 from nas.report.live import Progress
+from nas.report.pick import Winner
+from nas.report.pick import best_winner as pick_winner
 from nas.search import SearchResult, SearchSpec, load_space, search
 from nas.search.dry_run import DryRun, dry_run
 from nas.serve import Exported
@@ -56,6 +58,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AblationResult",
     "TrainingResult",
+    "Winner",
+    "best_winner",
     "describe_data",
     "diagnose",
     "export",
@@ -277,6 +281,17 @@ def write_report(run: str | Path) -> list[Path]:
     [PosixPath('results/my_run/report.html')]
     """
     return write_reports(run_directory(run))
+
+
+def best_winner(run: str | Path, /, **limits: float) -> Winner:
+    """The best winner of a search or conversion within limits on its costs, by the run's first objective.
+
+    limits: metrics, in the unit of a budget; at most where less is better, at least where more is. Measured values
+    count before predicted ones. Raises RunError for a run without winners, and with the nearest winner if none fits.
+
+    >>> nas.load(best_winner("my_run", macs=900_000, throughput=5_000).genome)
+    """
+    return pick_winner(run_directory(run), limits)
 
 
 @contextmanager

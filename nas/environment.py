@@ -20,6 +20,7 @@ import codecs
 import logging
 import os
 import secrets
+import shlex
 import shutil
 import sys
 import tempfile
@@ -67,6 +68,22 @@ def command_line() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="nas")
+
+
+def typed_command() -> str:
+    """The command of this process as a shell takes it again, from the same folder.
+
+    Python hands over the full path of a program that the shell found on PATH; its name is what was typed.
+    """
+    program = sys.argv[0]
+    if os.path.basename(program) == "__main__.py":
+        return shlex.join(["python", "-m", os.path.basename(os.path.dirname(program)), *sys.argv[1:]])
+    name, below = os.path.basename(program), os.path.relpath(program or ".")
+    if os.path.isabs(program) and shutil.which(name) == program:
+        program = name
+    elif os.path.isabs(program) and not below.startswith(".."):
+        program = below
+    return shlex.join([program, *sys.argv[1:]])
 
 
 def quieten_ray() -> None:

@@ -30,20 +30,23 @@ Opened = Callable[[str, Any], Any]
 _KEY = re.compile(r"(?:^|(?<=\s))([A-Za-z_.][\w.*{},-]*)=")
 
 
-def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
-    """Path to value. Raises SpecError for what is no setting, a value that is not YAML, a path twice in one text."""
+def parse_settings(texts: Iterable[str], *, file: str = SET) -> dict[str, Any]:
+    """Path to value. Raises SpecError for what is no setting, a value that is not YAML, a path twice in one text.
+
+    file: where a mistake is said to be.
+    """
     values: dict[str, Any] = {}
     for text in texts:
         keys = list(_KEY.finditer(text))
         if not keys or text[: keys[0].start()].strip():
-            raise SpecError(f"expected KEY=VALUE, found {shown(text)}", file=SET)
+            raise SpecError(f"expected KEY=VALUE, found {shown(text)}", file=file)
         paths = [key[1] for key in keys]
         for path in paths:
             if paths.count(path) > 1:
-                raise SpecError("is set twice", file=SET, path=path)
+                raise SpecError("is set twice", file=file, path=path)
         ends = [key.start() for key in keys[1:]] + [len(text)]
         for path, key, end in zip(paths, keys, ends, strict=True):
-            values[path] = parse_yaml(text[key.end() : end].strip(), file=f"{SET}: {path}")
+            values[path] = parse_yaml(text[key.end() : end].strip(), file=f"{file}: {path}")
     return values
 
 

@@ -225,12 +225,19 @@ def same(left: Any, right: Any) -> bool:
     return repr(left) == repr(right)
 
 
+def ruamel_1_1() -> YAML:
+    reader = YAML(typ="safe", pure=True)
+    reader.version = (1, 1)
+    return reader
+
+
 @given(DATA)
 def test_what_is_dumped_is_read_back_by_any_reader(value: Any) -> None:
     text = dump_yaml(value)
     assert same(parse_yaml(text), value)
     assert same(yaml.safe_load(text), value)
     assert same(YAML(typ="safe", pure=True).load(text), value)
+    assert same(ruamel_1_1().load(text), value)
 
 
 @pytest.mark.parametrize("text", LOOKALIKES)

@@ -24,7 +24,6 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
@@ -40,9 +39,9 @@ from nas.metrics.columns import COLUMNS
 from nas.model.inherit import check_inheritable
 from nas.paths import SET
 from nas.seeds import derive
+from nas.shipped import ABLATIONS
 from nas.train import Task
 
-FOLDERS = (Path("ablations"), Path(__file__).parents[2] / "ablations")
 Edits = dict[str, Any]
 MAX_ARMS = 10_000  # and as many seeds
 
@@ -178,13 +177,8 @@ def _name(levels: dict[str, str]) -> str:
 
 
 def load_ablation(name: str) -> Ablation:
-    """An ablation by its name in `ablations/`, or from a YAML file. Raises SpecError with file and key path."""
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        known = {p.stem: p for folder in reversed(FOLDERS) for p in folder.glob("*.yaml")}
-        if name not in known:
-            raise SpaceError(f"no ablation called {shown(name)}; {nearest(name, known)}")
-        path = known[name]
+    """An ablation by its name (nas/shipped.py), or from a YAML file. Raises SpecError with file and key path."""
+    path = ABLATIONS.find(name)
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise SpaceError(f"an ablation is a mapping with `base:` and `arms:`, found {type(data).__name__}", file=path)

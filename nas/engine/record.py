@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import subprocess
-import sys
 from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any
 import nas
 from nas.engine.job import now
 from nas.engine.version import VERSION, check_version
+from nas.environment import typed_command
 from nas.errors import RunError, shown
 from nas.files import dump_yaml, read_yaml, usable_path, write_text
 from nas.hardware import hardware
@@ -55,7 +54,7 @@ def write_record(
         "versions": versions(),
         "hardware": hardware(),
         "created": now(),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": typed_command(),
         "commit": _commit(),
         **({} if data is None else {"data": data}),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import zip_longest
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -27,6 +28,25 @@ def dry_run_table(found: DryRun) -> RenderableType:
         "",
         _table(found),
     )
+
+
+def dry_run_data(found: DryRun) -> dict[str, Any]:
+    """The same as plain data. seconds: the estimate of the whole search, or null with the reason in `failure`."""
+    count, ranges = combinations(found.space)
+    times = found.forecast
+    pairs = zip(found.genomes, found.costs, strict=True)
+    return {
+        "space": found.spec.name,
+        "data": found.spec.data,
+        "combinations": count,
+        "ranges": ranges,
+        "valid": found.valid,
+        "feasible": found.feasible,
+        "untimed": found.untimed or None,
+        "seconds": times.seconds if times.trials else None,
+        "failure": times.failure,
+        "genomes": [{"hash": genome.hash, **costs, "layers": describe(genome)} for genome, costs in pairs],
+    }
 
 
 def size(space: SearchSpace) -> str:

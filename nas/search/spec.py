@@ -18,7 +18,6 @@ Every other key except `parameters` has a default. Unknown keys are refused, wit
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +34,7 @@ from pydantic import (
 from nas.data import absolute
 from nas.engine import Limits, Workers
 from nas.engine.start import Starting, refuse_edits_of_base, relative_to
-from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
+from nas.errors import SpaceError, SpecError, from_pydantic
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings
@@ -48,9 +47,8 @@ from nas.search.samplers.cost_aware import CostAwareSampler
 from nas.search.schedulers import SchedulerOptions, make_scheduler, scheduler_options
 from nas.search.space import SearchSpace
 from nas.search.study import check_url
+from nas.shipped import SPACES
 from nas.train import Task
-
-FOLDERS = (Path("search_spaces"), Path(__file__).parents[2] / "search_spaces")
 
 
 class SearchSpec(Starting):
@@ -208,11 +206,11 @@ class SearchSpec(Starting):
 
 
 def load_space(source: str | Path) -> SearchSpec:
-    """The space in a YAML file, or the one of that name in `search_spaces/`.
+    """The space in a YAML file, or the one of that name (nas/shipped.py).
 
     Raises SpaceError with file and key path.
     """
-    path = _find(source)
+    path = SPACES.find(source)
     try:
         data = read_yaml(path)
     except SpecError as error:
@@ -241,18 +239,8 @@ def upgrade_spec(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def list_spaces() -> list[str]:
-    """Names of the spaces in `search_spaces/`."""
-    return sorted({path.stem for folder in FOLDERS for path in folder.glob("*.yaml")})
-
-
-def _find(source: str | Path) -> Path:
-    if Path(source).suffix in (".yaml", ".yml"):
-        return Path(source)
-    for folder in FOLDERS:
-        path = folder / f"{source}.yaml"
-        if os.path.exists(path):
-            return path
-    raise SpaceError(f"no space called {shown(str(source))} in search_spaces/; {nearest(source, list_spaces())}")
+    """Names of the spaces in ./search_spaces, and of those that come with the package."""
+    return list(SPACES.files)
 
 
 def _with_scheduler(data: dict[str, Any]) -> dict[str, Any]:

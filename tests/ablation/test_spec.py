@@ -10,9 +10,9 @@ import pytest
 import nas
 from nas.ablation import load_ablation, parse_ablation
 from nas.ablation.run import cells_of
-from nas.ablation.spec import FOLDERS
 from nas.engine import Ledger
 from nas.errors import SpecError
+from nas.shipped import ABLATIONS
 
 FACTORS: dict[str, Any] = {
     "local": {"none": {}, "1-D": {"stages.*.local": "depthwise"}, "2-D": {"stages.0.local": "depthwise"}},
@@ -37,7 +37,7 @@ def test_seeds_are_shared_and_extend_without_moving() -> None:
     assert more[:2] == few and len(set(more)) == 4
 
 
-@pytest.mark.parametrize("file", sorted(FOLDERS[1].glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("file", sorted(ABLATIONS.own.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_ablations_build(file: Path) -> None:
     ablation = load_ablation(str(file))
     arms = ablation.arms_of(ablation.genome())

@@ -23,6 +23,9 @@ def test_from_training_to_diagnosis(nas, tmp_path):
     less = table[table["core"] == "less"]
     assert (less["psi"] > 0).all() and (less["similarity"] <= 1).all()
 
+    piped = nas("diagnose", "made/genome.yaml", "--images", "64", "--json", "-")
+    assert json.loads(piped.out) == found
+
     elsewhere = nas("diagnose", "lavit_digits", "--weights", "made/weights.safetensors", "--images", "64")
     assert elsewhere.out.splitlines()[3:] == answer.out.split("\nwritten")[0].splitlines()[3:]
 

@@ -57,6 +57,9 @@ def test_train_resume_and_export(nas, tmp_path):
     again = nas(*arguments)
     assert "epoch" not in again.out.partition("validation accuracy")[0]  # nothing was left to train
     assert again.out.splitlines()[-1] == first.out.splitlines()[-1]
+    assert nas(*arguments, "--quiet").out.startswith("validation accuracy ")
+    found = json.loads(nas(*arguments, "--json").out)
+    assert (found["genome"], found["epochs"], len(found["metrics"])) == ("made/genome.yaml", 1, 1)
 
     before = {file: file.read_bytes() for file in (tmp_path / "made").iterdir()}
     for change, message in (
@@ -75,6 +78,8 @@ def test_train_resume_and_export(nas, tmp_path):
     images_BCHW = torch.randn(5, 1, 8, 8)
     torch.testing.assert_close(served(images_BCHW), model(images_BCHW), atol=1e-5, rtol=1e-5)
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["model.pt2"]
+    found = json.loads(nas("export", "made/genome.yaml", "--to", "model.pt2", "--json").out)
+    assert found["file"] == "model.pt2" and found["difference"] < 1e-4
     said, checked = answer.out.splitlines()
     assert said == "out/model.pt2: images (batch, 1, 8, 8), float32, normalised, in; logits out"
     assert float(checked.rpartition(" of the largest")[0].rpartition(" ")[2]) < 1e-4
@@ -92,7 +97,7 @@ def test_train_resume_and_export(nas, tmp_path):
 def test_report_takes_a_name_or_a_path(nas, tmp_path):
     write_run(tmp_path / "results" / "mine")
     assert nas("report", "mine").out == "results/mine/report.html\n"
-    assert nas("report", "results/mine").code == 0
+    assert json.loads(nas("report", "results/mine", "--json").out) == {"files": ["results/mine/report.html"]}
 
 
 def test_dry_run_writes_nothing(nas, tmp_path):
@@ -101,6 +106,8 @@ def test_dry_run_writes_nothing(nas, tmp_path):
     assert "combinations, " in answer.out
     assert "macs at most 950 k" in answer.out
     assert answer.out.count("random  ") == 10
+    found = json.loads(nas("search", "mixed", "--dry-run", "--json", "--set", "budget.macs=9.5e5").out)
+    assert max(genome["macs"] for genome in found["genomes"][1:]) <= 950_000 and found["seconds"] > 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -129,6 +136,14 @@ def test_search_from_the_command_to_the_loaded_winner(nas, tmp_path, pool):
     assert " complete: " not in resumed.out
     assert front["hash"].equals(pd.read_csv(run / "front.csv")["hash"])
 
+    quiet = nas(*arguments, "--quiet")
+    assert quiet.out.lstrip().startswith("Pareto front")
+    found = json.loads(nas(*arguments, "--json").out)
+    assert found["best"] == f"results/tiny/winners/{best['winner']}.yaml"
+    assert [row["winner"] for row in found["front"]] == list(front["winner"])
+    picked = json.loads(nas("pick", "tiny", f"macs={front['macs'].min()}", "--json").out)
+    assert picked["genome"] == f"results/tiny/winners/{front.loc[front['macs'].idxmin(), 'winner']}.yaml"
+
     again = nas("retrain", "tiny", "--set", "seeds=1")
     assert again.code == 0, again.err
     assert "300 training images, validation images among them" in again.out
@@ -137,6 +152,9 @@ def test_search_from_the_command_to_the_loaded_winner(nas, tmp_path, pool):
     assert list(table["arm"]) == ["base", *sorted(others)]
     assert table["accuracy"].notna().all() and table["accuracy_validation"].isna().all()
     assert set(table["test_images"]) == {len(load("digits").test)}
+    cells = json.loads(nas("retrain", "tiny", "--set", "seeds=1", "--json").out)["cells"]
+    assert [cell["accuracy"] for cell in cells] == list(table["accuracy"])
+    assert all(cell["accuracy_validation"] is None for cell in cells)
 
 
 def test_ctrl_c_shows_the_front_so_far_and_how_to_resume(nas, tmp_path, monkeypatch):
@@ -149,6 +167,9 @@ def test_ctrl_c_shows_the_front_so_far_and_how_to_resume(nas, tmp_path, monkeypa
     assert answer.code == 130
     assert "Pareto front" in answer.out
     assert answer.out.splitlines()[-1] == f"resume with: nas search lavit_split --set '{QUICK}'"
+    as_json = nas("search", "lavit_split", "--set", QUICK, "--json")
+    assert (as_json.code, as_json.out) == (130, "")
+    assert as_json.err.endswith(f"resume with: nas search lavit_split --set '{QUICK}' --json\n")
     assert (tmp_path / "results" / "lavit_split-digits").is_dir()
 
 

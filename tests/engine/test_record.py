@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
+from ruamel.yaml import YAML
 
 from nas.engine import Run, Workers
 from nas.engine.record import read_record, versions, write_record
@@ -49,6 +52,44 @@ def test_a_record_says_what_a_run_was(tmp_path: Path) -> None:
     assert record["name"] == tmp_path.name
     assert record["versions"] == versions()
     assert record["hardware"] == hardware()
+
+
+@pytest.mark.parametrize("version", [(1, 1), (1, 2)])
+def test_any_reader_reads_the_record(tmp_path: Path, version: tuple[int, int]) -> None:
+    words = ["off", "on", "yes", "no", "y", "n", "Off", "NO", "null", "~", "1:30", "010", "2026-01-31", "1e-3", "0b11"]
+    spec = SPEC | {"words": words, "variants": {word: {"choice": [word, 1.0]} for word in words}}
+    write_record(tmp_path, kind="search", seed=4, spec=spec)
+    text = (tmp_path / "run.yaml").read_text()
+    reader = YAML(typ="safe", pure=True)
+    reader.version = version
+    assert read_record(tmp_path) == yaml.safe_load(text) == reader.load(text)
+    assert yaml.safe_load(text)["spec"] == spec
+
+
+@pytest.mark.parametrize(
+    ("program", "typed"),
+    [
+        ("nas", "nas"),
+        ("{here}/bin/nas", "nas"),  # found on PATH
+        ("{here}/other/nas", "other/nas"),
+        (".venv/bin/nas", ".venv/bin/nas"),
+        ("/elsewhere/nas", "/elsewhere/nas"),
+        ("{here}/lib/nas/__main__.py", "python -m nas"),
+        ("study.py", "study.py"),
+    ],
+)
+def test_the_command_is_recorded_as_it_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, typed: str
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "nas").touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(sys, "argv", [program.format(here=tmp_path), "search", "my space", "--set", "a=[1, 2] b=$x"])
+    write_record(tmp_path, kind="search", seed=4, spec=SPEC)
+    record = read_record(tmp_path)
+    assert record is not None
+    assert record["command"] == f"{typed} search 'my space' --set 'a=[1, 2] b=$x'"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,43 @@
+"""The commands of `nas`, a module for each group. Each parses, calls one function of nas/api.py, and prints.
+
+Exit codes: 0 success, 1 a bug (with its traceback), 2 a user error (one message, nothing written), 130 interrupted by
+Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. Imports are inside the commands, so that `nas --help` is instant and `nas cost`
+does not wait for Ray.
+
+--quiet prints results without progress. --json prints one JSON document on stdout, and implies --quiet.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+from nas.cli import lists, models, results, training  # noqa: F401  (they register their commands)
+from nas.cli.app import PANELS, app
+from nas.cli.output import INTERRUPTED
+from nas.environment import command_line
+from nas.errors import SpecError
+from nas.signals import interruptible
+
+OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR)
+app.registered_commands.sort(key=lambda command: PANELS.index(str(command.rich_help_panel)))
+
+
+def main() -> None:
+    """Entry point: runs a command, reports a user error as one message, and a signal by its exit code."""
+    command_line()
+    with interruptible() as interruption:
+        try:
+            app()
+        except SpecError as error:
+            print(f"nas: {error}", file=sys.stderr)
+            sys.exit(2)
+        except OSError as error:
+            if error.errno not in OUTSIDE:
+                raise
+            print(f"nas: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            sys.exit(interruption.code)
+        except SystemExit as left:
+            sys.exit(interruption.code if left.code == INTERRUPTED else left.code)

@@ -1,0 +1,99 @@
+"""What commands print: tables, JSON, how to load a model, how to resume."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from nas.environment import typed_command
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from nas.api import AblationResult
+
+INTERRUPTED = 130  # exit code of a command; `main` replaces it by the signal's
+
+
+@contextmanager
+def resumable(*, front_of: Path | None = None, as_json: bool = False) -> Iterator[None]:
+    """On Ctrl-C or another termination signal, print the front so far of a search and the command to resume.
+
+    as_json: the command's result would have been JSON; stdout then stays empty.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        out = sys.stderr if as_json else sys.stdout
+        print("\ninterrupted", file=out)
+        if front_of is not None and (front_of / "run.yaml").exists() and not as_json:
+            show_front(front_of)
+        print(f"resume with: {typed_command()}", file=out)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def show_front(directory: Path) -> None:
+    from nas.report.run import read_run
+    from nas.report.tables import front_table
+
+    run = read_run(directory)
+    if len(run.front):
+        console().print()
+        console().print(front_table(run.front, run.layers, run.worded))
+        for sentence in [*run.on_test, *([run.gain] if run.gain else [])]:
+            print(sentence)
+        if run.meaning is not None:
+            print(f"the images have no labels: accuracy is {run.meaning}, on validation and on test images")
+    else:
+        print("no trial is complete, so there is no front")
+
+
+def show_table(found: AblationResult, *, as_json: bool) -> None:
+    from nas.api import shown
+
+    if as_json:
+        print_json({"run": found.directory, "files": found.files, "cells": records(found.cells)})
+        return
+    print(f"\n{(found.directory / 'table.md').read_text()}")
+    print("written      " + ", ".join(shown(file) for file in found.files))
+
+
+def how_to_load(genome: Path) -> None:
+    from nas.api import shown
+
+    print(f"load it      nas.build({shown(genome)!r}, weights=True)")
+
+
+def best_of(directory: Path, front: pd.DataFrame) -> Path | None:
+    """The genome file of the winner of highest accuracy."""
+    if not len(front):
+        return None
+    return directory / "winners" / f"{front.sort_values('accuracy')['winner'].iloc[-1]}.yaml"
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table for JSON, which has null for what is missing."""
+    filled = table.astype(object).where(table.notna(), None)
+    return [{str(column): value for column, value in row.items()} for row in filled.to_dict("records")]
+
+
+def print_json(found: Any) -> None:
+    """Print plain data as JSON; paths as in sentences, relative to the working directory."""
+    from nas.api import shown
+
+    print(json.dumps(found, indent=1, default=shown))
+
+
+def console() -> Console:
+    """A console, wide enough for tables if the output is a file."""
+    from rich.console import Console
+
+    made = Console(highlight=False)
+    return made if made.is_terminal else Console(highlight=False, width=140)

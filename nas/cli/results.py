@@ -1,0 +1,52 @@
+"""The commands that read a run: report, pick."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nas.cli.app import READ, app
+from nas.cli.options import JsonOption, PluginOption, RunArgument
+from nas.cli.output import how_to_load, print_json
+from nas.paths import parse_settings
+
+
+@app.command(rich_help_panel=READ)
+def report(run: RunArgument, as_json: JsonOption = False, plugin: PluginOption = None) -> None:
+    """Tables, figures and one HTML page of a run, from its files alone; also while it is running."""
+    from nas.engine.record import run_directory
+    from nas.report import write_reports
+
+    files = write_reports(run_directory(run))
+    if as_json:
+        print_json({"files": files})
+        return
+    print(*files, sep="\n")
+
+
+@app.command(rich_help_panel=READ)
+def pick(
+    run: RunArgument,
+    limits: Annotated[
+        list[str] | None, typer.Argument(metavar="LIMIT...", help="such as macs=900_000 throughput=5_000")
+    ] = None,
+    as_json: JsonOption = False,
+    plugin: PluginOption = None,
+) -> None:
+    """The best winner of a search or conversion within limits on its costs, and how to load it.
+
+    A limit is at most where less is better, at least where more is; measured values count before predicted ones.
+    """
+    from nas.api import best_winner, shown
+
+    winner = best_winner(run, **parse_settings(limits or [], file="limits"))
+    if as_json:
+        print_json({"winner": winner.name, "genome": winner.genome} | winner.values)
+        return
+    print(winner)
+    weights = winner.genome.with_suffix(".safetensors")
+    if weights.exists():
+        how_to_load(winner.genome)
+    else:
+        print(f"its weights are not kept: there is no {shown(weights)}")
