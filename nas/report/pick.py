@@ -2,7 +2,7 @@
 
 Limits are those of a budget (nas/search/budget.py): at most where less is better, at least where more is better. A
 metric that was predicted for the search and measured for its winners counts as measured. Best is by the first objective
-of the run, by which front.csv is sorted.
+of the run, by which front.csv is sorted. While a search goes on, its winners are those of when it last ended.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from nas.errors import RunError, from_pydantic
 from nas.metrics import METRICS
-from nas.report.run import read_run
+from nas.report.run import TEXT, read_run
 from nas.report.tables import cell, with_error
 from nas.search.budget import Budget
 
@@ -76,9 +76,9 @@ def best_winner(directory: Path, limits: Mapping[str, float]) -> Winner:
 
 
 def _winners(directory: Path) -> list[Winner]:
-    run = read_run(directory)
-    if "winner" not in run.front:
-        what = "an ablation has none" if run.facts.get("kind") == "ablation" else "they are named at its end"
+    run, file = read_run(directory), directory / "front.csv"
+    if not file.exists():
+        what = "an ablation has none" if run.facts.get("kind") == "ablation" else "front.csv is written at its end"
         raise RunError(f"the run has no winners: {what}", file=directory)
     return [
         Winner(
@@ -87,7 +87,7 @@ def _winners(directory: Path) -> list[Winner]:
             {str(column): value for column, value in row.items() if pd.notna(value)},
             run.worded("accuracy"),
         )
-        for row in run.front.to_dict("records")
+        for row in pd.read_csv(file, dtype=TEXT).to_dict("records")
     ]
 
 

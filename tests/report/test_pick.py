@@ -70,7 +70,7 @@ def test_mistakes(run: Path, limits: dict[str, float], message: str) -> None:
 
 def test_runs_without_winners(run: Path) -> None:
     (run / "front.csv").unlink()
-    with pytest.raises(RunError, match=r"the run has no winners: they are named at its end"):
+    with pytest.raises(RunError, match=r"the run has no winners: front.csv is written at its end"):
         best_winner(run, {})
     with pytest.raises(RunError, match=r"not a run: no such directory"):
         best_winner(run / "none", {})

@@ -1,0 +1,28 @@
+"""docs/cli.md: its commands run as they are printed, in the order of the page, from an empty folder."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nas.cli import app
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "cli.md").read_text()
+COMMANDS = re.findall(r"^nas (.*?)(?:\s+#.*)?$", "\n".join(re.findall(r"```\n(.*?)```", PAGE, re.DOTALL)), re.MULTILINE)
+
+
+def test_the_commands_of_the_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "140")
+    shutil.copytree(ROOT / "tests/fixtures/v0_1/timed", tmp_path / "results/my_run")
+    assert len(COMMANDS) == 10
+    for command in COMMANDS:
+        app(shlex.split(command), standalone_mode=False)
+        assert capsys.readouterr().out.count("\n") > 1, command
