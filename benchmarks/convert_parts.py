@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -25,9 +25,17 @@ from nas.genome import Genome, load_genome
 from nas.metrics import estimator
 from nas.model import Donor
 from nas.timm.donor import read_donor
-from nas.train import Training, train
+from nas.train import Training, evaluate, train
 
 SCORED = 2000  # validation images at most
+
+
+class Repaired(NamedTuple):
+    """accuracy: on validation. kl: from the parent, there. test: accuracy on the test split, for the record only."""
+
+    accuracy: float
+    kl: float
+    test: float
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,11 @@ class Library:
         """The parent's, on validation."""
         return float((self.scorer.parent_NK.argmax(1) == self.scorer.labels_N).double().mean())
 
+    @property
+    def test(self) -> float:
+        """The parent's, on test."""
+        return evaluate(self.parent.donor.model(), self.parent.images.test)
+
     def repaired(
         self,
         assembly: Assembly,
@@ -112,8 +125,8 @@ class Library:
         images: int | None = None,
         teacher: dict[str, Any] | None = None,
         **changes: Any,
-    ) -> tuple[float, float]:
-        """Accuracy on validation and KL from the parent, after the repair.
+    ) -> Repaired:
+        """An assembly after its repair.
 
         images: of the training split, evenly spaced; all by default. teacher, changes: of the recipe.
         """
@@ -132,7 +145,7 @@ class Library:
             (Path(folder) / "genome.yaml").write_text(donor.genome.to_yaml())
             model = read_donor(str(Path(folder) / "genome.yaml")).model()
             assert found.accuracy is not None
-            return found.accuracy, self.scorer(model).kl
+            return Repaired(found.accuracy, self.scorer(model).kl, evaluate(model, known.test))
 
 
 def row(

@@ -55,8 +55,8 @@ def _recipes(libraries: list[Library]) -> dict[str, Any]:
         kls, points = [], []
         for library, assemblies in zip(libraries, picked, strict=True):
             found = [library.repaired(each, seed=0, **changes) for each in assemblies]
-            kls.append(statistics.mean(kl for _, kl in found))
-            points.append(100 * (statistics.mean(accuracy for accuracy, _ in found) - library.accuracy))
+            kls.append(statistics.mean(each.kl for each in found))
+            points.append(100 * (statistics.mean(each.accuracy for each in found) - library.accuracy))
         table[name] = {"kl": _mean(kls), "points": _mean(points)}
     return {"at": "digits", "recipes": table, "rows": []}
 

@@ -34,7 +34,7 @@ def _ranks(library: Library, seed: int) -> dict[str, Any]:
     drawn = [each for each in drawn if valid(library.parts, each, Budget())]
     single, before = library.singles(), [score.kl for score in library.scores(drawn)]
     found = [library.repaired(each, seed=number, epochs=EPOCHS) for number, each in enumerate(drawn)]
-    after = np.array([kl for _, kl in found])
+    after = np.array([each.kl for each in found])
     said = {
         "Σ KL of single replacements": np.array([sum(single[item].kl for item in each.items()) for each in drawn]),
         "the assembly's KL before repair": np.array(before),
@@ -52,7 +52,7 @@ def _ranks(library: Library, seed: int) -> dict[str, Any]:
     more = taus[names[0]] - taus[names[2]]
     gains = [one - other for one, other in zip(drawn_taus[names[0]], drawn_taus[names[2]], strict=True)]
     rows.append(row("that of Σ KL less that of the number of layers", at, more, _middle(gains), GAIN_BAR, upper=False))
-    accuracy = [100 * each for each, _ in found]
+    accuracy = [100 * each.accuracy for each in found]
     return {"at": at, "assemblies": len(drawn), "accuracy": [min(accuracy), max(accuracy)], "rows": rows}
 
 

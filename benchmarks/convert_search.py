@@ -1,17 +1,22 @@
 """Conversion against what else one would do with the same compute: hypervolume by CPU seconds, on digits.
 
-Five seeds, each with a parent of its own (mixed_digits, 30 epochs) and its own splits' training order. All arms offer
-the same choices a layer (the default candidates), and have accuracy on validation and MACs as objectives:
+Every seed has a parent of its own (mixed_digits, 30 epochs). All arms offer the same choices a layer (the default
+candidates), and have accuracy and MACs as objectives:
 
     conversion   library, scores, choice and repairs as `nas convert` does them, six points
     random       the library, then random assemblies with the same repair, until the conversion's CPU seconds are spent
     all-linear   the library, then both linear candidates in all layers, the same CPU seconds spent on epochs of repair
-    search       `nas search` with its default sampler: 24 trials of the parent's recipe from new weights
+    search       `nas search` with its default sampler: 24 trials of the parent's recipe from new weights; it takes
+                 minutes a seed, so that the first seeds alone have one
 
-The parent itself is a point of the first three from the start. Reference point: the product's own rule (slightly worse
-than the worst point) over all points of a seed. CPU seconds are of this process; the search's are those of its
-trainings. The compute of a conversion ends with the repair at which it has reached the search's last hypervolume, or
-with its last one.
+The parent itself is a point of the first three from the start. Two hypervolumes:
+
+    validation   of all points, by the accuracy that chose them; the best of 24 trials on 288 images is lucky, too
+    test         of the points on the validation front, by their accuracy on test, which chose nothing
+
+Reference point: the product's own rule (slightly worse than the worst point) over the points that are compared. CPU
+seconds are of this process; the search's are those of its trainings. The compute of a conversion ends with the repair
+at which it has reached the search's hypervolume, or with its last one.
 """
 
 from __future__ import annotations
@@ -22,12 +27,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from benchmarks.convert_parts import Library, Parent, row, trained_parent
+from benchmarks.convert_parts import Library, Parent, Repaired, row, trained_parent
 from benchmarks.machine import Setting
 from benchmarks.simulated import candidates, finished
 from nas.convert.candidates import DEFAULT, KEEP, Assembly
@@ -37,76 +42,124 @@ from nas.engine import Job, Ledger, Outcome
 from nas.genome import Genome, load_genome
 from nas.search import SearchSpec
 from nas.search.budget import Budget
-from nas.search.pareto import hypervolume, reference_of
+from nas.search.pareto import hypervolume, non_dominated, reference_of
 from nas.search.space import SearchSpace
 from nas.seeds import derive
-from nas.train import Training, train
+from nas.timm.donor import read_donor
+from nas.train import Training, evaluate, train
 
-SEEDS = range(5)
+SEEDS, SEARCHED = range(12), range(5)
 TRIALS, POINTS = 24, 6
 RECIPE = {"epochs": 30}
 LINEAR = ("linear", "linear_local")
-Curve = list[tuple[float, float, float]]  # CPU seconds since the start, accuracy, MACs
+BARS = (1 / 10, 1 / 5)  # of the search's compute, without and with the parent's training
+
+
+class Point(NamedTuple):
+    """seconds: CPU seconds since the start of its arm. accuracy: on validation."""
+
+    seconds: float
+    accuracy: float
+    test: float
+    macs: float
+
+
+Curves = dict[str, list[Point]]
 
 
 def run(setting: Setting) -> list[dict[str, Any]]:
     images = load("digits", seed=0)
     with tempfile.TemporaryDirectory() as folder:
-        seeds = [_seed(images, Path(folder) / str(seed), seed) for seed in SEEDS]
-    return [{"at": f"digits, {len(seeds)} seeds", "seeds": seeds, "rows": rows(seeds)}]
+        return [result([curves_of(images, Path(folder) / str(seed), seed) for seed in SEEDS])]
 
 
-def rows(seeds: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Compute is compared only if the conversion reaches the search's hypervolume at every seed."""
-    at = f"digits, {len(seeds)} seeds"
-    reached = sum(each["reached the search"] for each in seeds)
+def result(seeds: list[tuple[float, Curves]]) -> dict[str, Any]:
+    """seeds: CPU seconds of the parent's training, and what each arm found."""
+    rows = []
+    for split in ("validation", "test"):
+        rows += _against_search([each for each in seeds if "search" in each[1]], split)
+        rows += [_against_arm([curves for _, curves in seeds], arm, split) for arm in ("random", "all-linear")]
+    return {"at": f"digits, {len(seeds)} seeds", "seeds": [_kept(*each) for each in seeds], "rows": rows}
+
+
+def _kept(seconds: float, curves: Curves) -> dict[str, Any]:
+    return {
+        "parent seconds": seconds,
+        "curves": {name: [list(point) for point in curve] for name, curve in curves.items()},
+    }
+
+
+def _against_search(seeds: list[tuple[float, Curves]], split: str) -> list[dict[str, Any]]:
+    """Compute is held against its bars only if the conversion reaches the search's hypervolume at every seed."""
+    at, shares, alone, whole, reached = f"{split}, {len(seeds)} seeds", [], [], [], 0
+    for parent_seconds, curves in seeds:
+        conversion, search = curves["conversion"], curves["search"]
+        reference_2 = _reference([curves], split)
+        aim = _volume(search, split, reference_2)
+        growth = [_volume(conversion[: count + 1], split, reference_2) for count in range(len(conversion))]
+        enough = next((number for number, volume in enumerate(growth) if volume >= aim), None)
+        reached += enough is not None
+        spent = conversion[-1 if enough is None else max(enough, 1)].seconds
+        shares.append(growth[-1] / aim)
+        alone.append(spent / search[-1].seconds)
+        whole.append((parent_seconds + spent) / search[-1].seconds)
+    bars = BARS if reached == len(seeds) else (None, None)
     what = "seeds at which a conversion reaches the hypervolume of a search of 24"
-    made = [row(what, at, reached, None, len(seeds), upper=False)]
-    of_search = [each["hypervolume"]["conversion"] / each["hypervolume"]["search"] for each in seeds]
-    made.append(row("hypervolume of the conversion over the search's", at, *_mean(of_search), None, upper=False))
-    alone = [each["conversion until"] / each["search seconds"] for each in seeds]
-    whole = [(each["parent seconds"] + each["conversion until"]) / each["search seconds"] for each in seeds]
-    bars = (1 / 10, 1 / 5) if reached == len(seeds) else (None, None)
-    made.append(row("its compute over the search's", at, *_ratio(alone), bars[0], upper=True))
-    made.append(row("the same with the parent's training", at, *_ratio(whole), bars[1], upper=True))
-    for arm in ("random", "all-linear"):
-        gains = [each["hypervolume"]["conversion"] / each["hypervolume"][arm] - 1 for each in seeds]
-        mean, interval = _mean(gains)
-        made.append(
-            row(f"hypervolume at equal compute over that of {arm}, less 1", at, mean, interval, 0.0, upper=False)
-        )
-        made[-1] |= {"met": interval[0] > 0}
-    return made
+    return [
+        row(what, at, reached, None, len(seeds), upper=False),
+        row("hypervolume of the conversion over the search's", at, *_mean(shares), None, upper=False),
+        row("its compute over the search's", at, *_ratio(alone), bars[0], upper=True),
+        row("the same with the parent's training", at, *_ratio(whole), bars[1], upper=True),
+    ]
 
 
-def _seed(images: ImageSet, folder: Path, seed: int) -> dict[str, Any]:
+def _against_arm(seeds: list[Curves], arm: str, split: str) -> dict[str, Any]:
+    gains = []
+    for curves in seeds:
+        compared = {name: curves[name] for name in ("conversion", "random", "all-linear")}
+        reference_2 = _reference([compared], split)
+        gains.append(_volume(curves["conversion"], split, reference_2) / _volume(curves[arm], split, reference_2) - 1)
+    mean, interval = _mean(gains)
+    what = f"hypervolume at equal compute over that of {arm}, less 1"
+    made = row(what, f"{split}, {len(seeds)} seeds", mean, interval, 0.0, upper=False)
+    return made | {"met": interval[0] > 0}
+
+
+def _points(curve: list[Point], split: str) -> np.ndarray:
+    """(N, 2) costs: all points by validation accuracy, or those of the validation front by test accuracy."""
+    chosen_N2 = np.array([[-point.accuracy, point.macs] for point in curve])
+    if split == "validation":
+        return chosen_N2
+    valued_N2 = np.array([[-point.test, point.macs] for point in curve])
+    front_F2: np.ndarray = valued_N2[non_dominated(chosen_N2)]
+    return front_F2
+
+
+def _reference(seeds: list[Curves], split: str) -> np.ndarray:
+    return reference_of(np.vstack([_points(curve, split) for curves in seeds for curve in curves.values()]))
+
+
+def _volume(curve: list[Point], split: str, reference_2: np.ndarray) -> float:
+    return hypervolume(_points(curve, split), reference_2)
+
+
+def curves_of(images: ImageSet, folder: Path, seed: int) -> tuple[float, Curves]:
+    """CPU seconds of the parent's training, and what each arm found at this seed."""
     parent = trained_parent(load_genome("mixed_digits"), images, Training(**RECIPE), folder / "parent", seed=seed)
     clock = Clock()
     library = Library(parent)
     begun = clock.seconds
-    own = library.accuracy, library.parts.own["macs"]
-    conversion = [(0.0, *own), *_conversion(library, clock, seed)]
-    spent = conversion[-1][0]
-    curves: dict[str, Curve] = {
+    own = Point(0.0, library.accuracy, library.test, library.parts.own["macs"])
+    conversion = [own, *_conversion(library, clock, seed)]
+    spent = conversion[-1].seconds
+    curves = {
         "conversion": conversion,
-        "random": [(0.0, *own), *_random(library, begun, spent, seed)],
-        "all-linear": [(0.0, *own), *_all_linear(library, begun, spent)],
-        "search": _search(parent, library, folder / "search", seed),
+        "random": [own, *_random(library, begun, spent, seed)],
+        "all-linear": [own, *_all_linear(library, begun, spent)],
     }
-    points = {name: np.array([[-accuracy, macs] for _, accuracy, macs in curve]) for name, curve in curves.items()}
-    reference_M = reference_of(np.vstack(list(points.values())))
-    reached = {name: hypervolume(each, reference_M) for name, each in points.items()}
-    growth = [hypervolume(points["conversion"][: count + 1], reference_M) for count in range(len(conversion))]
-    until = next((number for number, volume in enumerate(growth) if volume >= reached["search"]), None)
-    return {
-        "seed": seed,
-        "parent seconds": parent.seconds,
-        "search seconds": curves["search"][-1][0],
-        "conversion until": spent if until is None else conversion[max(until, 1)][0],
-        "reached the search": until is not None,
-        "hypervolume": reached,
-        "curves": curves,
-    }
+    if seed in SEARCHED:
+        curves["search"] = _search(parent, library, folder / "search", seed)
+    return parent.seconds, curves
 
 
 class Clock:
@@ -120,26 +173,24 @@ class Clock:
         return time.process_time() - self.begun
 
 
-def _conversion(library: Library, clock: Clock, seed: int) -> Iterator[tuple[float, float, float]]:
+def _conversion(library: Library, clock: Clock, seed: int) -> Iterator[Point]:
     found = problem(library.parts, library.singles(), Budget())
     picks = chosen(library.parts, found, "macs", Budget(), points=POINTS, tried=50, seed=seed, measure=library.scores)
     for pick in picks:
-        accuracy, _ = library.repaired(pick.assembly, seed=seed)
-        yield clock.seconds, accuracy, _macs(library, pick.assembly)
+        yield _point(library, pick.assembly, clock, library.repaired(pick.assembly, seed=seed))
 
 
-def _random(library: Library, begun: float, spent: float, seed: int) -> Iterator[tuple[float, float, float]]:
+def _random(library: Library, begun: float, spent: float, seed: int) -> Iterator[Point]:
     """Random assemblies until `spent` CPU seconds, of which the library took `begun`."""
     clock = Clock()
     for assembly in random_assemblies(library.parts, 1000, derive(seed, "random")):
         if begun + clock.seconds >= spent:
             return
         if valid(library.parts, assembly, Budget()):
-            accuracy, _ = library.repaired(assembly, seed=seed)
-            yield begun + clock.seconds, accuracy, _macs(library, assembly)
+            yield _point(library, assembly, clock, library.repaired(assembly, seed=seed), begun)
 
 
-def _all_linear(library: Library, begun: float, spent: float) -> Iterator[tuple[float, float, float]]:
+def _all_linear(library: Library, begun: float, spent: float) -> Iterator[Point]:
     """Both linear candidates in all layers, each with half of what is left, counted in epochs of the first."""
     whole = [dict.fromkeys(library.parts.layers, name) for name in LINEAR]
     clock = Clock()
@@ -147,11 +198,10 @@ def _all_linear(library: Library, begun: float, spent: float) -> Iterator[tuple[
     epochs = max(1, round((spent - begun) / len(whole) / clock.seconds))
     clock = Clock()
     for assembly in whole:
-        accuracy, _ = library.repaired(assembly, seed=0, epochs=epochs)
-        yield begun + clock.seconds, accuracy, _macs(library, assembly)
+        yield _point(library, assembly, clock, library.repaired(assembly, seed=0, epochs=epochs), begun)
 
 
-def _search(parent: Parent, library: Library, folder: Path, seed: int) -> Curve:
+def _search(parent: Parent, library: Library, folder: Path, seed: int) -> list[Point]:
     """24 trials of the default sampler, trained by the parent's recipe from new weights."""
     genome = library.parts.parent
     choices = {layer: {"choice": [_slots(genome, layer, name) for name in names]}
@@ -161,7 +211,7 @@ def _search(parent: Parent, library: Library, folder: Path, seed: int) -> Curve:
     spec = SearchSpec.parse(data | keys)
     space = SearchSpace(genome, spec.expanded())
     ledger = Ledger(folder)
-    curve: Curve = []
+    curve: list[Point] = []
     seconds = 0.0
 
     def end(job: Job) -> Outcome:
@@ -170,7 +220,8 @@ def _search(parent: Parent, library: Library, folder: Path, seed: int) -> Curve:
         found = train(job.genome, parent.images, spec.training, directory=job.directory, seed=job.seed)
         seconds += clock.seconds
         assert found.accuracy is not None
-        curve.append((seconds, found.accuracy, job.costs["macs"]))
+        test = evaluate(read_donor(str(job.directory / "genome.yaml")).model(), parent.images.test)
+        curve.append(Point(seconds, found.accuracy, test, job.costs["macs"]))
         return Outcome.of(job, "complete", accuracy=found.accuracy, epochs=found.epochs, seconds=clock.seconds)
 
     for _ in finished(candidates(spec, space, ledger, library.parts.estimate), ledger, end):
@@ -186,8 +237,8 @@ def _slots(genome: Genome, layer: str, name: str) -> dict[str, Any]:
     return own if name == KEEP else own | DEFAULT[name].model_dump(mode="json")
 
 
-def _macs(library: Library, assembly: Assembly) -> float:
-    return library.parts.costs(assembly)["macs"]
+def _point(library: Library, assembly: Assembly, clock: Clock, found: Repaired, begun: float = 0.0) -> Point:
+    return Point(begun + clock.seconds, found.accuracy, found.test, library.parts.costs(assembly)["macs"])
 
 
 def _ratio(values: list[float]) -> tuple[float, tuple[float, float]]:

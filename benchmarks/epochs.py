@@ -2,7 +2,8 @@
 
     hash, parameters (JSON), macs, params, seed, then the validation accuracy after epoch 1, 2, 3, ...
 
-Of the trainings of interacting.csv and replay.csv (replay.py): 64 genomes for 12 epochs, 120 for 6; three seeds each.
+64 genomes for 12 epochs, the trainings of interacting.csv; 120 for 6 epochs, replay.yaml's trained again (80 % of their
+last accuracies are those of replay.csv to the digit, the others differ by some images). Three seeds each.
 The learning rate follows the whole training's schedule, as in a trial that pauses and goes on.
 
     python -m benchmarks.epochs FOLDER --table replay        from the runs that benchmarks.samplers --make left there

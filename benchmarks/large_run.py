@@ -41,7 +41,7 @@ from nas.report.live import Progress
 from nas.search import SearchSpec
 from nas.search.retention import WeightRetention
 from nas.search.spec import recorded
-from nas.search.study import Study, StudyWriter
+from nas.search.study import BATCH, Study, StudyWriter
 
 TRIALS, EPOCHS, FAILED = 10_000, 10, 500  # one in 500 fails
 _BARS = {  # step: CPU seconds, MB in all, MB beyond those before the step
@@ -122,7 +122,8 @@ def study(folder: Path) -> None:
     (folder / "optuna.db").unlink(missing_ok=True)
     ledger, space = Ledger(folder), spec.space(spec.genome())
     mirror = Study(_database(folder), folder.name, space, spec.objectives, ledger.trial(0).job)
-    mirror.add(ledger.trials)
+    for begin in range(0, len(ledger.trials), BATCH):  # as StudyWriter does it
+        mirror.add(ledger.trials[begin : begin + BATCH])
 
 
 _STEPS: dict[str, Callable[[Path], None]] = {"study": study, "resume": resume}

@@ -18,9 +18,9 @@ so, and compare the eager graphs; memory is what a call holds at most beside its
 without "eager" is the better of the eager and the compiled graph, and timm's side of that row has the same choice.
 
 The groups `search_…` train nothing. What they run and how their intervals are made is said at the head of
-benchmarks/latency.py, overhead.py, pareto.py, samplers.py, scale.py and large_run.py; the tables that samplers.py
-searches are made by `python -m benchmarks.samplers --make FOLDER --table NAME`. The groups `train_…` train; the heads
-of benchmarks/start.py, loading.py and convert*.py say what.
+benchmarks/latency.py, overhead.py, pareto.py, samplers.py, fidelity.py, scale.py and large_run.py; the tables that
+samplers.py searches are made by `python -m benchmarks.samplers --make FOLDER --table NAME`. The groups `train_…` train;
+the heads of benchmarks/start.py, loading.py and convert*.py say what.
 """
 _COLUMNS = ("what", "against", "at", "ratio", "bar", "met", "forward + backward", "peak MB", "peak MB, training")
 _FEWER = ("what", "against", "at", "figure", "bar", "met")  # of groups without models

@@ -89,6 +89,17 @@ def test_a_space_that_names_no_sampler_goes_on_with_the_one_of_the_run(
         assert sampler.items() <= _planned(run, ignore).record["sampler"].items()
 
 
+@pytest.mark.parametrize(("line", "refused"), [("halving: {}\n", False), ("halving: {first: 2}\n", True), ("", False)])
+def test_a_space_that_leaves_the_rungs_open_goes_on_with_those_of_the_run(runs: Path, line: str, refused: bool) -> None:
+    """The defaults were other ones then."""
+    text = Path("halving.yaml").read_text()
+    Path("halving.yaml").write_text(text.replace("halving: {first: 1, factor: 2}\n", line))
+    space = nas.load_space("halving.yaml").with_settings({"name": "interrupted"})
+    run = Run(runs / "interrupted", "search", space, upgraded)
+    with pytest.raises(RunError, match=r"scheduler\.first") if refused else nullcontext():
+        assert _planned(run, ignore).record["scheduler"] == {"name": "halving", "first": 1, "factor": 2}
+
+
 def test_an_interrupted_search_ends_as_the_whole_one_did(runs: Path, pool: Pool) -> None:
     found = nas.run_search("halving.yaml", "interrupted", settings={"name": "interrupted"})
     check(found.trials, table(OLD / "halving" / "trials.csv"))

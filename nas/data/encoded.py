@@ -30,8 +30,8 @@ from torch import Tensor
 
 from nas.cache import cache_file
 from nas.data.cache import DecodedImages, file_state, keep
-from nas.data.pictures import Choose, Form, Pictures
-from nas.data.pixels import is_grey, pixels_of, upright_size
+from nas.data.pictures import Form, Pictures
+from nas.data.pixels import Choose, is_grey, pixels_of, upright_size
 from nas.errors import DataError
 from nas.heartbeat import beat
 
@@ -152,9 +152,7 @@ class EncodedImages(Pictures):
             reduction = next(times for times in REDUCTIONS if times * least <= min(rows, columns) or times == 1)
             if reduction > 1:
                 image.draft(None, (image.width // reduction, image.height // reduction))
-            pixels_CHW = pixels_of(image, channels)
-        top, left, rows, columns = choose(*pixels_CHW.shape[-2:])
-        return pixels_CHW[:, top : top + rows, left : left + columns]
+            return pixels_of(image, channels, choose)
 
     @contextmanager
     def _named(self, index: int) -> Iterator[None]:

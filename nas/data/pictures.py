@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nas.data.pixels import Choose
 from nas.data.preprocess import Interpolation
 
 UNKNOWN = -1  # the label of an image that has none
 STRIP = 8  # an image that is so many times as long as wide is cut before it is resized
-
-
-Choose = Callable[[int, int], tuple[int, int, int, int]]  # height, width -> top, left, height, width
 
 
 @dataclass(frozen=True)

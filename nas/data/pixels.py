@@ -10,6 +10,8 @@ PIL decodes: torchvision's own decoder is faster on small images, but will be re
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from PIL import ExifTags, Image
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from nas.errors import DataError
 
+Choose = Callable[[int, int], tuple[int, int, int, int]]  # height, width -> top, left, height, width
 SIXTEEN_BITS = ("PNG", "PPM")  # formats whose integers have 16 bits, which PIL may hold as 32
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,8 +32,10 @@ TURNS = {
 }  # of EXIF's orientations, to bring the image upright
 
 
-def pixels_of(image: Image.Image, channels: int) -> Tensor:
+def pixels_of(image: Image.Image, channels: int, choose: Choose | None = None) -> Tensor:
     """uint8 (C, H, W), C being 1 (grey) or 3 (RGB). Raises DataError for 32 bits a channel.
+
+    choose: of these pixels, the rectangle that it names for their size, alone.
 
     >>> pixels_of(Image.new("RGBA", (2, 1)), 3).tolist()
     [[[255, 255]], [[255, 255]], [[255, 255]]]
@@ -39,6 +44,9 @@ def pixels_of(image: Image.Image, channels: int) -> Tensor:
     turn = TURNS.get(_orientation(image))
     image = _opaque(_in_8_bits(image))
     image = image if turn is None else image.transpose(turn)
+    if choose is not None:  # here, so that no more is copied out of PIL than is used
+        top, left, height, width = choose(image.height, image.width)
+        image = image.crop((left, top, left + width, top + height))
     wanted = "L" if channels == 1 else "RGB"
     pixels = np.array(image if image.mode == wanted else image.convert(wanted))
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)

@@ -20,17 +20,20 @@ from nas.genome.settings import with_settings
 from nas.model import Donor
 from nas.model.inherit import check_inheritable
 from nas.model.pixels import served
+from nas.numbers import standard_error
 from nas.paths import SET
 from nas.timm.donor import read_donor
-from nas.train import Task, Training, check_teacher, standard_error, train
+from nas.train import Task, Training, check_teacher, train
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """file: the genome, beside its weights. accuracy: on validation, a fraction; None without validation images."""
+    """file: the genome, beside its weights. accuracy: on validation, a fraction, with its standard error; None
+    without validation images."""
 
     file: Path
     accuracy: float | None
+    accuracy_se: float | None
     epochs: int
     seconds: float
     metrics: pd.DataFrame
@@ -106,7 +109,8 @@ def train_genome(
         report=show if progress else None,
     )
     write_text(written, chosen.edit(served(images)).to_yaml())
-    return TrainingResult(written, result.accuracy, result.epochs, result.seconds, pd.DataFrame(result.metrics))
+    error = None if result.accuracy is None else standard_error(result.accuracy, len(images.validation))
+    return TrainingResult(written, result.accuracy, error, result.epochs, result.seconds, pd.DataFrame(result.metrics))
 
 
 def edited(genome: str | Path | Genome, edits: Mapping[str, Any]) -> Genome:

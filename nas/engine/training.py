@@ -15,7 +15,8 @@ from nas.data import ImageSet
 from nas.engine.job import Job
 from nas.engine.worker import Report
 from nas.model import Donor
-from nas.train import Task, standard_error, train
+from nas.numbers import standard_error
+from nas.train import Task, train
 
 
 @dataclass(frozen=True)

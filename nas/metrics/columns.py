@@ -9,9 +9,9 @@ from __future__ import annotations
 # Of table.csv and trials.csv, beside the metrics.
 COLUMNS = frozenset(
     {
-        *("arm", "seed", "trial", "hash", "state", "epochs", "seconds", "reason", "accuracy", "accuracy_validation"),
-        *("test_images", "images_per_second", "median_seconds", "batch_size", "batches", "device", "dtype", "threads"),
-        *("spread",),
+        *("arm", "seed", "trial", "hash", "state", "epochs", "seconds", "reason", "accuracy", "accuracy_se"),
+        *("accuracy_validation", "test_images", "images_per_second", "median_seconds", "batch_size", "batches"),
+        *("device", "dtype", "threads", "spread"),
         *("compiled", "mask_mass", "accuracy_before_switch", "accuracy_after_switch"),
     }
 )

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from typing import Literal, overload
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -99,6 +100,16 @@ class Stage(nn.Module):
         return torch.unflatten(x_BNC[:, self.prefix :].transpose(1, 2), 2, self.grid)
 
 
+@torch.fx.wrap  # torch.fx keeps the call whole; for torch.export and compile the sizes are constants
+def of_shape(images_BCHW: Tensor, channels: int, size: int) -> Tensor:
+    """The images. Raises DataError for those of another shape than (B, channels, size, size)."""
+    found = tuple(images_BCHW.shape)
+    if found[1:] != (channels, size, size):
+        wanted = f"(B, {channels}, {size}, {size})"
+        raise DataError(f"the model takes images {wanted}, found {found}: resize them, or set_input_size(...)")
+    return images_BCHW
+
+
 def position_rows(plan: StagePlan, genome: Genome) -> int:
     """Rows of a stage's table of positions: of all tokens, of patch tokens alone, or none."""
     return {"absolute": plan.tokens, "grid": plan.tokens - plan.prefix, "none": 0}[genome.position]
@@ -148,15 +159,7 @@ class Model(nn.Module):
         """
         if index > 0:
             return self.stages[index - 1].image(x)
-        image, found = self.genome.image, tuple(x.shape)
-        if found[1:] != (
-            image.channels,
-            image.size,
-            image.size,
-        ):  # static sizes: torch.export and compile see no branch
-            wanted = f"(B, {image.channels}, {image.size}, {image.size})"
-            raise DataError(f"the model takes images {wanted}, found {found}: resize them, or set_input_size(...)")
-        return x
+        return of_shape(x, self.genome.image.channels, self.genome.image.size)
 
     def forward_head(self, x_BNC: Tensor) -> Tensor:
         """Logits (B, K) from the tokens of `forward_features`."""

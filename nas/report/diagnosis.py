@@ -11,6 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from nas.files import write_json, write_text
+from nas.numbers import standard_error
+from nas.report.tables import with_error
 from nas.train.diagnosis import Diagnosis, LayerDiagnosis
 
 COLUMNS = {
@@ -47,7 +49,8 @@ def diagnosis_table(diagnosis: Diagnosis, title: str) -> RenderableType:
         legend.add_row(*COLUMNS[name])
     if any(layer.exact is False for layer in diagnosis.layers):
         legend.add_row("*", INEXACT)
-    head = f"{title}: {100 * diagnosis.accuracy:.2f} % of {diagnosis.images} validation images right"
+    right = with_error("accuracy", diagnosis.accuracy, standard_error(diagnosis.accuracy, diagnosis.images))
+    head = f"{title}: {right} % of {diagnosis.images} validation images right"
     return Group(head, "", table, "", legend)
 
 

@@ -50,6 +50,9 @@ def accuracy_against(
         axes.plot(others[column], 100 * others["accuracy"], "o", color=GREY, alpha=0.8, label="trial")
     axes.plot(steps[column], 100 * steps["accuracy"], "-", color=BLUE, linewidth=1.5, zorder=2)
     axes.plot(front[column], 100 * front["accuracy"], "D", color=BLUE, markersize=7, zorder=3, label="Pareto front")
+    if "accuracy_se" in front:
+        errors = 100 * front["accuracy_se"].to_numpy(float)  # a missing one draws nothing
+        axes.errorbar(front[column], 100 * front["accuracy"], errors, fmt="none", ecolor=BLUE, alpha=0.5, zorder=2)
     if not of_base.empty:
         axes.plot(
             of_base[column], 100 * of_base["accuracy"], "o", mfc="none", mec=VERMILLION, mew=2, markersize=13, zorder=4,

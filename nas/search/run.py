@@ -32,7 +32,7 @@ from nas.search.budget import check_feasible
 from nas.search.gain import estimated, measured
 from nas.search.retention import WeightRetention
 from nas.search.samplers import SAMPLERS, SamplerOptions, make_sampler, sampler_options
-from nas.search.schedulers import make_scheduler
+from nas.search.schedulers import make_scheduler, scheduler_options
 from nas.search.searcher import Searcher
 from nas.search.space import SearchSpace
 from nas.search.spec import SearchSpec, recorded, upgraded
@@ -120,10 +120,13 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
     space = resolved(spec, images)
     SAMPLERS[spec.sampler.name].check(space)
     record = recorded(spec, space.base)
-    if run.begun is not None:  # the sampler's open options were settled then
-        stated = "sampler" in spec.model_fields_set  # if not: whatever the default was then
+    if run.begun is not None:  # what the file leaves open is what it was then: settled, or another default
+        stated = "sampler" in spec.model_fields_set
         given = {key: value for key, value in record["sampler"].items() if stated and value is not None}
         record["sampler"] = run.begun["sampler"] | given
+        given = spec.scheduler.model_dump(mode="json", include=spec.scheduler.model_fields_set)
+        stated = "scheduler" in spec.model_fields_set
+        record["scheduler"] = run.begun.get("scheduler", {"name": "full"}) | (given if stated else {})
     run.check(record, may_differ=MAY_DIFFER)
     if run.begun is not None:
         check_start(spec, run.directory)
@@ -167,7 +170,7 @@ def _train(plan: Plan, run: Run[SearchSpec], sampler: SamplerOptions) -> str | N
         spec.budget,
         plan.estimate,
         make_sampler(sampler, plan.space, objectives, seed=spec.seed),
-        make_scheduler(spec.scheduler, spec.training.epochs),
+        make_scheduler(scheduler_options(plan.record["scheduler"]), spec.training.epochs),
         run.ledger,
         objectives=objectives,
         trials=spec.trials,

@@ -8,8 +8,8 @@
     data: digits
     training: {epochs: 15}
     sampler: cost_aware                          or {name: tpe, startup: 4} (nas/search/samplers)
-    scheduler: full                              or {name: halving, first: 1, factor: 3} (nas/search/schedulers);
-    trials: 32                                   `halving: {first: 1, factor: 3}` is short for the latter
+    scheduler: full                              or {name: halving, first: 6, factor: 2} (nas/search/schedulers);
+    trials: 32                                   `halving: {first: 6, factor: 2}` is short for the latter
     seed: 0
 
 `start: winner.yaml` in place of `base` searches around a trained model, from whose weights every trial begins.

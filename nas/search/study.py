@@ -43,7 +43,6 @@ FLUSH_SECONDS = 60.0  # seconds to wait for the last trials at the end of a sear
 BATCH = 500  # trials that are written in one transaction
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "infeasible": "FAIL"}
 KEY = ("trial", "state", "epochs", "finished")  # attributes that identify a trial
-TOGETHER = 1000  # trials of a transaction: what the memory of a rebuilt study depends on
 ATTRIBUTES = (*KEY, "hash", "seed", "seconds", "reason")  # in addition to the costs
 POSTGRES = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "options": "-c lock_timeout=5000"}
 
@@ -134,12 +133,11 @@ class Study:
             self._sign()
 
     def add(self, trials: Iterable[Trial]) -> None:
-        """Add those of the ended trials that the study does not have, `TOGETHER` in one transaction."""
-        new = [(key, trial) for trial in trials if (key := _key(trial)) not in self.known]
-        for begin in range(0, len(new), TOGETHER):
-            part = new[begin : begin + TOGETHER]
-            add_trials(self.storage, self.study._study_id, [self._frozen(trial) for _, trial in part])
-            self.known |= {key for key, _ in part}
+        """Add those of the ended trials that the study does not have, in one transaction."""
+        new = {key: trial for trial in trials if (key := _key(trial)) not in self.known}
+        if new:
+            add_trials(self.storage, self.study._study_id, [self._frozen(trial) for trial in new.values()])
+            self.known |= new.keys()
 
     def _open(self) -> optuna.Study:
         import optuna

@@ -31,11 +31,12 @@ from nas.genome import Genome
 from nas.metrics import METRICS, batch_sizes
 from nas.model import build
 from nas.model.pixels import described, served
+from nas.numbers import standard_error
 from nas.profiling import disturbance, throughputs
 from nas.search.budget import Budget
 from nas.search.pareto import front_of
 from nas.search.spec import SearchSpec
-from nas.train import Task, standard_error
+from nas.train import Task
 from nas.train.confusion import by_class
 
 TEST = ["accuracy_test", "accuracy_test_se"]

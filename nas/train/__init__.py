@@ -1,7 +1,7 @@
 """Training one genome: loop, recipe, losses, checkpoints, and top-1 accuracy."""
 
 from nas.train.distillation import Teacher, check_teacher
-from nas.train.evaluation import evaluate, predicted, standard_error
+from nas.train.evaluation import evaluate, predicted
 from nas.train.loop import Result, TrainingDiverged, train
 from nas.train.recipe import Training
 from nas.train.task import Task, fitted
@@ -16,6 +16,5 @@ __all__ = [
     "evaluate",
     "fitted",
     "predicted",
-    "standard_error",
     "train",
 ]

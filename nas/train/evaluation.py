@@ -6,8 +6,6 @@ with as many threads, therefore gets the number in the table.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -32,19 +30,6 @@ def predicted(model: nn.Module, split: Split, *, batch_size: int = 256, device: 
         answers.append(model(images_BCHW).argmax(dim=1))
     model.train(was_training)
     return torch.cat(answers).cpu()
-
-
-def standard_error(accuracy: float, images: int) -> float:
-    """That of an accuracy found on so many images, √(p(1−p)/n): how far another split of this size may be from it.
-
-    At 0 and 1, where the formula says 0, half an image counts as decided otherwise.
-
-    >>> round(standard_error(0.965, 288), 4)
-    0.0108
-    """
-    least = 0.5 / images
-    share = min(max(accuracy, least), 1 - least)
-    return math.sqrt(share * (1 - share) / images)
 
 
 def evaluate(model: nn.Module, split: Split, *, batch_size: int = 256, device: str | torch.device = "cpu") -> float:

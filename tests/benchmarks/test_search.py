@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import emulated, large_run, overhead, pareto, replay, samplers, scale, table
+from benchmarks import emulated, epochs, fidelity, large_run, overhead, pareto, replay, samplers, scale, table
 from benchmarks.machine import Setting, described
 from nas.engine import Job, Ledger, Outcome
 from nas.search.pareto import non_dominated as pareto_of
@@ -86,6 +86,29 @@ def test_claims_are_met_by_intervals() -> None:
     assert above["value"] == pytest.approx(1.05)
     assert above["low"] < above["value"] < above["high"]
     assert samplers._row("tpe", False, above)["met"] and not samplers._row("tpe", True, above)["met"]
+
+
+def test_epochs_end_with_what_the_table_has() -> None:
+    table, ends = epochs.Epochs("interacting"), replay.Replay("interacting")
+    assert table.accuracy_GSE.shape == (64, 3, 12)
+    np.testing.assert_allclose(table.accuracy_GSE[:, :, -1].mean(1), ends._mean, atol=1e-6)
+    assert table.tau(12) == 1.0 and table.tau(1) < table.tau(6) < table.tau(11) < 1.0
+    assert table.share(ends.hashes) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("schedule", ["full", "4/3"])
+def test_stopping_early_is_paid_by_the_epoch(schedule: str) -> None:
+    shares = fidelity.searched("interacting", "random", schedule, 0)
+    assert len(shares) == fidelity.MARKS[-1] and shares == sorted(shares) and shares[-1] <= 1.0
+    if schedule == "full":
+        assert shares[9] == samplers.searched("hypervolume", "random", (10,), 0, name="interacting")[0]
+
+
+def test_epochs_that_are_needed_are_a_share() -> None:
+    full = np.linspace(0, 39, 40)[None].repeat(5, 0)
+    assert fidelity._epochs_needed(full, full) == 1.0
+    assert fidelity._epochs_needed(full + 10, full) == 0.5
+    assert fidelity._epochs_needed(full * 0, full) == 2.0, "never"
 
 
 def test_every_claim_is_a_row() -> None:

@@ -14,7 +14,7 @@ def test_from_training_to_diagnosis(nas, tmp_path):
     assert trained.code == 0, trained.err
     answer = nas("diagnose", "made/genome.yaml", "--images", "64", "--json", "d.json", "--csv", "out/d.csv")
     assert answer.code == 0, answer.err
-    accuracy = re.match(r"made/genome.yaml: ([\d.]+) % of 64 validation images right", answer.out)
+    accuracy = re.match(r"made/genome.yaml: ([\d.]+) ± [\d.]+ % of 64 validation images right", answer.out)
     found = json.loads((tmp_path / "d.json").read_text())
     assert accuracy and float(accuracy[1]) == pytest.approx(100 * found["accuracy"], abs=0.01)
     assert "written      d.json\nwritten      out/d.csv\n" in answer.out

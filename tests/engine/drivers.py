@@ -22,7 +22,12 @@ Entries = dict[str, list[tuple[str, str, int]]]
 
 
 def search_in(folder: Path, trials: int) -> Simulation:
-    return Simulation(SearchSpec.parse(parse_yaml(LAVIT) | {"trials": trials, "budget": {"macs": 960_000}}), folder)
+    keys = {
+        "trials": trials,
+        "budget": {"macs": 960_000},
+        "sampler": "random",
+    }  # which suggests what is over the budget
+    return Simulation(SearchSpec.parse(parse_yaml(LAVIT) | keys), folder)
 
 
 def drive(

@@ -45,7 +45,7 @@ def test_one_function_is_an_objective_a_budget_and_a_column(attentions: None, tm
     assert list(costs) == ["macs", "params", "attentions"] and isinstance(costs["attentions"], int)
 
     table = Simulation(spec, tmp_path).run().table()
-    assert list(table.columns)[3:8] == ["accuracy", "macs", "params", "throughput", "attentions"]
+    assert list(table.columns)[3:9] == ["accuracy", "accuracy_se", "macs", "params", "throughput", "attentions"]
     assert table["attentions"].dtype == "Int64"
     refused = table[table["state"] == "infeasible"]
     assert ((table["attentions"] >= 4) == (table["state"] == "complete")).all() and len(refused)

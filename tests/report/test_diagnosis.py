@@ -29,7 +29,7 @@ def shown(found: Diagnosis) -> list[str]:
 
 def test_what_a_layer_does_not_have_is_a_dash():
     lines = shown(FOUND)
-    assert lines[0] == "w1: 92.50 % of 40 validation images right"
+    assert lines[0] == "w1: 92.50 ± 4.16 % of 40 validation images right"
     rows = {line.split()[0]: line.split()[1:] for line in lines[3:7]}
     assert rows["stages.0.layers.0"] == ["softmax", "16", "2", "–", "1.500", "1.250", "0.500", "–", "–", "–"]
     assert rows["stages.0.layers.1"] == ["less", "16", "2", "0.988", "–", "–", "–", "0.250", "0.000", "–"]

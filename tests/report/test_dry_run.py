@@ -18,7 +18,7 @@ from nas.search.space import SearchSpace
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A forecast without training; it claims ten seconds a genome for the first three."""
 
-    def claimed(spec, genomes, images, *, loading):
+    def claimed(spec, genomes, images, *, loading, say):
         return Forecast([10.0] * min(3, len(genomes)), spec.trials, 2, 12.0, 8.0, "cpu")
 
     monkeypatch.setattr(module, "forecast", claimed)

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas.numbers import standard_error
 from nas.report.on_test import said_on_test
 from nas.report.tables import rows, with_error
-from nas.train import standard_error
 
 
 def front(*test: float, images: int = 360) -> pd.DataFrame:

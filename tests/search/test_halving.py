@@ -34,6 +34,7 @@ def halving(epochs: int, **options: int) -> SuccessiveHalving:
 
 def test_rungs_end_with_the_whole_training() -> None:
     assert halving(15, first=1, factor=3).rungs == [1, 3, 9, 15]
+    assert halving(15).rungs == [8, 15] and halving(12).rungs == [6, 12] and halving(2).rungs == [1, 2], "by default"
     assert halving(8, first=2, factor=2).rungs == [2, 4, 8]
     assert halving(9, first=1, factor=3).rungs == [1, 3, 9]
 

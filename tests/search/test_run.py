@@ -132,7 +132,7 @@ def test_any_metric_is_an_objective_and_a_budget_through_a_whole_search(tmp_path
     wanted = spec(**keys, parameters={"stages.1.split": {"int": [1, 2]}}, training={"epochs": 1, "limit": 200})
     run = tmp_path / "run"
     result = search(wanted, run)
-    assert list(result.trials.columns)[4:10] == ["macs", "params", "throughput", "peak_memory", "latency", "seed"]
+    assert list(result.trials.columns)[5:11] == ["macs", "params", "throughput", "peak_memory", "latency", "seed"]
     assert result.trials["throughput"].isna().all() and (result.trials["latency"] < 1000).all()
     genomes = [load_genome(run / "trials" / trial / "genome.yaml") for trial in result.trials["trial"]]
     assert result.trials["peak_memory"].tolist() == [peak_memory(genome) for genome in genomes]

@@ -127,7 +127,7 @@ HALVING = {"name": "halving", "first": 2, "factor": 4}
         ("", [], {"name": "full"}),
         ("scheduler: full", [], {"name": "full"}),
         ("halving: null", [], {"name": "full"}),
-        ("scheduler: halving", [], {"name": "halving", "first": 1, "factor": 3}),
+        ("scheduler: halving", [], {"name": "halving", "first": None, "factor": 2}),
         ("scheduler: {name: halving, first: 2, factor: 4}", [], HALVING),
         ("halving: {first: 2, factor: 4}", [], HALVING),
         ("", ["halving.first=2", "halving.factor=4"], HALVING),

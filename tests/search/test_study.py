@@ -117,7 +117,7 @@ def test_a_space_says_where_the_study_is(tmp_path: Path) -> None:
 
 
 KILLED = """
-import sys
+import sys, time
 from pathlib import Path
 from nas.engine import Ledger
 from nas.files import read_yaml
@@ -125,6 +125,15 @@ from nas.search import SearchSpec
 from nas.search.space import SearchSpace
 from nas.search import study
 study.BATCH = 2
+add, calls = study.Study.add, []
+
+def slowly(self, trials):
+    add(self, trials)
+    calls.append(trials)
+    if len(calls) == 3:
+        time.sleep(600)  # killed before
+
+study.Study.add = slowly
 spec, run = SearchSpec.parse(read_yaml(Path(sys.argv[1]))), Path(sys.argv[2])
 space = SearchSpace(spec.genome(), spec.expanded())
 with study.StudyWriter(Ledger(run), sys.argv[3], run.name, space, spec.objectives, print):
