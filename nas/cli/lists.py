@@ -94,7 +94,9 @@ class Kind(StrEnum):
 @app.command(rich_help_panel=LIST)
 def init(
     kind: Annotated[Kind, typer.Argument(help="what to begin")],
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE.yaml]", help="default: my_space.yaml")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE.yaml]", help="default: my_space.yaml or my_genome.yaml")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a commented space or genome to start from. It is valid as it stands."""
