@@ -232,9 +232,13 @@ def train(
         print(f"nas: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
     if as_json:
-        made = {"genome": result.file, "accuracy": result.accuracy, "epochs": result.epochs, "seconds": result.seconds}
+        made = {"genome": result.file, "accuracy": result.accuracy, "accuracy_se": result.accuracy_se}
+        made |= {"epochs": result.epochs, "seconds": result.seconds}
         print_json(made | {"metrics": records(result.metrics)})
         return
-    found = f"validation accuracy {100 * result.accuracy:.2f} %" if result.accuracy is not None else "trained"
+    from nas.report.tables import with_error
+
+    accuracy = with_error("accuracy", result.accuracy, result.accuracy_se)
+    found = f"validation accuracy {accuracy} %" if result.accuracy is not None else "trained"
     print(f"{found} after {result.epochs} epochs, {result.seconds:.0f} s")
     how_to_load(result.file)
