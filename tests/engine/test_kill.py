@@ -19,7 +19,7 @@ from nas.engine import Ledger
 from tests.engine.cluster import cluster
 from tests.engine.drivers import check_exact, go_alone, length, log, start
 
-KILLS, TRIALS = 20, 60
+KILLS, TRIALS = 10, 40
 
 
 def die_at_write(folder: Path, count: int, after: bool) -> None:
@@ -37,7 +37,7 @@ def finished(folder: Path) -> dict[str, tuple[int, str, int]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_twenty_kills_change_nothing(tmp_path: Path, drivers: ForkServerContext) -> None:
+def test_ten_kills_change_nothing(tmp_path: Path, drivers: ForkServerContext) -> None:
     rng = Random(0)
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     before: dict[str, tuple[int, str, int]] = {}
