@@ -42,6 +42,6 @@ def test_a_node_is_lost_and_every_trial_still_ends(tmp_path: Path, drivers: Fork
     assert {outcome.state for outcome in ended.values() if outcome} == {"complete", "infeasible"} and all(
         ended.values()
     )
-    assert (run / "trials" / "0003" / "mark").exists(), "the trial that ran out of memory beside another one"
+    assert (run / "trials" / "0004" / "mark").exists(), "the trial that ran out of memory beside another one"
     go_alone(whole, TRIALS)
     check_exact(run, whole)

@@ -104,12 +104,12 @@ def step(job: Job, report: Report, pause: float = 0.02) -> dict[str, Any]:
 
 
 def crowd(job: Job, report: Report) -> dict[str, Any]:
-    """`step`, slowly, and not before two nodes are at work; the fourth trial needs a second try."""
+    """`step`, slowly, and not before two nodes are at work; the fifth trial needs a second try."""
     run = job.directory.parents[1]
     (run / f"seen-{os.environ['NODE']}").touch()
     while len(list(run.glob("seen-*"))) < 2:
         time.sleep(0.05)
-    if job.number == 3 and _first_time(job):
+    if job.number == 4 and _first_time(job):
         raise RuntimeError("CUDA error: out of memory")
     return step(job, report, pause=0.3)
 
