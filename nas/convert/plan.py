@@ -81,6 +81,8 @@ def problem(parts: Parts, single: Mapping[Place, Score], budget: Budget) -> Prob
     number = {layer: index for index, layer in enumerate(parts.layers)}
     options = [Option(index, KEEP, 0.0, dict.fromkeys(own, 0)) for index in number.values()]
     for (layer, name), costs in parts.alone.items():
+        if not math.isfinite(single[layer, name].kl):  # its training diverged
+            continue
         saved = {metric: _less(metric, costs[metric]) - own[metric] for metric in own}
         options.append(Option(number[layer], name, single[layer, name].kl, saved))
     limits = {name: _less(name, limit) for name, limit in budget.limits.items()}
@@ -108,7 +110,8 @@ def chosen(
     def look(assemblies: Sequence[Assembly]) -> None:
         new = {key_of(each): each for each in assemblies if key_of(each) not in measured and valid(parts, each, budget)}
         for (key, each), score in zip(new.items(), measure(list(new.values())), strict=True):
-            measured[key] = each, score
+            if math.isfinite(score.kl):
+                measured[key] = each, score
 
     random = random_assemblies(parts, tried, derive(seed, "assemblies"))
     look([*_promising(parts, found, metric, levels), *random])

@@ -12,6 +12,7 @@ missing, the trials that have not ended. All user errors are found before the di
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
@@ -110,6 +111,9 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
         library = measuring.library()
         states = {"-".join(place): content["attention"] for place, content in library.items()}
         single = measuring.singles(states)
+        lost = [" ".join(place) for place, score in single.items() if not math.isfinite(score.kl)]
+        if lost:
+            plan.say(f"left out, since their answers are not finite numbers: {', '.join(lost)}")
         table = measuring.sensitivity(library, single)
         run.write_csv("sensitivity.csv", table)
         found = problem(plan.parts, single, plan.budget)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -79,7 +80,8 @@ class Shelf:
             return {}
         try:
             rows = pd.read_csv(file, dtype=str).to_dict("records")  # Python reads floats exactly
-            return {str(row["assembly"]): Score(*(float(row[name]) for name in FIELDS)) for row in rows}
+            scores = {str(row["assembly"]): Score(*(float(row[name]) for name in FIELDS)) for row in rows}
+            return {key: score for key, score in scores.items() if math.isfinite(score.kl)}  # others are taken anew
         except (ValueError, TypeError, KeyError) as error:
             log.warning("%s is damaged (%s): assemblies are scored again", file, error)
             return {}

@@ -40,7 +40,8 @@ from nas.train import Task, Training
 # Short, at a rate for trained weights, without what makes a teacher's answers harder to follow.
 REPAIR = {"epochs": 3, "lr": 2e-3, "warmup_epochs": 0.5, "label_smoothing": 0.0, "inherited_lr": 0.1, "closed_form": 0}
 TEACHER = {"kind": "soft", "weight": 1.0, "hidden": 1.0}  # Puzzle's loss; the labels added nothing there
-_SHARE = re.compile(r"([0-9.]+)x")
+_SHARE = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)x")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # a part of file names in library/
 
 
 class ConversionSpec(Starting):
@@ -77,6 +78,9 @@ class ConversionSpec(Starting):
     def _named(cls, value: dict[str, Candidate]) -> dict[str, Candidate]:
         if KEEP in value:
             raise SpaceError(f"{KEEP} is the model's own attention, and always there", path=KEEP)
+        for name in value:
+            if not _NAME.fullmatch(name):
+                raise SpaceError("expected a name of letters, digits, _, . and -, with no dot first", path=name)
         return value
 
     @field_validator("objectives")
@@ -91,8 +95,11 @@ class ConversionSpec(Starting):
     @classmethod
     def _limits(cls, value: dict[str, float | str]) -> dict[str, float | str]:
         for name, limit in value.items():
-            if isinstance(limit, str) and not _SHARE.fullmatch(limit):
+            share = _SHARE.fullmatch(limit) if isinstance(limit, str) else None
+            if isinstance(limit, str) and share is None:
                 raise SpaceError(f"expected a number, or a share such as 0.8x; found {shown(limit)}", path=name)
+            if not float(share[1] if share else limit) > 0:
+                raise SpaceError(f"expected more than 0, found {shown(limit)}", path=name)
         Budget.model_validate(dict.fromkeys(value, 1.0))
         return value
 

@@ -17,10 +17,10 @@ from nas.convert.candidates import Assembly, Candidate, Place
 from nas.convert.library import Distillation, begin, distil, transplanted
 from nas.convert.score import Score, Scorer
 from nas.data import ImageSet
+from nas.engine.parcel import Parcel
 from nas.engine.pool import Pool
 from nas.engine.training import images_of
 from nas.model import Donor, Model
-from nas.plugins import Plugin, install, shipment
 from nas.train import Task
 
 Content = dict[str, Any]  # of a piece (`Piece.content`)
@@ -81,7 +81,7 @@ class Crew:
         import ray
 
         self.pool = pool
-        self.common, self.plugins = ray.put(common), ray.put(shipment())
+        self.common = ray.put(Parcel.of(common))
 
     def each(
         self, work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]], done: Callable[[int, Any], None]
@@ -96,7 +96,7 @@ class Crew:
             while waiting or running:
                 while waiting and len(running) < self.pool.slots:
                     number, task = waiting.pop(0)
-                    running[remote.remote(work, self.plugins, self.common, *task)] = number
+                    running[remote.remote(work, self.common, *task)] = number
                 (first,), _ = ray.wait(list(running))
                 done(running.pop(first), ray.get(first))
         finally:
@@ -104,6 +104,5 @@ class Crew:
                 ray.cancel(left, force=True)
 
 
-def _run(work: Callable[..., Any], plugins: list[Plugin], common: Common, *task: Any) -> Any:
-    install(plugins)
-    return work(common, *task)
+def _run(work: Callable[..., Any], common: Parcel[Common], *task: Any) -> Any:
+    return work(common.open(), *task)

@@ -36,12 +36,12 @@ from nas.engine.events import OnEvent, ignore
 from nas.engine.job import Job
 from nas.engine.ledger import Ledger
 from nas.engine.limits import Limits
+from nas.engine.parcel import Parcel
 from nas.engine.pool import Pool, Recent
 from nas.engine.source import JobSource, Signal
 from nas.engine.storage import Storage
 from nas.engine.worker import Work
 from nas.errors import RunError
-from nas.plugins import Plugin, shipment
 
 SHARED = "Machines need a common file system, or a `storage:` (docs/cluster.md)"
 
@@ -69,10 +69,9 @@ def run(
     driver = Driver(source, ledger, Recent(pool.slots_now), on_event, limits)
     trainable = tune.with_parameters(
         _trainable(),
-        plugins=shipment(),
         folder=ledger.folder,
         storage=ledger.storage,
-        work=work,
+        work=Parcel.of(work),
         limits=limits,
         shared=0 < pool.gpu < 1,
     )
@@ -115,10 +114,9 @@ def _trainable() -> Callable[..., None]:
     def train(
         config: dict[str, Any],
         *,
-        plugins: list[Plugin],
         folder: Path,
         storage: Storage | None,
-        work: Work,
+        work: Parcel[Work],
         limits: Limits,
         shared: bool,
     ) -> None:
@@ -129,12 +127,11 @@ def _trainable() -> Callable[..., None]:
         from nas.engine.limits import Pulse
         from nas.engine.worker import CrowdedError, StorageError, run_job, workplace
         from nas.heartbeat import heard_by
-        from nas.plugins import install
 
         neighbours = shared and not config["alone"]
         pulse = Pulse(limits, lambda memory: tune.report({"alive": memory}))
         try:
-            install(plugins)
+            do = work.open()
             with workplace(folder, storage, config["trial"]) as (directory, keep):
 
                 def report(row: dict[str, Any]) -> None:
@@ -146,7 +143,7 @@ def _trainable() -> Callable[..., None]:
                 except RunError as error:
                     raise StorageError(f"{socket.gethostname()} cannot read {directory}: {error}. {SHARED}") from error
                 with heard_by(pulse):
-                    outcome = run_job(job, work, report, neighbours=neighbours)
+                    outcome = run_job(job, do, report, neighbours=neighbours)
                 keep(True)
         except (StorageError, RunError) as error:  # the run directory or a plug-in cannot be used
             tune.report({"unusable": str(error)})

@@ -94,9 +94,10 @@ def _preprocessing(genome: Genome) -> str:
 
 
 def _use(genome: Genome) -> str:
-    return """```python
+    mode = "L" if genome.image.channels == 1 else "RGB"
+    return f"""```python
 import timm, nas.timm  # pip install nas-vit
 model = timm.create_model("local-dir:FOLDER").eval()
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
-probabilities = model(transform(image)[None]).softmax(1)
+probabilities = model(transform(image.convert("{mode}"))[None]).softmax(1)
 ```"""

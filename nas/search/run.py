@@ -165,16 +165,17 @@ def _begin(plan: Plan) -> SamplerOptions:
 def _train(plan: Plan, run: Run[SearchSpec], sampler: SamplerOptions) -> str | None:
     """Run the search in a run's directory. Returns why it ended early, if it did."""
     spec, objectives = run.spec, list(run.spec.objectives)
+    seed = spec.seed if run is plan.run else derive(spec.seed, BASELINE)  # both begin with random genomes: other ones
     searcher = Searcher(
         plan.space,
         spec.budget,
         plan.estimate,
-        make_sampler(sampler, plan.space, objectives, seed=spec.seed),
+        make_sampler(sampler, plan.space, objectives, seed=seed),
         make_scheduler(scheduler_options(plan.record["scheduler"]), spec.training.epochs),
         run.ledger,
         objectives=objectives,
         trials=spec.trials,
-        seed=spec.seed,
+        seed=seed,
         lag=sampler.lag or 0,
         on_event=plan.on_event,
         repeat=spec.repeat,
