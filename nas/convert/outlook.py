@@ -11,10 +11,10 @@ from dataclasses import replace
 from statistics import mean
 
 from nas.convert.candidates import KEEP, assembled
-from nas.convert.choice import choose
+from nas.convert.choice import best
 from nas.convert.plan import Parts, problem
 from nas.convert.score import Score
-from nas.errors import GenomeError
+from nas.errors import BudgetError, GenomeError
 from nas.genome import Genome
 from nas.metrics import estimator
 from nas.profiling import LatencyTable
@@ -25,9 +25,12 @@ LARGER = (2, 4)  # times the image size that is looked at
 
 
 def check_budget(parts: Parts, budget: Budget) -> None:
-    """Raise BudgetError, saying what is cheapest, if no assembly is within the budget."""
+    """Raise BudgetError, saying what is cheapest, if no assembly is within the budget, or none but the model itself."""
     nothing = Score(0.0, 1.0, 0.0, 0.0)
-    choose(problem(parts, dict.fromkeys(parts.replacements(), nothing), budget))
+    two = best(problem(parts, dict.fromkeys(parts.replacements(), nothing), budget), 2)
+    if all(set(choice.names) == {KEEP} for choice in two):
+        message = "nothing but the model itself is within the budget: every candidate makes it dearer"
+        raise BudgetError(f"{message}; allowed: a larger budget, or other candidates", path="budget")
 
 
 def outlook(parts: Parts, tables: Mapping[int, LatencyTable]) -> list[str]:

@@ -13,6 +13,7 @@ a layer cost the same in whatever company. A cost of which more is better (image
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -151,11 +152,17 @@ def repaired(picks: Sequence[Pick], layers: Sequence[str], trials: pd.DataFrame,
 def _levels(found: Problem, metric: str, points: int) -> list[float]:
     """Costs at which assemblies are chosen, cheapest first: evenly, the dearest the budget or else below the parent.
 
-    One point is the dearest: the best that a budget allows.
+    One point is the dearest: the best that a budget allows. Where no assembly is cheaper than the parent, whatever the
+    budget allows.
     """
     front = [choice.costs[metric] for choice in sweep(found, metric)]
     budget = found.budgets.get(metric, math.inf)
-    below = [cost for cost in front if cost < found.fixed[metric]] or front[:1]
+    below = [cost for cost in front if cost < found.fixed[metric]]
+    if not below:
+        dearest: dict[int, float] = defaultdict(float)
+        for option in found.candidates:
+            dearest[option.layer] = max(dearest[option.layer], option.costs[metric])
+        return [min(budget, found.fixed[metric] + sum(dearest.values()))]
     low = min(front)
     high = budget if budget < found.fixed[metric] else max(below)
     levels: list[float] = np.linspace(low, high, points).tolist() if points > 1 and low < high else [high]

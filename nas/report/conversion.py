@@ -47,17 +47,19 @@ def sensitivity_table(table: pd.DataFrame, worded: Callable[[str], str] = str) -
 
 
 def verdict(table: pd.DataFrame) -> list[str]:
-    """Two sentences: which layers can go at which price, and which must stay."""
+    """Which layers can go at which price, which must stay, and which have nothing cheaper to offer."""
     cheaper = table[table["delta_macs"] < 0]
     fine = cheaper[cheaper["delta_accuracy"] + Z * cheaper["delta_accuracy_se"] >= 0]
     best = fine.sort_values("kl").groupby("layer", sort=False).head(1).set_index("layer")
     layers = list(dict.fromkeys(table["layer"]))
     can = [layer for layer in layers if layer in best.index]
-    must = [layer for layer in layers if layer not in best.index]
+    dear = [layer for layer in layers if layer not in set(cheaper["layer"])]
+    must = [layer for layer in layers if layer not in best.index and layer not in dear]
     went = ", ".join(f"{layer} ({best.loc[layer, 'candidate']}, KL {best.loc[layer, 'kl']:.4f})" for layer in can)
     return [
         f"can go, each alone and before any repair: {went or 'none'}",
         f"must stay, or costs accuracy at once: {', '.join(must) or 'none'}",
+        *([f"no candidate has fewer MACs than the layer's own attention: {', '.join(dear)}"] if dear else []),
     ]
 
 

@@ -91,6 +91,21 @@ def test_a_budget_that_nothing_meets_says_what_is_cheapest(parts: Parts) -> None
     check_budget(parts, Budget(macs=10**9))  # type: ignore[call-arg]
 
 
+def test_candidates_that_are_all_dearer_are_repaired_or_refused_at_once() -> None:
+    """At 16 and 4 tokens linear attention with a convolution has more MACs than softmax."""
+    genome, dear = listed(load_genome("mixed_digits")), {"linear_local": DEFAULT["linear_local"]}
+    parts = Parts(genome, offered(genome, dear), dear, estimator())
+    own = parts.estimate(genome)["macs"]
+    assert all(costs["macs"] > own for costs in parts.alone.values())
+    check_budget(parts, Budget())
+    (pick,) = run(parts, Budget())
+    assert pick.assembly and parts.costs(pick.assembly)["macs"] > own
+    (within,) = run(parts, Budget(macs=2 * own))  # type: ignore[call-arg]
+    assert within.assembly
+    with pytest.raises(BudgetError, match="nothing but the model itself is within the budget"):
+        check_budget(parts, Budget(macs=own))  # type: ignore[call-arg]
+
+
 def test_the_outlook_says_what_larger_images_would_save() -> None:
     genome = listed(load_genome("deit_tiny"))
     linear = {"linear": DEFAULT["linear"]}

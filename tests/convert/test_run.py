@@ -35,7 +35,8 @@ def test_a_conversion_leaves_a_run_with_winners_and_prices(whole: ConversionResu
     arms = whole.assemblies["arm"].value_counts()
     assert arms["chosen"] == 2 and arms["all"] == 1 and arms["random"] >= 1  # few random ones are as cheap as can be
     assert set(whole.assemblies["trial"]) == set(whole.trials["trial"][1:])
-    assert len(said) == 2 and all(layer in " ".join(said) for layer in table["layer"].unique())
+    dear = table.groupby("layer")["delta_macs"].min() >= 0
+    assert len(said) == 2 + dear.any() and all(layer in " ".join(said) for layer in table["layer"].unique())
     with pytest.raises(RunError, match=r"spec\.points"):
         convert(spec(parent, points=3), whole.directory)
 
