@@ -11,6 +11,7 @@ gone through is a note of the dataset; what could be read in two ways is refused
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def read(path: Path) -> Raw:
             message = f"has {found}/ but no train/ beside it; expected train/<class>/ or <class>/ folders"
             raise DataError(f"{top.path}: {message}")
         _refuse_splits_in_classes(top)
-        notes += _loose(top)
+        notes += [*_loose(top), *_nested(top)]
         classes = _classes(top)
         return Raw(name, classes, _images(top, classes), notes=tuple(notes))
     beside = [inner for inner in top.filled.values() if inner not in splits.values()]
@@ -46,7 +47,7 @@ def read(path: Path) -> Raw:
     origins = {split: f"{folder.path.name}/" for split, folder in splits.items()}
     inner = {split: _inner(folder, notes) for split, folder in splits.items()}
     classes = _classes(inner["train"])
-    notes += _loose(inner["train"])
+    notes += [*_loose(inner["train"]), *_nested(inner["train"])]
     train = _images(inner["train"], classes)
     held = {split: _held(folder, classes, notes) for split, folder in inner.items() if split != "train"}
     return Raw(name, classes, train, held.get("validation"), held.get("test"), origins=origins, notes=tuple(notes))
@@ -123,6 +124,21 @@ def _loose(folder: Folder) -> list[str]:
     if not folder.images or not folder.filled:
         return []
     return [f"skipped {len(folder.images)} images beside the class folders, such as {folder.path / folder.images[0]}"]
+
+
+def _nested(folder: Folder) -> list[str]:
+    """A note about class folders of folders. Raises DataError where these look like the classes, as fold1/cat/ does."""
+    deep = {
+        name: list(inner.filled) for name, inner in folder.filled.items() if len(inner.filled) > 1 and not inner.images
+    }
+    times = Counter(name for inside in deep.values() for name in inside)
+    shared = sorted(name for name, count in times.items() if count > 1)
+    if len(shared) > 1:
+        found = f"{_listed(list(deep))} have the same folders ({_listed(shared)}): those look like the classes"
+        raise DataError(f"{folder.path}: {found}; expected <class>/<image>, folds put together")
+    for name, (first, *_) in deep.items():
+        return [f"class folders have folders in them: images of {name}/{first}/ count as {name}"]
+    return []
 
 
 def _refuse_splits_in_classes(top: Folder) -> None:

@@ -131,6 +131,7 @@ def test_a_class_may_be_called_like_a_split(tmp_path: Path, write_folder: Write)
         (["train/cat", "train/dog", "val/cat", "valid/cat"], "val/, valid/ all look like the validation split"),
         (["cat/train", "cat/test", "dog/train", "dog/test"], r"contain splits \(cat/test/, cat/train/, dog/test/"),
         (["train", "test"], "train: no class folders, but 6 images without labels"),
+        (["f1/cat", "f1/dog", "f2/cat", "f2/dog"], r"f1/, f2/ have the same folders .*look like the classes"),
     ],
 )
 def test_what_would_be_misread_is_refused(
@@ -139,6 +140,15 @@ def test_what_would_be_misread_is_refused(
     write_folder(tmp_path, dict.fromkeys(folders, 6))
     with pytest.raises(DataError, match=message):
         load(f"imagefolder:{tmp_path}")
+
+
+def test_classes_of_folders_are_said(tmp_path: Path, write_folder: Write) -> None:
+    write_folder(tmp_path, dict.fromkeys(["animals/cat", "animals/dog", "birds/owl", "birds/hawk"], 6))
+    found = load(f"imagefolder:{tmp_path}")
+    assert found.classes == ("animals", "birds")
+    assert any("images of animals/cat/ count as animals" in note for note in found.notes)
+    one_each = write_folder(tmp_path / "tiny", dict.fromkeys(["n01/images", "n02/images"], 6))
+    assert load(f"imagefolder:{one_each}").notes == ()
 
 
 @pytest.mark.parametrize("test", ["test", "test/unknown"])
