@@ -67,4 +67,5 @@ def _difference(one: dict, other: dict) -> tuple[float, float, str]:  # type: ig
     """Its size, its standard error, and the two names, the better one first."""
     better, worse = (one, other) if one["accuracy_test"] >= other["accuracy_test"] else (other, one)
     error = math.hypot(one["accuracy_test_se"], other["accuracy_test_se"])
-    return better["accuracy_test"] - worse["accuracy_test"], error, f"{better['winner']} over {worse['winner']}"
+    size = better["accuracy_test"] - worse["accuracy_test"]
+    return size, error, f"{better['winner']} {'over' if size else 'and'} {worse['winner']}"
