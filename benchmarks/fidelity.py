@@ -55,7 +55,7 @@ def searched(name: str, sampler: str, schedule: str, seed: int) -> list[float]:
     update = {
         "sampler": sampler_options(sampler),
         "scheduler": _scheduler(schedule),
-        "trials": len(table),
+        "trials": len(table.hashes),
         "seed": seed,
     }
     spec = table.spec.model_copy(update=update)

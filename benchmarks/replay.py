@@ -37,34 +37,24 @@ SEEDS = (0, 1, 2)
 _ACCURACIES = [f"accuracy_{seed}" for seed in SEEDS]
 
 
-class Replay:
-    """A table and its space: what a trial of one of its genomes finds, and how good a set of genomes is.
+class Table:
+    """Every genome of a small space with its costs and the mean accuracy of its trainings: how good is a set of them?
 
-    >>> replay = Replay("replay")
-    >>> replay.regret(replay.hashes), replay.share(replay.hashes)
-    (0.0, 1.0)
+    cost_N2: MACs and parameters, of N genomes in the order of `hashes`.
     """
 
-    def __init__(self, name: str = "replay"):
+    def __init__(self, name: str, hashes: list[str], cost_N2: np.ndarray, mean_N: np.ndarray):
         self.spec: SearchSpec = load_space(FOLDER / f"{name}.yaml")
         self.space: SearchSpace = self.spec.space(self.spec.genome())
-        table = pd.read_csv(FOLDER / f"{name}.csv", index_col="hash")
-        self.hashes: list[str] = table.index.tolist()
-        self._row = {name: index for index, name in enumerate(self.hashes)}
-        self._cost = table[["macs", "params"]].to_numpy(int)
-        self._accuracy = table[_ACCURACIES].to_numpy(float)
-        self._mean = self._accuracy.mean(1)
-        self._points_N2 = np.stack([-self._mean, self._cost[:, 0]], axis=1)
+        self.hashes = hashes
+        self._row = {name: index for index, name in enumerate(hashes)}
+        self._cost, self._mean = cost_N2, mean_N
+        self._points_N2 = np.stack([-mean_N, cost_N2[:, 0]], axis=1)
         self._reference_2 = reference_of(self._points_N2)
 
     def estimate(self, genome: Genome) -> Costs:
         macs, params = self._cost[self._row[genome.hash]]
         return {"macs": int(macs), "params": int(params)}
-
-    def outcome(self, job: Job) -> Outcome:
-        """What one of the three trainings found; which one is drawn by the trial's seed."""
-        accuracy = self._accuracy[self._row[job.hash], Random(job.seed).randrange(len(SEEDS))]
-        return Outcome.of(job, "complete", accuracy=float(accuracy), epochs=self.spec.training.epochs)
 
     def regret(self, tried: Collection[str]) -> float:
         """Best mean accuracy of the table, less that of the genomes that were tried."""
@@ -77,6 +67,25 @@ class Replay:
     @cached_property
     def _volume(self) -> float:
         return hypervolume(self._points_N2, self._reference_2)
+
+
+class Replay(Table):
+    """A table and its space: what a trial of one of its genomes finds, and how good a set of genomes is.
+
+    >>> replay = Replay("replay")
+    >>> replay.regret(replay.hashes), replay.share(replay.hashes)
+    (0.0, 1.0)
+    """
+
+    def __init__(self, name: str = "replay"):
+        table = pd.read_csv(FOLDER / f"{name}.csv", index_col="hash")
+        self._accuracy = table[_ACCURACIES].to_numpy(float)
+        super().__init__(name, table.index.tolist(), table[["macs", "params"]].to_numpy(int), self._accuracy.mean(1))
+
+    def outcome(self, job: Job) -> Outcome:
+        """What one of the three trainings found; which one is drawn by the trial's seed."""
+        accuracy = self._accuracy[self._row[job.hash], Random(job.seed).randrange(len(SEEDS))]
+        return Outcome.of(job, "complete", accuracy=float(accuracy), epochs=self.spec.training.epochs)
 
     @property
     def about(self) -> str:

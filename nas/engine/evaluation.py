@@ -20,13 +20,13 @@ from nas.engine.events import Event, OnEvent
 from nas.engine.job import Job
 from nas.engine.ledger import Ledger
 from nas.engine.limits import Limits, Watch
+from nas.engine.parcel import Parcel
 from nas.engine.pool import Pool
 from nas.engine.storage import Storage
 from nas.engine.worker import StorageError, workplace
 from nas.errors import RunError
 from nas.files import read_json_mapping, write_json
 from nas.heartbeat import heard_by
-from nas.plugins import Plugin, install, shipment
 
 if TYPE_CHECKING:
     from nas.train import Task
@@ -67,10 +67,10 @@ class _Evaluation:
     def __init__(self, ledger: Ledger, waiting: deque[Job], task: Task, pool: Pool, limits: Limits, on_event: OnEvent):
         import ray
 
-        self.ledger, self.waiting, self.task, self.pool, self.on_event = ledger, waiting, task, pool, on_event
+        self.ledger, self.waiting, self.pool, self.on_event = ledger, waiting, pool, on_event
         self.watch = Watch(Limits(stalled_seconds=limits.stalled_seconds))
         self.worker: Any = ray.remote(num_cpus=pool.cpu, num_gpus=pool.gpu)(_Worker).options(max_concurrency=2)
-        self.plugins = ray.put(shipment())
+        self.task = ray.put(Parcel.of(task))
         self.idle: list[Any] = []
         self.running: list[_Reading] = []
         self.failures: Counter[str] = Counter()  # by trial
@@ -97,7 +97,7 @@ class _Evaluation:
     def begin(self, job: Job) -> None:
         worker = self.idle.pop() if self.idle else self.worker.remote()
         where = (self.ledger.folder, self.ledger.storage, job.id)
-        done = worker.evaluate.remote(self.plugins, *where, self.task, self.pool.device, self.pool.cpu)
+        done = worker.evaluate.remote(*where, self.task, self.pool.device, self.pool.cpu)
         self.running.append(_Reading(job, worker, done, worker.beats.remote()))
 
     def end(self, reading: _Reading) -> None:
@@ -158,11 +158,10 @@ class _Worker:
 
     def evaluate(
         self,
-        plugins: list[Plugin],
         folder: Path,
         storage: Storage | None,
         trial: str,
-        task: Task,
+        parcel: Parcel[Task],
         device: str,
         threads: int,
     ) -> str | None:
@@ -176,7 +175,7 @@ class _Worker:
 
         torch.set_num_threads(threads)
         try:
-            install(plugins)
+            task = parcel.open()
             with workplace(folder, storage, trial) as (directory, keep), heard_by(self._beat):
                 model = build(directory / "genome.yaml", weights=True).to(device)
                 test = images_of(task, model.genome.image.size).test
