@@ -27,13 +27,13 @@ def _load_plugins(names: list[str] | None) -> list[str]:
     return names or []
 
 
-def _completing(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """For typer. Where no name fits, the shell completes file names."""
+def _named(metavar: str, text: str, names: Callable[[], Iterable[str]]) -> Any:
+    """An argument of typer whose names the shell completes; where none fits, it completes file names."""
 
     def complete(incomplete: str) -> list[str]:
         return sorted(name for name in names() if name.startswith(incomplete))
 
-    return complete
+    return typer.Argument(metavar=metavar, help=text, autocompletion=complete)
 
 
 def _presets() -> list[str]:
@@ -45,33 +45,10 @@ def _runs() -> list[str]:
     return [path.parent.name for path in Path("results").glob("*/run.yaml")]
 
 
-SpaceArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="SPACE",
-        help="name (see `nas spaces`), or a YAML file",
-        autocompletion=_completing(lambda: SPACES.files),
-    ),
-]
-TableArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="TABLE",
-        help="name (see `nas ablations`), or a YAML file",
-        autocompletion=_completing(lambda: ABLATIONS.files),
-    ),
-]
-GenomeArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="GENOME",
-        help="preset name (see `nas presets`) or genome YAML file",
-        autocompletion=_completing(_presets),
-    ),
-]
-RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="name in results/, or a path", autocompletion=_completing(_runs))
-]
+SpaceArgument = Annotated[str, _named("SPACE", "name (see `nas spaces`), or a YAML file", lambda: SPACES.files)]
+TableArgument = Annotated[str, _named("TABLE", "name (see `nas ablations`), or a YAML file", lambda: ABLATIONS.files)]
+GenomeArgument = Annotated[str, _named("GENOME", "preset name (see `nas presets`) or genome YAML file", _presets)]
+RunArgument = Annotated[str, _named("RUN", "name in results/, or a path", _runs)]
 PluginOption = Annotated[
     list[str] | None,
     typer.Option(
