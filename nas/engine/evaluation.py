@@ -58,11 +58,15 @@ class _Reading:
     worker: Any
     done: Any
     answer: Any
-    beats: int = -1  # as of the last answer; none so far: the worker may not have started
+    beats: int = 0  # as of the last answer
 
 
 class _Evaluation:
-    """The driver's side."""
+    """The driver's side.
+
+    A trial goes to a worker that has started, never to one that waits for a place: the machines may hold fewer workers
+    than they did when the run began, and Ray lets the others wait for as long as idle ones keep their cores.
+    """
 
     def __init__(self, ledger: Ledger, waiting: deque[Job], task: Task, pool: Pool, limits: Limits, on_event: OnEvent):
         import ray
@@ -71,6 +75,7 @@ class _Evaluation:
         self.watch = Watch(Limits(stalled_seconds=limits.stalled_seconds))
         self.worker: Any = ray.remote(num_cpus=pool.cpu, num_gpus=pool.gpu)(_Worker).options(max_concurrency=2)
         self.task = ray.put(Parcel.of(task))
+        self.starting: dict[Any, Any] = {}  # workers, by their first call
         self.idle: list[Any] = []
         self.running: list[_Reading] = []
         self.failures: Counter[str] = Counter()  # by trial
@@ -80,9 +85,13 @@ class _Evaluation:
 
         try:
             while self.waiting or self.running:
-                while self.waiting and len(self.running) < self.pool.slots:
-                    self.begin(self.waiting.popleft())
-                ready, _ = ray.wait([reading.done for reading in self.running], timeout=ROUND)
+                self.hire()
+                while self.waiting and self.idle:
+                    self.begin(self.waiting.popleft(), self.idle.pop())
+                ready, _ = ray.wait([*self.starting, *(reading.done for reading in self.running)], timeout=ROUND)
+                for first in ready:
+                    if first in self.starting:
+                        self.started(first)
                 for reading in [reading for reading in self.running if reading.done in ready]:
                     self.end(reading)
                 for reading in self.running:
@@ -91,14 +100,33 @@ class _Evaluation:
                 for reading in [reading for reading in self.running if reading.job.id in stalled]:
                     self.fail(reading, stalled[reading.job.id].reason)
         finally:
-            for worker in [*self.idle, *(reading.worker for reading in self.running)]:
+            for worker in [*self.starting.values(), *self.idle, *(reading.worker for reading in self.running)]:
                 ray.kill(worker)
 
-    def begin(self, job: Job) -> None:
-        worker = self.idle.pop() if self.idle else self.worker.remote()
+    def hire(self) -> None:
+        """Ask for as many workers as there are trials left, at most one for each slot."""
+        wanted = min(self.pool.slots, len(self.waiting) + len(self.running))
+        for _ in range(wanted - len(self.starting) - len(self.idle) - len(self.running)):
+            worker = self.worker.remote()
+            self.starting[worker.beats.remote()] = worker
+
+    def started(self, first: Any) -> None:
+        import ray
+
+        worker = self.starting.pop(first)
+        try:
+            ray.get(first)
+        except ray.exceptions.RayActorError:
+            if self.waiting:
+                self.again(self.waiting.popleft(), "the worker process did not start")
+            return
+        self.idle.append(worker)
+
+    def begin(self, job: Job, worker: Any) -> None:
         where = (self.ledger.folder, self.ledger.storage, job.id)
         done = worker.evaluate.remote(*where, self.task, self.pool.device, self.pool.cpu)
         self.running.append(_Reading(job, worker, done, worker.beats.remote()))
+        self.watch.begin(job.id, job.directory)
 
     def end(self, reading: _Reading) -> None:
         import ray
@@ -123,9 +151,7 @@ class _Evaluation:
             return
         with suppress(ray.exceptions.RayActorError):  # `end` sees that as well
             beats = ray.get(reading.answer)
-            if reading.beats < 0:
-                self.watch.begin(reading.job.id, reading.job.directory)
-            elif beats != reading.beats:
+            if beats != reading.beats:
                 self.watch.alive(reading.job.id, 0)
             reading.beats, reading.answer = beats, reading.worker.beats.remote()
 
@@ -133,17 +159,20 @@ class _Evaluation:
         """The trial's worker is dead or stalled."""
         import ray
 
-        trial = reading.job.id
         ray.kill(reading.worker)
-        self.watch.end(trial)
+        self.watch.end(reading.job.id)
         self.running.remove(reading)
-        self.failures[trial] += 1
-        if self.failures[trial] <= RETRIES:
-            self.waiting.append(reading.job)
+        self.again(reading.job, reason)
+
+    def again(self, job: Job, reason: str) -> None:
+        """Try the trial once more, or leave it without its accuracy."""
+        self.failures[job.id] += 1
+        if self.failures[job.id] <= RETRIES:
+            self.waiting.append(job)
             then = "it is tried once more"
         else:
             then = "its test accuracy stays empty, until the same command is run again"
-        self.on_event(Event("message", trial, {"text": f"trial {trial}, reading the test split: {reason}; {then}"}))
+        self.on_event(Event("message", job.id, {"text": f"trial {job.id}, reading the test split: {reason}; {then}"}))
 
 
 class _Worker:

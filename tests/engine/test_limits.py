@@ -318,3 +318,26 @@ def test_an_evaluation_that_hangs_does_not_hold_up_the_run(
     assert read_test(job.directory) == {}
     read_in_workers(ledger, [job], task, pool, bounds, events.append)
     assert 0 < read_test(job.directory)["accuracy"] < 1
+
+
+def test_an_evaluation_goes_on_where_fewer_workers_fit_than_when_the_run_began(tmp_path: Path, pool: Pool) -> None:
+    import ray
+
+    held = ray.remote(num_cpus=1)(Held).remote()
+    ray.get(held.here.remote())
+    try:
+        ledger = Ledger(tmp_path / "run")
+        jobs = [ledger.add(GENOME, seed=seed, hash=GENOME.hash, parameters={}) for seed in range(3)]
+        for job in jobs:
+            save_file(nas.build(GENOME).state_dict(), job.directory / "weights.safetensors")
+        read_in_workers(ledger, jobs, Task("digits", Training()), pool, Limits(), [].append)
+        assert all(0 < read_test(job.directory)["accuracy"] < 1 for job in jobs)
+    finally:
+        ray.kill(held)
+
+
+class Held:
+    """Takes a core."""
+
+    def here(self) -> bool:
+        return True
