@@ -25,7 +25,7 @@ from benchmarks.measure import ratio
 from nas.data import Augment, load
 
 COUNT, CLASSES, WIDTH, HEIGHT, SIZE, BATCH = 2000, 10, 500, 375, 224, 64
-ROUNDS = 2
+ROUNDS = 8
 AREA = 0.08
 
 

@@ -8,7 +8,7 @@ augmentation on or off does not move the others: two arms of an ablation see the
 
 The operations are those of torchvision.transforms.v2: RandomCrop(padding), RandomResizedCrop, RandomHorizontalFlip,
 RandomErasing (Zhong et al., AAAI 2020). A split that is decoded while it trains (streaming.py) cuts the rectangle of a
-resized crop from the image in its own size (`rectangle`), and leaves the others to the functions here.
+resized crop from the image in its own size (`rectangle`), mirrors it, and leaves the others to the functions here.
 """
 
 from __future__ import annotations
@@ -100,6 +100,11 @@ def rectangle(height: int, width: int, draws_U: Sequence[float], min_area: float
     rows = max(1, round(height * min(1.0, math.sqrt(share / aspect))))
     columns = max(1, round(width * min(1.0, math.sqrt(share * aspect))))
     return int(y * (height - rows + 1)), int(x * (width - columns + 1)), rows, columns
+
+
+def mirrored(draws_U: Sequence[float]) -> bool:
+    """Whether an image is mirrored, by its uniform numbers."""
+    return draws_U[4] < 0.5
 
 
 def erase(images_BCSS: Tensor, draws_BU: Tensor, probability: float) -> Tensor:

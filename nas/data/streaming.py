@@ -2,12 +2,13 @@
 
 Legend: N images of the split, B of a batch, C channels, S side of the image, U uniform numbers.
 
-    a process    decodes an image and cuts its own rectangle from it, resized to S×S
-    this one     mirrors, pads and erases whole batches on the device, as `Resident` does (augment.py)
+    a process    decodes an image, and mirrors its own rectangle of it, resized to S×S
+    this one     pads and erases whole batches on the device, as `Resident` does (augment.py); without a resized crop it
+                 mirrors them as well, since padding comes first
 
-The rectangle comes from the numbers that `Resident` would use, drawn here, never from the process that happens to
-decode the image: any number of processes gives the same batches. There are as many as torch has threads: a trial that
-was given one core decodes in its own. Those of a training stay from epoch to epoch.
+Both come from numbers that are drawn here, as `Resident` draws them, never from the process that happens to decode the
+image: any number of processes gives the same batches. There are as many as torch has threads: a trial that was given
+one core decodes in its own. Those of a training stay from epoch to epoch.
 
 For training alone, a JPEG with more than twice the pixels that are needed is decoded at a half, a quarter or an eighth
 of its size (PIL's draft mode). Evaluation and prediction decode every image fully.
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from nas.data.augment import Augment, crop_and_flip, draw, erase, rectangle
+from nas.data.augment import Augment, crop_and_flip, draw, erase, mirrored, rectangle
 from nas.data.preprocess import Preprocess
 from nas.data.split import Batches, Split, Subset
 from nas.errors import DataError
@@ -60,8 +61,8 @@ class Streaming(Split):
         labels_N, draws_NU = self.labels_N[order_N], draws_NU.to(device)
         normalise = self.preprocess.normaliser(device)
         rest = augment
-        if augment is not None and augment.min_area < 1:  # the crop was made where the image was decoded
-            rest = augment.model_copy(update={"min_area": 1.0, "crop_padding": 0})
+        if augment is not None and augment.min_area < 1:  # crop and mirroring were done where it was decoded
+            rest = augment.model_copy(update={"min_area": 1.0, "crop_padding": 0, "flip": False})
         start = 0
         for images_BCSS in self._decoded(jobs, batch_size, device, augment):
             images_BCSS = images_BCSS.to(device, non_blocking=True)
@@ -137,7 +138,8 @@ class _Images(Dataset[Tensor | DataError]):
                 return form.fit(pictures.part(index, form.channels, lambda h, w: (0, 0, h, w), form.shorter_side))
             area = augment.min_area
             part = pictures.part(index, form.channels, lambda h, w: rectangle(h, w, draws_U, area), form.size)
-            return form.resized(part)
+            image_CSS = form.resized(part)
+            return image_CSS.flip(-1) if augment.flip and self.subset.flip and mirrored(draws_U) else image_CSS
         except DataError as error:  # handed on as a value: raised in a worker, it would arrive wrapped in a traceback
             return error
 

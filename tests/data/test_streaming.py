@@ -76,6 +76,18 @@ def test_digits_are_not_mirrored_here_either() -> None:
     assert torch.equal(plain, torch.cat([x for x, _ in train.batches(8, seed=1, augment=Augment(crop_padding=0))]))
 
 
+@pytest.mark.parametrize("area", [1.0, 0.5])
+def test_half_of_the_images_are_mirrored_and_the_others_as_they_were(photos: Path, area: float) -> None:
+    train = load(f"imagefolder:{photos}", size=32, resident_bytes=0).train
+    plain, mirrored = (
+        torch.cat([x for x, _ in train.batches(8, seed=1, augment=Augment(min_area=area, crop_padding=0, flip=flip))])
+        for flip in (False, True)
+    )
+    turned = [torch.equal(image, shown.flip(-1)) for image, shown in zip(plain, mirrored, strict=True)]
+    assert all(torch.equal(i, m) != t for i, m, t in zip(plain, mirrored, turned, strict=True))
+    assert 3 < sum(turned) < len(turned) - 3
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """JPEGs of 200×160, smooth, with a corner of their own; the last is turned by its EXIF orientation."""
