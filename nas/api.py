@@ -45,7 +45,7 @@ from nas.report.pick import Winner
 from nas.report.pick import best_winner as pick_winner
 from nas.search import SearchResult, SearchSpec, load_space, search
 from nas.search.dry_run import DryRun, dry_run
-from nas.serve import Exported
+from nas.serve import ENDINGS, Exported
 from nas.serve import export as export_file
 from nas.timm.folder import write_folder
 from nas.train import Task
@@ -264,7 +264,8 @@ def export(
     >>> export("results/my_run/winners/w1-0007.yaml", "model.onnx").difference
     2.4e-07
     """
-    if not (str(to).endswith("/") or os.path.isdir(to) or Path(to).suffix == ""):
+    folder = os.path.isdir(to) and Path(to).suffix not in ENDINGS
+    if not (str(to).endswith("/") or folder or Path(to).suffix == ""):
         return export_file(genome, to, weights=weights, with_preprocess=with_preprocess)
     if with_preprocess:
         raise SpecError("timm prepares images itself: a folder says how; only files have it inside", path="--to")

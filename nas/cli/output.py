@@ -60,9 +60,16 @@ def show_table(found: AblationResult, *, as_json: bool) -> None:
 
     if as_json:
         print_json({"run": found.directory, "files": found.files, "cells": records(found.cells)})
-        return
-    print(f"\n{(found.directory / 'table.md').read_text()}")
-    print("written      " + ", ".join(shown(file) for file in found.files))
+    else:
+        print(f"\n{(found.directory / 'table.md').read_text()}")
+        print("written      " + ", ".join(shown(file) for file in found.files))
+    failed_if_none(found.cells.loc[found.cells["state"] == "complete", "state"])
+
+
+def failed_if_none(complete: pd.Series[Any]) -> None:
+    """Exit code 1 where no trial is complete: a script should not go on as if there were a result."""
+    if not len(complete):
+        raise typer.Exit(1)
 
 
 def how_to_load(genome: Path) -> None:

@@ -23,7 +23,17 @@ from nas.cli.options import (
     TableArgument,
     settings,
 )
-from nas.cli.output import best_of, console, how_to_load, print_json, records, resumable, show_front, show_table
+from nas.cli.output import (
+    best_of,
+    console,
+    failed_if_none,
+    how_to_load,
+    print_json,
+    records,
+    resumable,
+    show_front,
+    show_table,
+)
 from nas.paths import parse_settings
 
 
@@ -72,14 +82,17 @@ def search(
     if as_json:
         made = {"run": directory, "message": found.message, "report": directory / "report.html", "best": best}
         print_json(made | {"front": records(found.front)})
+        failed_if_none(found.front["trial"])
         return
     if found.message:
         print(found.message)
     show_front(directory)
-    print(f"\nall trials   {shown(directory)}/trials.csv, the front in front.csv")
+    front = ", the front in front.csv" if best is not None else ""
+    print(f"\nall trials   {shown(directory)}/trials.csv{front}")
     print(f"report       {shown(directory)}/report.html")
     if best is not None:
         how_to_load(best)
+    failed_if_none(found.front["trial"])
 
 
 @app.command(rich_help_panel=TRAIN)

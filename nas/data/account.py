@@ -6,7 +6,7 @@ origins      train, validation, test: how the split came about
 classes      name: [train, validation, test], how many of each; {} without labels
 size, channels, mean, std, interpolation, crop, measured (mean and std are those of the training images), flip
 streamed     splits that are decoded while they train, since they do not fit into memory
-notes        what was left out, or read in a way that a user may not expect
+notes        what was left out, or read in a way that a user may not expect; copies of training images
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from nas.data.copies import copies
 from nas.data.images import ImageSet
 from nas.data.split import Resident
 
@@ -42,5 +43,5 @@ def account_of(images: ImageSet) -> dict[str, Any]:
         "measured": images.measured,
         "flip": images.flip,
         "streamed": [name for name, split in splits.items() if not isinstance(split, Resident)],
-        "notes": list(images.notes),
+        "notes": [*images.notes, *copies(images)],
     }

@@ -50,7 +50,8 @@ def columns_of(file: Path) -> Columns:
     whole = [field.name for field in schema if pa.types.is_integer(field.type)]
     if worded and not set(whole) & {*LABELS, *described}:
         return Columns(image, worded[0], None, True, None)
-    label = _choose(schema, features, "ClassLabel", LABELS, pa.types.is_integer, "labels (integers)", file)
+    wanted = f"labels (whole numbers, or text if it is called {', '.join(TEXTS)})"
+    label = _choose(schema, features, "ClassLabel", LABELS, pa.types.is_integer, wanted, file)
     note = None if label in (*LABELS, *described) else f"labels are column {label!r}, the only one with whole numbers"
     return Columns(image, label, _names(features.get(label, {})), False, note)
 
@@ -203,4 +204,5 @@ def _choose(
     if named or described or len(candidates) == 1:
         return (named or candidates)[0]
     columns = ", ".join(f"{field.name}: {field.type}" for field in schema)
-    raise DataError(f"{'no' if not fitting else 'several possible'} column of {what}; columns are {columns}", file=file)
+    found = "several columns could be" if fitting else "no column of"
+    raise DataError(f"{found} {what}; columns are {columns}", file=file)

@@ -111,6 +111,10 @@ class EncodedImages(Pictures):
         """The encoded image."""
 
     @abstractmethod
+    def sizes(self, indices_M: np.ndarray) -> np.ndarray:
+        """Bytes of these encoded images, int64 (M,), without reading them."""
+
+    @abstractmethod
     def where(self, index: int) -> str:
         """The image's name for messages, such as its file."""
 
@@ -211,6 +215,9 @@ class ImageFiles(EncodedImages):
             return self.paths[index].read_bytes()
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}") from None
+
+    def sizes(self, indices_M: np.ndarray) -> np.ndarray:
+        return np.array([self.paths[index].stat().st_size for index in indices_M.tolist()], dtype=np.int64)
 
     def where(self, index: int) -> str:
         return str(self.paths[index])

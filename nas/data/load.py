@@ -172,11 +172,13 @@ def _check_labels(raw: Raw) -> None:
         labels = pictures.labels if pictures is not None else np.zeros(0, np.int64)
         wrong = np.flatnonzero((labels < 0) | (labels >= len(raw.classes)))
         if len(wrong):
-            row, allowed = int(wrong[0]), f"0 to {len(raw.classes) - 1}"
-            raise DataError(f"{raw.name}: {name} image {row} has label {labels[row]}, allowed: {allowed}")
+            row, allowed = int(wrong[0]), f"{raw.first} to {raw.first + len(raw.classes) - 1}"
+            raise DataError(f"{raw.name}: {name} image {row} has label {labels[row] + raw.first}, allowed: {allowed}")
     absent = np.setdiff1d(np.arange(len(raw.classes)), raw.train.labels)
     if len(absent):
-        raise DataError(f"{raw.name}: no training image of class {raw.classes[absent[0]]!r} (label {absent[0]})")
+        raise DataError(
+            f"{raw.name}: no training image of class {raw.classes[absent[0]]!r} (label {absent[0] + raw.first})"
+        )
 
 
 def _form(raw: Raw, size: int | None, preprocess: Preprocess | None) -> Form:

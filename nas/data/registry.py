@@ -32,8 +32,9 @@ Reader = Callable[[Any], "Raw"]
 class Raw:
     """A dataset as its files have it. A split that the dataset does not have is None; train is always there.
 
-    Images without labels have no `classes`, and the label UNKNOWN (nas/data/pictures.py). origins: where a split comes
-    from, such as `train/`. notes: what was left out, or read in a way that a user may not expect, a sentence each.
+    Images without labels have no `classes`, and the label UNKNOWN (nas/data/pictures.py). first: what the files call the
+    first class, for messages: labels of files may begin at 1, those of pictures index `classes`. origins: where a split
+    comes from, such as `train/`. notes: what was left out, or read in a way that a user may not expect, a sentence each.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Raw:
     validation: Pictures | None = None
     test: Pictures | None = None
     flip: bool = True  # whether a mirrored image keeps its class
+    first: int = 0
     origins: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

@@ -35,6 +35,7 @@ from nas.model.build import weights_beside
 from nas.model.pixels import described, known_preprocess, told
 from nas.serve import onnx
 
+ENDINGS = (".pt2", ".onnx")
 TOLERANCE = 1e-4
 BATCHES = (1, 3, 12)  # of the check
 METADATA = "metadata.json"  # in a .pt2
@@ -75,8 +76,10 @@ def export(
     2.4e-07
     """
     to = Path(to)
-    if to.suffix not in (".pt2", ".onnx"):
-        raise SpecError(f"expected a file name that ends in .pt2 or .onnx, found {to.name!r}", path="--to")
+    if to.suffix not in ENDINGS:
+        raise SpecError(f"expected a file name that ends in {' or '.join(ENDINGS)}, found {to.name!r}", path="--to")
+    if to.is_dir():
+        raise SpecError(f"{to} is a folder; name a file, or end with / for a folder that timm loads", path="--to")
     if to.suffix == ".onnx":
         onnx.check_installed()
     file = Path(weights) if weights is not None else weights_beside(genome)

@@ -111,6 +111,13 @@ def test_dry_run_writes_nothing(nas, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_where_every_trial_fails_the_command_fails(nas, pool):
+    diverging = "training.epochs=3 training.limit=300 training.lr=1e30 training.min_lr=1e30"
+    answer = nas("search", "lavit_split", "--trials", "1", "--run", "lost", "--set", diverging)
+    assert answer.code == 1
+    assert "no trial completed; the first failure was: " in answer.out and "front in" not in answer.out
+
+
 def test_search_from_the_command_to_the_loaded_winner(nas, tmp_path, pool):
     arguments = ["search", "lavit_split", "--trials", "2", "--run", "tiny", "--set", QUICK]
     answer = nas(*arguments)

@@ -207,6 +207,10 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         export(genome, tmp_path / "m.onnx", with_preprocess=True)
     with pytest.raises(SpecError, match=r"--to: expected .* \.pt2 or \.onnx, found 'm.tflite'"):
         export(genome, tmp_path / "m.tflite")
+    (tmp_path / "d.onnx").mkdir()
+    with pytest.raises(SpecError, match=r"--to: .*d\.onnx is a folder; name a file, or end with /"):
+        nas.export(genome, tmp_path / "d.onnx")
+    (tmp_path / "d.onnx").rmdir()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SpecError, match=r"needs onnx, onnxruntime, onnxscript: pip install 'nas-vit\[onnx\]'"):
         export(genome, tmp_path / "m.onnx")

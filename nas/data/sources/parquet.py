@@ -61,7 +61,8 @@ def read(path: Path) -> Raw:
     assert train is not None  # it has labels
     origins = {split: files[0].name + (f" and {len(files) - 1} more" if len(files) > 1 else "")
                for split, files in shards.items()}  # fmt: skip
-    return Raw(f"parquet:{path}", classes, train, validation, test, origins=origins, notes=tuple(notes))
+    name = f"parquet:{path}"
+    return Raw(name, classes, train, validation, test, first=first, origins=origins, notes=tuple(notes))
 
 
 class ParquetImages(EncodedImages):
@@ -78,6 +79,15 @@ class ParquetImages(EncodedImages):
         if not blob:
             raise DataError(f"no bytes in column {self.image!r}; expected an encoded image")
         return blob
+
+    def sizes(self, indices_M: np.ndarray) -> np.ndarray:
+        memory = self._in_memory
+        if memory is None:
+            sizes_N = np.diff((self._unpacked or self._unpack(0)).ends_N, prepend=0)
+        else:
+            sizes_N = pc.fill_null(pc.binary_length(memory), 0).to_numpy().astype(np.int64)
+        sizes_M: np.ndarray = sizes_N[indices_M]
+        return sizes_M
 
     def where(self, index: int) -> str:
         for file in self.files:
@@ -97,19 +107,24 @@ class ParquetImages(EncodedImages):
         return pa.chunked_array(list(self._arrays()), pa.binary())
 
     def _from_disk(self, index: int) -> bytes:
-        if self._unpacked is None or (blob := self._unpacked.read(index)) is None:
-            path = cache_file(self.state(), ".encoded")
-            if not path.exists():
-                log.warning("unpacking %s to %s, once: it is too large for memory", self.files[0].parent, path)
-            try:
-                self._unpacked = unpack(path, len(self), index, self._blobs)
-            except OSError as error:
-                message = f"cannot unpack {self.files[0].parent} to {path.parent}: {error}; set XDG_CACHE_HOME"
-                raise DataError(message) from None
-            blob = self._unpacked.read(index)
+        blob = None if self._unpacked is None else self._unpacked.read(index)
         if blob is None:
-            raise DataError(f"cannot be read from {self._unpacked.path}: its disk loses what is written there")
+            blob = self._unpack(index).read(index)
+        if blob is None:
+            raise DataError("cannot be read where it was unpacked: the disk of the cache loses what is written there")
         return blob
+
+    def _unpack(self, index: int) -> UnpackedImages:
+        """The images in the cache, of which image `index` is intact."""
+        path = cache_file(self.state(), ".encoded")
+        if not path.exists():
+            log.warning("unpacking %s to %s, once: it is too large for memory", self.files[0].parent, path)
+        try:
+            self._unpacked = unpack(path, len(self), index, self._blobs)
+        except OSError as error:
+            message = f"cannot unpack {self.files[0].parent} to {path.parent}: {error}; set XDG_CACHE_HOME"
+            raise DataError(message) from None
+        return self._unpacked
 
     def _blobs(self) -> Iterator[bytes]:
         """The encoded images in order; empty where there is none."""

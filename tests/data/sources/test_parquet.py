@@ -194,10 +194,21 @@ def test_labels_that_do_not_index_the_classes(
         load(f"parquet:{tmp_path}")
 
 
+def test_a_label_is_named_as_its_file_has_it(
+    tmp_path: Path, noise: Callable[..., np.ndarray], write_parquet: Write
+) -> None:
+    write_parquet(tmp_path / "train-0.parquet", noise(8), [1, 2] * 4, names=None)
+    write_parquet(tmp_path / "test-0.parquet", noise(2), [2, 3], names=None)
+    with pytest.raises(DataError, match="test image 1 has label 3, allowed: 1 to 2"):
+        load(f"parquet:{tmp_path}")
+
+
 def test_columns_that_cannot_be_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "train-0.parquet"
     pq.write_table(pa.table({"picture": [b"x"], "age": [1], "height": [2]}), path)
-    with pytest.raises(DataError, match=r"several possible column of labels.*age: int64, height: int64"):
+    with pytest.raises(
+        DataError, match=r"several columns could be labels \(whole numbers, or text if .*age: int64, height: int64"
+    ):
         load(f"parquet:{tmp_path}")
     pq.write_table(pa.table({"text": ["x"], "label": [1]}), path)
     with pytest.raises(DataError, match=r"no column of images.*text: string"):
