@@ -32,9 +32,10 @@ Reader = Callable[[Any], "Raw"]
 class Raw:
     """A dataset as its files have it. A split that the dataset does not have is None; train is always there.
 
-    Images without labels have no `classes`, and the label UNKNOWN (nas/data/pictures.py). first: what the files call the
-    first class, for messages: labels of files may begin at 1, those of pictures index `classes`. origins: where a split
-    comes from, such as `train/`. notes: what was left out, or read in a way that a user may not expect, a sentence each.
+    Images without labels have no `classes`, and the label UNKNOWN (nas/data/pictures.py). first: what the files call
+    the first class, for messages: labels of files may begin at 1, those of pictures index `classes`. origins: where a
+    split comes from, such as `train/`. notes: what was left out, or read in a way that a user may not expect, a
+    sentence each.
     """
 
     name: str
