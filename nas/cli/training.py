@@ -133,7 +133,7 @@ def convert(
 
     spec = conversion_of(f"{model}@{weights}" if weights else model)
     limits = {f"budget.{name}": limit for name, limit in parse_settings([budget] if budget else []).items()}
-    spec = spec.with_settings(settings(set_, data=data) | limits).only(cores.split() if cores else None)
+    spec = spec.with_settings(settings(set_, data=data) | limits).only(cores.split() if cores is not None else None)
     directory = run_directory(run or default_run(spec))
     with resumable(front_of=directory, as_json=as_json):
         found = run_conversion(spec, directory, progress=not (quiet or as_json))
@@ -144,7 +144,7 @@ def convert(
         return
     words = read_run(directory).worded
     console().print(sensitivity_table(found.sensitivity, words))
-    print(*map(words, verdict(found.sensitivity)), sep="\n")
+    print(*map(words, verdict(found.sensitivity, spec.sweep)), sep="\n")
     print()
     console().print(assembly_table(found.assemblies))
     show_front(directory)

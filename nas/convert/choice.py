@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import ROUND_CEILING, Context, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
 from itertools import groupby
 
@@ -55,7 +55,8 @@ class Problem:
 
     `budgets` are upper limits of the sums by metric, `fixed` the costs of what lies outside of the layers. `forbidden`
     are pairs that must not be chosen together (a `less` behind a layer that hands on no scores), `pairs` corrections of
-    the score for pairs that are, of either sign.
+    the score for pairs that are, of either sign. `reciprocal` are metrics of which more is better, whose costs are
+    therefore reciprocals: messages speak of the metric itself.
     """
 
     candidates: Sequence[Candidate]
@@ -63,6 +64,7 @@ class Problem:
     fixed: Mapping[str, float] = field(default_factory=dict)
     forbidden: Collection[tuple[Place, Place]] = ()
     pairs: Mapping[tuple[Place, Place], float] = field(default_factory=dict)
+    reciprocal: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ class _Task:
             for metric in self.candidates[0].costs
         }
         self.budgets = {metric: (self.costs[metric], exact(limit)) for metric, limit in problem.budgets.items()}
+        self.reciprocal = problem.reciprocal
 
     @property
     def limits(self) -> list[Limit]:
@@ -157,6 +160,12 @@ class _Task:
     def choice(self, chosen: Chosen) -> Choice:
         costs = {metric: float(total.of(chosen)) for metric, total in self.costs.items()}
         return Choice(self.names(chosen), float(self.score.of(chosen)), costs)
+
+    def limit(self, metric: str, value: Fraction) -> str:
+        """A cost as a limit of the metric, in words: rounded so that it can be met."""
+        if metric in self.reciprocal:
+            return f"{metric} of at least {_number(1 / value, ROUND_FLOOR)}"
+        return f"{metric} of at most {_number(value)}"
 
     def names(self, chosen: Chosen) -> tuple[str, ...]:
         return tuple(self.candidates[column].name for column in chosen)
@@ -187,33 +196,31 @@ def _refusal(task: _Task) -> BudgetError:
     if task.programme.minimise(task.score, []) is None:
         return BudgetError("what must not follow what leaves no assembly; give the layers more candidates")
     alone = [
-        f"{metric} of at most {_number(limit)}: the cheapest assembly needs {_number(total.of(chosen))} "
+        f"{task.limit(metric, limit)}: the cheapest assembly allows {task.limit(metric, total.of(chosen))} "
         f"({_in_words(task.names(chosen))})"
         for metric, (total, limit) in task.budgets.items()
         if (chosen := task.programme.minimise(total, [])) is not None and total.of(chosen) > limit
     ]
     if alone:
-        return BudgetError(
-            f"nothing meets {'; '.join(alone)}; allowed: that or more, or add cheaper candidates", path="budget"
-        )
+        return BudgetError(f"nothing meets {'; '.join(alone)}; allowed: that, or add cheaper candidates", path="budget")
     needed = []
     for metric, (total, _) in task.budgets.items():
         others = [limit for name, limit in task.budgets.items() if name != metric]
         chosen = task.programme.minimise(total, others)
         if chosen is not None:
-            needed.append(f"{metric} at least {_number(total.of(chosen))} ({_in_words(task.names(chosen))})")
+            needed.append(f"{task.limit(metric, total.of(chosen))} ({_in_words(task.names(chosen))})")
     within = " or ".join(needed) or "more than one of them larger"
-    each = ", ".join(f"{metric} {_number(limit)}" for metric, (_, limit) in task.budgets.items())
+    each = ", ".join(task.limit(metric, limit) for metric, (_, limit) in task.budgets.items())
     return BudgetError(
         f"each can be met alone, but nothing meets all of {each}; allowed, the others kept: {within}", path="budget"
     )
 
 
-def _number(value: Fraction) -> str:
-    """Integers in full, others to six digits, rounded up: a budget of what is shown can be met."""
+def _number(value: Fraction, rounding: str = ROUND_CEILING) -> str:
+    """Integers in full, others to six digits: of an upper limit, what is shown can be met."""
     if value.denominator == 1:
         return f"{value.numerator:,}"
-    rounded = Context(prec=6, rounding=ROUND_CEILING).divide(Decimal(value.numerator), Decimal(value.denominator))
+    rounded = Context(prec=6, rounding=rounding).divide(Decimal(value.numerator), Decimal(value.denominator))
     return f"{rounded:,f}"
 
 

@@ -88,7 +88,8 @@ def problem(parts: Parts, single: Mapping[Place, Score], budget: Budget) -> Prob
         options.append(Option(number[layer], name, single[layer, name].kl, saved))
     limits = {name: _less(name, limit) for name, limit in budget.limits.items()}
     forbidden = [((number[a], one), (number[b], other)) for (a, one), (b, other) in parts.clashes]
-    return Problem(options, limits, own, forbidden)
+    more = [name for name in own if METRICS[name].direction == "max"]
+    return Problem(options, limits, own, forbidden, reciprocal=more)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
     random      for each chosen assembly a random one: of 100, the dearest within its cost
     last        the last k layers that can, k the least that meets the cost
     alternate   every other layer that can, from the first or from the second
-    all         every layer that can, whatever it costs; one assembly
+    all         every layer that can, at whatever cost the budget allows; one assembly
 
-The last three put one candidate into all of their layers. There is such an assembly for each candidate, and the one
-with the least measured KL stands for the arm: a rival is made as strong as its rule allows. "Within its cost" is the
-limit under which the chosen assembly was chosen. An arm has no assembly for a cost that its rule cannot meet.
+The last three put one candidate into all of their layers. There is such an assembly for each candidate (for `all`, for
+each that fits as many layers as any), and the one with the least measured KL stands for the arm: a rival is made as
+strong as its rule allows. "Within its cost" is the limit under which the chosen assembly was chosen. An arm has no
+assembly for a cost that its rule cannot meet.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ def _within(parts: Parts, arm: Arm, level: float, metric: str, budget: Budget, s
         return sorted(within, key=lambda each: cost_of(parts, each, metric))[-1:]
     if arm == "last":
         return list({_name(each): each for each in reversed(within)}.values())
+    if arm == "all":
+        return [each for each in within if len(each) == max(map(len, within))]
     return within
 
 

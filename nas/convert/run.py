@@ -43,7 +43,7 @@ from nas.engine.start import NAME, check_start, keep_start
 from nas.engine.training import TrainJob
 from nas.engine.worker import Report
 from nas.errors import SpecError
-from nas.metrics import batch_sizes, estimator
+from nas.metrics import METRICS, batch_sizes, estimator
 from nas.model import Donor
 from nas.profiling import LatencyTable, run_tables, table_file
 from nas.search.budget import Budget
@@ -212,6 +212,8 @@ def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
         raise SpecError("no candidate fits any layer of the model, or all give what is there", path="candidates")
     if run.begun is not None:
         check_start(spec, run.directory)
+    by_formula = estimator(name for name in spec.costs if METRICS[name].batch_size is None)
+    check_budget(Parts(donor.genome, options, spec.candidates, by_formula), spec.budget_of(by_formula(donor.genome)))
     singles = [assembled(donor.genome, {layer: name}, spec.candidates) for layer, names in options.items()
                for name in names if name != KEEP]  # fmt: skip
     tables = run_tables(

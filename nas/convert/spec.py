@@ -126,9 +126,11 @@ class ConversionSpec(Starting):
         return 1 + self.points * (1 + len(self.compare))
 
     def budget_of(self, parent: Costs) -> Budget:
-        """The limits in the metrics' units. parent: the model's own costs."""
+        """The limits in the metrics' units. parent: the model's own costs; metrics that it lacks have no limit."""
         limits = {}
         for name, limit in self.budget.items():
+            if name not in parent:
+                continue
             share = _SHARE.fullmatch(limit) if isinstance(limit, str) else None
             limits[name] = parent[name] * float(share[1]) if share else float(limit)
         return Budget.model_validate(limits)
@@ -139,9 +141,11 @@ class ConversionSpec(Starting):
         return self.task_of(self.seed)
 
     def only(self, names: Sequence[str] | None) -> ConversionSpec:
-        """With these candidates alone; None: with all. Raises SpaceError for an unknown name."""
+        """With these candidates alone; None: with all. Raises SpaceError for an unknown name, and for none."""
         if names is None:
             return self
+        if not names:
+            raise SpaceError(f"names no candidate; allowed: {', '.join(self.candidates)}", path="--cores")
         for name in names:
             if name not in self.candidates:
                 raise SpaceError(f"no candidate {shown(name)}; {nearest(name, self.candidates)}", path="--cores")

@@ -1,7 +1,8 @@
 """What a conversion found, for people: a row per layer, which layers can go, and the assemblies that were repaired.
 
 A candidate is as good as the parent, alone in its layer, if the interval of its change in accuracy (95 %, paired over
-images) does not lie below 0. A layer can go if such a candidate costs less than the layer's own attention.
+images) does not lie below 0. A layer can go if such a candidate costs less than the layer's own attention, in the cost
+along which the run's front lies.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from rich.table import Table
 
+from nas.metrics import METRICS
 from nas.numbers import magnitude
 from nas.report.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILLION, blank, tick
 
@@ -46,20 +48,27 @@ def sensitivity_table(table: pd.DataFrame, worded: Callable[[str], str] = str) -
     return shown
 
 
-def verdict(table: pd.DataFrame) -> list[str]:
-    """Which layers can go at which price, which must stay, and which have nothing cheaper to offer."""
-    cheaper = table[table["delta_macs"] < 0]
+def verdict(table: pd.DataFrame, metric: str = "macs") -> list[str]:
+    """Which layers can go at which price, which must stay, and which have nothing better in `metric` to offer."""
+    change = table["delta_ms" if metric == "latency" else f"delta_{metric}"]
+    more = METRICS[metric].direction == "max"
+    cheaper = table[change > 0 if more else change < 0]
     fine = cheaper[cheaper["delta_accuracy"] + Z * cheaper["delta_accuracy_se"] >= 0]
     best = fine.sort_values("kl").groupby("layer", sort=False).head(1).set_index("layer")
     layers = list(dict.fromkeys(table["layer"]))
     can = [layer for layer in layers if layer in best.index]
     dear = [layer for layer in layers if layer not in set(cheaper["layer"])]
     must = [layer for layer in layers if layer not in best.index and layer not in dear]
+    better = (
+        f"of more {metric} than"
+        if more
+        else {"macs": "of fewer MACs than", "latency": "faster than"}.get(metric, f"of less {metric} than")
+    )
     went = ", ".join(f"{layer} ({best.loc[layer, 'candidate']}, KL {best.loc[layer, 'kl']:.4f})" for layer in can)
     return [
         f"can go, each alone and before any repair: {went or 'none'}",
         f"must stay, or costs accuracy at once: {', '.join(must) or 'none'}",
-        *([f"no candidate has fewer MACs than the layer's own attention: {', '.join(dear)}"] if dear else []),
+        *([f"no candidate is {better} the layer's own attention: {', '.join(dear)}"] if dear else []),
     ]
 
 

@@ -192,8 +192,8 @@ def test_a_budget_that_nothing_meets_is_named_with_the_cheapest_assembly() -> No
     with pytest.raises(BudgetError) as refused:
         choose(Problem(TWO, budgets={"macs": 3e9 - 1, "ms": 1}, fixed={"macs": 5}))
     assert str(refused.value) == (
-        "budget: nothing meets macs of at most 2,999,999,999: the cheapest assembly needs 3,000,000,005 ('less × 3'); "
-        "allowed: that or more, or add cheaper candidates"
+        "budget: nothing meets macs of at most 2,999,999,999: the cheapest assembly allows macs of at most "
+        "3,000,000,005 ('less × 3'); allowed: that, or add cheaper candidates"
     )
 
 
@@ -201,15 +201,26 @@ def test_budgets_that_only_exclude_each_other_say_what_each_needs() -> None:
     problem = Problem(TWO, budgets={"macs": 3_000_000_007, "ms": 0.45})
     with pytest.raises(BudgetError, match="each can be met alone") as refused:
         choose(problem)
-    assert "macs at least 3,000,000,014" in str(refused.value)
-    assert "ms at least 0.5" in str(refused.value)
+    assert "macs of at most 3,000,000,014" in str(refused.value)
+    assert "ms of at most 0.5" in str(refused.value)
     assert choose(replace(problem, budgets={"macs": 3_000_000_014, "ms": 0.45})).names.count("less") == 1
     assert choose(replace(problem, budgets={"macs": 3_000_000_007, "ms": 0.5})).names.count("less") == 2
 
 
+def test_a_metric_of_which_more_is_better_is_named_in_its_own_unit() -> None:
+    candidates = [
+        Candidate(0, name, 0.0, {"throughput": 1 / value}) for name, value in (("softmax", 200), ("less", 500))
+    ]
+    with pytest.raises(BudgetError) as refused:
+        choose(Problem(candidates, budgets={"throughput": 1 / 1000}, reciprocal=["throughput"]))
+    message = "throughput of at least 1,000: the cheapest assembly allows throughput of at least 500 ('less')"
+    assert str(refused.value).startswith(f"budget: nothing meets {message}; ")
+    assert choose(Problem(candidates, budgets={"throughput": 1 / 500}, reciprocal=["throughput"])).names == ("less",)
+
+
 def test_a_budget_of_the_number_that_is_shown_can_be_met() -> None:
     candidates = [Candidate(layer, "softmax", 0.0, {"ms": 0.1234567891234}) for layer in range(3)]
-    with pytest.raises(BudgetError, match=r"needs 0\.370371 "):
+    with pytest.raises(BudgetError, match=r"allows ms of at most 0\.370371 "):
         choose(Problem(candidates, budgets={"ms": 0.37}))
     assert choose(Problem(candidates, budgets={"ms": 0.370371})).names == ("softmax",) * 3
 

@@ -35,6 +35,10 @@ def test_a_conversion_leaves_a_run_with_winners_and_prices(whole: ConversionResu
     arms = whole.assemblies["arm"].value_counts()
     assert arms["chosen"] == 2 and arms["all"] == 1 and arms["random"] >= 1  # few random ones are as cheap as can be
     assert set(whole.assemblies["trial"]) == set(whole.trials["trial"][1:])
+    assert verdict(table, "latency")[0].count("KL") == sum(
+        (rows["delta_accuracy"] + 1.96 * rows["delta_accuracy_se"] >= 0).any()
+        for _, rows in table[table["delta_ms"] < 0].groupby("layer")
+    )
     dear = table.groupby("layer")["delta_macs"].min() >= 0
     assert len(said) == 2 + dear.any() and all(layer in " ".join(said) for layer in table["layer"].unique())
     with pytest.raises(RunError, match=r"spec\.points"):
@@ -45,6 +49,7 @@ def test_a_conversion_leaves_a_run_with_winners_and_prices(whole: ConversionResu
     ("keys", "kind", "message"),
     [
         ({"budget": {"macs": "0.1x"}}, BudgetError, "cheapest assembly"),
+        ({"budget": {"throughput": 10**9}}, BudgetError, "throughput of at least 1,000,000,000: the cheapest"),
         ({"budget": {"macs": "half"}}, SpaceError, "budget.macs"),
         ({"budget": {"accuracy": 0.9}}, SpaceError, "accuracy"),
         ({"training": {"validation": 0.02}}, SpecError, "validation images"),
