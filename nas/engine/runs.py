@@ -76,6 +76,8 @@ class Run(Generic[S]):
         if record is not None and record.get("kind") != kind:
             what = f"there is another kind of run in it ({record.get('kind')}); choose another RUN"
             raise RunError(what, file=self.directory)
+        if record is None and (self.directory / "metrics.csv").exists():
+            raise RunError("a single training is in it (`nas train`); choose another RUN", file=self.directory)
         check((record or {}).get("plugins"), file=self.directory / "run.yaml")
         try:
             self.begun = None if record is None else upgrade(record["spec"])

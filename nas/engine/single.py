@@ -81,6 +81,9 @@ def train_genome(
         print(*terminal_lines(account_of(images)), sep="\n", flush=True)
     kind = "train" if donor is None else f"finetune-{donor.digest[:6]}"
     directory = usable_path(Path(out or Path("results") / safe_name(f"{kind}-{chosen.name or 'genome'}-{chosen.hash}")))
+    for name, what in (("run.yaml", "a run"), ("trial.json", "a trial of a run")):
+        if (directory / name).exists():
+            raise RunError(f"{what} is in it; choose another --out", file=directory)
     written = directory / "genome.yaml"
     if written.exists() and load_genome(written).hash != chosen.hash:
         raise RunError("another genome was trained here; choose another --out", file=written)

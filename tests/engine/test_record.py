@@ -12,8 +12,10 @@ from ruamel.yaml import YAML
 
 from nas.engine import Run, Workers
 from nas.engine.record import read_record, versions, write_record
+from nas.engine.single import train_genome
 from nas.engine.version import VERSION
 from nas.errors import SpecError
+from nas.files import write_text
 from nas.hardware import hardware
 
 SPEC: dict[str, Any] = {
@@ -124,6 +126,19 @@ def test_a_run_of_another_kind_is_left_alone(tmp_path: Path) -> None:
     write_record(tmp_path, kind="ablation", seed=4, spec=SPEC)
     with pytest.raises(SpecError, match=r"another kind of run in it .ablation."):
         check(tmp_path, SPEC)
+
+
+def test_a_run_and_a_single_training_keep_apart(tmp_path: Path) -> None:
+    alone, run, trial = tmp_path / "alone", tmp_path / "run", tmp_path / "run" / "trials" / "0000"
+    train_genome("lavit_digits", out=alone, settings={"training.epochs": 1, "training.limit": 100}, progress=False)
+    with pytest.raises(SpecError, match="a single training is in it .* choose another RUN"):
+        check(alone, SPEC)
+    write_record(run, kind="search", seed=4, spec=SPEC)
+    trial.mkdir(parents=True)
+    write_text(trial / "trial.json", "{}")
+    for directory, what in ((run, "a run"), (trial, "a trial of a run")):
+        with pytest.raises(SpecError, match=f"{what} is in it; choose another --out"):
+            train_genome("lavit_digits", out=directory, progress=False)
 
 
 @pytest.mark.parametrize("text", ["", "- 1", "spec: 3", "spec: {a: [1}"])
