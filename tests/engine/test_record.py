@@ -131,7 +131,7 @@ def test_a_run_of_another_kind_is_left_alone(tmp_path: Path) -> None:
 def test_a_run_and_a_single_training_keep_apart(tmp_path: Path) -> None:
     alone, run, trial = tmp_path / "alone", tmp_path / "run", tmp_path / "run" / "trials" / "0000"
     train_genome("lavit_digits", out=alone, settings={"training.epochs": 1, "training.limit": 100}, progress=False)
-    with pytest.raises(SpecError, match="a single training is in it .* choose another RUN"):
+    with pytest.raises(SpecError, match=r"a single training is in it .* choose another RUN"):
         check(alone, SPEC)
     write_record(run, kind="search", seed=4, spec=SPEC)
     trial.mkdir(parents=True)
