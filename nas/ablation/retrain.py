@@ -16,6 +16,7 @@ from nas.engine.start import kept_start
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
 from nas.genome.hash import UNSEEN
+from nas.train.recipe import given_in
 
 FROM_SEARCH = ("data", "image_size", "max_pixels", "training", "workers", "limits")  # keys of its spec
 
@@ -58,7 +59,7 @@ def retraining(directory: Path, *, from_scratch: bool = False) -> Ablation:
             "split_seed": record.get("seed", 0),
         }
         | spec
-        | {"training": spec.get("training", {}) | {"validation": 0.0}}
+        | {"training": given_in(spec.get("training", {})) | {"validation": 0.0}}
     )
 
 

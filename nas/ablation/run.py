@@ -83,6 +83,7 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     Raises SpecError for a user's mistake, before anything is written.
     """
     run = Run(directory, "ablation", ablation, _upgraded)
+    ablation = ablation.resumed(run.begun)
     images = ablation.task.load()
     base, donor = fitted(ablation.genome(), images), ablation.donor_for(images)
     check_teacher(ablation.training.teacher, base, images)

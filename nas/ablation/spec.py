@@ -119,7 +119,7 @@ class Ablation(Starting):
         >>> load_ablation("lavit_split").with_settings({"training.epochs": 3, "arms.half.stages.*.split": 2})
         """
         keyed = ("arms.*", "factors.*.*")
-        data = with_settings(self.model_dump(mode="json"), changes, keyed=keyed, file=self.name)
+        data = with_settings(self.plain(), changes, keyed=keyed, file=self.name)
         ablation = parse_ablation(data, file=SET if changes else self.name)
         refuse_edits_of_base(changes, ablation.start)
         return ablation

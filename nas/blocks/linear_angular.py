@@ -14,7 +14,8 @@ Where the release and the mathematics part, both are here; the defaults are the 
   linear kernel does, and the keys of trained ViTs are far off centre (T⁵, arXiv 2605.02772). Default off, as released;
   on where this core takes over from softmax in a trained model.
 - `kernel`: `linear`, or `exact`: the whole angular kernel 1 − θ/π, quadratic in N, as the reference.
-Zero vectors stay zero (the release gives NaN); norms are taken in float32, which keeps float16 and bf16 finite.
+Zero vectors stay zero (the release gives NaN); norms are taken in float32, which keeps float16 and bf16 finite. In
+float16 a zero vector also has no gradient, which would be infinite there and turn to NaN in the projections.
 
 What makes it faster than the equations written down: q, k and v are each copied once to heads-first memory, where norms
 and batched products run at full speed (on strided views both do hidden copies); without gradients the copies are
@@ -29,7 +30,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Scores, Site, block, unit
+from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Scores, Site, block, inverse_norm, unit
 from nas.errors import GenomeError
 
 
@@ -81,11 +82,14 @@ class LinearAngular(Core):
     def normalise(self, y_BNHD: Tensor) -> Tensor:
         if self.config.normaliser != "l2":
             return y_BNHD
-        norm_BNH1 = torch.linalg.vector_norm(
-            y_BNHD, dim=-1, keepdim=True, dtype=torch.promote_types(y_BNHD.dtype, torch.float32)
-        )
+        if y_BNHD.dtype == torch.float16:
+            scale_BNH1 = inverse_norm(y_BNHD)
+        else:
+            dtype = torch.promote_types(y_BNHD.dtype, torch.float32)
+            norm_BNH1 = torch.linalg.vector_norm(y_BNHD, dim=-1, keepdim=True, dtype=dtype)
+            scale_BNH1 = norm_BNH1.clamp_min(1e-6).reciprocal()
         # The first factor's memory order is the product's: (B, N, H, D), whatever that of y.
-        unit_BNHD: Tensor = (norm_BNH1.clamp_min(1e-6).reciprocal().contiguous() * y_BNHD).to(y_BNHD.dtype)
+        unit_BNHD: Tensor = (scale_BNH1.contiguous() * y_BNHD).to(y_BNHD.dtype)
         return unit_BNHD
 
     @classmethod

@@ -187,7 +187,7 @@ class Assemblies:
 # ----------------------------------------------------------------------------------------------------------------------
 def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
     """Check all user input. Nothing is written."""
-    spec = run.spec
+    spec = run.spec = run.spec.resumed(run.begun)
     task = spec.task
     images = task.load()
     whole = spec.donor

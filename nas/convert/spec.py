@@ -22,7 +22,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from nas.convert.candidates import DEFAULT, KEEP, Candidate
 from nas.convert.library import Distillation
@@ -36,6 +43,8 @@ from nas.metrics import METRICS, Costs, known_objectives
 from nas.paths import SET
 from nas.search.budget import Budget
 from nas.train import Task, Training
+from nas.train.recipe import only_given
+from nas.train.recipes import over, recipe_values
 
 # Short, at a rate for trained weights, without what makes a teacher's answers harder to follow.
 REPAIR = {"epochs": 3, "lr": 2e-3, "warmup_epochs": 0.5, "label_smoothing": 0.0, "inherited_lr": 0.1, "closed_form": 0}
@@ -68,10 +77,15 @@ class ConversionSpec(Starting):
     limits: Limits = Limits()
     storage: str | None = Field(None, description="where the run is kept as well: a path, s3://bucket/folder, ...")
 
-    @field_validator("training", mode="before")
+    @field_validator("training", mode="wrap")
     @classmethod
-    def _repair(cls, value: Any) -> Any:
-        return REPAIR | value if isinstance(value, dict) else value
+    def _repair(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Training:
+        """The repair's own recipe, on top of it a published one that is named, and on top of both what is given."""
+        if not isinstance(value, dict):
+            return handler(value)  # type: ignore[no-any-return]
+        name = value.get("recipe")
+        named = recipe_values(name) if isinstance(name, str) else {}
+        return only_given(handler(over(REPAIR | named, value)), value)
 
     @field_validator("candidates")
     @classmethod
@@ -153,7 +167,7 @@ class ConversionSpec(Starting):
 
     def with_settings(self, changes: dict[str, Any]) -> ConversionSpec:
         """A copy with values set at dotted paths. Raises SpecError."""
-        data = with_settings(self.model_dump(mode="json"), changes, keyed=("candidates.*",))
+        data = with_settings(self.plain(), changes, keyed=("candidates.*",))
         return ConversionSpec.parse(data, file=SET if changes else self.name)
 
     @classmethod

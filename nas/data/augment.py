@@ -9,12 +9,14 @@ augmentation on or off does not move the others: two arms of an ablation see the
 The operations are those of torchvision.transforms.v2: RandomCrop(padding), RandomResizedCrop, RandomHorizontalFlip,
 RandomErasing (Zhong et al., AAAI 2020). A split that is decoded while it trains (streaming.py) cuts the rectangle of a
 resized crop from the image in its own size (`rectangle`), mirrors it, and leaves the others to the functions here.
+RandAugment and the like are in policy.py.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +27,10 @@ ERASED_AREA = (0.02, 1 / 3)  # share of the image; both ranges are RandomErasing
 ERASED_RATIO = (0.3, 3.3)
 CROP_RATIO = (3 / 4, 4 / 3)
 UNIFORMS = 10  # per image: crop y, x, area, ratio; mirror; erase whether, area, ratio, y, x
+
+AutoAugment = Literal[
+    "randaugment", "trivialaugment", "autoaugment", "autoaugment_cifar10", "autoaugment_svhn", "three_augment"
+]
 
 
 class Augment(BaseModel):
@@ -42,6 +48,15 @@ class Augment(BaseModel):
     min_area: float = Field(1.0, gt=0, le=1, description="below 1: resized crop of at least this share, not padding")
     flip: bool = Field(True, description="mirror half of the images, where the dataset allows it")
     erase: float = Field(0.0, ge=0, le=1, description="probability that a random rectangle is blanked")
+    auto_augment: AutoAugment | None = Field(
+        None, description="torchvision's RandAugment, TrivialAugmentWide or AutoAugment, or DeiT III's 3-Augment"
+    )
+    ra_ops: int = Field(2, ge=1, description="of randaugment: operations on each image")
+    ra_magnitude: int = Field(9, ge=0, le=30, description="of randaugment: strength, of 30 (timm's m9 of 10 is 27)")
+    color_jitter: float = Field(0.0, ge=0, le=1, description="range of brightness, contrast and saturation; 0 is off")
+    repeats: int = Field(
+        1, ge=1, description="repeated augmentation: views of an image in a row; an epoch has so many fewer images"
+    )
 
     def padding(self, size: int) -> int:
         """Pixels of padding for images of side `size`."""

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from nas.data.augment import Augment, crop_and_flip, draw, erase
 from nas.data.pictures import Form, Pictures
+from nas.data.policy import draw_seeds, policy_of
 from nas.data.preprocess import Preprocess
 
 Batches = Iterator[tuple[Tensor, Tensor]]
@@ -98,6 +99,8 @@ class Split(ABC):
         shown = min(count * batch_size, len(self))
         generator = torch.Generator().manual_seed(0 if seed is None else seed)
         order_N = torch.arange(len(self)) if seed is None else torch.randperm(len(self), generator=generator)
+        if augment is not None and augment.repeats > 1:  # timm's RepeatAugSampler in one process, selected_round=0
+            order_N = order_N.repeat_interleave(augment.repeats)
         return self._epoch(order_N[:shown], batch_size, torch.device(device), generator, augment)
 
     @abstractmethod
@@ -137,6 +140,8 @@ class Resident(Split):
     ) -> Batches:
         stack, rows_N, labels_N = self.on(device)
         draws_NU = draw(len(self), generator).to(device) if augment else None
+        policy = policy_of(augment, self.subset.form, self.preprocess)
+        seeds_N = draw_seeds(len(self), generator) if policy else []
         normalise = self.preprocess.normaliser(device)
         order_N = order_N.to(device)
         for start in range(0, len(order_N), batch_size):
@@ -147,4 +152,6 @@ class Resident(Split):
                 continue
             draws_BU = draws_NU[start : start + batch_size]
             images_BCSS = crop_and_flip(images_BCSS, draws_BU, augment, flip=self.subset.flip)
+            if policy is not None:
+                images_BCSS = policy(images_BCSS, seeds_N[start : start + batch_size])
             yield erase(normalise(images_BCSS), draws_BU, augment.erase), labels_N[picked_B]

@@ -6,7 +6,9 @@ Legend: N images of the split, B of a batch, C channels, S side of the image, U 
     this one     pads and erases whole batches on the device, as `Resident` does (augment.py); without a resized crop it
                  mirrors them as well, since padding comes first
 
-Both come from numbers that are drawn here, as `Resident` draws them, never from the process that happens to decode the
+With RandAugment and the like (policy.py), which follow padding and mirroring, a process does all but the erasing.
+
+All comes from numbers that are drawn here, as `Resident` draws them, never from the process that happens to decode the
 image: any number of processes gives the same batches. There are as many as torch has threads: a trial that was given
 one core decodes in its own. Those of a training stay from epoch to epoch.
 
@@ -29,6 +31,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from nas.data.augment import Augment, crop_and_flip, draw, erase, mirrored, rectangle
+from nas.data.policy import Policy, draw_seeds, policy_of
 from nas.data.preprocess import Preprocess
 from nas.data.split import Batches, Split, Subset
 from nas.errors import DataError
@@ -37,7 +40,7 @@ log = logging.getLogger(__name__)
 
 MAX_WORKERS = 16
 SHARED = "/dev/shm"
-Job = tuple[int, tuple[float, ...]]  # an image by its index, and its uniform numbers
+Job = tuple[int, tuple[float, ...], int]  # an image by its index, its uniform numbers, and the seed of its policy
 
 
 class Streaming(Split):
@@ -57,14 +60,16 @@ class Streaming(Split):
     ) -> Batches:
         draws_NU = draw(len(self), generator)[: len(order_N)]
         indices_N = self.subset.indices[order_N.numpy()]
-        jobs = list(zip(indices_N.tolist(), map(tuple, draws_NU.tolist()), strict=True))
+        policy = policy_of(augment, self.subset.form, self.preprocess)
+        seeds_N = draw_seeds(len(self), generator)[: len(order_N)] if policy else [0] * len(order_N)
+        jobs = list(zip(indices_N.tolist(), map(tuple, draws_NU.tolist()), seeds_N, strict=True))
         labels_N, draws_NU = self.labels_N[order_N], draws_NU.to(device)
         normalise = self.preprocess.normaliser(device)
         rest = augment
-        if augment is not None and augment.min_area < 1:  # crop and mirroring were done where it was decoded
+        if augment is not None and (augment.min_area < 1 or policy):  # cropped and mirrored where it was decoded
             rest = augment.model_copy(update={"min_area": 1.0, "crop_padding": 0, "flip": False})
         start = 0
-        for images_BCSS in self._decoded(jobs, batch_size, device, augment):
+        for images_BCSS in self._decoded(jobs, batch_size, device, augment, policy):
             images_BCSS = images_BCSS.to(device, non_blocking=True)
             stop = start + len(images_BCSS)
             labels_B = labels_N[start:stop].to(device, non_blocking=True)
@@ -77,13 +82,13 @@ class Streaming(Split):
             start = stop
 
     def _decoded(
-        self, jobs: list[Job], batch_size: int, device: torch.device, augment: Augment | None
+        self, jobs: list[Job], batch_size: int, device: torch.device, augment: Augment | None, policy: Policy | None
     ) -> Iterator[Tensor]:
         batch_bytes = batch_size * self.subset.form.channels * self.subset.form.size**2
         key = (_workers(batch_bytes), device.type == "cuda", augment)
         loader, self._kept = self._kept, None  # another epoch at the same time makes its own
         if loader is None or loader.key != key:
-            loader = _Loader(self.subset, *key)
+            loader = _Loader(self.subset, *key, policy)
         yield from loader.epoch([jobs[at : at + batch_size] for at in range(0, len(jobs), batch_size)])
         if augment is not None:
             self._kept = loader
@@ -101,11 +106,11 @@ class _Batches:
 class _Loader:
     """Torch's DataLoader, whose processes go on to the next epoch."""
 
-    def __init__(self, subset: Subset, workers: int, pinned: bool, augment: Augment | None):
+    def __init__(self, subset: Subset, workers: int, pinned: bool, augment: Augment | None, policy: Policy | None):
         self.key = (workers, pinned, augment)
         self.batches = _Batches()
         self.loader: DataLoader[Tensor | DataError] = DataLoader(
-            _Images(subset, augment),
+            _Images(subset, augment, policy),
             batch_sampler=self.batches,
             num_workers=workers,
             persistent_workers=workers > 0 and augment is not None,
@@ -125,21 +130,28 @@ class _Loader:
 class _Images(Dataset[Tensor | DataError]):
     """What a process does with a job: an image, uint8 (C, S, S)."""
 
-    def __init__(self, subset: Subset, augment: Augment | None):
-        self.subset, self.augment = subset, augment
+    def __init__(self, subset: Subset, augment: Augment | None, policy: Policy | None):
+        self.subset, self.augment, self.policy = subset, augment, policy
 
     def __getitem__(self, job: Job) -> Tensor | DataError:
-        index, draws_U = job
+        index, draws_U, seed = job
         pictures, form, augment = self.subset.pictures, self.subset.form, self.augment
         try:
             if augment is None:
                 return form.fit(pictures.original(index, form.channels))
             if augment.min_area == 1:
-                return form.fit(pictures.part(index, form.channels, lambda h, w: (0, 0, h, w), form.shorter_side))
-            area = augment.min_area
-            part = pictures.part(index, form.channels, lambda h, w: rectangle(h, w, draws_U, area), form.size)
-            image_CSS = form.resized(part)
-            return image_CSS.flip(-1) if augment.flip and self.subset.flip and mirrored(draws_U) else image_CSS
+                image_CSS = form.fit(pictures.part(index, form.channels, lambda h, w: (0, 0, h, w), form.shorter_side))
+                if self.policy is None:
+                    return image_CSS
+                draws_1U = torch.tensor([draws_U])
+                image_CSS = crop_and_flip(image_CSS[None], draws_1U, augment, flip=self.subset.flip)[0]
+            else:
+                area = augment.min_area
+                part = pictures.part(index, form.channels, lambda h, w: rectangle(h, w, draws_U, area), form.size)
+                image_CSS = form.resized(part)
+                if augment.flip and self.subset.flip and mirrored(draws_U):
+                    image_CSS = image_CSS.flip(-1)
+            return image_CSS if self.policy is None else self.policy(image_CSS[None], [seed])[0]
         except DataError as error:  # handed on as a value: raised in a worker, it would arrive wrapped in a traceback
             return error
 

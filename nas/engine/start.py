@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 from safetensors.torch import save_file
@@ -24,6 +24,7 @@ from nas.model import Donor
 from nas.paths import SET
 from nas.timm.donor import absolute_start, read_donor
 from nas.train import Task, Training
+from nas.train.recipes import over
 
 NAME = "start.yaml"
 
@@ -59,6 +60,18 @@ class Starting(BaseModel):
     def donor(self) -> Donor | None:
         """The model of `start`. Raises SpecError if it cannot be read."""
         return read_donor(self.start) if self.start is not None else None
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data with every value, but of the training only what was given: a setting may change its recipe."""
+        return self.model_dump(mode="json") | {"training": self.training.given()}
+
+    def resumed(self, begun: dict[str, Any] | None) -> Self:
+        """The spec for a run that was begun with `begun`: what it leaves to a recipe is what the recipe said then."""
+        then = (begun or {}).get("training", {})
+        if self.training.recipe is None or then.get("recipe") != self.training.recipe:
+            return self
+        training = Training.model_validate(over(then, self.training.given()))
+        return self.model_copy(update={"training": training})
 
     def task_of(self, seed: int) -> Task:
         """The data and the recipe. With a start, size and pixels are those of its model."""

@@ -115,6 +115,7 @@ class Plan:
 
 def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
     """Check all user input. Nothing is written."""
+    run.spec = run.spec.resumed(run.begun)
     spec, device = run.spec, run.spec.workers.device
     images = spec.task.load()
     space = resolved(spec, images)

@@ -178,7 +178,7 @@ class SearchSpec(Starting):
 
         See nas/genome/settings.py.
         """
-        data = self.model_dump(mode="json")
+        data = self.plain()
         data["sampler"] = self.sampler.model_dump(mode="json", exclude_defaults=True)  # options differ by sampler
         if "sampler" not in self.model_fields_set:
             del data["sampler"]  # a run that is resumed keeps its own

@@ -102,11 +102,17 @@ def _comparable(source: str, spec: dict[str, Any]) -> Path:
     record = read_record(run)
     if record is None or record.get("kind") != "search":
         raise RunError("no search to start from: it has no run.yaml of one", file=run, path="warm_start")
-    then, now = ({key: side.get(key) for key in COMPARED} for side in (upgraded(record["spec"]), spec))
+    then, now = (_compared(side) for side in (upgraded(record["spec"]), spec))
     if (change := difference(then, now)) is not None:
         message = f"its accuracies cannot be compared with this run's: it had {change.old!r}, here it is {change.new!r}"
         raise RunError(message, file=run / "run.yaml", path=f"spec.{change.path}")
     return run.resolve()
+
+
+def _compared(spec: dict[str, Any]) -> dict[str, Any]:
+    """What has to be alike: of the training its values, whichever recipe they come from."""
+    compared = {key: spec.get(key) for key in COMPARED}
+    return compared | {"training": dict(spec["training"]) | {"recipe": None}}
 
 
 def _expressed(space: SearchSpace, trial: Trial) -> Genome | None:

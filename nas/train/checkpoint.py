@@ -42,13 +42,29 @@ Rows = list[dict[str, Any]]
 
 
 # Keys of the recipe that came after 0.1, with the value that earlier trainings had.
-LATER = {"layer_decay": 1.0, "inherited_lr": 0.1, "closed_form": 256}
+LATER: dict[str, Any] = {
+    "layer_decay": 1.0, "inherited_lr": 0.1, "closed_form": 256,
+    "accumulate": 1, "optimizer": "adamw", "momentum": None, "betas": None, "eps": None, "lr_base_size": None,
+    "schedule": "cosine", "warmup_lr": 0.0, "warmup_prefix": True, "decay_epochs": None, "decay_rate": None,
+    "clip_mode": "norm", "bce": False, "bce_threshold": None, "mixup_off_epoch": 0, "ema_warmup": True,
+}  # fmt: skip
+LATER_AUGMENT: dict[str, Any] = {
+    "auto_augment": None, "ra_ops": 2, "ra_magnitude": 9, "color_jitter": 0.0, "repeats": 1
+}  # fmt: skip
 
 
 def recipe_of(training: Training) -> dict[str, Any]:
-    """A recipe as plain data, without the later keys where they are as before: equal trainings have equal ones."""
-    recipe = training.model_dump(mode="json")
-    return {key: value for key, value in recipe.items() if key not in LATER or LATER[key] != value}
+    """A recipe as plain data, without the later keys where they are as before: equal trainings have equal ones.
+
+    Its name is left out: beside the values it changes nothing.
+    """
+    values = training.model_dump(mode="json", exclude={"recipe"})
+    values["augment"] = _without(values["augment"], LATER_AUGMENT)
+    return _without(values, LATER)
+
+
+def _without(values: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in usual or usual[key] != value}
 
 
 def fingerprint_of(

@@ -7,13 +7,13 @@ Decisions:
   the default memory layout. Compilation, channels-last and bfloat16 apply to training only, so the accuracy in the
   table is that of weights.safetensors in a new process.
 - The loop does not synchronise with the device within an epoch: losses are collected as tensors and read at its end.
+  (In float16 the gradient scaler of some optimisers does.)
 
 Shapes: B images of a batch, C channels, H × W pixels, K classes, S steps of an epoch.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor
 from torchvision.transforms import v2
@@ -38,15 +37,18 @@ from nas.model.pixels import metadata_of
 from nas.seeds import derive
 from nas.train.checkpoint import TrainingFiles, fingerprint_of
 from nas.train.evaluation import evaluate
-from nas.train.groups import parameter_groups
 from nas.train.loss import TrainingLoss
+from nas.train.optimisation import Optimisation
 from nas.train.recipe import Training
 
 CLOSED_FORM_TOKENS = 16_384  # of all images together: memory stays below 100 MB a layer
 
 
 class TrainingDiverged(RuntimeError):  # noqa: N818  (an outcome of a trial, not a bug)
-    """The loss or the gradient became NaN or infinite. `epoch` counts from 1, `step` from 0 over the whole training."""
+    """The loss or the gradient became NaN or infinite.
+
+    `epoch` counts from 1; `step` is a batch, counted from 0 over the whole training.
+    """
 
     def __init__(self, epoch: int, step: int):
         self.epoch, self.step = epoch, step
@@ -118,25 +120,21 @@ def train(
     # ------------------------------------------------------------------------------------------------------------------
     torch.manual_seed(derive(seed, "weights"))
     model, inherited = _begun(genome, data, training, donor, device, resumed=checkpoint is not None)
-    evaluated = ModelEmaV3(model, decay=training.ema, use_warmup=True)
+    evaluated = ModelEmaV3(model, decay=training.ema, use_warmup=training.ema_warmup)
     layout = torch.channels_last if training.channels_last else torch.contiguous_format
     model.to(memory_format=layout)
     forward = torch.compile(model) if training.compile else model
     precision = _autocast(training, device)
 
     # ------------------------------------------------------------------------------------------------------------------
-    # Loss, optimiser, schedule
+    # Loss and optimisation; steps, updates and total are counts: batches and updates of an epoch, updates of all
     # ------------------------------------------------------------------------------------------------------------------
-    steps = data.train.batch_count(training.batch_size, drop_last=True)  # per epoch
-    total = steps * training.epochs
-    mix = _mixing(training, genome.classes)
+    steps = data.train.batch_count(training.batch_size, drop_last=True)
+    updates = -(-steps // training.accumulate)
+    total = updates * training.epochs
     criterion = TrainingLoss(genome, training, data, device)
     tracing = criterion.reads_trace or model.has_auxiliaries
-    optimizer = torch.optim.AdamW(parameter_groups(model, training, inherited), lr=training.lr, fused=True)
-    warmup = min(round(training.warmup_epochs * steps), total // 2)
-    schedule = CosineLRScheduler(
-        optimizer, total - warmup, training.min_lr, warmup_t=warmup, warmup_prefix=True, t_in_epochs=False
-    )
+    optimisation = Optimisation(model, training, inherited, device, updates)
 
     # ------------------------------------------------------------------------------------------------------------------
     # Resume
@@ -146,7 +144,7 @@ def train(
         rows = checkpoint["rows"]
         model.load_state_dict(checkpoint["model"])
         evaluated.module.load_state_dict(checkpoint["evaluated"])
-        optimizer.load_state_dict(checkpoint["optimizer"])
+        optimisation.load_state_dict(checkpoint)
 
     for epoch in range(len(rows), min(training.epochs, until or training.epochs)):
         # --------------------------------------------------------------------------------------------------------------
@@ -158,32 +156,38 @@ def train(
         batches = data.train.batches(
             training.batch_size, device=device, seed=epoch_seed, augment=training.augment, drop_last=True
         )
+        mix = _mixing(training, genome.classes, epoch)
         history: dict[str, list[Tensor]] = defaultdict(list)
         model.train()
-        for done, (images_BCHW, labels_B) in enumerate(batches, start=epoch * steps + 1):
+        for step, (images_BCHW, labels_B) in enumerate(batches):
             beat()
             images_BCHW, labels = mix(images_BCHW.contiguous(memory_format=layout), labels_B)
-            schedule.step_update(done)
-            model.set_progress(done / total)
+            first = step - step % training.accumulate  # of the batches of this update
+            together = min(training.accumulate, steps - first)
+            done = epoch * updates + first // training.accumulate + 1
+            if step == first:
+                optimisation.begin(done)
+                model.set_progress(done / total)
             with precision():
                 if tracing:
                     logits_BK, trace = forward(images_BCHW, trace=True)
                 else:
                     logits_BK, trace = forward(images_BCHW), AttentionTrace()
                 terms = criterion(logits_BK, trace, labels, images_BCHW)
-            optimizer.zero_grad()
-            terms["loss"].backward()
-            terms["gradient_norm"] = torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip or math.inf)
-            optimizer.step()
-            if training.ema:
-                evaluated.update(model, step=done)
+            optimisation.backward(terms["loss"] / together)
+            if step == first + together - 1:
+                terms["gradient_norm"] = optimisation.update()
+                if training.ema:
+                    evaluated.update(model, step=done)
             if trace.mask_mass:
                 terms["mask_mass"] = torch.stack([*trace.mask_mass.values()]).mean()
             for name, value in terms.items():
                 history[name].append(value.detach())
 
         series = {name: torch.stack(values_S).float() for name, values_S in history.items()}
-        diverged_S = (series["loss"] + series["gradient_norm"]).isfinite().logical_not()
+        norm_S = series["gradient_norm"].repeat_interleave(training.accumulate)[:steps]
+        diverged_S = (series["loss"] + norm_S).isfinite().logical_not()
+        diverged_S[-1] |= optimisation.lost
         if diverged_S.any():
             raise TrainingDiverged(epoch + 1, epoch * steps + int(diverged_S.nonzero()[0]))
         means = {name: values_S.mean().item() for name, values_S in series.items()}
@@ -201,7 +205,7 @@ def train(
             evaluated.module.set_progress((epoch + 1) / training.epochs)
             with auxiliaries_on(evaluated.module):
                 row["accuracy_with_auxiliary"] = evaluate(evaluated.module, data.validation, device=device)
-        row["lr"] = max(group["lr"] for group in optimizer.param_groups)
+        row["lr"] = optimisation.lr
         row["images_per_second_training"] = min(steps * training.batch_size, len(data.train)) / (trained - begin)
         row["seconds"] = time.perf_counter() - begin
         rows.append(row)
@@ -209,12 +213,8 @@ def train(
         # --------------------------------------------------------------------------------------------------------------
         # Checkpoint, then report
         # --------------------------------------------------------------------------------------------------------------
-        state = {
-            "model": model.state_dict(),
-            "evaluated": evaluated.module.state_dict(),
-            "optimizer": optimizer.state_dict(),
-        }
-        files.save(rows, state)
+        state = {"model": model.state_dict(), "evaluated": evaluated.module.state_dict()}
+        files.save(rows, state | optimisation.state_dict())
         if report is not None:
             report(row)
 
@@ -238,17 +238,20 @@ def _begun(
 
 def _autocast(training: Training, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
     """The context of the forward pass. `auto` ignores emulated bfloat16."""
+    if training.precision == "float16":
+        return lambda: torch.autocast(device.type, dtype=torch.float16)
     native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if training.precision == "bfloat16" or (training.precision == "auto" and native):
         return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext
 
 
-def _mixing(training: Training, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """MixUp, CutMix, a random choice of the two for each batch, or neither."""
+def _mixing(training: Training, classes: int, epoch: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """MixUp, CutMix, a random choice of the two for each batch, or neither. epoch: from 0, as timm counts them."""
+    ended = 0 < training.mixup_off_epoch <= epoch
     ways = [
         way(alpha=alpha, num_classes=classes)
         for way, alpha in ((v2.MixUp, training.mixup), (v2.CutMix, training.cutmix))
-        if alpha
+        if alpha and not ended
     ]
     return v2.RandomChoice(ways) if ways else lambda images, labels: (images, labels)

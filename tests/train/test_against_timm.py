@@ -1,0 +1,100 @@
+"""The named recipes against a loop that is made of timm's own pieces: the same losses, step by step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from timm.loss import BinaryCrossEntropy, SoftTargetCrossEntropy
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3, dispatch_clip_grad, model_parameters
+from torchvision.transforms import v2
+
+from nas.genome import load_genome
+from nas.model import build
+from nas.seeds import derive
+from nas.train import Training, evaluate, loop, train
+
+SEED = 3
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """One stage, as a ViT has it: timm's layer-wise decay takes a later stage's embedding for a layer of its own."""
+    stage = {"patch": 2, "width": 16, "heads": 2, "mlp_ratio": 2.0, "depth": 3}
+    return load_genome(
+        {"name": "plain", "image": {"size": 8, "channels": 1}, "classes": 10, "drop_path": 0.1, "stages": [stage]}
+    )
+
+
+def timms(genome, data, training):
+    """The losses of the first epoch, and the accuracy of the weight average."""
+    torch.manual_seed(derive(SEED, "weights"))
+    model = build(genome)
+    ema = ModelEmaV3(model, decay=training.ema, use_warmup=training.ema_warmup)
+    decay = None if training.layer_decay == 1 else training.layer_decay
+    options = {} if training.eps is None else {"eps": training.eps}
+    optimizer = create_optimizer_v2(model, training.optimizer, training.peak_lr, training.weight_decay,
+                                    layer_decay=decay, **options)  # fmt: skip
+    steps = len(data.train) // training.batch_size
+    updates = -(-steps // training.accumulate)
+    total, warmup = (
+        updates * training.epochs,
+        min(round(training.warmup_epochs * updates), updates * training.epochs // 2),
+    )
+    schedule = CosineLRScheduler(
+        optimizer, total - warmup if training.warmup_prefix else total, training.min_lr, warmup_t=warmup,
+        warmup_lr_init=training.warmup_lr, warmup_prefix=training.warmup_prefix, t_in_epochs=False,
+    )  # fmt: skip
+    mix = v2.RandomChoice(
+        [v2.MixUp(alpha=training.mixup, num_classes=10), v2.CutMix(alpha=training.cutmix, num_classes=10)]
+    )
+    soft = BinaryCrossEntropy(0.0, training.bce_threshold) if training.bce else SoftTargetCrossEntropy()
+    losses = []
+    seed = derive(SEED, "epoch", 0)
+    torch.manual_seed(seed)
+    batches = list(data.train.batches(training.batch_size, seed=seed, augment=training.augment, drop_last=True))
+    model.train()
+    for update in range(updates):
+        group = batches[update * training.accumulate : (update + 1) * training.accumulate]
+        schedule.step_update(update + 1)
+        optimizer.zero_grad()
+        for images, labels in group:
+            images, labels = mix(images, labels)
+            labels = labels * (1 - training.label_smoothing) + training.label_smoothing / 10
+            loss = soft(model(images), labels)
+            (loss / len(group)).backward()
+            losses.append(loss.item())
+        if training.clip:
+            exclude = training.clip_mode == "agc"
+            dispatch_clip_grad(model_parameters(model, exclude_head=exclude), training.clip, training.clip_mode)
+        optimizer.step()
+        ema.update(model, step=update + 1)
+    return losses, evaluate(ema.module, data.validation)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given"),
+    [
+        ("deit", {"ema": 0.99, "lr": 0.02}),
+        ("finetune", {"ema": 0.9, "ema_warmup": False, "lr": 0.02}),
+        ("deit3", {"ema": 0.9, "lr": 0.2, "accumulate": 2, "clip": 0.02, "clip_mode": "agc"}),
+        ("finetune", {"ema": 0.9, "optimizer": "sgd", "clip": 1e-3, "clip_mode": "value", "bce": True}),
+    ],
+)
+def test_one_epoch_is_that_of_timms_pieces(tmp_path, few_digits, plain, monkeypatch, recipe, given):
+    training = Training(recipe=recipe, epochs=2, batch_size=30, **given)
+    losses = []
+    criterion = loop.TrainingLoss.__call__
+
+    def recorded(*arguments):
+        terms = criterion(*arguments)
+        losses.append(terms["loss"].item())
+        return terms
+
+    monkeypatch.setattr(loop.TrainingLoss, "__call__", recorded)
+    result = train(plain, few_digits, training, directory=tmp_path, seed=SEED, until=1)
+    expected, accuracy = timms(plain, few_digits, training)
+    assert len(losses) == 5
+    assert losses == pytest.approx(expected, abs=1e-5)
+    assert result.accuracy == accuracy
