@@ -7,12 +7,13 @@ import torch
 from timm.loss import BinaryCrossEntropy, SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
-from timm.utils import ModelEmaV3, dispatch_clip_grad, model_parameters
+from timm.models import model_parameters
+from timm.utils import ModelEmaV3, dispatch_clip_grad
 from torchvision.transforms import v2
 
 from nas.genome import load_genome
-from nas.model import build
 from nas.seeds import derive
+from nas.timm.face import TimmModel  # with the group_matcher that timm's layer-wise decay asks for
 from nas.train import Training, evaluate, loop, train
 
 SEED = 3
@@ -30,7 +31,7 @@ def plain():
 def timms(genome, data, training):
     """The losses of the first epoch, and the accuracy of the weight average."""
     torch.manual_seed(derive(SEED, "weights"))
-    model = build(genome)
+    model = TimmModel(genome)
     ema = ModelEmaV3(model, decay=training.ema, use_warmup=training.ema_warmup)
     decay = None if training.layer_decay == 1 else training.layer_decay
     options = {} if training.eps is None else {"eps": training.eps}

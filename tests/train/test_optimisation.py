@@ -49,7 +49,7 @@ def test_a_schedule_warms_up_to_lr_and_ends_where_it_should(schedule):
 
 def test_decays():
     steps = rates(schedule="step", epochs=6, warmup_epochs=0, lr=1e-2, min_lr=0, decay_epochs=2, decay_rate=0.5)
-    assert steps[18] == 1e-2 and steps[20] == 5e-3 and steps[59] == 2.5e-3
+    assert steps[18] == 1e-2 and steps[20] == 5e-3 and steps[58] == 2.5e-3
     late = rates(schedule="wsd", epochs=6, warmup_epochs=1, lr=1e-2, decay_epochs=2)
     assert late[39] == 1e-2 > late[42]
     whole = rates(1, schedule="wsd", epochs=2, warmup_epochs=1, lr=1e-2, decay_epochs=90)  # longer than the training
