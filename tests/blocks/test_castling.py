@@ -131,3 +131,19 @@ def test_depthwise_2d_stays_on_the_grid() -> None:
     image = v[:, 1:].flatten(2).transpose(1, 2).reshape(2, SITE.width, 4, 4)
     expected = torch.nn.functional.conv2d(image, module.weight, padding=1, groups=SITE.width)
     torch.testing.assert_close(y[:, 1:].flatten(2).transpose(1, 2), expected.flatten(2), atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{}, {"constant": "sum", "normaliser": "row"}, {"constant": "none"}])
+def test_a_zero_token_has_a_finite_gradient_in_float16(options: dict[str, object]) -> None:
+    """Where float32 has one of 10⁶ times the next, which is infinite in float16 and NaN behind a projection."""
+    q, k, v = (t.to(torch.float16) for t in qkv())
+    q[:, 3], k[:, 3], v[:, 3] = 0, 0, 0
+    if options.get("constant") == "none":
+        v[:] = 0  # the outputs are zero as well
+    leaves = [t.requires_grad_() for t in (q, k, v)]
+    module = LinearAngular(LinearAngular.Config(**options), SITE)  # type: ignore[arg-type]
+    y, _ = module(Inputs(x_BNC=q.flatten(2), q_BNHD=q, k_BNHD=k, v_BNHD=v))
+    (2.0**10 * module.normalise(y)).sum().backward()
+    for leaf in leaves:
+        assert leaf.grad is not None and leaf.grad.isfinite().all()
+    assert (q.grad[:, 3] == 0).all() and (k.grad[:, 3] == 0).all()  # type: ignore[index]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from timm.loss import BinaryCrossEntropy, SoftTargetCrossEntropy
-from timm.optim import create_optimizer_v2
-from timm.scheduler import CosineLRScheduler
 from timm.models import model_parameters
+from timm.optim import create_optimizer_v2, param_groups_layer_decay, param_groups_weight_decay
+from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3, dispatch_clip_grad
 from torchvision.transforms import v2
 
@@ -28,15 +28,26 @@ def plain():
     )
 
 
+def timms_groups(model, training):
+    """The last norm moves at the rate of the head, as in BEiT and MAE; timm has it at that of the last layer."""
+    spared = model.no_weight_decay()
+    if training.layer_decay == 1:
+        return param_groups_weight_decay(model, training.weight_decay, spared)
+    last = [*model.norm.parameters()]
+    groups = param_groups_layer_decay(model, training.weight_decay, spared, layer_decay=training.layer_decay)
+    for group in groups:
+        group["params"] = [weight for weight in group["params"] if not any(weight is other for other in last)]
+    return [*groups, {"params": last, "weight_decay": 0.0, "lr_scale": 1.0}]
+
+
 def timms(genome, data, training):
     """The losses of the first epoch, and the accuracy of the weight average."""
     torch.manual_seed(derive(SEED, "weights"))
     model = TimmModel(genome)
     ema = ModelEmaV3(model, decay=training.ema, use_warmup=training.ema_warmup)
-    decay = None if training.layer_decay == 1 else training.layer_decay
     options = {} if training.eps is None else {"eps": training.eps}
-    optimizer = create_optimizer_v2(model, training.optimizer, training.peak_lr, training.weight_decay,
-                                    layer_decay=decay, **options)  # fmt: skip
+    groups = timms_groups(model, training)
+    optimizer = create_optimizer_v2(groups, training.optimizer, training.peak_lr, **options)
     steps = len(data.train) // training.batch_size
     updates = -(-steps // training.accumulate)
     total, warmup = (
