@@ -1,10 +1,10 @@
 """A named recipe in the product's loop against a loop that is made of timm's own pieces: top-1 of both, in pairs.
 
 Both train lavit_micro_32 by `deit` on CIFAR-10 for 10 epochs, each seed with the same first weights. Theirs has timm's
-optimiser groups, schedule (stepped after each update), Mixup (drawn by numpy) and ModelEmaV3,
-and no part of nas/train; images and augmentation come from nas/data in both. Learning rate, batch and average
-are set for a training of this length. The bar is on the difference in points of top-1 on the validation images: the lower
-end of its 95 % t interval over three seeds must be above -1.
+optimiser groups, schedule (stepped after each update), Mixup (drawn by numpy) and ModelEmaV3, and no part of nas/train;
+images and augmentation come from nas/data in both. Learning rate, batch and average are set for a training of this
+length. The bar is on the difference in points of top-1 on the validation images: the lower end of its 95 % t interval
+over three seeds must be above -1.
 
 `NAS_BENCH_CIFAR10` names the data (`parquet:PATH`); without it, torchvision's `cifar10`.
 """
@@ -76,7 +76,7 @@ def compared(
 def timms(genome: Genome, images: ImageSet, training: Training, seed: int) -> float:
     """Top-1 on the validation images of the weight average, or of the weights without one."""
     torch.manual_seed(derive(seed, "weights"))
-    np.random.seed(seed)  # Mixup's
+    np.random.seed(seed)  # noqa: NPY002  (timm's Mixup draws from it)
     model = build(genome)
     ema = ModelEmaV3(model, decay=training.ema, use_warmup=training.ema_warmup)
     optimizer = create_optimizer_v2(model, "adamw", lr=training.peak_lr, weight_decay=training.weight_decay)

@@ -141,8 +141,8 @@ def test_a_zero_token_has_a_finite_gradient_in_float16(options: dict[str, object
     if options.get("constant") == "none":
         v[:] = 0  # the outputs are zero as well
     leaves = [t.requires_grad_() for t in (q, k, v)]
-    module = LinearAngular(LinearAngular.Config(**options), SITE)  # type: ignore[arg-type]
-    y, _ = module(Inputs(x_BNC=q.flatten(2), q_BNHD=q, k_BNHD=k, v_BNHD=v))
+    module = core(**options)
+    y, _ = module(Inputs(v, {"q": q, "k": k, "v": v}))
     (2.0**10 * module.normalise(y)).sum().backward()
     for leaf in leaves:
         assert leaf.grad is not None and leaf.grad.isfinite().all()

@@ -32,9 +32,11 @@ def timms_groups(model, training):
     """The last norm moves at the rate of the head, as in BEiT and MAE; timm has it at that of the last layer."""
     spared = model.no_weight_decay()
     if training.layer_decay == 1:
-        return param_groups_weight_decay(model, training.weight_decay, spared)
+        return param_groups_weight_decay(model, training.weight_decay, no_weight_decay_list=spared)
     last = [*model.norm.parameters()]
-    groups = param_groups_layer_decay(model, training.weight_decay, spared, layer_decay=training.layer_decay)
+    groups = param_groups_layer_decay(
+        model, training.weight_decay, no_weight_decay_list=spared, layer_decay=training.layer_decay
+    )
     for group in groups:
         group["params"] = [weight for weight in group["params"] if not any(weight is other for other in last)]
     return [*groups, {"params": last, "weight_decay": 0.0, "lr_scale": 1.0}]
