@@ -24,6 +24,7 @@ settings.load_profile("nas")
 torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist looks at the groups in a hook of its own, which may have been registered later
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"pool", "drivers"} & set(getattr(item, "fixturenames", ())):
