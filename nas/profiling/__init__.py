@@ -2,6 +2,7 @@
 
 from nas.profiling.formula import GenomeCost, LayerCost, cost
 from nas.profiling.latency import LatencyTable, known_parts, missing
+from nas.profiling.parts import deployed_graph
 from nas.profiling.stopwatch import Throughput, disturbance, throughput, throughputs
 from nas.profiling.tables import covering, run_tables, table_file
 
@@ -12,6 +13,7 @@ __all__ = [
     "Throughput",
     "cost",
     "covering",
+    "deployed_graph",
     "disturbance",
     "known_parts",
     "missing",

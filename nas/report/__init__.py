@@ -30,7 +30,7 @@ def write_report(run_dir: Path) -> Path:
 def write_reports(directory: Path, *, figures: bool = False) -> list[Path]:
     """Write what a run is read by: the page of a search, or the table of an ablation. Torch is not imported for it.
 
-    figures: write figures/*.svg and *.pdf as well, and nothing else of a run that is published as tables alone.
+    figures: write figures/*.svg and *.pdf as well.
 
     >>> write_reports(Path("results/lavit_split-digits"))
     [PosixPath('results/lavit_split-digits/report.html')]
@@ -38,10 +38,7 @@ def write_reports(directory: Path, *, figures: bool = False) -> list[Path]:
     from nas.engine.record import read_record
     from nas.report.figures import write_figures
 
-    ablation = (read_record(directory) or {}).get("kind") == "ablation"
-    if figures and ablation and not (directory / "trials").exists():
-        return write_figures(directory)
-    if ablation:
+    if (read_record(directory) or {}).get("kind") == "ablation":
         from nas.report.ablation import write_table
 
         written = write_table(directory)

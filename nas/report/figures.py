@@ -216,10 +216,11 @@ def _ablation(run: str | Path) -> tuple[Path, pd.DataFrame, str]:
     if record.get("kind") != "ablation":
         raise RunError(f"arms and masks are of an ablation, and this is a {record.get('kind')}", file=directory)
     from nas.ablation import cells_of, parse_ablation  # imports torch, which a search's figures do without
+    from nas.report.ablation import read_cells
 
-    here = (directory / "trials").exists()
-    cells = cells_of(directory) if here else pd.read_csv(directory / "table.csv")
-    return directory, cells, parse_ablation(record["spec"], file=directory / "run.yaml").baseline_name
+    ablation = parse_ablation(record["spec"], file=directory / "run.yaml")
+    cells = cells_of(directory) if (directory / "trials").exists() else read_cells(directory, ablation)
+    return directory, cells, ablation.baseline_name
 
 
 def _has_mask(cells: pd.DataFrame) -> bool:
