@@ -1,5 +1,6 @@
 """Cost of a genome: MACs and parameters by formula, memory by shape propagation, time by stopwatch and by table."""
 
+from nas.profiling.by_layer import TimesByLayer, times_by_layer
 from nas.profiling.formula import GenomeCost, LayerCost, cost
 from nas.profiling.latency import LatencyTable, known_parts, missing
 from nas.profiling.parts import deployed_graph
@@ -11,6 +12,7 @@ __all__ = [
     "LatencyTable",
     "LayerCost",
     "Throughput",
+    "TimesByLayer",
     "cost",
     "covering",
     "deployed_graph",
@@ -21,4 +23,5 @@ __all__ = [
     "table_file",
     "throughput",
     "throughputs",
+    "times_by_layer",
 ]
