@@ -25,6 +25,7 @@ from nas.engine.evaluation import read_test
 from nas.engine.events import ignore
 from nas.engine.scale import introduce
 from nas.engine.start import check_start, keep_start
+from nas.engine.tracking import check_trackers, tracked
 from nas.engine.training import TrainJob
 from nas.genome import Genome, load_genome
 from nas.metrics import estimator
@@ -34,7 +35,7 @@ from nas.train.checkpoint import recipe_of
 
 COPIED = ("metrics.csv", "weights.safetensors", "test.json")  # files of a complete cell of another ablation
 # Keys that may change when a run is resumed; of the start, the weights are compared.
-MAY_DIFFER = {"workers", "limits", "name", "claim", "seeds", "baseline", "storage", "max_pixels", "start"}
+MAY_DIFFER = {"workers", "limits", "name", "claim", "seeds", "baseline", "storage", "track", "max_pixels", "start"}
 
 
 class Cells:
@@ -81,6 +82,7 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     Raises SpecError for a user's mistake, before anything is written.
     """
     run = Run(directory, "ablation", ablation, _upgraded)
+    check_trackers(ablation.track)
     images = ablation.task.load()
     base, donor = fitted(ablation.genome(), images), ablation.donor_for(images)
     check_teacher(ablation.training.teacher, base, images)
@@ -95,7 +97,8 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
         keep_start(ablation, run.directory, images, on_event)
         run.begin(spec, seed=ablation.split_seed, data=account_of(images))
         work = TrainJob(ablation.task, device=run.pool.device, threads=run.pool.cpu, donor=donor)
-        run.train(Cells(ablation, arms, run.ledger, donor), work, on_event)
+        with tracked(run.ledger, ablation.track, run.directory.name, on_event) as listener:
+            run.train(Cells(ablation, arms, run.ledger, donor), work, listener)
         done = [trial.job for trial in run.ledger.trials if trial.outcome and trial.outcome.state == "complete"]
         run.test(done, ablation.task, on_event)
         time_arms(run.ledger, done, ablation.workers.device, on_event)
