@@ -26,6 +26,7 @@ Metrics = Mapping[str, float]
 
 class Tracker(Protocol):
     package: ClassVar[str | None]  # what it imports; the extra has the tracker's name
+    reopens: ClassVar[bool]  # whether a process can leave a run and begin it again
 
     def __init__(self, directory: Path, run: str) -> None: ...
 
@@ -40,6 +41,7 @@ class Tracker(Protocol):
 
 class TensorBoard:
     package: ClassVar[str | None] = "tensorboardX"
+    reopens: ClassVar[bool] = True
 
     def __init__(self, directory: Path, run: str) -> None:
         self.folder = directory / "tensorboard"
@@ -48,7 +50,11 @@ class TensorBoard:
     def begin(self, job: Job, known: str | None) -> str:
         from tensorboardX import SummaryWriter
 
-        self.writers[job.number] = SummaryWriter(str(self.folder / job.id))
+        folder = self.folder / job.id
+        before = len(
+            list(folder.glob("events.*"))
+        )  # their names have the second: one that is begun in it is overwritten
+        self.writers[job.number] = SummaryWriter(str(folder), filename_suffix=f".{before:04d}")
         return job.id
 
     def epoch(self, job: Job, epoch: int, metrics: Metrics) -> None:
@@ -74,6 +80,7 @@ class TensorBoard:
 
 class MLflow:
     package: ClassVar[str | None] = "mlflow"
+    reopens: ClassVar[bool] = True
     STATUS: ClassVar[dict[str, str]] = {"complete": "FINISHED", "pruned": "KILLED"}  # anything else: FAILED
 
     def __init__(self, directory: Path, run: str) -> None:
@@ -113,6 +120,7 @@ class MLflow:
 
 class WandB:
     package: ClassVar[str | None] = "wandb"
+    reopens: ClassVar[bool] = False  # "run ID is in use": a run stays open while its trial is paused
 
     def __init__(self, directory: Path, run: str) -> None:
         import wandb
@@ -144,6 +152,7 @@ class WandB:
 
 class CSV:
     package: ClassVar[str | None] = None
+    reopens: ClassVar[bool] = True
 
     def __init__(self, directory: Path, run: str) -> None:
         self.file = directory / "tracked.csv"

@@ -184,7 +184,7 @@ def _tell(
         except Exception:
             write_json(file, marks | {name: before})
             raise
-    if rests and active.pop(job.number, None) is not None:
+    if rests and (mark["ended"] or tracker.reopens) and active.pop(job.number, None) is not None:
         tracker.leave(job)
 
 
