@@ -8,6 +8,6 @@
 `nas report RUN --figures` writes all of them as SVG and PDF into the run's figures/.
 """
 
-from nas.report.figures import arms, front, hypervolume, learning_curves, mask, repair, save, sensitivity
+from nas.report.figures import arms, front, hypervolume, importances, learning_curves, mask, repair, save, sensitivity
 
-__all__ = ["arms", "front", "hypervolume", "learning_curves", "mask", "repair", "save", "sensitivity"]
+__all__ = ["arms", "front", "hypervolume", "importances", "learning_curves", "mask", "repair", "save", "sensitivity"]

@@ -27,6 +27,8 @@ from nas.errors import RunError, SpecError, nearest
 from nas.files import write_atomically
 from nas.metrics import METRICS, Metric
 from nas.report import conversion, plots
+from nas.report.importance import LEAST, Importance
+from nas.report.importance import importances as permutation
 from nas.report.mask import mask_curves, mask_epochs
 from nas.report.run import Run, read_run
 
@@ -70,6 +72,16 @@ def learning_curves(run: str | Path | Run) -> Figure:
         raise RunError("no trial has a metrics.csv with an epoch: there is no curve to draw", file=opened.directory)
     named = plots.spread([int(trial) for trial in opened.front.sort_values("macs")["trial"]])
     return _worded(opened, plots.learning_curves(opened.curves, named))
+
+
+def importances(run: str | Path | Run) -> Figure:
+    """Permutation importance of each searched parameter for accuracy, with its spread (nas/report/importance.py)."""
+    opened = _opened(run)
+    found = _importances(opened)
+    if found is None:
+        what = f"fewer than {LEAST} complete trials, or no parameter that varies: nothing to learn importances from"
+        raise RunError(what, file=opened.directory)
+    return plots.importance_bars(found)
 
 
 def sensitivity(run: str | Path | Run) -> Figure:
@@ -183,7 +195,10 @@ def write_figures(run: str | Path) -> list[Path]:
         if _has_mask(_ablation(run)[1]):
             made["mask"] = mask(run)
     else:
-        made = {drawing.name: drawing.figure for drawing in drawings(read_run(directory))}
+        opened = read_run(directory)
+        made = {drawing.name: drawing.figure for drawing in drawings(opened)}
+        if _importances(opened) is not None:
+            made["importances"] = importances(opened)
     if not made:
         raise RunError("no trial has finished an epoch: there is no figure to write", file=directory)
     folder = directory / "figures"
@@ -200,6 +215,13 @@ def _costs(run: Run) -> list[str]:
     budget = run.facts["spec"].get("budget") or {}
     limits = [name for name, limit in budget.items() if limit is not None]
     return _drawable(run, ["macs", "throughput", *run.objectives, *limits])
+
+
+def _importances(run: Run) -> Importance | None:
+    names = list(
+        map(str, run.trials)
+    )  # parameters are the columns after the last one of every run (nas/engine/ledger.py)
+    return permutation(run.trials, names[names.index("reason") + 1 :])
 
 
 def _drawable(run: Run, names: list[str]) -> list[str]:

@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from nas.metrics import METRICS
 from nas.numbers import magnitude
+from nas.report.importance import Importance
 
 BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE, BLACK = (
     "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#000000",
@@ -165,6 +166,17 @@ def arm_dots(names: Sequence[str], accuracies: Sequence[Sequence[float]], *, bas
     line = f"; dashed: {baseline}" if baseline in names else ""
     axes.set_xlabel(f"top-1 on test (%): seeds, mean ± standard deviation{line}")
     axes.xaxis.set_major_locator(MaxNLocator(6))
+    return figure
+
+
+def importance_bars(found: Importance) -> Figure:
+    """Permutation importance of each searched parameter, mean ± standard deviation over splits of the trials."""
+    figure, (axes,) = blank(size=(6.4, 1.2 + 0.3 * len(found.parameters)))
+    places = range(len(found.parameters))
+    axes.barh(places, found.mean, xerr=found.std, color=SKY, ecolor=BLACK, capsize=3, height=0.6)
+    axes.set_yticks(places, found.parameters)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"loss of R² by shuffling; a forest of {found.trials} trials, R² {found.r2:.2f} on held-out ones")
     return figure
 
 

@@ -43,6 +43,10 @@ def test_a_front_over_another_cost(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     assert nas.plots.front(run).axes[0].get_xlabel().startswith("MACs")
     assert nas.plots.front(run, "params").axes[0].get_xlabel() != nas.plots.front(run).axes[0].get_xlabel()
+    (bars,) = nas.plots.importances(run).axes
+    assert [label.get_text() for label in bars.get_yticklabels()] == [
+        "stages.0.split"
+    ] and "24 trials" in bars.get_xlabel()
     assert len(nas.plots.learning_curves(run).axes[0].get_legend_handles_labels()[0]) > 1
     with pytest.raises(RunError, match=r"have no 'latency'"):
         nas.plots.front(run, "latency")
@@ -94,7 +98,12 @@ def test_what_has_no_figure_says_why(tmp_path: Path) -> None:
                 getattr(nas.plots, name)(tmp_path / "nothing")
     write_facts(tmp_path / "begun")
     (tmp_path / "begun" / "trials").mkdir()
-    for name, said in (("front", "no trial has been trained"), ("hypervolume", "fewer than two"), ("arms", "search")):
+    for name, said in (
+        ("front", "no trial has been trained"),
+        ("hypervolume", "fewer than two"),
+        ("importances", "fewer than 16"),
+        ("arms", "search"),
+    ):
         with pytest.raises(RunError, match=said):
             getattr(nas.plots, name)(tmp_path / "begun")
     with pytest.raises(RunError, match="no figure to write"):
