@@ -30,6 +30,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from nas.engine import Limits, Workers
 from nas.engine.start import Starting, refuse_edits_of_base, relative_to
+from nas.engine.trackers import Name
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
@@ -72,6 +73,7 @@ class Ablation(Starting):
     split_seed: int = Field(0, ge=0, description="of the validation split and of the subset of `training.limit`")
     workers: Workers = Workers()
     limits: Limits = Limits()
+    track: tuple[Name, ...] = Field((), description="tensorboard, mlflow, wandb, csv: told every epoch and outcome")
     storage: str | None = Field(None, description="a copy of the run is kept there: a path, s3://bucket/folder, ...")
 
     @model_validator(mode="after")

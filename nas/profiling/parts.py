@@ -12,6 +12,7 @@ of different days comparable (nas/profiling/latency.py).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import statistics
 import time
@@ -46,6 +47,15 @@ def parts(genome: Genome) -> dict[str, str]:
             found[layer.name] = f"layer {_text(layer._asdict() | {'mlp': stage.mlp} | whole)}"
     head = {"width": last.width, "tokens": last.tokens, "classes": genome.classes}
     return found | {"": f"head {_text(head | whole)}"}
+
+
+def deployed_graph(genome: Genome) -> str:
+    """12 hex digits that are equal for genomes which are the same graph after deployment, whatever their training.
+
+    >>> deployed_graph(genome) == deployed_graph(genome.edit({"loss.diagonal.variant": "hinge"}))
+    True
+    """
+    return hashlib.sha256(json.dumps(parts(genome), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def part_times(genome: Genome, anchor: Genome, *, batch_size: int, device: str) -> dict[str, float]:

@@ -34,6 +34,7 @@ from pydantic import (
 from nas.data import absolute
 from nas.engine import Limits, Workers
 from nas.engine.start import Starting, refuse_edits_of_base, relative_to
+from nas.engine.trackers import Name
 from nas.errors import SpaceError, SpecError, from_pydantic
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
@@ -78,6 +79,7 @@ class SearchSpec(Starting):
     workers: Workers = Workers()
     limits: Limits = Limits()
     storage: str | None = Field(None, description="where the run is kept as well: a path, s3://bucket/folder, ...")
+    track: tuple[Name, ...] = Field((), description="tensorboard, mlflow, wandb, csv: told every epoch and outcome")
     study: str | None = Field(None, description="URL of the Optuna study's database; null: optuna.db in the run; off")
     _file: Path | None = PrivateAttr(None)
 
