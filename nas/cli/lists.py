@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -111,6 +112,23 @@ def init(
         print_json({"file": target, "next": then})
         return
     print(f"written      {target}\nlook at it   {then}")
+
+
+@app.command(rich_help_panel=LIST)
+def doctor(as_json: JsonOption = False) -> None:
+    """What this machine offers to a run, and what would not work on it, with the remedy; 1 if a run cannot begin."""
+    from nas.doctor import examine
+
+    findings = examine()
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            print(f"{finding.what:<22} {finding.found}")
+            if finding.remedy is not None:
+                print(f"{'':<22} {'needed' if finding.stops else 'better'}: {finding.remedy}")
+    if any(finding.stops for finding in findings):
+        raise typer.Exit(1)
 
 
 @app.command(rich_help_panel=LIST)
