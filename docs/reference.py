@@ -11,7 +11,6 @@ Links to files outside of this folder go to a copy of the file where they name o
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
@@ -44,9 +43,16 @@ INTRODUCTIONS = {
     "blocks": "What the slots of a layer take: a name, or a mapping with `block:` and options. "
     "[Concepts](../concepts.md) has the slots, `nas blocks` the list with plug-ins.",
     "training": "Sections that spaces, ablations and conversions have in common. `nas train` sets the first with "
-    '`--set "training.epochs=30"`. `storage:` is a key of each kind; [More than one machine](../cluster.md) explains it.',
+    '`--set "training.epochs=30"`. `storage:` is a key of each kind: see [More than one machine](../cluster.md).',
     "conversion": "`training:` is the repair. Its defaults differ from those of a training: {repair}.",
 }
+
+
+FILES_INTRODUCTION = (
+    "Every file of numbers in `results/<run>/`, with its columns (CSV) or keys (JSON, `run.yaml`). A value that is not "
+    "known is empty in CSV, null in JSON. Accuracies are fractions. Where metrics are columns, they are those of the "
+    "objectives and the budget, beside `macs`, `params` and `throughput`:"
+)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -105,7 +111,8 @@ def anchor(heading: str) -> str:
 
 def _about(part: Schema) -> list[str]:
     text = next((option["description"] for option in (part, *part.get("anyOf", [])) if "description" in option), "")
-    return [text.split(">>>")[0].replace("    ", "").strip().partition("\n\n")[0].replace("\n", " ")]
+    first = text.split(">>>")[0].strip().partition("\n\n")[0].replace("\n", " ")
+    return [re.sub(r":? ?[Ss]ee the head of this file\.", ".", first).removeprefix(".")]
 
 
 def _required(part: Schema) -> list[str]:
@@ -126,7 +133,7 @@ def _short(value: Any) -> str:
     """A default as YAML would have it; a section's only says that its keys have defaults of their own."""
     if isinstance(value, dict) and (len(value) > 3 or any(isinstance(inner, dict) for inner in value.values())):
         return "its own defaults"
-    return json.dumps(value).replace('"', "")
+    return json.dumps(value).replace('"', "") or "(empty)"
 
 
 def type_of(page: str, value: Schema) -> str:
@@ -191,30 +198,18 @@ def _repair() -> str:
 # Files of a run, Python
 # ----------------------------------------------------------------------------------------------------------------------
 def files_page() -> str:
-    lines = [
-        "# Files of a run",
-        "",
-        "Every file of numbers in `results/<run>/`, with its columns (CSV) or keys (JSON, `run.yaml`). A value that is not "
-        "known is empty in CSV, null in JSON. Accuracies are fractions. Where metrics are columns, they are those of the "
-        "objectives and the budget, beside `macs`, `params` and `throughput`:",
-        "",
-        *["| metric | what it is |", "| --- | --- |"],
-        *[f"| `{name}` | {describe_metric(name)} |" for name in METRICS],
-        "",
-    ]
+    lines = ["# Files of a run", "", FILES_INTRODUCTION, "", "| metric | what it is |", "| --- | --- |"]
+    lines += [*(f"| `{name}` | {describe_metric(name)} |" for name in METRICS), ""]
     for name, contents in FILES.items():
         lines += [f"## {name} {{#{name.replace('.', '-')}}}", ""]
-        lines += [
-            f"{contents.about} ({contents.place if contents.place.startswith('written') else f'`{contents.place}`'})"
-        ]
+        place = contents.place if contents.place.startswith("written") else f"`{contents.place}`"
+        lines += [f"{contents.about} ({place})"]
         lines += ["", "| column or key | what it is |", "| --- | --- |"]
         lines += [f"| `{key}` | {_cell(text)} |" for key, text in contents.columns.items()]
-        lines += (
-            ["| a metric, also with `_measured` | its value; measured where it is predicted |"]
-            if contents.metrics
-            else []
-        )
-        lines += [f"| any other | {_cell(contents.rest)} |"] if contents.rest else []
+        if contents.metrics:
+            lines += ["| a metric, also with `_measured` | its value; measured where it is predicted |"]
+        if contents.rest:
+            lines += [f"| any other | {_cell(contents.rest)} |"]
         lines += [""]
     return "\n".join(lines)
 
@@ -251,14 +246,10 @@ def notebook_page(file: Path) -> str:
 def _shown(output: dict[str, Any]) -> str:
     data = output.get("data", {})
     if "image/png" in data:
-        base64.b64decode(data["image/png"], validate=False)
         return f'<img alt="figure" src="data:image/png;base64,{"".join(data["image/png"].split())}">'
     if "text/html" in data:
-        return (
-            '<div class="md-typeset__table">'
-            + re.sub(r"<style.*?</style>", "", "".join(data["text/html"]), flags=re.S)
-            + "</div>"
-        )
+        table = re.sub(r"<style.*?</style>| border=.1. class=.dataframe.", "", "".join(data["text/html"]), flags=re.S)
+        return f"<div>{table}</div>"
     text = "".join(output.get("text", data.get("text/plain", "")))
     return f"```text\n{text.rstrip()}\n```"
 
@@ -271,19 +262,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     made |= {"reference/files.md": files_page(), "reference/python.md": python_page()}
     made |= {"tutorial.md": notebook_page(ROOT / "docs" / "tutorial.ipynb")}
     for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
-        text = (ROOT / name).read_text()
-        made[name.lower()] = re.sub(
-            r"\]\((docs/|(?=CHANGELOG))([^)]*)\)", lambda m: f"]({m[2].replace('CHANGELOG', 'changelog')})", text
-        )
+        made[name.lower()] = (ROOT / name).read_text().replace("](docs/", "](").replace("](CHANGELOG", "](changelog")
     for path, content in made.items():
         files.append(File.generated(config, path, content=content))
-    for page in (ROOT / "docs").glob("*.md"):
-        for target in re.findall(r"\]\(\.\./([^)#]+)", page.read_text()):
-            if (ROOT / target).is_file() and files.get_file_from_path(target) is None:
-                if target == "README.md" or target.startswith("nas/"):
-                    continue
-                copy = File.generated(config, _copied(target), abs_src_path=str(ROOT / target))
-                files.append(copy)
+    outside = {
+        target for page in (ROOT / "docs").glob("*.md") for target in re.findall(r"\]\(\.\./([^)#]+)", page.read_text())
+    }
+    for target in sorted(outside):
+        if (ROOT / target).is_file() and not target.endswith(".py"):
+            files.append(File.generated(config, _copied(target), abs_src_path=str(ROOT / target)))
     return files
 
 
