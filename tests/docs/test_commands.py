@@ -22,7 +22,7 @@ from nas.files import read_yaml
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PROGRAM = re.compile(r"(\$ )?([A-Z_]+=\S+ )*(nas|make|ray|sbatch|srun|python3?|pip|\.ci/run)\b.*")
+PROGRAM = re.compile(r"(\$ )?([A-Z_0-9]+=\S+ )*(nas|make|ray|sbatch|srun|python3?|pip|\.ci/run)\b.*")
 SHELL = re.compile(r"(export|chmod|\.) .*")  # settings that prepare a command
 TABLE = (ROOT / "docs" / "commands.md").read_text()
 LISTED = set(re.findall(r"^\| `(.+?)` \|", TABLE, re.MULTILINE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -20,8 +21,9 @@ def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     written = nbformat.read(ROOT / "docs" / "tutorial.ipynb", 4)
     nbformat.validate(written)
     again = copy.deepcopy(written)
-    manager = AsyncKernelManager(kernel_name="python3", transport="ipc")
-    NotebookClient(again, km=manager, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    with tempfile.TemporaryDirectory(prefix="kernel-") as folder:  # sockets as files: no port is opened
+        manager = AsyncKernelManager(kernel_name="python3", transport="ipc", connection_file=f"{folder}/kernel.json")
+        NotebookClient(again, km=manager, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
     for before, now in zip(written.cells, again.cells, strict=True):
         if before.cell_type == "code":
             assert [sorted(_texts(output)) for output in before.outputs] == [sorted(_texts(o)) for o in now.outputs]
