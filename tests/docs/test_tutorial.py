@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[2]
 CHANCE = ("throughput", "model ", "# Trial", "accuracy")  # differs from machine to machine
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
