@@ -120,7 +120,7 @@ def _required(part: Schema) -> list[str]:
 
 
 def _row(page: str, key: str, value: Schema, required: bool) -> str:
-    default = "required" if required else f"`{_short(value.get('default'))}`"
+    default = "required" if required else f"`{_short(value['default'])}`" if "default" in value else "none"
     cells = [f"`{key}`", type_of(page, value), default, range_of(value), value.get("description", "")]
     return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
 
@@ -140,8 +140,10 @@ def type_of(page: str, value: Schema) -> str:
     """The type in words; a section is a link to its keys."""
     if "$ref" in value:
         return _link(page, value["$ref"].rpartition("/")[2])
+    if value.get("title") == "Genome":
+        return _link(page, "Genome")
     if "anyOf" in value:
-        kinds = dict.fromkeys(type_of(page, option) for option in value["anyOf"])
+        kinds = dict.fromkeys(type_of(page, option) for option in value["anyOf"] if not _names(option, value))
         kinds.pop("null", None) if len(kinds) > 1 else None
         return " or ".join(dict.fromkeys(kinds)) + (" or null" if {"type": "null"} in value["anyOf"] else "")
     if "const" in value:
@@ -156,6 +158,11 @@ def type_of(page: str, value: Schema) -> str:
         return "mapping to " + type_of(page, value["additionalProperties"])
     words = {"integer": "whole number", "string": "text", "boolean": "true or false", "object": "mapping"}
     return words.get(str(kind), str(kind)) if isinstance(kind, str) else " or ".join(words.get(k, k) for k in kind)
+
+
+def _names(option: Schema, value: Schema) -> bool:
+    """Whether an option lists the names of plug-ins, which the links to their options name as well."""
+    return "enum" in option and any("er_" in other.get("$ref", "") for other in value["anyOf"])
 
 
 def _link(page: str, name: str) -> str:
@@ -218,7 +225,13 @@ def python_page() -> str:
     parts = {name: f"{home}.{name}" for name, home in nas._HOME.items()}
     lines = ["# Python", "", "What `import nas` offers. Everything is imported when it is first used.", ""]
     for name in nas.__all__:
-        lines += [f"## nas.{name}", "", f"::: {_origin(name, parts[name])}", ""]
+        lines += [
+            f"::: {_origin(name, parts[name])}",
+            "    options:",
+            f"      heading: nas.{name}",
+            f"      toc_label: {name}",
+            "",
+        ]
     return "\n".join(lines)
 
 

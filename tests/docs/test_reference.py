@@ -76,7 +76,7 @@ def test_the_pages_have_types_defaults_and_ranges(reference: dict[str, Any]) -> 
     assert "`trials` | whole number | `32` | ≥ 1, ≤ 1,000,000 |" in page("space")
     assert "## less {#less}" in page("blocks") and "## tpe {#tpe}" in page("space")
     assert "`metrics_sha256`" in reference["files_page"]()
-    assert all(f"## nas.{name}\n" in reference["python_page"]() for name in nas.__all__)
+    assert all(f"heading: nas.{name}\n" in reference["python_page"]() for name in nas.__all__)
 
 
 def test_init_names_the_schema_beside_it(

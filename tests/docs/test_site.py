@@ -38,7 +38,7 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
 
 def test_generated_pages_are_there(site: Path) -> None:
     shown = {"tutorial": "data:image/png", "changelog": "0.2.0", "reference/files": "metrics_sha256"}
-    shown |= {"reference/python": "run_search", "reference/space": "warm_start", "concepts": "layer.svg"}
+    shown |= {"reference/python": "nas.run_search", "reference/space": "warm_start", "concepts": "layer.svg"}
     for page, text in shown.items():
         assert text in (site / f"{page}.html").read_text(), page
     assert (site / "files/results/published/cifar10-castling_mask/figures/mask.png").exists()
