@@ -92,6 +92,13 @@ class Kind(StrEnum):
     genome = "genome"
 
 
+class Schema(StrEnum):
+    genome = "genome"
+    space = "space"
+    ablation = "ablation"
+    conversion = "conversion"
+
+
 @app.command(rich_help_panel=LIST)
 def init(
     kind: Annotated[Kind, typer.Argument(help="what to begin")],
@@ -100,18 +107,25 @@ def init(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a commented space or genome to start from. It is valid as it stands."""
+    """Write a commented space or genome to start from. It is valid as it stands.
+
+    Its first line names the JSON Schema beside it, with which editors complete keys and check values.
+    """
     target = usable_path(file or Path(f"my_{kind}.yaml"))
     if target.suffix not in (".yaml", ".yml"):
         raise RunError("expected a file name that ends in .yaml", file=target)
     if target.exists():
         raise RunError("is there already, and is not overwritten; choose another name", file=target)
-    write_text(target, (STARTERS / f"{kind}.yaml").read_text(encoding="utf-8").replace("FILE", str(target)))
+    schema = target.with_name(f"{kind}.schema.json")
+    if not schema.exists():
+        write_text(schema, _schema(Schema(kind)))
+    text = (STARTERS / f"{kind}.yaml").read_text(encoding="utf-8").replace("FILE", str(target))
+    write_text(target, f"# yaml-language-server: $schema={schema.name}\n{text}")
     then = f"nas search {target} --dry-run" if kind is Kind.space else f"nas show {target}"
     if as_json:
-        print_json({"file": target, "next": then})
+        print_json({"file": target, "schema": schema, "next": then})
         return
-    print(f"written      {target}\nlook at it   {then}")
+    print(f"written      {target}\nkeys         {schema}, for editors\nlook at it   {then}")
 
 
 @app.command(rich_help_panel=LIST)
@@ -132,8 +146,17 @@ def doctor(as_json: JsonOption = False) -> None:
 
 
 @app.command(rich_help_panel=LIST)
-def schema() -> None:
-    """The JSON Schema of a genome, for editors that complete and check YAML."""
-    from nas.genome import Genome
+def schema(
+    kind: Annotated[
+        Schema, typer.Argument(metavar="[KIND]", help="genome, space, ablation or conversion")
+    ] = Schema.genome,
+    plugin: PluginOption = None,
+) -> None:
+    """The JSON Schema of a kind of file, for editors that complete and check YAML."""
+    print(_schema(kind), end="")
 
-    print(json.dumps(Genome.model_json_schema(), indent=1))
+
+def _schema(kind: Schema) -> str:
+    from nas.report.schemas import SCHEMAS
+
+    return json.dumps(SCHEMAS[kind].model_json_schema(), indent=1) + "\n"

@@ -28,10 +28,10 @@ class Training(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    epochs: int = Field(15, ge=1)
+    epochs: int = Field(15, ge=1, description="passes over the training images")
     batch_size: int = Field(64, ge=1, description="images per step; an incomplete last batch of an epoch is dropped")
 
-    lr: float = Field(4e-3, gt=0)
+    lr: float = Field(4e-3, gt=0, description="peak learning rate, not scaled by the batch size")
     min_lr: float = Field(1e-5, ge=0, description="learning rate at the end of the cosine")
     warmup_epochs: float = Field(1.5, ge=0, description="linear warm-up; at most half of the training")
     weight_decay: float = Field(0.05, ge=0, description="of matrices and kernels; not of vectors and biases")
@@ -47,12 +47,12 @@ class Training(BaseModel):
         256, ge=0, description="with start: images at most from which projections behind new cores are solved; 0: none"
     )
 
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="probability that is spread over all classes")
     mixup: float = Field(0.0, ge=0, description="alpha of MixUp; 0 is off; with CutMix on, one of the two per batch")
     cutmix: float = Field(0.0, ge=0, description="alpha of CutMix; 0 is off")
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the weight average that is evaluated; 0 is off")
-    teacher: Teacher | None = None
-    augment: Augment = Augment()
+    teacher: Teacher | None = Field(None, description="trained model to learn from; null: none")
+    augment: Augment = Field(Augment(), description="of training images")
 
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the forward pass in training; auto is bfloat16 on a GPU that has it, else float32"
