@@ -274,13 +274,15 @@ def export(
     )
 
 
-def write_report(run: str | Path) -> list[Path]:
+def write_report(run: str | Path, *, figures: bool = False) -> list[Path]:
     """Write a run's page and figures, or an ablation's table, from its files only; also while it is running.
+
+    figures: write every figure as SVG and PDF too (`nas.plots` draws them one by one).
 
     >>> write_report("my_run")
     [PosixPath('results/my_run/report.html')]
     """
-    return write_reports(run_directory(run))
+    return write_reports(run_directory(run), figures=figures)
 
 
 def best_winner(run: str | Path, /, **limits: float) -> Winner:

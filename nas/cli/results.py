@@ -13,12 +13,17 @@ from nas.paths import parse_settings
 
 
 @app.command(rich_help_panel=READ)
-def report(run: RunArgument, as_json: JsonOption = False, plugin: PluginOption = None) -> None:
+def report(
+    run: RunArgument,
+    figures: Annotated[bool, typer.Option("--figures", help="write figures/*.svg and *.pdf too, for papers")] = False,
+    as_json: JsonOption = False,
+    plugin: PluginOption = None,
+) -> None:
     """Tables, figures and one HTML page of a run, from its files alone; also while it is running."""
     from nas.engine.record import run_directory
     from nas.report import write_reports
 
-    files = write_reports(run_directory(run))
+    files = write_reports(run_directory(run), figures=figures)
     if as_json:
         print_json({"files": files})
         return

@@ -15,7 +15,8 @@ def write_report(run_dir: Path) -> Path:
     The run may be in progress, killed, or without a complete trial. Raises RunError if `run_dir` is not a run.
     """
     from nas.files import write_atomically, write_text
-    from nas.report.page import drawings, page
+    from nas.report.figures import drawings
+    from nas.report.page import page
     from nas.report.run import read_run
 
     run = read_run(Path(run_dir))
@@ -26,16 +27,24 @@ def write_report(run_dir: Path) -> Path:
     return run.directory / "report.html"
 
 
-def write_reports(directory: Path) -> list[Path]:
+def write_reports(directory: Path, *, figures: bool = False) -> list[Path]:
     """Write what a run is read by: the page of a search, or the table of an ablation. Torch is not imported for it.
+
+    figures: write figures/*.svg and *.pdf as well, and nothing else of a run that is published as tables alone.
 
     >>> write_reports(Path("results/lavit_split-digits"))
     [PosixPath('results/lavit_split-digits/report.html')]
     """
     from nas.engine.record import read_record
+    from nas.report.figures import write_figures
 
-    if (read_record(directory) or {}).get("kind") == "ablation":
+    ablation = (read_record(directory) or {}).get("kind") == "ablation"
+    if figures and ablation and not (directory / "trials").exists():
+        return write_figures(directory)
+    if ablation:
         from nas.report.ablation import write_table
 
-        return write_table(directory)
-    return [write_report(directory)]
+        written = write_table(directory)
+    else:
+        written = [write_report(directory)]
+    return written + (write_figures(directory) if figures else [])

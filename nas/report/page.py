@@ -5,90 +5,22 @@ templates/report.html.j2 renders it from `Run`; text from a run's files is escap
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
-from matplotlib.figure import Figure
 
 from nas.account import account_lines
 from nas.files import dump_yaml
-from nas.metrics import METRICS, Metric
 from nas.numbers import magnitude
-from nas.report import conversion, plots
+from nas.report import conversion
+from nas.report.figures import Drawing
 from nas.report.run import Run
 from nas.report.tables import front_columns, heading, rows, with_error
 
 TEXT_COLUMNS = {"state", "reason", "winner", "layers", "hash"}
 STATES = ("complete", "pruned", "infeasible", "failed", "running")
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure with its file name and caption."""
-
-    name: str
-    figure: Figure
-    caption: str
-
-    @cached_property
-    def png(self) -> bytes:
-        buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png")
-        return buffer.getvalue()
-
-    def write(self, path: Path) -> None:
-        path.write_bytes(self.png)
-
-    def embedded(self) -> str:
-        """The PNG in base64, for a data URL."""
-        return base64.b64encode(self.png).decode()
-
-
-def drawings(run: Run) -> list[Drawing]:
-    """The figures of a run: accuracy against each known cost, hypervolume over time, learning curves."""
-    made: list[Drawing] = []
-    budget = run.facts["spec"].get("budget") or {}
-    limits = {name: limit for name, limit in budget.items() if limit is not None}
-    for name in dict.fromkeys(["macs", "throughput", *run.objectives, *limits]):
-        if name in METRICS and METRICS[name].budget and name in run.front and run.front[name].notna().any():
-            figure = plots.accuracy_against(name, run.trials, run.front, limit=limits.get(name), base=run.base)
-            made.append(Drawing(f"accuracy_{name}", figure, _caption(METRICS[name])))
-    if len(run.anytime) > 1:
-        caption = "Hypervolume of the front after each trial, as a share of what all trials have reached by now."
-        made.append(Drawing("hypervolume", plots.anytime_curves(run.anytime), caption))
-    if run.sensitivity is not None:
-        caption = "What each candidate alone does to the parent's answers (KL on validation images), before any repair."
-        made.append(Drawing("sensitivity", conversion.sensitivity_map(run.sensitivity), caption))
-    if run.assemblies is not None:
-        caption = "Assemblies before and after repair: validation accuracy less that of the parent, trained as long."
-        made.append(Drawing("repair", conversion.before_and_after(run.assemblies), caption))
-    if run.curves:
-        named = plots.spread([int(trial) for trial in run.front.sort_values("macs")["trial"]])
-        caption = "Learning curves; trials of the front (seven at most, cheap to costly) in colour, the others in grey."
-        made.append(Drawing("learning_curves", plots.learning_curves(run.curves, named), caption))
-    return [_worded(run, drawing) for drawing in made]
-
-
-def _worded(run: Run, drawing: Drawing) -> Drawing:
-    """The figure with its caption and axes in the words of the run."""
-    for axes in drawing.figure.axes:
-        axes.set_ylabel(run.worded(axes.get_ylabel()))
-    return replace(drawing, caption=run.worded(drawing.caption))
-
-
-def _caption(metric: Metric) -> str:
-    if metric.known == "table":
-        side = "left" if metric.direction == "min" else "right"
-        return f"Accuracy against {metric.axis}, as predicted before training; better is to the {side}."
-    line = "Numbers are trials; the line is the best accuracy that each cost can buy."
-    return f"Accuracy against {metric.axis}. {line}"
 
 
 def page(run: Run, figures: Iterable[Drawing]) -> str:

@@ -15,7 +15,7 @@ from nas.engine import Ledger
 from nas.errors import RunError
 from nas.files import parse_yaml
 from nas.report import plots, write_report
-from nas.report.page import drawings
+from nas.report.figures import drawings
 from nas.report.run import read_run
 from nas.search import SearchSpec
 from tests.report.synthetic import add_trial, write_facts, write_run
