@@ -23,7 +23,7 @@ def write_report(run_dir: Path) -> Path:
     figures = drawings(run)
     for drawing in figures:
         write_atomically(run.directory / "figures" / f"{drawing.name}.png", drawing.write)
-    write_text(run.directory / "report.html", page(run, figures))
+    write_text(run.directory / "report.html", page(run))
     return run.directory / "report.html"
 
 

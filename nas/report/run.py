@@ -57,6 +57,12 @@ class Run:
             int(trial): self._note(int(trial)).get("layers") or self._described(trial) for trial in self.front["trial"]
         }
 
+    @cached_property
+    def layer_lines(self) -> dict[int, str]:
+        """The line about its genome of every trial for which one is written down, and of those on the front."""
+        noted = {t.job.number: t.job.note["layers"] for t in (self.ledger.trials if self.ledger else ()) if "layers" in t.job.note}
+        return noted | self.layers
+
     def _described(self, trial: int) -> str:
         from nas.report.describe import describe_file
 
