@@ -9,7 +9,7 @@ The library is Plotly.js, as the `plotly` package of PyPI ships it, pinned in co
 
 Plotly has every chart that the page needs (boxes and lassos to mark points, error bars, log axes, heat maps, parallel
 coordinates), draws 10,000 points by WebGL in 0.3 s, and needs nothing that is not here already but `narwhals`. Its
-price is size: 4.8 MB, of which the page carries 2.0 MB, compressed; browsers inflate it (DecompressionStream, since 2023).
+price is size: 4.8 MB, which the page carries compressed, as 2.0 MB; browsers inflate it (DecompressionStream, 2023).
 Where there is no JavaScript, text and tables of the front are still there.
 """
 

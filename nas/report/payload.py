@@ -62,7 +62,7 @@ def trials_table(run: Run) -> pd.DataFrame:
     if found:
         table = table.merge(run.front[["trial", *found]], on="trial", how="left")
     lines = run.layer_lines
-    return table.assign(layers=[lines.get(int(trial)) for trial in table["trial"]])
+    return table.assign(layers=table["trial"].map(lines))
 
 
 def parameters_of(run: Run) -> list[str]:
@@ -75,9 +75,7 @@ def limits_of(run: Run) -> dict[str, float]:
     return {name: limit for name, limit in budget.items() if isinstance(limit, (int, float))}
 
 
-def column(
-    values: pd.Series, name: str, worded: Callable[[str], str] = str, parameter: bool = False
-) -> dict[str, Any]:
+def column(values: pd.Series, name: str, worded: Callable[[str], str] = str, parameter: bool = False) -> dict[str, Any]:
     """One column. kind: how its numbers are written (templates/core.js); direction: of a metric, what is better."""
     metric = metric_of(name)
     made: dict[str, Any] = {"name": name, "heading": worded(heading(name)), "about": worded(described(name, parameter))}
@@ -128,7 +126,7 @@ def hypervolume_data(record: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def stacks_of(run: Run) -> list[dict[str, Any]]:
-    """Each winner as its stack of layers, with the cost of each (nas/report/stack.py). It needs torch, for the genome."""
+    """Each winner as its stack of layers, with the cost of each (nas/report/stack.py). Genomes need torch."""
     files = [run.directory / "winners" / f"{name}.yaml" for name in run.front.get("winner", ())]
     present = [file for file in files if file.exists()]
     if not present:
@@ -207,7 +205,5 @@ def _confusion(run: Run, winner: str) -> dict[str, Any]:
 def _columns_of(table: pd.DataFrame | None) -> dict[str, list[Any]] | None:
     if table is None:
         return None
-    return {
-        str(name): numbers(table[name]) if pd.api.types.is_numeric_dtype(table[name]) else table[name].astype(str).tolist()
-        for name in table
-    }
+    numeric = {name: pd.api.types.is_numeric_dtype(table[name]) for name in table}
+    return {str(n): numbers(table[n]) if numeric[n] else table[n].astype(str).tolist() for n in table}

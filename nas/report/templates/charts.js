@@ -41,7 +41,9 @@ function chart(id, figure, ready = () => {}) {
 async function draw({id, figure, ready}) {
   const place = element(id), first = !place.classList.contains("js-plotly-plot");
   const [traces, look, config] = figure();
+  place.drawing = true;  // Plotly reports marks that it draws as if they had been made
   await Plotly.react(place, traces, look, {...CONFIG, ...config});
+  place.drawing = false;
   if (first) ready(place);
 }
 

@@ -52,20 +52,22 @@ const shown = (column, number) => column.kind === "percent" ? 100 * number : col
 const trialName = (row) => String(byName.trial.values[row]).padStart(4, "0");
 const stateOf = (row) => value(byName.state, row);
 const shortened = (name) => name.replace(/stages\./g, "s").replace(/layers\./g, "l");
-const title = (column) => column.axis && column.kind !== "percent" ? column.axis : column.parameter ? shortened(column.name) : column.heading;
+const head = (column) => column.parameter ? shortened(column.name) : column.heading;  // in a table
+const title = (column) => column.axis && column.kind !== "percent" ? column.axis : head(column);  // of an axis
 
 function quantile(sorted, share) {
   const place = share * (sorted.length - 1), low = Math.floor(place);
   return sorted[low] + (place - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low]);
 }
 
-// Tukey's outer fences: what lies more than three interquartile ranges outside of the quartiles would squash the rest.
+// Tukey's outer fences: from the smallest to the largest number that is within three interquartile ranges of the
+// quartiles. The rest would squash them. always: numbers that are in the range whatever they are.
 function robustRange(numbers, always = []) {
   const sorted = Float64Array.from(numbers).sort();
   const q1 = quantile(sorted, 0.25), q3 = quantile(sorted, 0.75), spread = q3 - q1;
   if (!sorted.length) return null;
-  const low = spread ? Math.max(sorted[0], q1 - 3 * spread) : sorted[0];
-  const high = spread ? Math.min(sorted.at(-1), q3 + 3 * spread) : sorted.at(-1);
+  const low = spread ? sorted.find((number) => number >= q1 - 3 * spread) : sorted[0];
+  const high = spread ? sorted.findLast((number) => number <= q3 + 3 * spread) : sorted.at(-1);
   return [Math.min(low, ...always), Math.max(high, ...always)];
 }
 

@@ -3,30 +3,34 @@
 const completeRows = () => Array.from(order).filter((row) => stateOf(row) === "complete");
 const spread = (rows, most) => rows.length <= most ? rows : Array.from({length: most}, (_, place) => rows[Math.round(place * (rows.length - 1) / (most - 1))]);
 
+const LINES = 2000;  // lines of the parallel coordinates: more are a carpet, and slow without a graphics card
+let parallelAxes = [];  // [column, row => position]
+
 function parallelFigure() {
   const named = [...columns.filter((column) => column.parameter), ...["params", "macs", "latency", "throughput", "accuracy"].map((name) => byName[name]).filter(Boolean)];
   const rows = completeRows().filter((row) => byName.accuracy.values[row] !== null);
-  const used = named.filter((column) => rows.some((row) => value(column, row) !== null)).slice(-14);
+  const used = named.filter((column) => rows.filter((row) => value(column, row) !== null).length > 0.9 * rows.length).slice(-14);
   const whole = rows.filter((row) => used.every((column) => value(column, row) !== null));
-  const colour = whole.map((row) => 100 * byName.accuracy.values[row]), [low, high] = robustRange(colour) || [0, 1];
-  const dimensions = used.map((column) => column.kind === "text"
-    ? {label: title(column), values: whole.map((row) => column.codes[row] + 0.4 * jitter(row)), tickvals: column.levels.map((_, code) => code),
+  const lines = [...spread(whole.filter((row) => !front.has(row)), LINES), ...whole.filter((row) => front.has(row))];
+  parallelAxes = used.map((column) => [column, column.kind === "text" ? (row) => column.codes[row] < 0 ? null : column.codes[row] + 0.4 * jitter(row) : (row) => at(column, row)]);
+  const colour = lines.map((row) => 100 * byName.accuracy.values[row]), [low, high] = robustRange(colour) || [0, 1];
+  const dimensions = parallelAxes.map(([column, position]) => column.kind === "text"
+    ? {label: head(column), values: lines.map(position), tickvals: column.levels.map((_, code) => code),
        ticktext: column.levels.map((level) => level.length > 14 ? level.slice(0, 13) + "…" : level), range: [-0.4, column.levels.length - 0.6]}
-    : {label: title(column), values: whole.map((row) => shown(column, column.values[row])), ...(column.kind === "magnitude" ? {tickformat: "~s"} : {}),
-       range: robustRange(whole.map((row) => shown(column, column.values[row])))});
-  element("chart-parallel").rows = whole;
-  element("chart-parallel").style.minWidth = `${80 * used.length}px`;
+    : {label: head(column), values: lines.map(position), ...(column.kind === "magnitude" ? {tickformat: "~s"} : {}),
+       range: robustRange(whole.map(position))});
+  element("chart-parallel").style.minWidth = `${104 * used.length}px`;
   return [[{type: "parcoords", dimensions, labelangle: -18, labelfont: {size: 12}, tickfont: {size: 11, color: palette().soft}, rangefont: {size: 1, color: "rgba(0,0,0,0)"},
     line: {color: colour, colorscale: isDark() ? "Viridis" : "Cividis", cmin: low, cmax: high, showscale: true, reversescale: !isDark(),
       colorbar: {title: {text: `${data.accuracy} %`, side: "right"}, thickness: 12, outlinewidth: 0}},
-    unselected: {line: {opacity: 0.04}}}], layout({margin: {l: 70, r: 30, t: 74, b: 24}}), {displayModeBar: false}];
+    unselected: {line: {opacity: 0.04}}}], layout({margin: {l: 96, r: 30, t: 60, b: 24}}), {displayModeBar: false}];
 }
 
 function listenParallel(place) {
   place.on("plotly_restyle", () => {
-    const dimensions = place.data[0].dimensions, marked = dimensions.filter((each) => each.constraintrange);
-    const within = (each, value) => (Array.isArray(each.constraintrange[0]) ? each.constraintrange : [each.constraintrange]).some(([low, high]) => value >= low && value <= high);
-    change({parallel: marked.length ? new Set(place.rows.filter((_, line) => marked.every((each) => within(each, each.values[line])))) : null});
+    const marked = place.data[0].dimensions.map((each, axis) => [each.constraintrange, parallelAxes[axis][1]]).filter(([range]) => range);
+    const within = ([range, position], row) => (Array.isArray(range[0]) ? range : [range]).some(([low, high]) => position(row) !== null && position(row) >= low && position(row) <= high);
+    change({parallel: marked.length ? new Set(Array.from(order).filter((row) => marked.every((each) => within(each, row)))) : null});
   });
 }
 
@@ -43,7 +47,7 @@ function mapGroups() {
   for (const column of columns.filter((each) => each.parameter)) {
     const levels = column.kind === "text" ? column.levels : [...new Set(column.values.filter((each) => each !== null))].sort((a, b) => a - b).map(String);
     if (levels.length < 2 || levels.length > 12) continue;
-    const key = /\.layers\.\d+$/.test(column.name) ? "layer" : column.name.split(".").at(-1);
+    const key = /\.layers\.\d+$/.test(column.name) ? "candidate" : column.name.split(".").at(-1);
     if (!groups.has(key)) groups.set(key, []);
     groups.get(key).push(column);
   }
@@ -93,7 +97,7 @@ function stackFigure() {  // a bar per winner, the image at the bottom and the h
   for (let depth = 0; depth < deepest; depth++) for (const [place, name] of kinds.entries()) {
     const chosen = stacks.filter((stack) => stack.layers[depth] && kind(stack.layers[depth]) === name), layers = chosen.map((stack) => stack.layers[depth]);
     if (chosen.length) traces.push({type: "bar", x: chosen.map((stack) => stack.winner), y: layers.map((layer) => layer.macs), name, legendgroup: name, legendrank: place,
-      showlegend: !traces.some((trace) => trace.name === name), marker: {color: look[place % 7], pattern: {shape: PATTERNS[place % 7], solidity: 0.25}, line: {color: palette().back, width: 1.5}},
+      showlegend: !traces.some((trace) => trace.name === name), marker: {color: look[place % 7], pattern: {shape: PATTERNS[place % 7], solidity: 0.16, size: 9, fillmode: "overlay", fgcolor: palette().back}, line: {color: palette().back, width: 1.5}},
       customdata: layers.map((layer) => [layer.name, layer.what, WRITTEN.magnitude(layer.macs), WRITTEN.magnitude(layer.params)]),
       hovertemplate: "%{customdata[0]}: %{customdata[1]}<br>%{customdata[2]} MACs, %{customdata[3]} params<extra></extra>"});
   }
@@ -138,7 +142,8 @@ function confusionFigure() {
 function sensitivityFigure() {
   const found = data.sensitivity, layers = [...new Set(found.layer)], names = [...new Set(found.candidate)];
   const grid = (of) => layers.map((layer) => names.map((name) => { const place = found.layer.findIndex((each, row) => each === layer && found.candidate[row] === name); return place < 0 ? null : of(place); }));
-  return [[{type: "heatmap", x: names, y: layers.map(shortened), z: grid((row) => Math.log10(Math.max(found.kl[row], 1e-6))), text: grid((row) => found.kl[row].toPrecision(2)), texttemplate: "%{text}",
+  const blank = (cells) => cells.map((line) => line.map((cell) => cell ?? ""));
+  return [[{type: "heatmap", x: names, y: layers.map(shortened), z: grid((row) => Math.log10(Math.max(found.kl[row], 1e-6))), text: blank(grid((row) => found.kl[row].toPrecision(2))), texttemplate: "%{text}",
     customdata: grid((row) => `${(100 * found.delta_accuracy[row]).toFixed(2)} ± ${(196 * found.delta_accuracy_se[row]).toFixed(2)} points, ${magnitude(found.delta_macs[row])} MACs`),
     colorscale: isDark() ? "Viridis" : "Cividis", reversescale: !isDark(), xgap: 2, ygap: 2, colorbar: {title: {text: "log10 KL", side: "right"}, thickness: 12, outlinewidth: 0},
     hovertemplate: "%{y} as %{x}: KL %{text}<br>%{customdata}<extra></extra>"}],

@@ -62,23 +62,23 @@ function sort() {
 }
 
 function makeTable() {
-  const place = element("trials"), head = make("tr"), fields = make("tr", {class: "filters"}), widths = make("colgroup");
+  const place = element("trials"), heading = make("tr"), fields = make("tr", {class: "filters"}), widths = make("colgroup");
   for (const column of columns) {
     const sample = Array.from({length: Math.min(count, 300)}, (_, row) => withError(column, Math.floor(row * count / Math.min(count, 300))).length);
-    const width = Math.min(Math.max(...sample, title(column).length + 3, 7), column.name === "layers" || column.name === "reason" ? 44 : 20);
+    const width = Math.min(Math.max(...sample, head(column).length + 3, 7), column.name === "layers" || column.name === "reason" ? 44 : 20);
     widths.append(make("col", {style: `width:${width + 2}ch`}));
     const button = make("button", {type: "button", title: `${column.name}: ${column.about}`, onclick: () =>
-      change(state.sort === column.name ? state.down ? {sort: null, down: false} : {down: true} : {sort: column.name, down: false})}, title(column));
-    head.append(make("th", {scope: "col", "data-name": column.name, class: column.kind === "text" ? "text" : ""}, button));
+      change(state.sort === column.name ? state.down ? {sort: null, down: false} : {down: true} : {sort: column.name, down: false})}, head(column));
+    heading.append(make("th", {scope: "col", "data-name": column.name, class: column.kind === "text" ? "text" : ""}, button));
     const field = make("input", {type: "search", "aria-label": `filter ${column.heading}`, placeholder: column.kind === "text" ? "contains" : "> < ..",
       value: state.filters[column.name] || null, oninput: () => change({filters: {...state.filters, [column.name]: field.value}})});
     fields.append(make("td", {}, field));
   }
-  place.querySelector("table").append(widths, make("thead", {}, head, fields), make("tbody"));
+  place.querySelector("table").append(widths, make("thead", {}, heading, fields), make("tbody"));
   place.addEventListener("scroll", () => requestAnimationFrame(fill), {passive: true});
   place.addEventListener("keydown", walk);
   element("glossary").append(...columns.filter((column) => column.about).flatMap((column) =>
-    [make("dt", {}, title(column) === column.name ? column.name : `${title(column)} (${column.name})`), make("dd", {}, column.about)]));
+    [make("dt", {}, head(column) === column.name ? column.name : `${head(column)} (${column.name})`), make("dd", {}, column.about)]));
   element("clear").addEventListener("click", () => {
     for (const field of place.querySelectorAll("input")) field.value = "";
     for (const box of element("states").querySelectorAll("input")) box.checked = true;
@@ -90,7 +90,7 @@ function makeTable() {
 function fill() {  // the rows in sight, with empty space for the others
   const place = element("trials"), body = place.querySelector("tbody"), all = paper.matches;
   const first = all ? 0 : Math.max(0, Math.min(Math.floor(place.scrollTop / ROW) - 8, selected.length - 1));
-  const last = Math.min(selected.length, all ? 60 : first + Math.ceil(place.clientHeight / ROW) + 16);
+  const last = Math.min(selected.length, all ? 60 : first + Math.ceil(Math.max(place.clientHeight, 480) / ROW) + 16);
   const focused = body.contains(document.activeElement) ? Number(document.activeElement.dataset.row) : null;
   const space = (rows) => make("tr", {class: "space", "aria-hidden": "true", style: `height:${rows * ROW}px`});
   const rows = selected.slice(first, last).map((row, place) => {
@@ -106,8 +106,8 @@ function fill() {  // the rows in sight, with empty space for the others
 }
 
 function heads() {
-  for (const head of element("trials").querySelectorAll("th"))
-    head.setAttribute("aria-sort", head.dataset.name !== state.sort ? "none" : state.down ? "descending" : "ascending");
+  for (const cell of element("trials").querySelectorAll("th"))
+    cell.setAttribute("aria-sort", cell.dataset.name !== state.sort ? "none" : state.down ? "descending" : "ascending");
 }
 
 function walk(event) {  // up and down through the rows, Enter pins
@@ -117,9 +117,9 @@ function walk(event) {  // up and down through the rows, Enter pins
   const step = {ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -selected.length, End: selected.length}[event.key];
   if (step && selected.length) {
     const next = Math.min(Math.max(at + step, 0), selected.length - 1), top = next * ROW;
-    const head = place.querySelector("thead").offsetHeight;
+    const above = place.querySelector("thead").offsetHeight;
     if (top < place.scrollTop) place.scrollTop = top;
-    else if (top + ROW > place.scrollTop + place.clientHeight - head - 16) place.scrollTop = top + ROW - place.clientHeight + head + 16;
+    else if (top + ROW > place.scrollTop + place.clientHeight - above - 16) place.scrollTop = top + ROW - place.clientHeight + above + 16;
     fill();
     place.querySelector(`[data-row="${selected[next]}"]`)?.focus({preventScroll: true});
     mark(selected[next]);

@@ -29,7 +29,7 @@ function card(row, whole) {
   const list = make("dl");
   const named = columns.filter((column) => column.metric || column.name === "epochs" || column.parameter && (whole || !genome));
   for (const column of named) if (value(column, row) !== null && !column.name.endsWith("_std"))
-    list.append(make("div", {"data-name": column.name}, make("dt", {}, title(column)), make("dd", {}, withError(column, row))));
+    list.append(make("div", {"data-name": column.name}, make("dt", {}, head(column)), make("dd", {}, withError(column, row))));
   made.append(list);
   if (whole) {
     const file = winner ? `${data.directory}/winners/${winner}.yaml` : data.trialPaths ? `${data.directory}/trials/${trialName(row)}/genome.yaml` : null;

@@ -32,7 +32,7 @@ function chooseAxes() {
   }
   element("robust").checked = state.robust;
   element("robust").addEventListener("change", (event) => change({robust: event.target.checked}));
-  for (const name of present) {
+  for (const name of present.length > 1 ? present : []) {
     const box = make("input", {type: "checkbox", checked: !state.hidden.includes(name), onchange: () =>
       change({hidden: box.checked ? state.hidden.filter((other) => other !== name) : [...state.hidden, name]})});
     element("states").append(make("label", {}, box, ` ${name}`));
@@ -91,13 +91,13 @@ function trialsFigure() {
     if (!groups.has(name)) groups.set(name, []);
     groups.get(name).push(row);
   }
-  const marked = (chosen) => state.brush && chosen.map((row, place) => state.brush.has(row) ? place : -1).filter((place) => place >= 0);
+  const marked = (chosen) => chosen.map((row, place) => state.brush.has(row) ? place : -1).filter((place) => place >= 0);
   const points = (name, chosen, marker, more = {}) => ({
     type: drawn, mode: "markers", name, x: chosen.map((row) => at(X, row)), y: chosen.map((row) => at(Y, row)), customdata: chosen,
-    marker, hoverinfo: "none", selectedpoints: marked(chosen), unselected: {marker: {opacity: 0.12}}, ...more});
+    marker, hoverinfo: "none", ...(state.brush ? {selectedpoints: marked(chosen), unselected: {marker: {opacity: 0.12}}} : {}), ...more});
   const size = rows.length > MANY ? 5 : rows.length > 400 ? 7 : 9;
   const traces = [...groups].filter(([name]) => name !== "Pareto front").map(([name, chosen]) =>
-    points(name === "complete" ? "trial" : name, chosen, {...looks[name], size, opacity: rows.length > MANY ? 0.55 : 0.85, line: {width: 1.5}}));
+    points(name === "complete" ? "trial" : name, chosen, {...looks[name], size, opacity: rows.length > MANY ? 0.5 : 0.85, line: {width: name === "complete" ? 0 : 1.5}}));
   const chosen = groups.get("Pareto front") || [], [xs, ys] = staircase(X, Y);
   traces.push({type: "scatter", mode: "lines", x: xs, y: ys, line: {color: colours.blue, width: 1.5}, hoverinfo: "skip", showlegend: false});
   const bars = (column, side) => byName[`${column.name}_se`] ? {[`error_${side}`]: {type: "data", color: colours.blue, thickness: 1,
@@ -107,23 +107,23 @@ function trialsFigure() {
     const here = ringed.filter((row) => at(X, row) !== null && at(Y, row) !== null);
     if (here.length) traces.push({...points(name, here, {symbol: "circle-open", size: 18, color: colour, line: {width: 2.5}}), type: "scatter", ...more});
   };
-  if (data.base !== null) ring("base genome", [data.base], colours.red, {selectedpoints: null});
-  ring("pinned", state.pins, colours.ink, {mode: "markers+text", text: state.pins.map(trialName), textposition: "top center", selectedpoints: null});
+  if (data.base !== null) ring("base genome", [data.base], colours.red);
+  ring("pinned", state.pins, colours.ink, {mode: "markers+text", text: state.pins.map(trialName), textposition: "top center"});
   const [xAxis, beyondX] = scale(X, "x", rows), [yAxis, beyondY] = scale(Y, "y", rows.filter((row) => at(X, row) !== null));
   const without = present.filter((name) => strip.some((row) => stateOf(row) === name));
   const height = without.length ? 0.04 + 0.055 * without.length : 0;
   for (const name of without) {
     const here = strip.filter((row) => stateOf(row) === name);
-    traces.push(points(name, here, {...looks[name], size: 8, line: {width: 1.5}}, {type: drawn, y: here.map(() => without.indexOf(name)), yaxis: "y2",
+    traces.push(points(name, here, {...looks[name], size: 8, line: {width: 1.5}}, {type: here.length > MANY ? drawn : "scatter", y: here.map(() => without.indexOf(name)), yaxis: "y2",
       showlegend: !groups.has(name)}));
   }
   element("beyond").textContent = beyondX + beyondY ? `${beyondX + beyondY} outside the range: untick “robust range” to see all` : "";
   const line = (column, side) => data.limits[column.name] === undefined ? [] : [{type: "line", [`${side}0`]: shown(column, data.limits[column.name]),
     [`${side}1`]: shown(column, data.limits[column.name]), [side === "x" ? "y0" : "x0"]: 0, [side === "x" ? "y1" : "x1"]: 1,
     [side === "x" ? "yref" : "xref"]: "paper", line: {color: colours.ink, dash: "dash", width: 1},
-    label: {text: `budget ${WRITTEN[column.kind](data.limits[column.name])}`, textposition: "end", font: {size: 11, color: colours.soft}, yanchor: "top"}}];
+    label: {text: `budget ${WRITTEN[column.kind](data.limits[column.name])}`, textposition: side === "x" ? "end" : "start", textangle: 0, font: {size: 11, color: colours.soft}, ...(side === "x" ? {xanchor: "right"} : {})}}];
   return [traces, layout({
-    xaxis: axis(title(X), xAxis), yaxis: axis(title(Y), {...yAxis, domain: [height, 1]}), selections: state.brush ? element("chart-trials").layout?.selections : [],
+    xaxis: axis(title(X), {...xAxis, ...(height ? {anchor: "y2"} : {})}), yaxis: axis(title(Y), {...yAxis, domain: [height, 1]}), selections: state.brush ? element("chart-trials").layout?.selections : [],
     yaxis2: axis("", {domain: [0, Math.max(height - 0.03, 0.001)], visible: height > 0, tickvals: without.map((_, place) => place), ticktext: without.map((name) => name),
       range: [-0.6, without.length - 0.4], fixedrange: true, showgrid: false, ticklen: 0}),
     shapes: [...line(X, "x"), ...line(Y, "y")], dragmode: matchMedia("(pointer: coarse)").matches ? false : "select",
@@ -136,7 +136,7 @@ function listen(place) {
   place.on("plotly_unhover", () => inspect(null));
   place.on("plotly_click", (event) => rowOf(event) !== undefined && pin(rowOf(event)));
   place.on("plotly_selected", (event) => {
-    if (event) change({brush: new Set(event.points.map((point) => point.customdata).filter((row) => row !== undefined))});
+    if (!place.drawing && (event?.range || event?.lassoPoints)) change({brush: new Set(event.points.map((point) => point.customdata).filter((row) => row !== undefined))});
   });
   place.on("plotly_deselect", () => change({brush: null}));
   let focus = -1;  // arrows walk through the trials from left to right, Enter pins, Escape clears the marks
