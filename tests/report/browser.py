@@ -27,13 +27,13 @@ def browser() -> Iterator[Any]:
 
 @contextmanager
 def opened(chromium: Any, page: Path, **context: Any) -> Iterator[Any]:
-    """The page in a window of its own, once its charts are drawn. An error of a script fails the test."""
+    """The page in a window of its own, once its first chart is drawn. An error of a script fails the test."""
     errors: list[str] = []
     window = chromium.new_context(offline=True, **context)
     tab = window.new_page()
     tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.goto(page.as_uri())
-    tab.wait_for_function("document.documentElement.dataset.drawn === 'all'", timeout=120_000)
+    tab.wait_for_function("document.documentElement.dataset.drawn === 'first'", timeout=120_000)
     yield tab
     window.close()
     assert errors == []

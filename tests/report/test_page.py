@@ -164,6 +164,7 @@ def test_the_keyboard_is_enough(tab):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_has_all_of_it(chromium, written, tmp_path, scheme):
     with opened(chromium, written, color_scheme=scheme, **PHONE) as tab:
+        tab.evaluate("drawAll()")
         assert tab.evaluate("document.documentElement.scrollWidth") <= 420
         tab.screenshot(path=tmp_path / "phone.png", full_page=True)
         back, ink = tab.evaluate(

@@ -1,4 +1,4 @@
-// The look that all charts share, and their drawing by Plotly: at once when the page is open, anew in another theme.
+// The look that all charts share, and their drawing by Plotly: when they come into sight, and anew in another theme.
 //
 // Colours are Okabe and Ito's, distinct under any colour vision; where colour has a meaning, shape, dash or pattern
 // differs as well. On a dark page, and not on paper, lighter ones of them are taken.
@@ -25,9 +25,10 @@ const axis = (text, more = {}) => ({
 function layout(more = {}) {
   const colours = palette();
   return {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: {l: 56, r: 14, t: 12, b: 48},
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: {l: 56, r: 30, t: 12, b: 48},
     font: {family: getComputedStyle(document.body).fontFamily, size: 13, color: colours.ink}, autosize: true,
     legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0, bgcolor: "rgba(0,0,0,0)"}, hovermode: "closest",
+    modebar: {orientation: "v", bgcolor: "rgba(0,0,0,0)", color: colours.soft, activecolor: colours.blue},
     hoverlabel: {bgcolor: colours.back, bordercolor: colours.soft, font: {color: colours.ink}}, ...more,
   };
 }
@@ -47,7 +48,7 @@ async function draw({id, figure, ready}) {
   if (first) ready(place);
 }
 
-const redraw = (id) => window.Plotly && Promise.all(charts.filter((each) => each.id === id).map(draw));
+const redraw = (id) => window.Plotly && Promise.all(charts.filter((each) => each.id === id && (isDrawn(each) || id === "chart-curves")).map(draw));
 
 async function loadLibrary() {  // gzip in base64: a third of its size, and inflated in a quarter of a second
   const raw = Uint8Array.from(atob(element("library").textContent), (letter) => letter.charCodeAt(0));
@@ -57,19 +58,21 @@ async function loadLibrary() {  // gzip in base64: a third of its size, and infl
   document.head.append(script);
 }
 
-async function drawAll() {  // the first at once, the others between the reader's actions
-  for (const each of charts) {
-    await draw(each);
-    document.documentElement.dataset.drawn = each.id;
-    await new Promise((resolve) => setTimeout(resolve));
-  }
-  document.documentElement.dataset.drawn = "all";
-}
+const isDrawn = (each) => element(each.id).classList.contains("js-plotly-plot");
+const drawAll = () => Promise.all(charts.map(draw));
 
-async function begin() {
+async function begin() {  // charts in sight at once, others when they come near, all of them for paper
   await loadLibrary();
-  await drawAll();
-  for (const query of [dark, paper]) query.addEventListener("change", () => charts.forEach(draw));
+  const near = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(({target}) => {
+    near.unobserve(target);
+    const each = charts.find(({id}) => id === target.id);
+    if (!isDrawn(each)) draw(each);
+  }), {rootMargin: "300px"});
+  if (charts.length) await draw(charts[0]);
+  document.documentElement.dataset.drawn = "first";
+  for (const {id} of charts) near.observe(element(id));
+  dark.addEventListener("change", () => charts.filter(isDrawn).forEach(draw));
+  paper.addEventListener("change", drawAll);
 }
 
 function failed(error) {

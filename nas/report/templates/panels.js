@@ -3,7 +3,7 @@
 const completeRows = () => Array.from(order).filter((row) => stateOf(row) === "complete");
 const spread = (rows, most) => rows.length <= most ? rows : Array.from({length: most}, (_, place) => rows[Math.round(place * (rows.length - 1) / (most - 1))]);
 
-const LINES = 2000;  // lines of the parallel coordinates: more are a carpet, and slow without a graphics card
+const LINES = 1000;  // lines of the parallel coordinates: more are a carpet, and slow without a graphics card
 let parallelAxes = [];  // [column, row => position]
 
 function parallelFigure() {

@@ -108,7 +108,7 @@ function trialsFigure() {
     if (here.length) traces.push({...points(name, here, {symbol: "circle-open", size: 18, color: colour, line: {width: 2.5}}), type: "scatter", ...more});
   };
   if (data.base !== null) ring("base genome", [data.base], colours.red);
-  ring("pinned", state.pins, colours.ink, {mode: "markers+text", text: state.pins.map(trialName), textposition: "top center"});
+  ring("pinned", state.pins, colours.ink, {mode: "markers+text", text: state.pins.map(trialName), textposition: "top center", cliponaxis: false});
   const [xAxis, beyondX] = scale(X, "x", rows), [yAxis, beyondY] = scale(Y, "y", rows.filter((row) => at(X, row) !== null));
   const without = present.filter((name) => strip.some((row) => stateOf(row) === name));
   const height = without.length ? 0.04 + 0.055 * without.length : 0;
