@@ -72,7 +72,10 @@ async function begin() {  // charts in sight at once, others when they come near
   document.documentElement.dataset.drawn = "first";
   for (const {id} of charts) near.observe(element(id));
   dark.addEventListener("change", () => charts.filter(isDrawn).forEach(draw));
-  paper.addEventListener("change", drawAll);
+  paper.addEventListener("change", async () => {
+    await drawAll();
+    for (const {id} of charts) Plotly.Plots.resize(element(id));
+  });
 }
 
 function failed(error) {

@@ -42,7 +42,7 @@ function growthFigure(key, text, divisor) {
 
 for (const side of ["x", "y"]) {
   const select = element(`axis-${side}`);
-  for (const name of names) select.append(make("option", {value: name, selected: choice[side] === name}, title(example(name))));
+  for (const name of names) select.append(make("option", {value: name, selected: choice[side] === name}, head(example(name))));
   select.addEventListener("change", () => { choice[side] = select.value; redraw("chart-fronts"); });
 }
 for (const [id, key] of [["log-x", "log"], ["others", "others"]])

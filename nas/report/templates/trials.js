@@ -24,7 +24,7 @@ function chooseAxes() {
   state.y = byName[state.y] ? state.y : byName.accuracy ? "accuracy" : "trial";
   for (const side of ["x", "y"]) {
     const select = element(`axis-${side}`);
-    for (const column of axes) select.append(make("option", {value: column.name, selected: column.name === state[side]}, title(column)));
+    for (const column of axes) select.append(make("option", {value: column.name, selected: column.name === state[side]}, head(column)));
     select.addEventListener("change", () => change({[side]: select.value, brush: null}));
     const log = element(`log-${side}`);
     log.checked = state[`log${side}`];
