@@ -6,7 +6,7 @@ The forest learns the outcome from the parameters on two thirds of the complete 
 `SPLITS` splits give mean and standard deviation. R² on held-out trials says how far the figures can be believed: near 0
 the forest knows nothing, and neither do they. They describe the trials of this search, which are no random sample.
 
-fANOVA, as Optuna has it, answers a similar question. It takes 23 s for 1,000 trials on one core, and this a second.
+fANOVA, as Optuna has it, answers a similar question, and takes tens of times as long for 1,000 trials.
 """
 
 from __future__ import annotations

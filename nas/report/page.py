@@ -1,53 +1,66 @@
-"""One HTML page about a run, self-contained: figures are embedded, and no server is needed.
+"""One HTML page about a run, to read and to explore, self-contained: no network and no server is needed.
 
-templates/report.html.j2 renders it from `Run`; text from a run's files is escaped there.
+templates/report.html.j2 renders what is read, from `Run`; text from a run's files is escaped there. What is explored is
+drawn in the browser by templates/*.js, from the data of nas/report/payload.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from nas.account import account_lines
 from nas.files import dump_yaml
 from nas.numbers import magnitude
 from nas.report import conversion
-from nas.report.figures import Drawing
+from nas.report.document import document
+from nas.report.payload import payload
 from nas.report.run import Run
 from nas.report.tables import front_columns, heading, rows, with_error
 
 TEXT_COLUMNS = {"state", "reason", "winner", "layers", "hash"}
+SCRIPTS = ("trials.js", "table.js", "trial.js", "panels.js", "report.js")
+FAILURES = 50  # tracebacks that the page holds
 STATES = ("complete", "pruned", "infeasible", "failed", "running")
 
 
-def page(run: Run, figures: Iterable[Drawing]) -> str:
-    """The page as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("nas.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    environment.globals["zip"] = zip
-    facts, on_front = run.facts, {int(trial) for trial in run.front["trial"]}
+def page(run: Run, *, refresh: float | None = None) -> str:
+    """The page as HTML. refresh: seconds after which it loads itself anew, for a run in progress."""
+    facts = run.facts
     front = run.front.assign(layers=[run.layers[int(trial)] for trial in run.front["trial"]])
-    return environment.get_template("report.html.j2").render(
-        name=facts.get("name") or run.directory.name,
+    found = payload(run)
+    example = _example(run)
+    return document(
+        "report.html.j2",
+        SCRIPTS,
+        found | {"data": str(facts["spec"].get("data", "digits")), "refresh": refresh},
+        name=found["name"],
+        kind=facts.get("kind", "search"),
         subtitle=_subtitle(facts),
         notices=_notices(run),
         tiles=_tiles(run),
         objectives=run.worded(", ".join(f"{name} {direction}" for name, direction in run.objectives.items())),
         accuracy=_accuracy(run),
-        front=_view(run, front, [*front_columns(front), "layers"], set()),
+        word=run.worded("accuracy"),
+        front=_view(run, front, [*front_columns(front), *(["layers"] if any(front["layers"]) else [])]),
         on_test=run.on_test,
-        example=_example(run),
-        figures=[{"data": drawing.embedded(), "caption": drawing.caption} for drawing in figures],
+        example=example,
+        load=f'import nas; model = nas.build("{example}", weights=True)',
+        retrain=f"nas retrain {shlex.quote(str(run.directory))}" if "winner" in run.front else "",
+        some=len(run.trials),
+        parallel=len(found["front"]) > 1 and any(column.get("parameter") for column in found["columns"]),
+        importance=found["importance"],
+        hypervolume=found["hypervolume"],
+        curves=bool(run.curves),
+        stacks=found["stacks"],
+        sensitivity=found["sensitivity"],
         assemblies=conversion.assembly_rows(run.assemblies) if run.assemblies is not None else None,
         classes=[_by_class(run, name) for name in run.by_class],
-        failures=[{"trial": trial, "reason": reason, "text": text} for trial, reason, text in run.failures],
-        trials=_view(run, run.trials, _trial_columns(run.trials), on_front),
-        data=account_lines(facts["data"]) if "data" in facts else [],
+        failures=[{"trial": trial, "reason": reason, "text": text} for trial, reason, text in run.failures[:FAILURES]],
+        more_failures=max(0, len(run.failures) - FAILURES),
+        data_lines=account_lines(facts["data"]) if "data" in facts else [],
         facts=_facts(facts),
         spec=dump_yaml(facts["spec"]),
     )
@@ -59,15 +72,8 @@ def _by_class(run: Run, winner: str) -> dict[str, Any]:
     table = results.table()
     columns = [{"heading": run.worded(column.head), "text": not column.numeric} for column in table.columns]
     cells = zip(*(column.cells for column in table.columns), strict=True)
-    view = {"marked": False, "columns": columns, "rows": [{"front": False, "cells": row} for row in cells]}
+    view = {"columns": columns, "rows": [{"cells": row} for row in cells]}
     return {"winner": winner, "line": results.line, "view": view, "caption": table.caption}
-
-
-def _trial_columns(trials: pd.DataFrame) -> list[str]:
-    """The columns that have values: searched parameters first, bookkeeping last."""
-    last = ("seed", "hash", "seconds", "reason")
-    names = [str(name) for name in trials if not str(name).endswith("_se")]  # beside their values
-    return [name for name in [n for n in names if n not in last] + list(last) if trials[name].notna().any()]
 
 
 def _accuracy(run: Run) -> str:
@@ -75,16 +81,12 @@ def _accuracy(run: Run) -> str:
     return "Accuracy is top-1" if run.meaning is None else "Agreement is top-1 against the parent's answers"
 
 
-def _view(run: Run, frame: pd.DataFrame, columns: list[str], marked: set[int]) -> dict[str, Any]:
+def _view(run: Run, frame: pd.DataFrame, columns: list[str]) -> dict[str, Any]:
     """A table for the template: columns with heading and alignment, rows of text."""
     text = {name for name in columns if name in TEXT_COLUMNS or not pd.api.types.is_numeric_dtype(frame[name])}
     return {
-        "marked": bool(marked),
         "columns": [{"heading": run.worded(heading(name)), "text": name in text} for name in columns],
-        "rows": [
-            {"front": trial in marked, "cells": cells}
-            for trial, cells in zip(frame["trial"], rows(frame, columns), strict=True)
-        ],
+        "rows": [{"cells": cells} for cells in rows(frame, columns)],
     }
 
 
