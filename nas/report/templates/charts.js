@@ -48,7 +48,16 @@ async function draw({id, figure, ready}) {
   if (first) ready(place);
 }
 
-const redraw = (id) => window.Plotly && Promise.all(charts.filter((each) => each.id === id && (isDrawn(each) || id === "chart-curves")).map(draw));
+const waiting = new Set();
+
+function redraw(id) {  // in the frame after next: the table is painted first, and what changes meanwhile is drawn once
+  if (!window.Plotly || waiting.has(id)) return;
+  waiting.add(id);
+  requestAnimationFrame(() => requestAnimationFrame(() => {
+    waiting.delete(id);
+    charts.filter((each) => each.id === id && (isDrawn(each) || id === "chart-curves")).forEach(draw);
+  }));
+}
 
 async function loadLibrary() {  // gzip in base64: a third of its size, and inflated in a quarter of a second
   const raw = Uint8Array.from(atob(element("library").textContent), (letter) => letter.charCodeAt(0));
