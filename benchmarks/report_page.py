@@ -1,9 +1,9 @@
 """The page of a run of 10,000 trials, in headless Chromium: its size, how soon it is open, how fast it filters.
 
 The run is that of large_run.py. Open means: from the address to the chart of all trials, drawn, with the table; the
-charts below follow while the reader looks. To filter means: from a changed filter to the frame that shows the table; the
-chart of all trials follows, and has a figure of its own. Seconds are of the clock, the median over `OPENED` openings and
-over the filters of each. The browser has no graphics card: WebGL runs on the processor (SwiftShader).
+charts below follow while the reader looks. To filter means: from a changed filter to the frame that shows the table;
+the chart of all trials follows, and has a figure of its own. Seconds are of the clock, the median over `OPENED`
+openings and over the filters of each. The browser has no graphics card: WebGL runs on the processor (SwiftShader).
 
 Needed: Chromium on PATH, and Playwright (the extra `test`).
 """
