@@ -1,6 +1,6 @@
 """Cost of a genome: MACs and parameters by formula, memory by shape propagation, time by stopwatch and by table."""
 
-from nas.profiling.by_layer import TimesByLayer, times_by_layer
+from nas.profiling.by_layer import TimesByLayer, predicted_by_layer, times_by_layer
 from nas.profiling.formula import GenomeCost, LayerCost, cost
 from nas.profiling.latency import LatencyTable, known_parts, missing
 from nas.profiling.parts import deployed_graph
@@ -19,6 +19,7 @@ __all__ = [
     "disturbance",
     "known_parts",
     "missing",
+    "predicted_by_layer",
     "run_tables",
     "table_file",
     "throughput",

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from nas.genome import Genome
 from nas.model import build
-from nas.profiling.parts import part_times
+from nas.profiling.latency import LatencyTable
+from nas.profiling.parts import part_times, parts
 from nas.profiling.stopwatch import Throughput, throughput
 
 
@@ -37,6 +38,14 @@ def times_by_layer(genomes: Sequence[Genome], *, batch_size: int, device: str) -
     return TimesByLayer(
         [{_row(name): pace.median_seconds * value for name, value in found.items()} for found in multiples], pace
     )
+
+
+def predicted_by_layer(genome: Genome, table: LatencyTable) -> dict[str, float]:
+    """The seconds that a table of timings has for each row, for one batch; rows that were not timed are left out.
+
+    >>> predicted_by_layer(genome, LatencyTable.read(Path("results/my_run/latency-1.json")))["head"]
+    """
+    return {_row(part): table.seconds_of_part(genome, part) for part in parts(genome) if table.knows(genome, part)}
 
 
 def _row(part: str) -> str:

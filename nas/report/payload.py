@@ -126,23 +126,35 @@ def hypervolume_data(record: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def stacks_of(run: Run) -> list[dict[str, Any]]:
-    """Each winner as its stack of layers, with the cost of each (nas/report/stack.py). Genomes need torch."""
+    """Each winner as its stack of layers, with the cost of each (nas/report/stack.py). Genomes need torch.
+
+    ms: of a layer, by the table of timings that the run began with, where there is one; `timing` says which.
+    """
     files = [run.directory / "winners" / f"{name}.yaml" for name in run.front.get("winner", ())]
     present = [file for file in files if file.exists()]
     if not present:
         return []
     from nas.errors import SpecError
     from nas.genome import load_genome
+    from nas.profiling import LatencyTable, predicted_by_layer
     from nas.report.stack import stack_data
 
+    files = sorted(run.directory.glob("latency*.json"))
+    table = LatencyTable.read(files[0]) if files else None
     made = []
     for file in present:
         try:
-            stack = stack_data(load_genome(file))
+            genome = load_genome(file)
+            stack = stack_data(genome, predicted_by_layer(genome, table) if table is not None else None)
         except SpecError:  # of a plug-in that is not loaded; the rest of the page does not need it
             continue
         layers = [{key: layer[key] for key in ("name", "what", "macs", "params")} for layer in stack["layers"]]
-        made.append({"winner": file.stem, "macs": stack["macs"], "params": stack["params"], "layers": layers})
+        found = {"winner": file.stem, "macs": stack["macs"], "params": stack["params"], "layers": layers}
+        if table is not None:
+            found["timing"] = f"batches of {table.batch_size} on {table.device}, {table.threads} CPU threads"
+            for layer, timed in zip(layers, stack["layers"], strict=True):
+                layer["ms"] = _short(1000 * timed["seconds"]) if timed["seconds"] is not None else None
+        made.append(found)
     return made
 
 

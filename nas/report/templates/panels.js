@@ -98,8 +98,8 @@ function stackFigure() {  // a bar per winner, the image at the bottom and the h
     const chosen = stacks.filter((stack) => stack.layers[depth] && kind(stack.layers[depth]) === name), layers = chosen.map((stack) => stack.layers[depth]);
     if (chosen.length) traces.push({type: "bar", x: chosen.map((stack) => stack.winner), y: layers.map((layer) => layer.macs), name, legendgroup: name, legendrank: place,
       showlegend: !traces.some((trace) => trace.name === name), marker: {color: look[place % 7], pattern: {shape: PATTERNS[place % 7], solidity: 0.16, size: 9, fillmode: "overlay", fgcolor: palette().back}, line: {color: palette().back, width: 1.5}},
-      customdata: layers.map((layer) => [layer.name, layer.what, WRITTEN.magnitude(layer.macs), WRITTEN.magnitude(layer.params)]),
-      hovertemplate: "%{customdata[0]}: %{customdata[1]}<br>%{customdata[2]} MACs, %{customdata[3]} params<extra></extra>"});
+      customdata: layers.map((layer) => [layer.name, layer.what, WRITTEN.magnitude(layer.macs), WRITTEN.magnitude(layer.params), layer.ms == null ? "" : `, ${layer.ms.toPrecision(3)} ms`]),
+      hovertemplate: "%{customdata[0]}: %{customdata[1]}<br>%{customdata[2]} MACs, %{customdata[3]} params%{customdata[4]}<extra></extra>"});
   }
   return [traces, layout({barmode: "stack", bargap: 0.35, xaxis: axis("", {type: "category"}), yaxis: axis("MACs per image", {tickformat: "~s"}), legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal"}})];
 }
@@ -113,7 +113,7 @@ function compareStacks() {  // winners side by side; a layer in which they diffe
     for (const name of names) {
       const layers = stacks.map((stack) => stack.layers.find((layer) => layer.name === name));
       body.append(make("tr", {class: new Set(layers.map((layer) => layer?.what)).size > 1 ? "differs" : ""}, make("td", {class: "text"}, shortened(name)),
-        ...layers.map((layer) => make("td", {class: "text"}, layer ? `${layer.what} · ${magnitude(layer.macs)}` : "–"))));
+        ...layers.map((layer) => make("td", {class: "text"}, layer ? `${layer.what} · ${magnitude(layer.macs)}${layer.ms == null ? "" : ` · ${layer.ms.toPrecision(3)} ms`}` : "–"))));
     }
     table.append(body);
     element("winners-table").replaceChildren(table);

@@ -6,6 +6,7 @@
 const ROW = 30;  // pixels; as in page.css
 const SIZES = {k: 1e3, K: 1e3, M: 1e6, G: 1e9};
 const order = Uint32Array.from({length: count}, (_, row) => row);
+const listed = columns.filter(({name}) => !(name.endsWith("_se") && byName[name.slice(0, -3)]));  // an error stands beside its figure
 let visible = [], selected = [];  // rows within the filters; those of them that are marked in the charts, in order
 
 const visibleRows = () => visible;
@@ -63,7 +64,7 @@ function sort() {
 
 function makeTable() {
   const place = element("trials"), heading = make("tr"), fields = make("tr", {class: "filters"}), widths = make("colgroup");
-  for (const column of columns) {
+  for (const column of listed) {
     const sample = Array.from({length: Math.min(count, 300)}, (_, row) => withError(column, Math.floor(row * count / Math.min(count, 300))).length);
     const width = Math.min(Math.max(...sample, head(column).length + 3, 7), column.name === "layers" || column.name === "reason" ? 44 : 20);
     widths.append(make("col", {style: `width:${width + 2}ch`}));
@@ -77,7 +78,7 @@ function makeTable() {
   place.querySelector("table").append(widths, make("thead", {}, heading, fields), make("tbody"));
   place.addEventListener("scroll", () => requestAnimationFrame(fill), {passive: true});
   place.addEventListener("keydown", walk);
-  element("glossary").append(...columns.filter((column) => column.about).flatMap((column) =>
+  element("glossary").append(...listed.filter((column) => column.about).flatMap((column) =>
     [make("dt", {}, head(column) === column.name ? column.name : `${head(column)} (${column.name})`), make("dd", {}, column.about)]));
   element("clear").addEventListener("click", () => {
     for (const field of place.querySelectorAll("input")) field.value = "";
@@ -95,7 +96,7 @@ function fill() {  // the rows in sight, with empty space for the others
   const space = (rows) => make("tr", {class: "space", "aria-hidden": "true", style: `height:${rows * ROW}px`});
   const rows = selected.slice(first, last).map((row, place) => {
     const made = make("tr", {tabindex: "-1", "data-row": row, "aria-rowindex": first + place + 3, class: [front.has(row) && "front", state.pins.includes(row) && "pinned"].filter(Boolean).join(" ")});
-    for (const column of columns) made.append(make("td", {class: column.kind === "text" ? "text" : "", title: column.kind === "text" ? written(column, row) : null}, withError(column, row)));
+    for (const column of listed) made.append(make("td", {class: column.kind === "text" ? "text" : "", title: column.kind === "text" ? written(column, row) : null}, withError(column, row)));
     return made;
   });
   body.replaceChildren(space(first), ...rows, space(all ? 0 : selected.length - last));
