@@ -35,6 +35,7 @@ make retrain RUN=name            the winners of a search again, on training and 
 make bench                      speed of the blocks against what they reproduce; ONLY=blocks_less for a group,
                                 ARGS="--device cuda --dtype bfloat16 --compile" on a GPU
 make report RUN=name            tables, figures and report.html of results/name from its files
+make docs                       the documentation as pages, into site/
 make test                       the tests (ARGS="-k genome" is passed to pytest)
 make fuzz                       20,000 mutated YAML files: each is read or refused, in less than 5 seconds
 make lint                       ruff and mypy          make format  rewrites the code as ruff has it
@@ -60,7 +61,7 @@ SIGHUP); make prints that code ("Error 2") and itself exits with 2 on any of the
 endef
 
 .DELETE_ON_ERROR:
-.PHONY: help install search convert ablate retrain bench report test fuzz lint format clean
+.PHONY: help install search convert ablate retrain bench report docs test fuzz lint format clean
 
 help:
 	$(info $(HELP))
@@ -85,6 +86,10 @@ bench: $(VENV)/.installed
 
 report: require-RUN $(VENV)/.installed
 	@$(NAS) report "$$RUN" $(PLUGINS)
+
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "site/index.html: open it, or with search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(ARGS)
@@ -125,4 +130,4 @@ $(BIN)/python:
 	"$(PYTHON)" -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis

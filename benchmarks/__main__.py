@@ -2,7 +2,7 @@
 
 Each group writes its JSON file when it is done, so that a run that was cut off goes on with `--only` what is missing,
 and the table always shows the latest of every group. With `--device cuda --dtype bfloat16 --compile` the same rows are
-measured on a GPU and get a section of their own; the groups about searches and trainings are left out there.
+measured on a GPU and get a section of their own; the groups about searches, trainings and reports are left out there.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from benchmarks import (
     overhead,
     pareto,
     recipe,
+    report_page,
     samplers,
     scale,
     start,
@@ -53,6 +54,7 @@ GROUPS = {
     "search_scale": scale,
     "search_fidelity": fidelity,
     "search_large_run": large_run,
+    "report_page": report_page,
     "train_start": start,
     "train_loading": loading,
     "train_recipe": recipe,
@@ -82,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     dtype = getattr(torch, given.dtype)
     setting = Setting(given.device, dtype, given.threads, given.compile, given.seconds)
     if setting.label != Setting().label:
-        names = [name for name in names if not name.startswith(("search", "train"))]
+        names = [name for name in names if not name.startswith(("search", "train", "report"))]
 
     torch.set_num_threads(setting.threads)
     for name in names:

@@ -20,7 +20,8 @@ without "eager" is the better of the eager and the compiled graph, and timm's si
 The groups `search_…` train nothing. What they run and how their intervals are made is said at the head of
 benchmarks/latency.py, overhead.py, pareto.py, samplers.py, fidelity.py, scale.py and large_run.py; the tables that
 samplers.py searches are made by `python -m benchmarks.samplers --make FOLDER --table NAME`. The groups `train_…` train;
-the heads of benchmarks/start.py, loading.py and convert*.py say what.
+the heads of benchmarks/start.py, loading.py and convert*.py say what. `report_page` opens a page in Chromium
+(benchmarks/report_page.py).
 """
 _COLUMNS = ("what", "against", "at", "ratio", "bar", "met", "forward + backward", "peak MB", "peak MB, training")
 _FEWER = ("what", "against", "at", "figure", "bar", "met")  # of groups without models
@@ -50,7 +51,7 @@ def _section(name: str, groups: list[dict[str, Any]]) -> str:
             f"Python {machine['python']}; load before the run {machine['load']}; {machine['date']}.\n"
         )
         rows = [row for result in group["results"] for row in result["rows"]]
-        columns = _FEWER if group["group"].startswith(("search", "train")) else _COLUMNS
+        columns = _FEWER if group["group"].startswith(("search", "train", "report")) else _COLUMNS
         lines += _table(columns, [_cells(row)[: len(columns)] for row in rows])
         lines += _notes(group, rows)
         for result in group["results"]:

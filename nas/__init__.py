@@ -4,8 +4,10 @@
     found = nas.run_search("lavit_split", settings={"trials": 4})
     model, transform, class_names = nas.load("results/my_run/winners/w1-0007.yaml")
     nas.cost("deit_tiny").macs
+    nas.plots.front("my_run")
 
-The public face is what `__all__` lists; it is imported on first use, so that `import nas` and `nas --help` are instant.
+The public face is what `__all__` lists, and the module `nas.plots`. It is imported on first use, so that
+`import nas` and `nas --help` are instant.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from nas import import_hook
 
 if TYPE_CHECKING:
+    from nas import plots as plots
     from nas.ablation import load_ablation as load_ablation
     from nas.api import best_winner as best_winner
     from nas.api import describe_data as describe_data
@@ -88,8 +91,10 @@ def __getattr__(name: str) -> Any:
         home = importlib.import_module(_HOME[name])
         globals()[name] = getattr(home, name)
         return globals()[name]
+    if name == "plots":
+        return importlib.import_module("nas.plots")
     raise AttributeError(f"module 'nas' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+    return sorted({*globals(), *__all__, "plots"})

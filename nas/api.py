@@ -275,13 +275,19 @@ def export(
     )
 
 
-def write_report(run: str | Path) -> list[Path]:
+def write_report(
+    run: str | Path, *others: str | Path, out: str | Path | None = None, figures: bool = False
+) -> list[Path]:
     """Write a run's page and figures, or an ablation's table, from its files only; also while it is running.
+
+    others: further runs; one page then compares all of them, and nothing is written into the runs. out: that page, by
+    default comparison.html. figures: write every figure of one run as SVG and PDF too (`nas.plots` has each).
 
     >>> write_report("my_run")
     [PosixPath('results/my_run/report.html')]
     """
-    return write_reports(run_directory(run))
+    directories = [run_directory(each) for each in (run, *others)]
+    return write_reports(*directories, out=None if out is None else Path(out), figures=figures)
 
 
 def best_winner(run: str | Path, /, **limits: float) -> Winner:

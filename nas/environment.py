@@ -6,11 +6,13 @@ read                                    where
     RAY_TMPDIR, TMPDIR                  `private_folder`: Ray's sockets and logs
     RAY_ADDRESS                         nas/engine/pool.py: the cluster to join
     RAY_AUTH_MODE, RAY_AUTH_TOKEN(_PATH)  `ray_access`: access control
+    MLFLOW_TRACKING_URI, WANDB_MODE     `mlflow_store`, `wandb_mode`: where trackers write, other than into the run
     COLUMNS, NO_COLOR, ...              rich: tables and progress
 
 set
     RAY_..., TUNE_..., HOME             `quieten_ray`, unless set by the user
     RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH  `ray_access`, while Ray is running
+    MLFLOW_ALLOW_FILE_STORE             `mlflow_store`, where MLflow writes into the run
     MPLBACKEND                          `command_line`: figures are written to files there
 """
 
@@ -58,6 +60,19 @@ def home() -> Path:
 def cache_home() -> Path:
     """The cache directory: $XDG_CACHE_HOME, or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache")
+
+
+def mlflow_store(folder: Path) -> str:
+    """Where MLflow writes: $MLFLOW_TRACKING_URI, or files in `folder`, which MLflow wants to be asked for."""
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if not given:
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+    return given or folder.resolve().as_uri()
+
+
+def wandb_mode() -> str:
+    """$WANDB_MODE, or offline: nothing is sent anywhere unless the user says so."""
+    return os.environ.get("WANDB_MODE") or "offline"
 
 
 def command_line() -> None:

@@ -1,9 +1,9 @@
 """What all tests share: hypothesis without deadlines (machines differ), one thread for models of this size (more of
-them mostly wait for each other, above all on a busy machine), and one Ray session for the whole run.
+them mostly wait for each other, above all on a busy machine), and one Ray session for each process.
 
-Two processes share the tests (`ARGS="-n0"` for one, to debug): whatever starts Ray is one group in one of them, and
-waits more than it computes. What tests decode and time goes to a cache of their own: a device that is busy with tests
-should not be remembered by the timings that it gives then.
+Two processes share the tests (`ARGS="-n0"` for one, to debug). Whatever starts Ray in one folder stays together, since
+conversions and searches are made once for several tests. What tests decode and time goes to a cache of their own: a
+device that is busy with tests should not be remembered by the timings that it gives then.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ settings.load_profile("nas")
 torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist looks at the groups in a hook of its own, which may have been registered later
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"pool", "drivers"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("ray"))
+            folder = item.path.relative_to(Path(__file__).parent).parts[0]
+            item.add_marker(pytest.mark.xdist_group(f"ray-{folder.removesuffix('.py')}"))
 
 
 @pytest.fixture(scope="session", autouse=True)

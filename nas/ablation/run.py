@@ -18,25 +18,24 @@ from typing import Any
 import pandas as pd
 
 from nas.ablation.spec import Ablation, Arm, parse_ablation
+from nas.ablation.timing import speeds_of, time_arms
 from nas.data import absolute, account_of
-from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Run, Signal
+from nas.engine import Job, Ledger, OnEvent, Outcome, Run, Signal
 from nas.engine.evaluation import read_test
 from nas.engine.events import ignore
 from nas.engine.scale import introduce
 from nas.engine.start import check_start, keep_start
+from nas.engine.tracking import check_trackers, tracked
 from nas.engine.training import TrainJob
-from nas.files import read_json_mapping, write_json
 from nas.genome import Genome, load_genome
 from nas.metrics import estimator
-from nas.model import Donor, build
-from nas.profiling import disturbance, throughputs
+from nas.model import Donor
 from nas.train import check_teacher, fitted
 from nas.train.checkpoint import recipe_of
 
 COPIED = ("metrics.csv", "weights.safetensors", "test.json")  # files of a complete cell of another ablation
-SECONDS_PER_ARM = 1.5  # of the stopwatch
 # Keys that may change when a run is resumed; of the start, the weights are compared.
-MAY_DIFFER = {"workers", "limits", "name", "claim", "seeds", "baseline", "storage", "max_pixels", "start"}
+MAY_DIFFER = {"workers", "limits", "name", "claim", "seeds", "baseline", "storage", "track", "max_pixels", "start"}
 
 
 class Cells:
@@ -84,6 +83,7 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     """
     run = Run(directory, "ablation", ablation, _upgraded)
     ablation = ablation.resumed(run.begun)
+    check_trackers(ablation.track)
     images = ablation.task.load()
     base, donor = fitted(ablation.genome(), images), ablation.donor_for(images)
     check_teacher(ablation.training.teacher, base, images)
@@ -98,10 +98,11 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
         keep_start(ablation, run.directory, images, on_event)
         run.begin(spec, seed=ablation.split_seed, data=account_of(images))
         work = TrainJob(ablation.task, device=run.pool.device, threads=run.pool.cpu, donor=donor)
-        run.train(Cells(ablation, arms, run.ledger, donor), work, on_event)
+        with tracked(run.ledger, ablation.track, run.directory.name, on_event) as listener:
+            run.train(Cells(ablation, arms, run.ledger, donor), work, listener)
         done = [trial.job for trial in run.ledger.trials if trial.outcome and trial.outcome.state == "complete"]
         run.test(done, ablation.task, on_event)
-        _time(run.ledger, done, ablation.workers.device, on_event)
+        time_arms(run.ledger, done, ablation.workers.device, on_event)
     return cells_of(run.directory)
 
 
@@ -118,25 +119,6 @@ def _upgraded(spec: dict[str, Any]) -> dict[str, Any]:
     return _recorded(ablation, load_genome(ablation.base))
 
 
-def _time(ledger: Ledger, done: list[Job], device: str, on_event: OnEvent) -> None:
-    """Measure the throughput of each arm's first cell that has no speed.json yet.
-
-    Arms are timed in alternation, since clock frequency drifts over the minutes that all of them take.
-    """
-    first = {job.hash: job for job in reversed(done)}
-    untimed = [job for job in first.values() if not (job.directory / "speed.json").exists()]
-    if untimed:
-        text = f"timing {len(untimed)} models, with nothing else running"
-        on_event(Event("message", data={"text": text}))
-    models = (build(job.directory / "genome.yaml") for job in untimed)
-    found = throughputs(models, device=device, seconds=SECONDS_PER_ARM)
-    if (told := disturbance(found)) is not None:
-        on_event(Event("message", data={"text": told}))
-    for job, speed in zip(untimed, found, strict=True):
-        write_json(job.directory / "speed.json", speed.as_dict())
-        ledger.bring(job)
-
-
 def cells_of(directory: Path) -> pd.DataFrame:
     """The cells of a run, from its trial directories: one row per arm and seed, accuracies as fractions.
 
@@ -144,9 +126,7 @@ def cells_of(directory: Path) -> pd.DataFrame:
     mask_mass and accuracy_before_switch. images_per_second and its conditions are those of the arm's first cell.
     """
     trials = Ledger(directory).trials
-    speeds: dict[str, dict[str, Any]] = {}
-    for trial in trials:
-        speeds[trial.job.hash] = speeds.get(trial.job.hash) or read_json_mapping(trial.job.directory / "speed.json")
+    speeds = speeds_of(trials)
     rows = []
     for trial in trials:
         job, outcome = trial.job, trial.outcome

@@ -30,6 +30,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from nas.engine import Limits, Workers
 from nas.engine.start import Starting, refuse_edits_of_base, relative_to
+from nas.engine.trackers import Name
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
@@ -62,16 +63,22 @@ class Ablation(Starting):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    name: str = ""
+    name: str = Field("", description="default: of the file")
     claim: str = Field("", description="the hypothesis that the table tests; printed in its caption")
-    factors: dict[str, dict[str, Edits]] = Field(default={})
-    design: Literal["factorial", "one_at_a_time", "leave_one_out"] = "factorial"
-    arms: dict[str, Edits] = Field(default={})
-    baseline: str | None = None
+    factors: dict[str, dict[str, Edits]] = Field(
+        default={},
+        description='by name, each with levels by name: edits of the base, by dotted path; the first is "without"',
+    )
+    design: Literal["factorial", "one_at_a_time", "leave_one_out"] = Field(
+        "factorial", description="which combinations of levels are arms"
+    )
+    arms: dict[str, Edits] = Field(default={}, description="further arms by name: edits of the base, by dotted path")
+    baseline: str | None = Field(None, description="arm that the others are compared with; null: the first")
     seeds: int | tuple[int, ...] = Field(3, description="a number of seeds (derived from 0, 1, ...), or a list")
     split_seed: int = Field(0, ge=0, description="of the validation split and of the subset of `training.limit`")
-    workers: Workers = Workers()
-    limits: Limits = Limits()
+    workers: Workers = Field(Workers(), description="resources of each worker")
+    limits: Limits = Field(Limits(), description="when a trial is ended")
+    track: tuple[Name, ...] = Field((), description="tensorboard, mlflow, wandb, csv: told every epoch and outcome")
     storage: str | None = Field(None, description="a copy of the run is kept there: a path, s3://bucket/folder, ...")
 
     @model_validator(mode="after")

@@ -33,7 +33,7 @@ from nas.blocks.grid import to_grid, to_tokens
 class Depthwise(Local):
     class Config(BlockConfig):
         block: Literal["depthwise"] = "depthwise"
-        dimensions: Literal[1, 2] = 1
+        dimensions: Literal[1, 2] = Field(1, description="1: along the order of tokens; 2: over the grid")
         kernel: OddKernel | None = Field(None, ge=1, le=31, description="odd; default 9 taps in 1-D, 3×3 in 2-D")
 
         @property

@@ -35,8 +35,8 @@ class FocusedLinear(Core):
 
     class Config(BlockConfig):
         block: Literal["focused_linear"] = "focused_linear"
-        power: int = Field(3, ge=1, le=16)
-        key_position: bool = False
+        power: int = Field(3, ge=1, le=16, description="p, by which features are sharpened")
+        key_position: bool = Field(False, description="a learned table added to k")
 
     def __init__(self, config: Config, site: Site):
         super().__init__()

@@ -40,13 +40,19 @@ class Less(Core):
 
     class Config(BlockConfig):
         block: Literal["less"] = "less"
-        transform: Literal["dense", "low_rank", "conv", "identity"] = "dense"
+        transform: Literal["dense", "low_rank", "conv", "identity"] = Field(
+            "dense", description="form of the maps Ψ and Θ"
+        )
         rank: int = Field(16, ge=1, le=65_536, description="of low_rank")
         kernel: OddKernel = Field(3, ge=1, le=15, description="of conv, odd")
-        per_head: bool = False
-        bias: bool = False
-        source: Literal["scores", "weights"] = "scores"
-        path: Literal["auto", "factored", "dense"] = "auto"
+        per_head: bool = Field(False, description="maps of each head's own")
+        bias: bool = Field(False, description="of the two maps")
+        source: Literal["scores", "weights"] = Field(
+            "scores", description="pre-softmax scores, or row-softmaxed weights"
+        )
+        path: Literal["auto", "factored", "dense"] = Field(
+            "auto", description="how it is computed; auto: with fewer MACs"
+        )
 
     def __init__(self, config: Config, site: Site):
         super().__init__()

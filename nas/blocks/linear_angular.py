@@ -28,6 +28,7 @@ import math
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Scores, Site, block, inverse_norm, unit
@@ -38,10 +39,16 @@ from nas.errors import GenomeError
 class LinearAngular(Core):
     class Config(BlockConfig):
         block: Literal["linear_angular"] = "linear_angular"
-        constant: Literal["own", "sum", "mean", "none"] = "own"
-        normaliser: Literal["l2", "row", "none"] = "l2"
-        kernel: Literal["linear", "exact"] = "linear"
-        centred: bool = False
+        constant: Literal["own", "sum", "mean", "none"] = Field(
+            "own", description="what stands for the kernel's ½: own ½v, sum ½Σv, mean ½·mean v"
+        )
+        normaliser: Literal["l2", "row", "none"] = Field(
+            "l2", description="of the output: its norm, the sum of a row, none"
+        )
+        kernel: Literal["linear", "exact"] = Field(
+            "linear", description="its linear part, or the whole one, quadratic in N"
+        )
+        centred: bool = Field(False, description="subtract the mean key of the image")
 
     def __init__(self, config: Config, site: Site):
         super().__init__()

@@ -31,10 +31,16 @@ from nas.blocks.schedule import Schedule, Scheduled
 class MaskedSoftmax(Auxiliary):
     class Config(BlockConfig):
         block: Literal["masked_softmax"] = "masked_softmax"
-        epsilon: Scheduled = Schedule(start=0.02, end=0.02)
-        unit: Literal["absolute", "per_token"] = "absolute"
-        weight: Scheduled = Schedule(start=1.0, end=0.0)
-        top_k: int | None = Field(None, ge=1)
+        epsilon: Scheduled = Field(
+            Schedule(start=0.02, end=0.02), description="threshold on attention weights; a number or a schedule"
+        )
+        unit: Literal["absolute", "per_token"] = Field(
+            "absolute", description="of epsilon; per_token: in multiples of 1/N"
+        )
+        weight: Scheduled = Field(Schedule(start=1.0, end=0.0), description="of the branch; a number or a schedule")
+        top_k: int | None = Field(
+            None, ge=1, description="at most so many weights of a row stay; null: all above epsilon"
+        )
 
     epsilon: Tensor
     weight: Tensor

@@ -22,11 +22,11 @@ class Schedule(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    start: float
-    end: float
-    shape: Literal["linear", "cosine", "step"] = "cosine"
-    begin: float = Field(0.0, ge=0, le=1)
-    until: float = Field(1.0, ge=0, le=1)
+    start: float = Field(description="value at `begin` and before")
+    end: float = Field(description="value at `until` and after")
+    shape: Literal["linear", "cosine", "step"] = Field("cosine", description="of the way between")
+    begin: float = Field(0.0, ge=0, le=1, description="share of the training")
+    until: float = Field(1.0, ge=0, le=1, description="share of the training")
 
     @model_validator(mode="after")
     def _ordered(self) -> Schedule:

@@ -39,7 +39,7 @@ class SkipAttention(Core):
 
     class Config(BlockConfig):
         block: Literal["skip_attention"] = "skip_attention"
-        expansion: int = Field(2, ge=1, le=8)
+        expansion: int = Field(2, ge=1, le=8, description="hidden width of Φ over the width")
         kernel: OddKernel = Field(5, ge=1, le=31, description="of the depthwise convolution, odd")
 
     def __init__(self, config: Config, site: Site):

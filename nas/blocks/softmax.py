@@ -17,6 +17,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Rows, ScoreForm, Scores, Site, block
@@ -30,7 +31,7 @@ class Softmax(Core):
 
     class Config(BlockConfig):
         block: Literal["softmax"] = "softmax"
-        relative: bool = False
+        relative: bool = Field(False, description="a learned bias per head and offset on the grid")
 
     def __init__(self, config: Config, site: Site):
         super().__init__()

@@ -39,7 +39,7 @@ class SpatialReduction(Core):
     class Config(BlockConfig):
         block: Literal["spatial_reduction"] = "spatial_reduction"
         ratio: int = Field(1, ge=1, description="side of the pixels that become one key; divides the grid")
-        bias: bool = True
+        bias: bool = Field(True, description="of k and v")
         pooled: int | None = Field(None, ge=1, le=64, description="side of the grid of keys, whatever that of queries")
 
         def keys(self, grid: tuple[int, int]) -> int:

@@ -40,7 +40,7 @@ class Window(Core):
     class Config(BlockConfig):
         block: Literal["window"] = "window"
         size: int = Field(7, ge=1, description="side of a window in tokens; divides the grid, or covers it")
-        shift: bool = False
+        shift: bool = Field(False, description="roll the grid by half a window")
 
         def window(self, grid: tuple[int, int]) -> tuple[int, int]:
             return min(self.size, grid[0]), min(self.size, grid[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -91,6 +92,13 @@ class Kind(StrEnum):
     genome = "genome"
 
 
+class Schema(StrEnum):
+    genome = "genome"
+    space = "space"
+    ablation = "ablation"
+    conversion = "conversion"
+
+
 @app.command(rich_help_panel=LIST)
 def init(
     kind: Annotated[Kind, typer.Argument(help="what to begin")],
@@ -99,23 +107,56 @@ def init(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a commented space or genome to start from. It is valid as it stands."""
+    """Write a commented space or genome to start from. It is valid as it stands.
+
+    Its first line names the JSON Schema beside it, with which editors complete keys and check values.
+    """
     target = usable_path(file or Path(f"my_{kind}.yaml"))
     if target.suffix not in (".yaml", ".yml"):
         raise RunError("expected a file name that ends in .yaml", file=target)
     if target.exists():
         raise RunError("is there already, and is not overwritten; choose another name", file=target)
-    write_text(target, (STARTERS / f"{kind}.yaml").read_text(encoding="utf-8").replace("FILE", str(target)))
+    schema = target.with_name(f"{kind}.schema.json")
+    if not schema.exists():
+        write_text(schema, _schema(Schema(kind)))
+    text = (STARTERS / f"{kind}.yaml").read_text(encoding="utf-8").replace("FILE", str(target))
+    write_text(target, f"# yaml-language-server: $schema={schema.name}\n{text}")
     then = f"nas search {target} --dry-run" if kind is Kind.space else f"nas show {target}"
     if as_json:
-        print_json({"file": target, "next": then})
+        print_json({"file": target, "schema": schema, "next": then})
         return
-    print(f"written      {target}\nlook at it   {then}")
+    print(f"written      {target}\nkeys         {schema}, for editors\nlook at it   {then}")
 
 
 @app.command(rich_help_panel=LIST)
-def schema() -> None:
-    """The JSON Schema of a genome, for editors that complete and check YAML."""
-    from nas.genome import Genome
+def doctor(as_json: JsonOption = False) -> None:
+    """What this machine offers to a run, and what would not work on it, with the remedy; 1 if a run cannot begin."""
+    from nas.doctor import examine
 
-    print(json.dumps(Genome.model_json_schema(), indent=1))
+    findings = examine()
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            print(f"{finding.what:<22} {finding.found}")
+            if finding.remedy is not None:
+                print(f"{'':<22} {'needed' if finding.stops else 'better'}: {finding.remedy}")
+    if any(finding.stops for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=LIST)
+def schema(
+    kind: Annotated[
+        Schema, typer.Argument(metavar="[KIND]", help="genome, space, ablation or conversion")
+    ] = Schema.genome,
+    plugin: PluginOption = None,
+) -> None:
+    """The JSON Schema of a kind of file, for editors that complete and check YAML."""
+    print(_schema(kind), end="")
+
+
+def _schema(kind: Schema) -> str:
+    from nas.report.schemas import SCHEMAS
+
+    return json.dumps(SCHEMAS[kind].model_json_schema(), indent=1) + "\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,20 +52,31 @@ def show(
         str | None, typer.Argument(metavar="[GENOME]", help="a second one to compare with; --set changes the last")
     ] = None,
     set_: SetOption = None,
+    time: Annotated[bool, typer.Option("--time", help="measure the time of each layer too; takes seconds")] = False,
+    batch: Annotated[int, typer.Option(min=1, help="images in the batch that --time measures")] = 1,
+    device: Annotated[str | None, typer.Option(help="of --time: cpu, cuda, cuda:1; default: a GPU if any")] = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
 ) -> None:
     """A genome as its stack of layers with the cost of each; two of them side by side, with what differs."""
+    from nas.device import usable_device
     from nas.engine.single import edited
+    from nas.profiling import times_by_layer
     from nas.report.stack import differences, stack_data, stacks
 
     names = [genome] if other is None else [genome, other]
     genomes = [*(edited(name, {}) for name in names[:-1]), edited(names[-1], settings(set_))]
+    times = times_by_layer(genomes, batch_size=batch, device=usable_device(device)) if time else None
     if as_json:
-        found = {"differences": [each._asdict() for each in differences(*genomes)]} if other is not None else {}
-        print_json({"genomes": [stack_data(each) for each in genomes]} | found)
+        seconds = times.seconds if times is not None else [None] * len(genomes)
+        found: dict[str, Any] = {"genomes": list(map(stack_data, genomes, seconds))}
+        if times is not None:
+            found["timing"] = times.pace.as_dict()
+        if other is not None:
+            found["differences"] = [each._asdict() for each in differences(*genomes)]
+        print_json(found)
         return
-    console().print(stacks(list(zip(names, genomes, strict=True))))
+    console().print(stacks(list(zip(names, genomes, strict=True)), times))
 
 
 @app.command(rich_help_panel=MODEL)

@@ -48,6 +48,7 @@ def _runs() -> list[str]:
 SpaceArgument = Annotated[str, _named("SPACE", "name (see `nas spaces`), or a YAML file", lambda: SPACES.files)]
 TableArgument = Annotated[str, _named("TABLE", "name (see `nas ablations`), or a YAML file", lambda: ABLATIONS.files)]
 GenomeArgument = Annotated[str, _named("GENOME", "preset name (see `nas presets`) or genome YAML file", _presets)]
+RunsArgument = Annotated[list[str], _named("RUN...", "name in results/, or a path; several are compared", _runs)]
 RunArgument = Annotated[str, _named("RUN", "name in results/, or a path", _runs)]
 PluginOption = Annotated[
     list[str] | None,

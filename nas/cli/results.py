@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nas.cli.app import READ, app
-from nas.cli.options import JsonOption, PluginOption, RunArgument
+from nas.cli.options import JsonOption, PluginOption, RunArgument, RunsArgument
 from nas.cli.output import how_to_load, print_json
+from nas.errors import SpecError
 from nas.paths import parse_settings
 
 
 @app.command(rich_help_panel=READ)
-def report(run: RunArgument, as_json: JsonOption = False, plugin: PluginOption = None) -> None:
-    """Tables, figures and one HTML page of a run, from its files alone; also while it is running."""
+def report(
+    runs: RunsArgument,
+    out: Annotated[Path | None, typer.Option(help="of a comparison: the page; default comparison.html")] = None,
+    live: Annotated[bool, typer.Option("--live", help="write the page every minute until the run ends")] = False,
+    figures: Annotated[bool, typer.Option("--figures", help="write figures/*.svg and *.pdf too, for papers")] = False,
+    as_json: JsonOption = False,
+    plugin: PluginOption = None,
+) -> None:
+    """Tables, figures and one HTML page of a run, from its files alone; also while it is running.
+
+    Several runs: one page that compares them, with fronts overlaid, hypervolume at equal compute, and what differs.
+    """
     from nas.engine.record import run_directory
     from nas.report import write_reports
+    from nas.report.follow import follow
 
-    files = write_reports(run_directory(run))
+    directories = [run_directory(run) for run in runs]
+    if live:
+        if len(runs) > 1 or out is not None or figures or as_json:
+            raise SpecError("--live follows one run, and goes with no other option")
+        for page in follow(directories[0]):
+            print(page, flush=True)
+        return
+    files = write_reports(*directories, out=out, figures=figures)
     if as_json:
         print_json({"files": files})
         return

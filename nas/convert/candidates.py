@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, model_serializer
 
 from nas.blocks import BlockConfig
 from nas.errors import GenomeError
@@ -35,8 +35,8 @@ class Candidate(BaseModel):
     """A core, and a local block where the key is given; `local: null` removes the layer's own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    core: CoreSpec
-    local: LocalSpec | None = None
+    core: CoreSpec = Field(description="in place of the layer's own")
+    local: LocalSpec | None = Field(None, description="in place of the layer's own; null removes it, left out keeps it")
 
     @model_serializer(mode="wrap")
     def _as_given(self, handler: Any) -> Any:

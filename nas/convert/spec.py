@@ -60,21 +60,29 @@ class ConversionSpec(Starting):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    name: str = ""
-    notes: str = ""
-    candidates: dict[str, Candidate] = Field(DEFAULT, min_length=1)
-    objectives: dict[str, str] = Field({"accuracy": "max", "macs": "min"}, min_length=2)
+    name: str = Field("", description="default: of the file")
+    notes: str = Field("", description="free text")
+    candidates: dict[str, Candidate] = Field(DEFAULT, min_length=1, description="what may stand in a layer, by name")
+    objectives: dict[str, str] = Field(
+        {"accuracy": "max", "macs": "min"},
+        min_length=2,
+        description="accuracy and the costs of the front; the first cost is swept",
+    )
     budget: dict[str, float | str] = Field(
         default={}, description="limits by metric; `0.8x`: a share of the model's own"
     )
-    library: Distillation = Distillation()
-    scored: int = Field(2000, ge=1)
-    tried: int = Field(50, ge=0, le=10_000)
-    points: int = Field(6, ge=1, le=1000)
-    compare: tuple[Arm, ...] = ()
-    seed: int = Field(0, ge=0)
-    workers: Workers = Workers()
-    limits: Limits = Limits()
+    library: Distillation = Field(Distillation(), description="how each candidate is trained alone")
+    scored: int = Field(
+        2000, ge=1, description="validation images at most on which models are compared with the parent"
+    )
+    tried: int = Field(
+        50, ge=0, le=10_000, description="random assemblies that are measured, to learn how layers interact"
+    )
+    points: int = Field(6, ge=1, le=1000, description="assemblies along the front that are repaired")
+    compare: tuple[Arm, ...] = Field((), description="simpler rules whose assemblies are repaired as well")
+    seed: int = Field(0, ge=0, description="root of all others")
+    workers: Workers = Field(Workers(), description="resources of each worker")
+    limits: Limits = Field(Limits(), description="when a trial is ended")
     storage: str | None = Field(None, description="where the run is kept as well: a path, s3://bucket/folder, ...")
 
     @field_validator("training", mode="wrap")

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic_core import CoreSchema
 from safetensors.torch import save_file
 
 from nas.data import MAX_PIXELS, ImageSet, absolute
@@ -19,7 +20,7 @@ from nas.engine.events import Event, OnEvent
 from nas.engine.record import read_record
 from nas.errors import RunError, SpaceError
 from nas.files import write_atomically, write_text
-from nas.genome.schema import MAX_SIDE
+from nas.genome.schema import MAX_SIDE, Genome
 from nas.model import Donor
 from nas.paths import SET
 from nas.timm.donor import absolute_start, read_donor
@@ -29,21 +30,30 @@ from nas.train.recipes import over
 NAME = "start.yaml"
 
 
+class _Inline:
+    """The JSON schema of a base that is written out: a genome's."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return handler(Genome.__pydantic_core_schema__)
+
+
 class Starting(BaseModel):
     """The keys of a spec that say what is trained, on what, and from where: common to searches and ablations."""
 
-    base: str | dict[str, Any] | None = Field(None, description="genome; left out with `start`")
+    base: str | Annotated[dict[str, Any], _Inline()] | None = Field(
+        None, description="genome: a preset, a file, or written out; left out with `start`"
+    )
     start: str | None = Field(
         None,
         description="a trained model, whose genome is the base and whose weights every trial begins with: a genome "
         "file with its weights beside it (or genome.yaml@FILE), timm:NAME@FILE, or local-dir:FOLDER",
     )
-    data: str = "digits"
+    data: str = Field("digits", description="dataset: a name such as cifar10, imagefolder:PATH, parquet:PATH")
     image_size: int | None = Field(
         None, ge=1, le=MAX_SIDE, description="side to which images are brought; null: as the start or the data has it"
     )
     max_pixels: int = Field(MAX_PIXELS, ge=1, description="an image with more pixels is refused and not decoded")
-    training: Training = Training()
+    training: Training = Field(Training(), description="recipe of every training")
 
     @field_validator("start")
     @classmethod

@@ -20,7 +20,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
 from nas.blocks import BlockConfig, spec_of
 from nas.data.preprocess import Preprocess
@@ -51,22 +60,31 @@ class _Part(BaseModel):
 class Image(_Part):
     """The input: square images of `size`×`size` pixels."""
 
-    size: int = Field(224, ge=1, le=MAX_SIDE)
-    channels: int = Field(3, ge=1, le=1024)
+    size: int = Field(224, ge=1, le=MAX_SIDE, description="side in pixels")
+    channels: int = Field(3, ge=1, le=1024, description="3 for RGB, 1 for grey")
 
 
 class Run(_Part):
     """`repeat` equal layers: `softmax x 2`, or a mapping if a layer has more than a core."""
 
-    core: CoreSpec = Field("softmax", validate_default=True)
-    auxiliary: AuxiliarySpec | None = None
-    local: LocalSpec | None = None
-    repeat: int = Field(1, ge=1, le=MAX_DEPTH)
+    core: CoreSpec = Field(
+        "softmax",
+        validate_default=True,
+        description="block that mixes the tokens; a name, or a mapping with its options",
+    )
+    auxiliary: AuxiliarySpec | None = Field(None, description="block that helps in training and is gone at deployment")
+    local: LocalSpec | None = Field(None, description="block added to the output: a convolution over the values")
+    repeat: int = Field(1, ge=1, le=MAX_DEPTH, description="number of equal layers")
 
     @model_validator(mode="before")
     @classmethod
     def _shorthand(cls, value: Any) -> Any:
         return parse_run(value) if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        full = handler(schema)
+        return full if handler.mode == "serialization" else {"anyOf": [{"type": "string"}, full]}
 
     @model_serializer(mode="wrap")
     def _shorten(self, handler: Any) -> Any:
@@ -76,6 +94,11 @@ class Run(_Part):
         return full if self.repeat > 1 else {key: value for key, value in full.items() if key != "repeat"}
 
 
+def _or_text(schema: dict[str, Any]) -> None:
+    """`layers: softmax x 2, less x 4` is valid as well."""
+    schema["anyOf"].append({"type": "string"})
+
+
 class StageSpec(_Part, title="Stage"):
     """Layers at one resolution, after a patch-embedding convolution (stride `patch`, kernel `kernel` or `patch`)."""
 
@@ -83,9 +106,9 @@ class StageSpec(_Part, title="Stage"):
     kernel: int | None = Field(
         None, ge=1, le=MAX_SIDE, description="of the patch embedding; larger than patch: overlapping, padded"
     )
-    width: int = Field(ge=1, le=MAX_WIDTH)
-    heads: int = Field(ge=1, le=MAX_WIDTH)
-    mlp_ratio: float = Field(4.0, gt=0, le=1024)
+    width: int = Field(ge=1, le=MAX_WIDTH, description="channels C of a token")
+    heads: int = Field(ge=1, le=MAX_WIDTH, description="attention heads; divides the width")
+    mlp_ratio: float = Field(4.0, gt=0, le=1024, description="hidden width of the MLP over the width")
     mlp: Literal["plain", "depthwise", "relu_depthwise", "swiglu"] = Field(
         "plain",
         description="depthwise: a 3×3 convolution inside (PVTv2); relu_depthwise: with a ReLU before it (PVTv2-Li); "
@@ -94,13 +117,20 @@ class StageSpec(_Part, title="Stage"):
     attention_residual: Literal["none", "flat", "separable"] = Field(
         "none", description="LaViT: scores of the stage before, added to those of this stage's first layer"
     )
-    depth: int | None = Field(None, ge=1, le=MAX_DEPTH)
+    depth: int | None = Field(None, ge=1, le=MAX_DEPTH, description="number of layers, with `split`, `core` and `tail`")
     split: int | None = Field(None, ge=0, description="number of first layers that have `core`; the others have `tail`")
-    core: CoreSpec | None = None
-    tail: CoreSpec | None = None
-    auxiliary: AuxiliarySpec | None = None
-    local: LocalSpec | None = None
-    layers: tuple[Run, ...] | None = Field(None, min_length=1)
+    core: CoreSpec | None = Field(None, description="of the first layers; null: softmax")
+    tail: CoreSpec | None = Field(None, description="core of the layers after `split`; null: less")
+    auxiliary: AuxiliarySpec | None = Field(
+        None, description="of all layers; helps in training and is gone at deployment"
+    )
+    local: LocalSpec | None = Field(None, description="of all layers; a convolution over the values")
+    layers: tuple[Run, ...] | None = Field(
+        None,
+        min_length=1,
+        description="runs of layers, one by one, in place of depth, split, core, tail, auxiliary and local",
+        json_schema_extra=_or_text,
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -146,8 +176,10 @@ class Rotary(_Part):
 class Diagonal(_Part):
     """LaViT's diagonality-preserving loss on every `less` layer (see nas/train/diagonal.py for the variants)."""
 
-    variant: Literal["off", "printed", "flipped", "hinge", "frobenius"] = "off"
-    weight: float = Field(0.01, ge=0)
+    variant: Literal["off", "printed", "flipped", "hinge", "frobenius"] = Field(
+        "off", description="off, as printed, or a form that rewards the diagonal"
+    )
+    weight: float = Field(0.01, ge=0, description="factor of the term in the loss")
     matrix: Literal["scores", "weights"] = Field("weights", description="pre-softmax scores or row-softmaxed weights")
 
     @property
@@ -158,17 +190,19 @@ class Diagonal(_Part):
 class Loss(_Part):
     """Terms added to the cross-entropy."""
 
-    diagonal: Diagonal = Diagonal()
+    diagonal: Diagonal = Field(Diagonal(), description="of LaViT, on `less` layers")
 
 
 class Genome(_Part):
     """A model as data: see the head of this file. Equal genomes build equal models; `hash` identifies them."""
 
-    name: str = ""
-    notes: str = ""
-    image: Image = Image()
-    classes: int = Field(1000, ge=1, le=1_000_000)
-    stages: tuple[StageSpec, ...] = Field(min_length=1, max_length=64)
+    name: str = Field("", description="in tables; does not count in the hash")
+    notes: str = Field("", description="free text; does not count in the hash")
+    image: Image = Field(Image(), description="of the input")
+    classes: int = Field(1000, ge=1, le=1_000_000, description="outputs of the head")
+    stages: tuple[StageSpec, ...] = Field(
+        min_length=1, max_length=64, description="from the image on, each at a coarser resolution"
+    )
     position: Literal["absolute", "grid", "none"] = Field(
         "absolute", description="learned, added at the start of each stage; grid: to patch tokens alone (DeiT III)"
     )
@@ -191,11 +225,11 @@ class Genome(_Part):
     stage_norm: bool = Field(False, description="a norm at the end of each stage, not only of the last (PVTv2)")
     last_norm: Literal["tokens", "pooled"] = Field("tokens", description="pooled: of the pooled vector, not of tokens")
     norm_eps: float = Field(1e-6, gt=0, le=1, description="of all norms but those of patch embeddings and blocks")
-    qkv_bias: bool = True
+    qkv_bias: bool = Field(True, description="of the projections to q, k and v")
     qk_norm: bool = Field(False, description="a norm of each head's queries and keys")
     layer_scale: float | None = Field(None, gt=0, description="initial value; null for none")
     drop_path: float = Field(0.0, ge=0, lt=1, description="of the last layer; increases linearly with depth")
-    loss: Loss = Loss()
+    loss: Loss = Field(Loss(), description="terms that belong to the attention")
     preprocess: Preprocess | None = Field(None, description="how pixels reach the trained model")
     class_names: tuple[str, ...] | None = Field(None, description="of the trained model's classes, in order")
 

@@ -11,7 +11,7 @@ COLUMNS = frozenset(
     {
         *("arm", "seed", "trial", "hash", "state", "epochs", "seconds", "reason", "accuracy", "accuracy_se"),
         *("accuracy_validation", "test_images", "images_per_second", "median_seconds", "batch_size", "batches"),
-        *("device", "dtype", "threads", "spread"),
+        *("device", "dtype", "threads", "spread", "deployed_graph"),
         *("compiled", "mask_mass", "accuracy_before_switch", "accuracy_after_switch"),
     }
 )

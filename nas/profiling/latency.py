@@ -19,7 +19,7 @@ import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -33,7 +33,7 @@ from nas.files import write_json
 from nas.genome import Genome
 from nas.hardware import hardware
 from nas.model import build
-from nas.profiling.parts import part_times, parts
+from nas.profiling.parts import part_times, parts, without_timeless
 from nas.profiling.stopwatch import throughput
 
 TIMED_PACKAGES = ("blocks", "genome", "model", "profiling")  # their code determines what is timed, and how
@@ -56,6 +56,10 @@ class LatencyTable:
     def seconds_of(self, genome: Genome) -> float:
         """The predicted seconds of one batch. An unknown part counts as the slowest known part of its kind."""
         return sum(self._of(key) for key in parts(genome).values())
+
+    def knows(self, genome: Genome, name: str) -> bool:
+        """Whether that part was timed, by its module's name."""
+        return parts(genome)[name] in self.seconds
 
     def seconds_of_part(self, genome: Genome, name: str) -> float:
         """Those of one part, by its module's name."""
@@ -103,7 +107,8 @@ class LatencyTable:
     def read(cls, path: Path) -> LatencyTable:
         """Raises RunError if the file is damaged."""
         try:
-            return TypeAdapter(cls).validate_json(path.read_text())
+            table = TypeAdapter(cls).validate_json(path.read_text())
+            return replace(table, seconds={without_timeless(key): value for key, value in table.seconds.items()})
         except (OSError, ValueError) as error:
             what = " ".join(str(error).split())
             raise RunError(f"not a table of timings: {what}; delete it to measure again", file=path) from None

@@ -12,6 +12,7 @@ of different days comparable (nas/profiling/latency.py).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import statistics
 import time
@@ -31,13 +32,14 @@ TRAINING_ONLY = {"name", "layers", "auxiliary", "drop_path"}  # fields of a plan
 ELSEWHERE = {"name", "notes", "image", "classes", "stages", "drop_path", "loss"}  # the same, of a genome
 
 # Part of a key only where they differ from their default, so that tables of earlier versions stay valid.
+TIMELESS = {"preprocess": None, "class_names": None}  # in keys as a genome without them has it, for the same reason
 NEWER = {"rotary", "registers", "embed_bias", "norm_pre", "last_norm", "norm_eps", "qk_norm", "merging"}
 
 
 def parts(genome: Genome) -> dict[str, str]:
     """The key of every part by module name; `""` is the model without its stages."""
     plain = {key for key in NEWER if getattr(genome, key) == Genome.model_fields[key].default}
-    whole, last = genome.model_dump(exclude=ELSEWHERE | plain), genome.layout[-1]
+    whole, last = genome.model_dump(exclude=ELSEWHERE | plain) | TIMELESS, genome.layout[-1]
     found = {}
     for stage in genome.layout:
         residual = {"heads": stage.layers[0].site.heads} if stage.source is not None else {}
@@ -46,6 +48,21 @@ def parts(genome: Genome) -> dict[str, str]:
             found[layer.name] = f"layer {_text(layer._asdict() | {'mlp': stage.mlp} | whole)}"
     head = {"width": last.width, "tokens": last.tokens, "classes": genome.classes}
     return found | {"": f"head {_text(head | whole)}"}
+
+
+def without_timeless(key: str) -> str:
+    """A key of earlier versions, which had the pixels and classes of a genome that says them."""
+    kind, text = key.split(" ", 1)
+    return f"{kind} {_text(json.loads(text) | TIMELESS)}"
+
+
+def deployed_graph(genome: Genome) -> str:
+    """12 hex digits that are equal for genomes which are the same graph after deployment, whatever their training.
+
+    >>> deployed_graph(genome) == deployed_graph(genome.edit({"loss.diagonal.variant": "hinge"}))
+    True
+    """
+    return hashlib.sha256(json.dumps(parts(genome), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def part_times(genome: Genome, anchor: Genome, *, batch_size: int, device: str) -> dict[str, float]:

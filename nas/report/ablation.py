@@ -4,11 +4,16 @@ Columns: check-marks or levels of the factors, params, GMACs (deployed graph), i
 baseline over shared seeds with its 95 % interval, Holm-corrected p. A top-1 is bold if its Δ is positive, its interval
 excludes zero and its corrected p is below 0.05; with one seed nothing is bold. If an arm has a mask, two more columns
 have the mass left in it in the last epoch, and the change in validation accuracy by the switch to the deployed graph.
+Images/s are left out, with a note, unless they can be compared (nas/ablation/timing.py). The caption says what is
+compared; how the table was made, and what its marks mean, stands in notes below it.
+
+Of a published run, which has its tables alone, the texts are written from table.csv.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +27,7 @@ from nas.ablation.statistics import Paired, binomial_floor, holm, paired
 from nas.engine.record import read_record
 from nas.errors import RunError, shown
 from nas.files import write_dataframe, write_text
+from nas.profiling.stopwatch import BUSY
 from nas.report.markup import Column, TextTable, html, latex, markdown
 from nas.report.mask import write_mask
 
@@ -54,16 +60,48 @@ def write_table(directory: Path) -> list[Path]:
     if record is None or record.get("kind") != "ablation":
         raise RunError("not the run of an ablation", file=directory)
     ablation = parse_ablation(record["spec"], file=directory / "run.yaml")
-    cells = cells_of(directory)
-    _check_whole(directory, cells)
-    rows = rows_of(cells, ablation)
-    factors, caption = list(ablation.factors), caption_of(cells, ablation, record)
-    write_dataframe(directory / "table.csv", cells)
-    table = text_table(rows, factors, caption)
+    published = not (directory / "trials").exists() and (directory / "table.csv").exists()
+    cells = read_cells(directory, ablation) if published else cells_of(directory)
+    if not published:
+        _check_whole(directory, cells)
+        write_dataframe(directory / "table.csv", cells)
+    comparable, said = speeds(cells)
+    rows = rows_of(cells if comparable else cells.drop(columns="images_per_second", errors="ignore"), ablation)
+    notes = notes_of(cells, rows, ablation, record, said)
+    label = "tab:" + re.sub(r"[^A-Za-z0-9]+", "-", record.get("name") or directory.name)
+    table = text_table(rows, list(ablation.factors), caption_of(ablation), notes, label)
     for ending, render in (("md", markdown), ("tex", latex), ("html", html)):
         write_text(directory / f"table.{ending}", render(table))
     written = [directory / f"table.{ending}" for ending in ("csv", "md", "tex", "html")]
+    if published:
+        return written[1:]
     return written + (write_mask(directory, cells) if "accuracy_before_switch" in cells else [])
+
+
+def read_cells(directory: Path, ablation: Ablation) -> pd.DataFrame:
+    """The cells as table.csv has them, for a run that is published without its trials."""
+    text = dict.fromkeys(["arm", "trial", "hash", "deployed_graph", *ablation.factors], str)
+    cells = pd.read_csv(directory / "table.csv", dtype=text, keep_default_na=False, na_values=[""])
+    return cells.fillna(dict.fromkeys([factor for factor in ablation.factors if factor in cells], ""))
+
+
+def speeds(cells: pd.DataFrame) -> tuple[bool, str]:
+    """Whether the arms' images/s can be compared, and the note about them; no note where nothing was timed."""
+    if "images_per_second" not in cells or cells["images_per_second"].isna().all():
+        return False, ""
+    timed = cells[cells["images_per_second"].notna()]
+    if "deployed_graph" not in timed or timed["deployed_graph"].isna().any():
+        return False, "Images/s are left out: each arm was timed by itself, by an earlier version."
+    first, spread = timed.iloc[0], timed["spread"].max()
+    if spread > BUSY:
+        slow = f"batches in the middle took {spread:.1f} times as long as the fastest tenth"
+        return False, f"Images/s are left out: other work disturbed the stopwatch ({slow})."
+    threads = "1 thread" if first["threads"] == 1 else f"{first['threads']:.0f} threads"
+    conditions = f"{first['device']}, {first['dtype']}, batch {first['batch_size']:.0f}, {threads}"
+    return True, (
+        f"Images/s of the deployed graph: {conditions}; timed in turns, equal graphs once; "
+        f"batches in the middle took at most {spread:.2f} times as long as the fastest tenth."
+    )
 
 
 def _check_whole(directory: Path, cells: pd.DataFrame) -> None:
@@ -119,31 +157,40 @@ def rows_of(cells: pd.DataFrame, ablation: Ablation) -> list[Row]:
     return rows
 
 
-def caption_of(cells: pd.DataFrame, ablation: Ablation, record: dict[str, Any]) -> str:
-    """The caption: claim, data, training, hardware, commit, compute, and binomial standard error."""
+def caption_of(ablation: Ablation) -> str:
+    """The claim, and what is compared on what."""
+    claim = f"{ablation.claim.rstrip('.')}. " if ablation.claim else ""
+    limit = f", {ablation.training.limit} training images" if ablation.training.limit else ""
+    return (
+        f"{claim}Top-1 on the test split of {_dataset(ablation.data)} after {ablation.training.epochs} epochs{limit}."
+    )
+
+
+def notes_of(cells: pd.DataFrame, rows: list[Row], ablation: Ablation, record: dict[str, Any], speed: str = "") -> str:
+    """What the marks mean, and how the table was made: splits, hardware, commit, compute, binomial standard error.
+
+    speed: the note about images/s.
+    """
     hardware = record["hardware"]
     machine = ", ".join(hardware["gpus"]) or f"{hardware['cpu']} ({hardware['cores']} cores)"
     missing = int(cells.reindex(columns=["accuracy"])["accuracy"].isna().sum())
+    baseline = ablation.baseline_name
+    hours = float(pd.to_numeric(cells["seconds"]).sum()) / 3600 if len(cells) else 0.0
     parts = [
-        f"{ablation.claim.rstrip('.')}." if ablation.claim else "",
-        f"{_dataset(ablation.data)}, {ablation.training.epochs} epochs"
-        + (f", {ablation.training.limit} training images" if ablation.training.limit else "")
-        + (", validation images among them" if ablation.training.validation == 0 else "")
-        + f", {len(ablation.seed_list)} seeds; top-1 on the test split, mean ± std; "
-        f"Δ to {ablation.baseline_name} in points over shared seeds, 95 % t-interval, p Holm-corrected.",
-        "MACs and params of the deployed graph, per image.",
+        f"Mean ± standard deviation over seeds, their number in parentheses ({len(ablation.seed_list)} planned).",
+        f"Δ: points above the baseline, {baseline}, paired over the seeds that both have, with its 95 % t-interval.",
+        "p: of the paired t-test, Holm-corrected.",
+        "Bold: above the baseline with an interval that excludes 0 and p below 0.05"
+        + ("." if any(row.bold for row in rows) else "; no arm is."),
+        "MACs and params are those of the deployed graph, per image.",
+        speed,
+        "Trained on validation images as well." if ablation.training.validation == 0 else "",
         _splits(record.get("data")),
     ]
-    if "images_per_second" in cells:
-        timed = cells[cells["images_per_second"].notna()].iloc[0]
-        conditions = f"{timed['device']}, {timed['dtype']}, batch {timed['batch_size']:.0f}"
-        threads = "1 thread" if timed["threads"] == 1 else f"{timed['threads']:.0f} threads"
-        parts.append(f"Images/s: {conditions}, {threads}.")
     if "accuracy" in cells and cells["accuracy"].notna().any():
         images = int(cells["test_images"].dropna().iloc[0])
         floor = 100 * binomial_floor(float(cells["accuracy"].mean()), images)
         parts.append(f"Binomial standard error of the {images}-image test split: {floor:.2f} points.")
-    hours = float(pd.to_numeric(cells["seconds"]).sum()) / 3600 if len(cells) else 0.0
     parts.append(f"Trained on {machine}, {hours:.2f} worker-hours in all, commit {record.get('commit') or 'unknown'}.")
     if {"accuracy_before_switch", "accuracy"} <= set(cells):
         parts.append(
@@ -191,14 +238,14 @@ def effects_of(cells: pd.DataFrame, ablation: Ablation) -> list[str]:
     return effects
 
 
-def text_table(rows: list[Row], factors: list[str], caption: str) -> TextTable:
-    """The table as text. It has columns about the mask if an arm has a mask."""
+def text_table(rows: list[Row], factors: list[str], caption: str, notes: str = "", label: str = "") -> TextTable:
+    """The table as text. It has a column of images/s if there are any, and columns about the mask if an arm has one."""
     columns = [Column("arm", [row.name for row in rows])]
     columns += [Column(name, [row.levels[i] for row in rows]) for i, name in enumerate(factors)]
     columns += [
         Column("params (M)", [_significant(row.params) for row in rows], numeric=True),
         Column("GMACs", [_significant(row.gmacs) for row in rows], numeric=True),
-        Column("images/s", [_speed(row) for row in rows], numeric=True),
+        *([Column("images/s", [_speed(row) for row in rows], numeric=True)] if any(map(_speed, rows)) else []),
         Column("top-1 (%)", [_top(row) for row in rows], bold=[row.bold for row in rows]),
         Column("Δ [95 % CI]", [_difference(row) for row in rows]),
         Column("p", [_p(row.p) for row in rows]),
@@ -206,7 +253,7 @@ def text_table(rows: list[Row], factors: list[str], caption: str) -> TextTable:
     if any(row.mask for row in rows):
         columns.append(Column("mass in the mask", [f"{row.mask[0]:.4f}" if row.mask else "" for row in rows]))
         columns.append(Column("switch", [f"{row.mask[1]:+.2f}".replace("-", "−") if row.mask else "" for row in rows]))
-    return TextTable(columns, caption)
+    return TextTable(columns, caption, notes, label)
 
 
 def _dataset(data: str) -> str:

@@ -64,6 +64,8 @@ def headline(file: Path) -> str:
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         if not line.startswith("#"):
             break
+        if line.startswith("# yaml-language-server:"):  # nas init
+            continue
         lines.append(line.lstrip("# "))
     text = " ".join(lines)
     found = _SENTENCE.match(text)

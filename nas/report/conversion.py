@@ -111,9 +111,8 @@ def assembly_rows(assemblies: pd.DataFrame) -> dict[str, Any]:
     """The table of assemblies as the page's template takes it."""
     columns = [{"heading": name, "text": name == "arm"} for name in HEADINGS]
     return {
-        "marked": False,
         "columns": columns,
-        "rows": [{"front": False, "cells": cells} for cells in _cells(assemblies)],
+        "rows": [{"cells": cells} for cells in _cells(assemblies)],
     }
 
 

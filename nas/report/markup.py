@@ -42,6 +42,8 @@ class TextTable:
 
     columns: list[Column]
     caption: str
+    notes: str = ""  # below the table: how it was made, what its marks mean
+    label: str = ""  # of LaTeX
 
     @property
     def height(self) -> int:
@@ -49,13 +51,13 @@ class TextTable:
 
 
 def markdown(table: TextTable) -> str:
-    """The table, then its caption as a paragraph."""
+    """The table, then its caption as a paragraph, and its notes as another."""
     rows = [
         [f"**{column.cells[row]}**" if column.is_bold(row) else column.cells[row] for column in table.columns]
         for row in range(table.height)
     ]
     lines = markdown_lines([column.head for column in table.columns], rows)
-    return "\n".join([*lines, "", table.caption, ""])
+    return "\n".join([*lines, "", table.caption, "", *([table.notes, ""] if table.notes else [])])
 
 
 def markdown_lines(heads: Sequence[str], rows: Iterable[Sequence[str]], rules: Sequence[str] = ()) -> list[str]:
@@ -83,19 +85,22 @@ def html(table: TextTable) -> str:
         lines.append(
             "<tr>" + "".join(cell("td", column, f"<b>{t}</b>" if bold else t) for column, t, bold in texts) + "</tr>"
         )
+    notes = f"<br><small>{escape(table.notes)}</small>" if table.notes else ""
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Ablation</title><style>{_STYLE}</style>\n'
-        f"<table><caption>{escape(table.caption)}</caption>\n" + "\n".join(lines) + "\n</table></html>\n"
+        f"<table><caption>{escape(table.caption)}{notes}</caption>\n" + "\n".join(lines) + "\n</table></html>\n"
     )
 
 
 def latex(table: TextTable) -> str:
-    """A complete `table` environment. Its first line names the packages it needs."""
+    """A complete `table` environment: caption above, notes below. Its first line names the packages it needs."""
     kinds = ["S[table-format=" + _format(c.cells) + "]" if c.numeric else "l" for c in table.columns]
     lines = [
         "% \\usepackage{booktabs,siunitx,amssymb}",
         "\\begin{table}",
         "\\centering",
+        f"\\caption{{{_tex(table.caption)}}}",
+        *([f"\\label{{{table.label}}}"] if table.label else []),
         f"\\begin{{tabular}}{{{''.join(kinds)}}}",
         "\\toprule",
         " & ".join(f"{{{_tex(column.head)}}}" if column.numeric else _tex(column.head) for column in table.columns)
@@ -108,7 +113,10 @@ def latex(table: TextTable) -> str:
             text = column.cells[row].replace(",", "") if column.numeric else _tex(column.cells[row])
             cells.append(f"\\textbf{{{text}}}" if column.is_bold(row) else text)
         lines.append(" & ".join(cells) + " \\\\")
-    lines += ["\\bottomrule", "\\end{tabular}", f"\\caption{{{_tex(table.caption)}}}", "\\end{table}", ""]
+    lines += ["\\bottomrule", "\\end{tabular}"]
+    if table.notes:
+        lines.append(f"\\par\\smallskip\n\\parbox{{\\linewidth}}{{\\footnotesize {_tex(table.notes)}}}")
+    lines += ["\\end{table}", ""]
     return "\n".join(lines)
 
 

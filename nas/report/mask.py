@@ -8,32 +8,38 @@ Mass is the mean over rows of what masked softmax keeps (nas/blocks/masked_softm
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nas.files import write_atomically, write_dataframe
-from nas.report.plots import CURVES, GREY, LINES, blank
+from nas.report.plots import GREY, blank, look
 
 COLUMNS = ["epoch", "mask_mass", "accuracy_with_auxiliary", "accuracy"]
 
 
 def write_mask(directory: Path, cells: pd.DataFrame) -> list[Path]:
     """Write mask.csv and figures/mask.png into an ablation's run directory. cells: from `nas.ablation.cells_of`."""
+    epochs = mask_epochs(directory, cells)
+    table, figure = directory / "mask.csv", directory / "figures" / "mask.png"
+    figure.parent.mkdir(exist_ok=True)
+    write_dataframe(table, epochs)
+    write_atomically(figure, lambda path: mask_curves(epochs).savefig(path, format="png"))
+    return [table, figure]
+
+
+def mask_epochs(directory: Path, cells: pd.DataFrame) -> pd.DataFrame:
+    """The rows of mask.csv, from the trial directories or, of a published run, from that file."""
+    if not (directory / "trials").exists():
+        return pd.read_csv(directory / "mask.csv")
     parts = []
     for cell in cells[cells["accuracy_before_switch"].notna()].to_dict("records"):
         metrics = pd.read_csv(directory / "trials" / cell["trial"] / "metrics.csv")[COLUMNS]
         metrics.insert(0, "seed", cell["seed"])
         metrics.insert(0, "arm", cell["arm"])
         parts.append(metrics)
-    epochs = pd.concat(parts)
-    table, figure = directory / "mask.csv", directory / "figures" / "mask.png"
-    figure.parent.mkdir(exist_ok=True)
-    write_dataframe(table, epochs)
-    write_atomically(figure, lambda path: mask_curves(epochs).savefig(path, format="png"))
-    return [table, figure]
+    return pd.concat(parts)
 
 
 def mask_curves(epochs: pd.DataFrame) -> Figure:
@@ -42,10 +48,9 @@ def mask_curves(epochs: pd.DataFrame) -> Figure:
     gained = epochs.assign(gained=100 * (epochs["accuracy"] - epochs["accuracy_with_auxiliary"]))
     for number, (arm, rows) in enumerate(gained.groupby("arm", sort=False)):
         means = rows.groupby("epoch")[["mask_mass", "gained"]].mean()
-        colour, line = CURVES[number % len(CURVES)], LINES[number % len(LINES)]
-        look: dict[str, Any] = {"color": colour, "linestyle": line, "label": str(arm)}
-        left.plot(means.index, means["mask_mass"], marker="o", markersize=3, **look)
-        right.plot(means.index, means["gained"], marker="o", markersize=3, **look)
+        style = look(number) | {"label": str(arm), "markersize": 4}
+        left.plot(means.index, means["mask_mass"], **style)
+        right.plot(means.index, means["gained"], **style)
     left.set_ylabel("mass in the mask")
     right.set_ylabel("accuracy without the mask − with it (points)")
     right.axhline(0, color=GREY, linewidth=0.8)

@@ -1,121 +1,66 @@
-"""One HTML page about a run, self-contained: figures are embedded, and no server is needed.
+"""One HTML page about a run, to read and to explore, self-contained: no network and no server is needed.
 
-templates/report.html.j2 renders it from `Run`; text from a run's files is escaped there.
+templates/report.html.j2 renders what is read, from `Run`; text from a run's files is escaped there. What is explored is
+drawn in the browser by templates/*.js, from the data of nas/report/payload.py.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
+import shlex
 from typing import Any
 
-import jinja2
 import pandas as pd
-from matplotlib.figure import Figure
 
 from nas.account import account_lines
 from nas.files import dump_yaml
-from nas.metrics import METRICS, Metric
 from nas.numbers import magnitude
-from nas.report import conversion, plots
+from nas.report import conversion
+from nas.report.document import document
+from nas.report.payload import payload
 from nas.report.run import Run
 from nas.report.tables import front_columns, heading, rows, with_error
 
 TEXT_COLUMNS = {"state", "reason", "winner", "layers", "hash"}
+SCRIPTS = ("trials.js", "table.js", "trial.js", "panels.js", "report.js")
+FAILURES = 50  # tracebacks that the page holds
 STATES = ("complete", "pruned", "infeasible", "failed", "running")
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A figure with its file name and caption."""
-
-    name: str
-    figure: Figure
-    caption: str
-
-    @cached_property
-    def png(self) -> bytes:
-        buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png")
-        return buffer.getvalue()
-
-    def write(self, path: Path) -> None:
-        path.write_bytes(self.png)
-
-    def embedded(self) -> str:
-        """The PNG in base64, for a data URL."""
-        return base64.b64encode(self.png).decode()
-
-
-def drawings(run: Run) -> list[Drawing]:
-    """The figures of a run: accuracy against each known cost, hypervolume over time, learning curves."""
-    made: list[Drawing] = []
-    budget = run.facts["spec"].get("budget") or {}
-    limits = {name: limit for name, limit in budget.items() if limit is not None}
-    for name in dict.fromkeys(["macs", "throughput", *run.objectives, *limits]):
-        if name in METRICS and METRICS[name].budget and name in run.front and run.front[name].notna().any():
-            figure = plots.accuracy_against(name, run.trials, run.front, limit=limits.get(name), base=run.base)
-            made.append(Drawing(f"accuracy_{name}", figure, _caption(METRICS[name])))
-    if len(run.anytime) > 1:
-        caption = "Hypervolume of the front after each trial, as a share of what all trials have reached by now."
-        made.append(Drawing("hypervolume", plots.anytime_curves(run.anytime), caption))
-    if run.sensitivity is not None:
-        caption = "What each candidate alone does to the parent's answers (KL on validation images), before any repair."
-        made.append(Drawing("sensitivity", conversion.sensitivity_map(run.sensitivity), caption))
-    if run.assemblies is not None:
-        caption = "Assemblies before and after repair: validation accuracy less that of the parent, trained as long."
-        made.append(Drawing("repair", conversion.before_and_after(run.assemblies), caption))
-    if run.curves:
-        named = plots.spread([int(trial) for trial in run.front.sort_values("macs")["trial"]])
-        caption = "Learning curves; trials of the front (seven at most, cheap to costly) in colour, the others in grey."
-        made.append(Drawing("learning_curves", plots.learning_curves(run.curves, named), caption))
-    return [_worded(run, drawing) for drawing in made]
-
-
-def _worded(run: Run, drawing: Drawing) -> Drawing:
-    """The figure with its caption and axes in the words of the run."""
-    for axes in drawing.figure.axes:
-        axes.set_ylabel(run.worded(axes.get_ylabel()))
-    return replace(drawing, caption=run.worded(drawing.caption))
-
-
-def _caption(metric: Metric) -> str:
-    if metric.known == "table":
-        side = "left" if metric.direction == "min" else "right"
-        return f"Accuracy against {metric.axis}, as predicted before training; better is to the {side}."
-    line = "Numbers are trials; the line is the best accuracy that each cost can buy."
-    return f"Accuracy against {metric.axis}. {line}"
-
-
-def page(run: Run, figures: Iterable[Drawing]) -> str:
-    """The page as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("nas.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    environment.globals["zip"] = zip
-    facts, on_front = run.facts, {int(trial) for trial in run.front["trial"]}
+def page(run: Run, *, refresh: float | None = None) -> str:
+    """The page as HTML. refresh: seconds after which it loads itself anew, for a run in progress."""
+    facts = run.facts
     front = run.front.assign(layers=[run.layers[int(trial)] for trial in run.front["trial"]])
-    return environment.get_template("report.html.j2").render(
-        name=facts.get("name") or run.directory.name,
+    found = payload(run)
+    example = _example(run)
+    return document(
+        "report.html.j2",
+        SCRIPTS,
+        found | {"data": str(facts["spec"].get("data", "digits")), "refresh": refresh},
+        name=found["name"],
+        kind=facts.get("kind", "search"),
         subtitle=_subtitle(facts),
         notices=_notices(run),
         tiles=_tiles(run),
         objectives=run.worded(", ".join(f"{name} {direction}" for name, direction in run.objectives.items())),
         accuracy=_accuracy(run),
-        front=_view(run, front, [*front_columns(front), "layers"], set()),
+        word=run.worded("accuracy"),
+        front=_view(run, front, [*front_columns(front), *(["layers"] if any(front["layers"]) else [])]),
         on_test=run.on_test,
-        example=_example(run),
-        figures=[{"data": drawing.embedded(), "caption": drawing.caption} for drawing in figures],
+        example=example,
+        load=f'import nas; model = nas.build("{example}", weights=True)',
+        retrain=f"nas retrain {shlex.quote(str(run.directory))}" if "winner" in run.front else "",
+        some=len(run.trials),
+        parallel=len(found["front"]) > 1 and any(column.get("parameter") for column in found["columns"]),
+        importance=found["importance"],
+        hypervolume=found["hypervolume"],
+        curves=bool(run.curves),
+        stacks=found["stacks"],
+        sensitivity=found["sensitivity"],
         assemblies=conversion.assembly_rows(run.assemblies) if run.assemblies is not None else None,
         classes=[_by_class(run, name) for name in run.by_class],
-        failures=[{"trial": trial, "reason": reason, "text": text} for trial, reason, text in run.failures],
-        trials=_view(run, run.trials, _trial_columns(run.trials), on_front),
-        data=account_lines(facts["data"]) if "data" in facts else [],
+        failures=[{"trial": trial, "reason": reason, "text": text} for trial, reason, text in run.failures[:FAILURES]],
+        more_failures=max(0, len(run.failures) - FAILURES),
+        data_lines=account_lines(facts["data"]) if "data" in facts else [],
         facts=_facts(facts),
         spec=dump_yaml(facts["spec"]),
     )
@@ -127,15 +72,8 @@ def _by_class(run: Run, winner: str) -> dict[str, Any]:
     table = results.table()
     columns = [{"heading": run.worded(column.head), "text": not column.numeric} for column in table.columns]
     cells = zip(*(column.cells for column in table.columns), strict=True)
-    view = {"marked": False, "columns": columns, "rows": [{"front": False, "cells": row} for row in cells]}
+    view = {"columns": columns, "rows": [{"cells": row} for row in cells]}
     return {"winner": winner, "line": results.line, "view": view, "caption": table.caption}
-
-
-def _trial_columns(trials: pd.DataFrame) -> list[str]:
-    """The columns that have values: searched parameters first, bookkeeping last."""
-    last = ("seed", "hash", "seconds", "reason")
-    names = [str(name) for name in trials if not str(name).endswith("_se")]  # beside their values
-    return [name for name in [n for n in names if n not in last] + list(last) if trials[name].notna().any()]
 
 
 def _accuracy(run: Run) -> str:
@@ -143,16 +81,12 @@ def _accuracy(run: Run) -> str:
     return "Accuracy is top-1" if run.meaning is None else "Agreement is top-1 against the parent's answers"
 
 
-def _view(run: Run, frame: pd.DataFrame, columns: list[str], marked: set[int]) -> dict[str, Any]:
+def _view(run: Run, frame: pd.DataFrame, columns: list[str]) -> dict[str, Any]:
     """A table for the template: columns with heading and alignment, rows of text."""
     text = {name for name in columns if name in TEXT_COLUMNS or not pd.api.types.is_numeric_dtype(frame[name])}
     return {
-        "marked": bool(marked),
         "columns": [{"heading": run.worded(heading(name)), "text": name in text} for name in columns],
-        "rows": [
-            {"front": trial in marked, "cells": cells}
-            for trial, cells in zip(frame["trial"], rows(frame, columns), strict=True)
-        ],
+        "rows": [{"cells": cells} for cells in rows(frame, columns)],
     }
 
 

@@ -1,13 +1,15 @@
 """The figures of a run, drawn with matplotlib from its tables. Each function returns a Figure and writes no file.
 
 Colours are Okabe and Ito's, distinct under any colour vision; where colour has a meaning, the marker or line style
-differs as well. Figures are made without pyplot, so no display is needed and no state is shared.
+differs as well (`look`). Figures are made without pyplot, so no display is needed and no state is shared. What is drawn
+in grey for each of many trials is a bitmap within vector files, which stay small.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,13 +20,33 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from nas.metrics import METRICS
 from nas.numbers import magnitude
+from nas.report.importance import Importance
 
 BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE, BLACK = (
     "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#000000",
 )  # fmt: skip
 GREY = "#9a9a9a"
-CURVES = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
-LINES = ("-", "--", "-.", ":", "-", "--", "-.")
+COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
+DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1, 1.2), (6, 2, 1, 2), (10, 3), (4, 2, 1, 2, 1, 2))  # on, off
+MARKERS = "osD^vPX<>ph"
+MANY = 1000  # artists' points above which grey becomes a bitmap
+
+
+def look(number: int) -> dict[str, Any]:
+    """Colour, dash and marker of the arm or trial of this number, as keywords for `Axes.plot`.
+
+    7 colours and 6 dashes have no common factor, nor have 11 markers with either: the pair of colour and dash recurs
+    after 42, all three after 462. Neighbours differ in all three.
+
+    >>> look(0)
+    {'color': '#0072B2', 'linestyle': '-', 'marker': 'o'}
+    """
+    dash = DASHES[number % len(DASHES)]
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": (0, dash) if dash else "-",
+        "marker": MARKERS[number % len(MARKERS)],
+    }
 
 
 def accuracy_against(
@@ -47,7 +69,8 @@ def accuracy_against(
     of_base = complete[complete["hash"] == base] if base else complete[:0]
     steps = _staircase(front, column, metric.direction)
     if not others.empty:
-        axes.plot(others[column], 100 * others["accuracy"], "o", color=GREY, alpha=0.8, label="trial")
+        many = len(others) > MANY
+        axes.plot(others[column], 100 * others["accuracy"], "o", color=GREY, alpha=0.8, label="trial", rasterized=many)
     axes.plot(steps[column], 100 * steps["accuracy"], "-", color=BLUE, linewidth=1.5, zorder=2)
     axes.plot(front[column], 100 * front["accuracy"], "D", color=BLUE, markersize=7, zorder=3, label="Pareto front")
     if "accuracy_se" in front:
@@ -101,21 +124,19 @@ def learning_curves(curves: Mapping[int, np.ndarray], named: Sequence[int]) -> F
     curves: by trial, (epochs, 2) epoch and accuracy, a fraction.
     """
     figure, (axes,) = blank()
-    styles = dict(zip(named, zip(CURVES, LINES, strict=True), strict=False))
+    styles = {trial: look(number) for number, trial in enumerate(named)}
     percent = {number: curve * (1, 100) for number, curve in curves.items()}
     grey = [curve for number, curve in percent.items() if number not in styles]
     # One artist for all of them: ten thousand lines are drawn in a second.
-    axes.add_collection(LineCollection(grey, colors=GREY, linewidths=0.9, alpha=0.6), autolim=True)
+    many = sum(map(len, grey)) > MANY
+    axes.add_collection(LineCollection(grey, colors=GREY, linewidths=0.9, alpha=0.6, rasterized=many), autolim=True)
     points = [curve[0] for curve in grey if len(curve) == 1]  # a line of one point is invisible
     if points:
         axes.plot(*np.array(points).T, "o", color=GREY, alpha=0.6)
-    for number, (colour, line) in styles.items():
+    for number, style in styles.items():
         if number in percent:
-            marker = "o" if len(percent[number]) == 1 else None
-            axes.plot(
-                *percent[number].T, marker=marker, color=colour, linestyle=line, linewidth=2.2, zorder=3,
-                label=f"trial {number}",
-            )  # fmt: skip
+            lone = {} if len(percent[number]) == 1 else {"marker": ""}  # a line of one point is its marker
+            axes.plot(*percent[number].T, **style | lone, linewidth=2.2, zorder=3, label=f"trial {number}")
     axes.autoscale_view()
     if all(len(curve) == 1 for curve in curves.values()):
         axes.set_xlim(0.5, 1.5)
@@ -127,7 +148,39 @@ def learning_curves(curves: Mapping[int, np.ndarray], named: Sequence[int]) -> F
     return figure
 
 
-def spread(numbers: Sequence[int], count: int = len(CURVES)) -> list[int]:
+def arm_dots(names: Sequence[str], accuracies: Sequence[Sequence[float]], *, baseline: str | None = None) -> Figure:
+    """Top-1 of every arm: its seeds as small dots, their mean with the standard deviation as a bar.
+
+    accuracies: in percent, by arm and seed. baseline: the arm whose mean is drawn as a line across the others.
+    """
+    figure, (axes,) = blank(size=(6.4, 1.2 + 0.34 * len(names)))
+    for place, (name, values) in enumerate(zip(names, accuracies, strict=True)):
+        style = look(place) | {"linestyle": "none"}
+        axes.plot(values, [place] * len(values), **style | {"marker": "o"}, markersize=4, alpha=0.5)
+        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        axes.errorbar(float(np.mean(values)), place, xerr=deviation, **style, markersize=8, capsize=4)
+        if name == baseline:
+            axes.axvline(float(np.mean(values)), color=GREY, linestyle="--", linewidth=1, zorder=0)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)  # the first arm on top
+    line = f"; dashed: {baseline}" if baseline in names else ""
+    axes.set_xlabel(f"top-1 on test (%): seeds, mean ± standard deviation{line}")
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    return figure
+
+
+def importance_bars(found: Importance) -> Figure:
+    """Permutation importance of each searched parameter, mean ± standard deviation over splits of the trials."""
+    figure, (axes,) = blank(size=(6.4, 1.2 + 0.3 * len(found.parameters)))
+    places = range(len(found.parameters))
+    axes.barh(places, found.mean, xerr=found.std, color=SKY, ecolor=BLACK, capsize=3, height=0.6)
+    axes.set_yticks(places, found.parameters)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"loss of R² by shuffling; a forest of {found.trials} trials, R² {found.r2:.2f} on held-out ones")
+    return figure
+
+
+def spread(numbers: Sequence[int], count: int = len(COLOURS)) -> list[int]:
     """Up to `count` of the numbers, both ends and evenly in between.
 
     >>> spread(range(10), 4)

@@ -53,14 +53,21 @@ class Run:
     @cached_property
     def layers(self) -> dict[int, str]:
         """One line about the genome of each trial on the front. A search writes it down; genomes need torch."""
-        return {
-            int(trial): self._note(int(trial)).get("layers") or self._described(trial) for trial in self.front["trial"]
-        }
+        return {int(t): self._note(int(t)).get("layers") or self._described(int(t)) for t in self.front["trial"]}
+
+    @cached_property
+    def layer_lines(self) -> dict[int, str]:
+        """The line about its genome of every trial for which one is written down, and of those on the front."""
+        trials = self.ledger.trials if self.ledger is not None else []
+        noted = {trial.job.number: trial.job.note["layers"] for trial in trials if "layers" in trial.job.note}
+        return noted | {trial: line for trial, line in self.layers.items() if line}
 
     def _described(self, trial: int) -> str:
+        """Empty of a trial that is published as a row of the tables alone."""
         from nas.report.describe import describe_file
 
-        return describe_file(self.folder(trial) / "genome.yaml")
+        files = [self.folder(trial) / "genome.yaml", *(self.directory / "winners").glob(f"w*-{trial:04d}.yaml")]
+        return next((describe_file(file) for file in files if file.exists()), "")
 
     def _note(self, trial: int) -> dict[str, Any]:
         return self.ledger.trial(trial).job.note if self.ledger is not None and trial in self.ledger else {}

@@ -20,16 +20,22 @@ from nas.genome import Genome
 from nas.genome.layout import LayerPlan, StagePlan
 from nas.numbers import magnitude
 from nas.paths import Difference, flat
-from nas.profiling import GenomeCost, cost
+from nas.profiling import GenomeCost, Throughput, TimesByLayer, cost, disturbance
 
 BAR = 16  # characters of the costliest layer
 LISTED = {"layers", "depth", "split", "core", "tail", "auxiliary", "local"}  # keys of a stage that the stack shows
 
 
-def stack_data(genome: Genome) -> dict[str, Any]:
-    """Name, hash, cost, and for each row of the stack its name, what it is, MACs and parameters."""
+Seconds = dict[str, float]  # of one batch, by the name of the row (nas/profiling/by_layer.py)
+Drawn = tuple[str, Genome, GenomeCost, dict[str, str]]  # title, genome, cost, what each row is
+
+
+def stack_data(genome: Genome, seconds: Seconds | None = None) -> dict[str, Any]:
+    """Name, hash, cost, and for each row of the stack its name, what it is, MACs, parameters and, if timed, seconds."""
     total, words = cost(genome), _words(genome)
     layers = [layer._asdict() | {"what": words[layer.name]} for layer in total.layers]
+    if seconds is not None:
+        layers = [layer | {"seconds": seconds.get(layer["name"])} for layer in layers]
     return {"name": genome.name, "hash": genome.hash, "macs": total.macs, "params": total.params, "layers": layers}
 
 
@@ -39,9 +45,17 @@ def differences(one: Genome, two: Genome) -> list[Difference]:
     return [Difference(key, old.get(key), new.get(key)) for key in old | new if old.get(key) != new.get(key)]
 
 
-def stacks(genomes: list[tuple[str, Genome]]) -> RenderableType:
-    """One genome, or two to compare, each with its title. Rows that differ are marked with ≠."""
-    drawn = [(title, genome, cost(genome), _words(genome)) for title, genome in genomes]
+def conditions(pace: Throughput) -> str:
+    """What times were taken under: `ms: a batch of 1, cpu, float32, 2 threads`."""
+    threads = "1 thread" if pace.threads == 1 else f"{pace.threads} threads"
+    told = disturbance([pace])
+    return f"ms: a batch of {pace.batch_size}, {pace.device}, {pace.dtype}, {threads}" + (f"; {told}" if told else "")
+
+
+def stacks(genomes: list[tuple[str, Genome]], times: TimesByLayer | None = None) -> RenderableType:
+    """One genome, or two to compare, each with its title. Rows that differ are marked with ≠. times: in their order."""
+    seconds: list[Seconds | None] = [*times.seconds] if times is not None else [None] * len(genomes)
+    drawn: list[Drawn] = [(title, genome, cost(genome), _words(genome)) for title, genome in genomes]
     two = len(drawn) == 2
     table = Table(box=None, pad_edge=False)
     table.add_column("layer", no_wrap=True)
@@ -50,31 +64,40 @@ def stacks(genomes: list[tuple[str, Genome]]) -> RenderableType:
         table.add_column(title)
         table.add_column("MACs", justify="right", no_wrap=True)
         table.add_column("params", justify="right", no_wrap=True)
+        if times is not None:
+            table.add_column("ms", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
+    blank = ("",) if times is None else ("", "")
     most = max(layer.macs for _, _, total, _ in drawn for layer in total.layers)
     names = _merged([[layer.name for layer in total.layers] for _, _, total, _ in drawn])
     for stage, rows in groupby(names, key=_stage):
         if stage != "head":
             plans = [_plan(genome, stage) for _, genome, _, _ in drawn]
             heads = [_stage_words(plan) for plan in plans]
-            table.add_row(stage, _mark(heads), *(cell for words in heads for cell in (words, "", "")), style="bold")
+            table.add_row(stage, _mark(heads), *(cell for words in heads for cell in (words, "", *blank)), style="bold")
         for name in rows:
-            _add(table, name, drawn, most)
-    totals = [cell for _, _, t, _ in drawn for cell in ("", magnitude(t.macs), magnitude(t.params))]
+            _add(table, name, drawn, seconds, most)
+    totals = [
+        cell
+        for (_, _, t, _), timed in zip(drawn, seconds, strict=True)
+        for cell in ("", magnitude(t.macs), magnitude(t.params), *([] if timed is None else [_ms(sum(timed.values()))]))
+    ]
     table.add_row("total", "", *totals, _change(*(t.macs for _, _, t, _ in drawn)) if two else "", style="bold")
+    told = ["", conditions(times.pace)] if times is not None else []
     if not two:
-        return table
+        return Group(table, *told)
     found = differences(genomes[0][1], genomes[1][1])
     lines = [f"{key}: {_value(old)} → {_value(new)}" for key, old, new in found]
-    return Group(table, "", *(lines or ["all other keys are equal"]))
+    return Group(table, *told, "", *(lines or ["all other keys are equal"]))
 
 
-def _add(table: Table, name: str, drawn: list[tuple[str, Genome, GenomeCost, dict[str, str]]], most: int) -> None:
+def _add(table: Table, name: str, drawn: list[Drawn], seconds: list[Seconds | None], most: int) -> None:
     costs = [next((layer for layer in total.layers if layer.name == name), None) for _, _, total, _ in drawn]
     words = [words.get(name, "–") for *_, words in drawn]
     cells: list[str] = []
-    for what, found in zip(words, costs, strict=True):
+    for what, found, timed in zip(words, costs, seconds, strict=True):
         cells += [what, *((magnitude(found.macs), magnitude(found.params)) if found else ("–", "–"))]
+        cells += [] if timed is None else [_ms(timed[name]) if name in timed else "–"]
     macs = [found.macs if found else 0 for found in costs]
     last = _change(*macs) if len(drawn) == 2 else "█" * round(BAR * macs[0] / most)
     short = name if name == "head" else f"  {name.split('.', 2)[2]}"
@@ -144,6 +167,10 @@ def _change(old: int, new: int) -> str:
     if old == new:
         return ""
     return f"{'+' if new > old else '−'}{magnitude(abs(new - old))}"
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.3g}"
 
 
 def _value(value: Any) -> str:

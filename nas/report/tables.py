@@ -20,7 +20,7 @@ HEADINGS = {"accuracy_test": "test %", "hash": "genome", "layers": "layers by st
 
 def heading(column: str) -> str:
     """The heading of a column of trials.csv or front.csv, with the unit of its cells."""
-    metric = _metric(column)
+    metric = metric_of(column)
     return HEADINGS.get(column) or (metric.heading if metric else column)
 
 
@@ -28,7 +28,7 @@ def cell(column: str, value: str | float | None) -> str:
     """One value as text, in the unit of its heading; a dash if it is missing."""
     if value is None or pd.isna(value) or value == "":
         return "–"
-    if (metric := _metric(column)) is not None:
+    if (metric := metric_of(column)) is not None:
         return metric.text(float(value))
     if column in ("trial", "epochs", "seed"):
         return str(int(value))
@@ -47,7 +47,7 @@ def with_error(column: str, value: float | None, error: float | None) -> str:
     return text if error is None or pd.isna(error) else f"{text} ± {cell(column, error)}"
 
 
-def _metric(column: str) -> Metric | None:
+def metric_of(column: str) -> Metric | None:
     """The metric of a column's values: accuracy for `accuracy_std`, throughput for `throughput_measured`."""
     name = "accuracy" if column.startswith("accuracy_") else column.removesuffix("_measured")
     return METRICS.get(name)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from nas.engine import Ledger, Trial
-from nas.search.pareto import costs, hypervolume, non_dominated, reference_of
+from nas.search.pareto import costs, hypervolume, reference_of, volumes
 
 BASELINE = "baseline"  # folder of the random search inside a run, and its name in the table
 
@@ -39,8 +39,8 @@ def anytime(search: Ledger, objectives: Collection[str]) -> pd.DataFrame:
     tables = []
     for name, trials in runs.items():
         seconds = np.cumsum([trial.outcome.seconds for trial in trials if trial.outcome])
-        volumes = _growth(points[name], reference_M) / reached
-        table = {"run": name, "trials": range(1, len(trials) + 1), "worker_seconds": seconds, "hypervolume": volumes}
+        reached_N = volumes(points[name], reference_M) / reached
+        table = {"run": name, "trials": range(1, len(trials) + 1), "worker_seconds": seconds, "hypervolume": reached_N}
         tables.append(pd.DataFrame(table))
     return pd.concat(tables, ignore_index=True)
 
@@ -57,16 +57,3 @@ def _points(trials: list[Trial], objectives: Collection[str]) -> np.ndarray:
     points_NM = costs(pd.DataFrame(rows, columns=list(objectives), dtype=float), objectives)
     complete_N = np.array([trial.outcome is not None and trial.outcome.state == "complete" for trial in trials], bool)
     return np.where(complete_N[:, None], points_NM, np.inf)
-
-
-def _growth(points_NM: np.ndarray, reference_M: np.ndarray) -> np.ndarray:
-    """(N,) hypervolumes of the first 1, 2, …, N points."""
-    volumes, volume = [], 0.0
-    front_FM = points_NM[:0]
-    for point_M in points_NM:
-        if np.isfinite(point_M).all() and not (front_FM <= point_M).all(1).any():
-            front_FM = np.vstack([front_FM, point_M])
-            front_FM = front_FM[non_dominated(front_FM)]
-            volume = hypervolume(front_FM, reference_M)
-        volumes.append(volume)
-    return np.array(volumes)

@@ -6,9 +6,11 @@ plug-in's model, so an option of another plug-in is an error with its key path.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, TypeAdapter, ValidationError, create_model
+from pydantic_core import CoreSchema
 
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest
 from nas.registry import Registry
@@ -18,7 +20,24 @@ class PluginOptions(BaseModel):
     """`name` is the plug-in's. Subclasses add the options, with defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    name: str
+    name: str = Field(description="under which it is registered")
+
+
+@dataclass(frozen=True)
+class Named:
+    """The JSON schema of a section that names a plug-in: a name, or the options of one. Worked out when asked for."""
+
+    registry: Registry[Any]
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        if handler.mode == "serialization":  # not what one writes
+            return handler(schema)
+        options = [
+            create_model(f"{self.registry.kind}_{name}", __base__=member.Options, name=(Literal[name], ...))  # type: ignore[arg-type]
+            for name, member in self.registry.items()
+        ]
+        written = Union[Literal[tuple(self.registry)], *options]  # type: ignore[valid-type]
+        return handler(TypeAdapter(written).core_schema)  # type: ignore[arg-type]
 
 
 def parse_options(registry: Registry[Any], given: Any, *, default: str) -> Any:

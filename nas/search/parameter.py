@@ -35,12 +35,14 @@ class ParameterSpec(BaseModel):
     """The entry of a path in a space file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    choice: tuple[Value, ...] | None = Field(None, min_length=1)
-    int: tuple[Integer, Integer] | None = None
-    float: tuple[Real, Real] | None = None
-    step: Real | None = Field(None, gt=0)
-    log: bool = False
-    when: dict[str, Value] = {}
+    choice: tuple[Value, ...] | None = Field(None, min_length=1, description="one of these values")
+    int: tuple[Integer, Integer] | None = Field(None, description="[low, high], whole numbers, both ends included")
+    float: tuple[Real, Real] | None = Field(None, description="[low, high], real numbers, both ends included")
+    step: Real | None = Field(None, gt=0, description="between values of int or float")
+    log: bool = Field(False, description="uniform in the logarithm")
+    when: dict[str, Value] = Field(
+        {}, description="active only where another parameter has this value, or one of a list"
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> ParameterSpec:

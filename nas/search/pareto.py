@@ -96,6 +96,19 @@ def hypervolume(points_NM: np.ndarray, reference_M: np.ndarray) -> float:
     return float(moocore.hypervolume(points_NM, ref=reference_M))
 
 
+def volumes(points_NM: np.ndarray, reference_M: np.ndarray) -> np.ndarray:
+    """(N,) hypervolumes of the first 1, 2, …, N points; a point that is not finite adds nothing."""
+    found, volume = [], 0.0
+    front_FM = points_NM[:0]
+    for point_M in points_NM:
+        if np.isfinite(point_M).all() and not (front_FM <= point_M).all(1).any():
+            front_FM = np.vstack([front_FM, point_M])
+            front_FM = front_FM[non_dominated(front_FM)]
+            volume = hypervolume(front_FM, reference_M)
+        found.append(volume)
+    return np.array(found)
+
+
 class Ranks:
     """Points in the order of NSGA-II, updated incrementally: non-dominated rank, then crowding distance, then age.
 

@@ -23,6 +23,7 @@ from nas.engine import Event, Ledger, OnEvent, Run
 from nas.engine.events import both, ignore
 from nas.engine.scale import introduce
 from nas.engine.start import check_start, keep_start
+from nas.engine.tracking import check_trackers, tracked
 from nas.engine.training import TrainJob
 from nas.metrics import Estimate, batch_sizes, estimator
 from nas.model.inherit import check_inheritable
@@ -50,6 +51,7 @@ MAY_DIFFER = {
     "name",
     "baseline",
     "study",
+    "track",
     "storage",
     "max_pixels",
     "start",  # its weights are compared
@@ -117,6 +119,7 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
     """Check all user input. Nothing is written."""
     run.spec = run.spec.resumed(run.begun)
     spec, device = run.spec, run.spec.workers.device
+    check_trackers(spec.track)
     images = spec.task.load()
     space = resolved(spec, images)
     SAMPLERS[spec.sampler.name].check(space)
@@ -186,8 +189,11 @@ def _train(plan: Plan, run: Run[SearchSpec], sampler: SamplerOptions) -> str | N
         listener = both(WeightRetention(run.ledger, objectives, repeat=spec.repeat), listener)
     name = plan.run.directory.name if run is plan.run else f"{plan.run.directory.name}-{BASELINE}"
     work = TrainJob(spec.task, device=run.pool.device, threads=run.pool.cpu, donor=spec.donor_for(plan.images))
-    with study_of(run.ledger, spec.study, name, plan.space, spec.objectives, listener) as told:
-        run.train(searcher, work, told)
+    with (
+        tracked(run.ledger, spec.track, name, listener) as listener,
+        study_of(run.ledger, spec.study, name, plan.space, spec.objectives, listener) as listener,
+    ):
+        run.train(searcher, work, listener)
     return searcher.message
 
 

@@ -19,7 +19,7 @@ Every other key except `parameters` has a default. Unknown keys are refused, wit
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     ConfigDict,
@@ -34,6 +34,7 @@ from pydantic import (
 from nas.data import absolute
 from nas.engine import Limits, Workers
 from nas.engine.start import Starting, refuse_edits_of_base, relative_to
+from nas.engine.trackers import Name
 from nas.errors import SpaceError, SpecError, from_pydantic
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
@@ -41,14 +42,21 @@ from nas.genome.settings import with_settings
 from nas.metrics import METRICS, known_objectives
 from nas.paths import SET
 from nas.search.budget import Budget
+from nas.search.options import Named
 from nas.search.parameter import Parameter, ParameterSpec, expand
 from nas.search.samplers import SAMPLERS, SamplerOptions, sampler_options
 from nas.search.samplers.cost_aware import CostAwareSampler
-from nas.search.schedulers import SchedulerOptions, make_scheduler, scheduler_options
+from nas.search.schedulers import SCHEDULERS, SchedulerOptions, make_scheduler, scheduler_options
 from nas.search.space import SearchSpace
 from nas.search.study import check_url
 from nas.shipped import SPACES
 from nas.train import Task
+
+
+def _with_halving(schema: dict[str, Any]) -> None:
+    """The short form of the scheduler, which is no field."""
+    text = "short for `scheduler: {name: halving, ...}`; null: no early stopping"
+    schema["properties"]["halving"] = {"type": ["object", "null"], "description": text}
 
 
 class SearchSpec(Starting):
@@ -57,14 +65,29 @@ class SearchSpec(Starting):
     >>> load_space("lavit_split").with_settings({"trials": 8, "training.epochs": 3})
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    name: str = ""
-    notes: str = ""
-    parameters: dict[str, ParameterSpec] = Field(min_length=1)
-    objectives: dict[str, str] = Field({"accuracy": "max", "macs": "min"}, min_length=1)
-    budget: Budget = Budget()
-    sampler: SerializeAsAny[SamplerOptions] = CostAwareSampler.Options(name="cost_aware")
-    scheduler: SerializeAsAny[SchedulerOptions] = SchedulerOptions(name="full")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=_with_halving)
+    name: str = Field("", description="default: of the file")
+    notes: str = Field("", description="free text")
+    parameters: dict[str, ParameterSpec] = Field(
+        min_length=1,
+        description="paths into the genome and the values that are tried; braces and `*` stand for several paths",
+    )
+    objectives: dict[str, str] = Field(
+        {"accuracy": "max", "macs": "min"},
+        min_length=1,
+        description="metrics and their directions; the first one orders the front",
+    )
+    budget: Budget = Field(
+        Budget(), description="hard limits by metric, in its unit; a genome beyond one is not trained"
+    )
+    sampler: Annotated[SerializeAsAny[SamplerOptions], Named(SAMPLERS)] = Field(
+        CostAwareSampler.Options(name="cost_aware"),
+        description="suggests genomes; a name, or a mapping with its options",
+    )
+    scheduler: Annotated[SerializeAsAny[SchedulerOptions], Named(SCHEDULERS)] = Field(
+        SchedulerOptions(name="full"),
+        description="decides how long trials train; a name, or a mapping with its options",
+    )
     trials: int = Field(32, ge=1, le=1_000_000, description="genomes that are trained; refused ones do not count")
     repeat: int = Field(
         1, ge=1, le=1000, description="trainings of each genome, with different seeds; the mean is what counts"
@@ -74,10 +97,11 @@ class SearchSpec(Starting):
     )
     warm_start: tuple[str, ...] = Field((), description="earlier runs, by name or path, whose trials are taken over")
     keep: Literal["front", "all"] = Field("front", description="weights that stay: of trials near the front, or of all")
-    seed: int = Field(0, ge=0)
-    workers: Workers = Workers()
-    limits: Limits = Limits()
+    seed: int = Field(0, ge=0, description="root of all others")
+    workers: Workers = Field(Workers(), description="resources of each worker")
+    limits: Limits = Field(Limits(), description="when a trial is ended")
     storage: str | None = Field(None, description="where the run is kept as well: a path, s3://bucket/folder, ...")
+    track: tuple[Name, ...] = Field((), description="tensorboard, mlflow, wandb, csv: told every epoch and outcome")
     study: str | None = Field(None, description="URL of the Optuna study's database; null: optuna.db in the run; off")
     _file: Path | None = PrivateAttr(None)
 

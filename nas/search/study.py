@@ -1,8 +1,8 @@
 """The run as an Optuna study in a database, for optuna-dashboard, during the run and afterwards.
 
-The ledger is authoritative and the study is derived from it: each ended trial is added once, and identified by its
-attributes. Trials missing after a kill, a server failure or a deleted database are added at the next start. The search
-never reads the study.
+The ledger is authoritative and the study is derived from it: each ended trial is added once, under its number in the
+run, and identified by its attributes. Trials missing after a kill, a server failure or a deleted database are added at
+the next start. The search never reads the study.
 
     complete            COMPLETE, with its objectives
     pruned              PRUNED
@@ -109,9 +109,9 @@ class Study:
         self.storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
         self.study = self._open()
         self.run = f"{first.created} {first.hash} {first.seed}"
-        self.known = {
-            tuple(found.get(name) for name in KEY) for found in attributes_of(self.storage, self.study._study_id, KEY)
-        }
+        found = attributes_of(self.storage, self.study._study_id, KEY)
+        self.known = {tuple(attributes.get(name) for name in KEY) for attributes in found}
+        self.renumbered = any(attributes["number"] != attributes.get("trial") for attributes in found)
         owner = self.study.user_attrs.get("run")
         if owner != self.run and (owner is not None or self.known):
             raise RunError(
@@ -123,11 +123,12 @@ class Study:
     def match(self, trials: Iterable[Trial]) -> None:
         """Recreate the study if it has a trial that is not in `trials`, the ended ones of the ledger.
 
-        Such a trial's directory was deleted, or it was trained further; Optuna cannot change an ended trial.
+        Such a trial's directory was deleted, or it was trained further; Optuna cannot change an ended trial. Earlier
+        versions numbered trials as they ended, and not as the run does: such a study is made anew as well.
         """
         import optuna
 
-        if not self.known <= {_key(trial) for trial in trials}:
+        if self.renumbered or not self.known <= {_key(trial) for trial in trials}:
             optuna.delete_study(study_name=self.name, storage=self.storage)
             self.study, self.known = self._open(), set()
             self._sign()
@@ -167,6 +168,7 @@ class Study:
             constraints={"budget": margin} if margin > -1 else None,
         )
         end = datetime.fromisoformat(outcome.finished).astimezone().replace(tzinfo=None)  # Optuna uses local time
+        frozen.number = job.number
         frozen.datetime_start, frozen.datetime_complete = end - timedelta(seconds=outcome.seconds), end
         return frozen
 

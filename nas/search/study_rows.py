@@ -19,28 +19,32 @@ if TYPE_CHECKING:
 
 
 def add_trials(storage: RDBStorage, study_id: int, trials: Sequence[FrozenTrial]) -> None:
-    """Add ended trials after those that the study has: all of them, or none if the database fails.
+    """Add ended trials under their own numbers: all of them, or none if the database fails.
+
+    Optuna counts trials as they come; here the number is the trial's in the run. While a trial of a lower number is
+    running, the study has a gap, which no reader of it minds: trials are found by number or by id.
 
     Errors of the database propagate, as sqlalchemy raises them; KeyError if the study is gone.
 
-    >>> add_trials(storage, study._study_id, [optuna.create_trial(value=0.9)])
+    >>> trial = optuna.create_trial(value=0.9)
+    >>> trial.number = 7
+    >>> add_trials(storage, study._study_id, [trial])
     """
     from optuna.distributions import distribution_to_json
     from optuna.storages._rdb import models
     from sqlalchemy import insert
 
     with storage.scoped_session() as session, session.begin():
-        study = models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)  # numbers are counted
-        first = models.TrialModel.count(session, study)
+        models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
         made = [
             models.TrialModel(
                 study_id=study_id,
-                number=number,
+                number=trial.number,
                 state=trial.state,
                 datetime_start=trial.datetime_start,
                 datetime_complete=trial.datetime_complete,
             )
-            for number, trial in enumerate(trials, start=first)
+            for trial in trials
         ]
         session.add_all(made)
         session.flush()  # gives them ids
@@ -67,7 +71,7 @@ def add_trials(storage: RDBStorage, study_id: int, trials: Sequence[FrozenTrial]
 
 
 def attributes_of(storage: RDBStorage, study_id: int, names: Iterable[str]) -> list[dict[str, Any]]:
-    """The named user attributes of each trial of a study; empty for a trial that has none of them."""
+    """Optuna's number of each trial of a study, and those of the named user attributes that the trial has."""
     from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
     from sqlalchemy import and_
 
@@ -75,10 +79,10 @@ def attributes_of(storage: RDBStorage, study_id: int, names: Iterable[str]) -> l
     found: dict[int, dict[str, Any]] = defaultdict(dict)
     with storage.scoped_session() as session:
         rows = (
-            session.query(TrialModel.trial_id, attribute.key, attribute.value_json)
+            session.query(TrialModel.number, attribute.key, attribute.value_json)
             .outerjoin(attribute, and_(attribute.trial_id == TrialModel.trial_id, attribute.key.in_(list(names))))
             .filter(TrialModel.study_id == study_id)
         )
-        for trial, key, value in rows:
-            found[trial] |= {key: json.loads(value)} if key is not None else {}
-    return list(found.values())
+        for number, key, value in rows:
+            found[number] |= {key: json.loads(value)} if key is not None else {}
+    return [{"number": number} | attributes for number, attributes in found.items()]

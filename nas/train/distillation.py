@@ -44,8 +44,10 @@ class Teacher(BaseModel):
     )
     genome: str | None = Field(None, description="the same as model, for genomes alone")
     weights: str | None = Field(None, description="of a genome; by default the file beside it")
-    kind: Literal["hard", "soft"] = "hard"
-    weight: float = Field(0.5, gt=0, le=1)
+    kind: Literal["hard", "soft"] = Field(
+        "hard", description="of its answers: the most probable class, or all probabilities"
+    )
+    weight: float = Field(0.5, gt=0, le=1, description="w, share of the loss; the labels have the rest")
     temperature: float = Field(1.0, gt=0, description="of soft distillation")
     # Null and not 0 by default: a checkpoint of before the key has none, which is as good as null.
     hidden: float | None = Field(None, ge=0, description="weight of the hidden states' term; null or 0 is off")

@@ -44,7 +44,7 @@ class Training(BaseModel):
         None, description="a published recipe: deit, deit3, finetune or small_images; keys given beside it count more"
     )
 
-    epochs: int = Field(15, ge=1)
+    epochs: int = Field(15, ge=1, description="passes over the training images")
     batch_size: int = Field(64, ge=1, description="images per batch; an incomplete last batch of an epoch is dropped")
     accumulate: int = Field(
         1, ge=1, description="batches per update of the weights; an epoch's last update takes the batches that are left"
@@ -93,7 +93,7 @@ class Training(BaseModel):
         256, ge=0, description="with start: images at most from which projections behind new cores are solved; 0: none"
     )
 
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="probability that is spread over all classes")
     bce: bool = Field(False, description="binary cross-entropy of each class, in place of cross-entropy")
     bce_threshold: float | None = Field(
         None, ge=0, lt=1, description="with bce: targets above it become 1, others 0; null: targets as they are"
@@ -105,8 +105,8 @@ class Training(BaseModel):
     ema_warmup: bool = Field(
         True, description="the decay of the average grows from 0; false: it is the same throughout"
     )
-    teacher: Teacher | None = None
-    augment: Augment = Augment()
+    teacher: Teacher | None = Field(None, description="trained model to learn from; null: none")
+    augment: Augment = Field(Augment(), description="of training images")
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 import nas
-from nas.ablation import ablate, cells_of, parse_ablation
+from nas.ablation import ablate, cells_of, parse_ablation, timing
 from nas.data import load
-from nas.engine import Pool
+from nas.engine import Ledger, Outcome, Pool
 from nas.errors import GenomeError, RunError
+from nas.profiling import Throughput, deployed_graph
 from nas.report.ablation import write_table
 from nas.train import evaluate
+from tests.report.described import undescribed
 
 SPEC: dict[str, Any] = {
     "name": "small",
@@ -31,7 +33,8 @@ SPEC: dict[str, Any] = {
 }
 
 
-def test_an_ablation_from_its_arms_to_its_table(pool: Pool, tmp_path: Path) -> None:
+def test_an_ablation_from_its_arms_to_its_table(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "SECONDS_PER_GRAPH", 0.1)
     first = tmp_path / "first"
     cells = ablate(parse_ablation(SPEC), first)
     assert len(cells) == 4 and set(cells["state"]) == {"complete"}
@@ -60,12 +63,44 @@ def test_an_ablation_from_its_arms_to_its_table(pool: Pool, tmp_path: Path) -> N
 
     csv, markdown, latex, html = (path.read_text() for path in write_table(first))
     assert len(csv.splitlines()) == 7
-    assert "3 seeds" in markdown and markdown.count("(3)") == 2, "of the run as it is now, not as it began"
+    assert undescribed(first) == []
+    assert "3 planned" in markdown and markdown.count("(3)") == 2, "of the run as it is now, not as it began"
     assert "| arm | local | params" in markdown and "✓" in markdown and "baseline" in markdown
     assert "2.1" in markdown or "points" in markdown
     assert "\\toprule" in latex and "\\checkmark" in latex and "help \\& cost" in latex
     assert "help &amp; cost" in html and html.count("<tr>") == 3
     assert np.isclose(cells_of(first)["accuracy"].mean(), again["accuracy"].mean())
+
+
+def test_equal_graphs_are_timed_once_and_a_disturbed_session_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions: list[int] = []
+
+    def stopwatch(models: Any, **_: Any) -> list[Throughput]:
+        sessions.append(len(list(models)))
+        spread = 2.0 if len(sessions) == 1 else 1.1
+        return [Throughput(100.0 + i, 0.6, 64, 9, "cpu", "float32", 1, False, spread) for i in range(sessions[-1])]
+
+    monkeypatch.setattr(timing, "throughputs", stopwatch)
+    plain = nas.load_genome("castling_digits").edit({"stages.*.auxiliary": None})
+    masked, lossy = nas.load_genome("castling_digits"), plain.edit({"drop_path": 0.1})
+    other = plain.edit({"stages.*.core": "softmax", "stages.*.local": None})
+    assert deployed_graph(plain) == deployed_graph(masked) == deployed_graph(lossy) != deployed_graph(other)
+
+    ledger = Ledger(tmp_path)
+    arms = {"plain": plain, "masked": masked, "other": other, "lossy": lossy}
+    for arm, genome in arms.items():
+        job = ledger.add(genome, seed=1, hash=genome.hash, parameters={"arm": arm}, costs={}, note={"arm": arm})
+        (job.directory / "metrics.csv").write_text("epoch,accuracy\n1,0.5\n")
+        ledger.finish(job, Outcome.of(job, "complete", accuracy=0.5, epochs=1))
+    done = [trial.job for trial in ledger.trials]
+    told: list[str] = []
+    for _ in range(3):
+        timing.time_arms(ledger, done, "cpu", lambda event: told.append(event.data["text"]))
+    assert sessions == [2, 2], "again after the disturbed session, and then no more"
+    assert "2 deployed graphs of 4 arms" in told[0] and "the table leaves them out" in told[1] and len(told) == 3
+    assert cells_of(tmp_path)["images_per_second"].tolist() == [100.0, 100.0, 101.0, 100.0]
 
 
 def test_a_teacher_that_does_not_fit_ends_it_before_anything_is_written(tmp_path: Path) -> None:

@@ -116,6 +116,17 @@ def test_show_draws_the_stack(nas):
     assert [layer["macs"] for layer in found["genomes"][0]["layers"]] == [layer.macs for layer in total.layers]
 
 
+def test_show_times_each_layer(nas):
+    found = json.loads(nas("show", "lavit_digits", "castling_digits", "--time", "--device", "cpu", "--json").out)
+    assert found["timing"]["threads"] == 1 and found["timing"]["batch_size"] == 1
+    for genome in found["genomes"]:
+        assert all(row["seconds"] > 0 for row in genome["layers"] if not row["name"].endswith(".residual"))
+    first = sum(row["seconds"] for row in found["genomes"][0]["layers"])
+    assert first > 0.2 * found["timing"]["median_seconds"], "the rows are parts of the whole"
+    lines = nas("show", "lavit_digits", "--time", "--device", "cpu").out.splitlines()
+    assert lines[0].split()[-1] == "ms" and "ms: a batch of 1, cpu, float32, 1 thread" in lines[-1]
+
+
 def test_show_compares_two_genomes(nas):
     answer = nas("show", "lavit_digits", "lavit_digits", "--set", "stages.1.split=3 drop_path=0.1 stages.0.heads=4")
     marked = [line.split()[0] for line in answer.out.splitlines() if "≠" in line]

@@ -101,5 +101,5 @@ def test_missing_knob(make):
 
 def test_help_lists_every_target(make):
     text = make().stdout
-    for target in ("search", "ablate", "retrain", "report", "test", "fuzz", "lint"):
+    for target in ("search", "ablate", "retrain", "report", "docs", "test", "fuzz", "lint"):
         assert f"make {target}" in text

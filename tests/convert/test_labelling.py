@@ -28,6 +28,7 @@ from nas.report.tables import front_table
 from nas.timm.donor import read_donor
 from nas.train import Task, Teacher, Training, evaluate
 from nas.train.loss import TrainingLoss
+from tests.report.described import undescribed
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,7 @@ def test_the_parent_agrees_with_itself_and_winners_are_measured_by_that(
     winner, transform, names = nas.load(run / "winners" / f"{row['winner']}.yaml")
     assert evaluate(winner, images.validation) == row["accuracy"]
     assert evaluate(winner, images.test) == row["accuracy_test"]
+    assert undescribed(run) == []
     assert names == nas.load_genome(parent).class_names
     assert transform(photos / "roll 0/000.png").shape == (1, 8, 8)
 

@@ -15,6 +15,7 @@ from nas.report import write_report
 from nas.report.conversion import verdict
 from nas.train import evaluate
 from tests.convert.small import spec
+from tests.report.described import undescribed
 
 
 def test_a_conversion_leaves_a_run_with_winners_and_prices(whole: ConversionResult, parent: Path) -> None:
@@ -31,6 +32,7 @@ def test_a_conversion_leaves_a_run_with_winners_and_prices(whole: ConversionResu
     images = spec(whole.directory / "start.yaml").task.load()
     assert evaluate(model, images.validation) == whole.front["accuracy"].iloc[0]
     assert write_report(whole.directory).exists()
+    assert undescribed(whole.directory) == []
     said = verdict(table)
     arms = whole.assemblies["arm"].value_counts()
     assert arms["chosen"] == 2 and arms["all"] == 1 and arms["random"] >= 1  # few random ones are as cheap as can be

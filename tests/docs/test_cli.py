@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 from pathlib import Path
@@ -10,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from nas.cli import app
+from tests.docs.test_commands import commands
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "cli.md").read_text()
-COMMANDS = re.findall(r"^nas (.*?)(?:\s+#.*)?$", "\n".join(re.findall(r"```\n(.*?)```", PAGE, re.DOTALL)), re.MULTILINE)
+COMMANDS = [command.removeprefix("nas ") for command in commands(ROOT / "docs" / "cli.md")]
 
 
 def test_the_commands_of_the_page_run(
@@ -22,7 +21,7 @@ def test_the_commands_of_the_page_run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "140")
     shutil.copytree(ROOT / "tests/fixtures/v0_1/timed", tmp_path / "results/my_run")
-    assert len(COMMANDS) == 10
+    assert len(COMMANDS) == 12
     for command in COMMANDS:
         app(shlex.split(command), standalone_mode=False)
         assert capsys.readouterr().out.count("\n") > 1, command

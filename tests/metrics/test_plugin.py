@@ -12,7 +12,7 @@ from nas.errors import SpecError
 from nas.genome import Genome, load_genome
 from nas.metrics import estimator, metric
 from nas.registry import Registry
-from nas.report.page import drawings
+from nas.report.figures import drawings
 from nas.report.run import read_run
 from nas.search import SearchSpec
 from tests.report.synthetic import write_facts

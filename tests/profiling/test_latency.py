@@ -14,7 +14,7 @@ import torch
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
 from nas.model import Model
-from nas.profiling import Throughput, latency
+from nas.profiling import Throughput, latency, predicted_by_layer
 from nas.profiling.latency import LatencyTable, device_file, known_parts, missing
 from nas.profiling.parts import parts
 from nas.profiling.tables import covering
@@ -78,6 +78,17 @@ def stopwatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Genome]:
     monkeypatch.setattr(latency, "part_times", part_times)
     monkeypatch.setattr(latency, "throughput", throughput)
     return asked
+
+
+def test_rows_of_a_genome_by_a_table_are_those_that_it_timed(tmp_path: Path) -> None:
+    genome = load_genome("mixed_digits")
+    keys = parts(genome)
+    table = LatencyTable({keys["stages.0.layers.0"]: 0.002, keys[""]: 0.001, keys["stages.1"]: 0.003}, "cpu", 1, 64)
+    table.write(tmp_path / "latency.json")
+    found = predicted_by_layer(genome, LatencyTable.read(tmp_path / "latency.json"))
+    assert found == {"stages.0.layers.0": 0.002, "stages.1.embed": 0.003, "head": 0.001} | {
+        name: 0.002 for name, key in keys.items() if key == keys["stages.0.layers.0"]
+    }
 
 
 def test_a_device_is_asked_once_for_a_part(space: SearchSpace, stopwatch: list[Genome]) -> None:

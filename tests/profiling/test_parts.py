@@ -9,7 +9,7 @@ import torch
 
 from nas.genome import load_genome
 from nas.model import build, deploy
-from nas.profiling.parts import _clock, part_times, parts
+from nas.profiling.parts import _clock, part_times, parts, without_timeless
 
 
 def test_equal_layers_share_a_key_and_training_aids_do_not_matter() -> None:
@@ -19,6 +19,16 @@ def test_equal_layers_share_a_key_and_training_aids_do_not_matter() -> None:
     assert found["stages.1.layers.1"] == found["stages.1.layers.2"] != found["stages.0.layers.1"]
     assert parts(castling.edit({"stages.*.auxiliary": None})) == found
     assert parts(castling.edit({"stages.0.local": None}))["stages.0.layers.0"] != found["stages.0.layers.0"]
+
+
+def test_pixels_and_names_of_classes_take_no_time() -> None:
+    genome = load_genome("mixed_digits")
+    winner = genome.edit(
+        {"preprocess": {"mean": [0.3], "std": [0.4]}, "class_names": [f"digit {label}" for label in range(10)]}
+    )
+    assert parts(winner) == parts(genome)
+    old = parts(genome)["stages.0.layers.0"].replace('"class_names": null', '"class_names": ["a", "b"]')
+    assert without_timeless(old) == parts(genome)["stages.0.layers.0"] != old
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from nas.ablation import Ablation, parse_ablation
-from nas.report.ablation import caption_of, effects_of, rows_of, text_table
+from nas.report.ablation import effects_of, notes_of, rows_of, speeds, text_table
 
 SPEC: dict[str, Any] = {
     "base": "castling_digits",
@@ -79,4 +80,31 @@ def test_a_mask_without_validation_has_no_columns(ablation: Ablation) -> None:
     rows = rows_of(cells, ablation)
     assert "switch" not in {column.head for column in text_table(rows, [], "").columns}
     record = {"hardware": {"gpus": ["a GPU"]}, "commit": "abc"}
-    assert "Switch" not in caption_of(cells, ablation, record)
+    assert "Switch" not in notes_of(cells, rows, ablation, record)
+
+
+def test_the_notes_explain_bold_and_the_number_of_seeds(ablation: Ablation) -> None:
+    cells = table_of({"none": 0.4, "softmax": 0.5})
+    record = {"hardware": {"gpus": ["a GPU"]}, "commit": "abc"}
+    notes = notes_of(cells, rows_of(cells, ablation), ablation, record)
+    assert "over seeds, their number in parentheses (2 planned)" in notes
+    assert "Bold: above the baseline with" in notes and "no arm is." in notes
+
+
+TIMED = {"images_per_second": 500.0, "device": "cpu", "dtype": "float32", "batch_size": 64, "threads": 1}
+
+
+@pytest.mark.parametrize(
+    ("columns", "comparable", "note"),
+    [
+        ({}, False, "^$"),
+        (TIMED, False, "by an earlier version"),
+        (TIMED | {"deployed_graph": "a", "spread": 1.8}, False, r"disturbed.*took 1\.8 times"),
+        (TIMED | {"deployed_graph": "a", "spread": 1.08}, True, r"cpu, float32, batch 64, 1 thread.*at most 1\.08"),
+    ],
+)
+def test_images_per_second_stand_in_the_table_if_they_can_be_compared(
+    columns: dict[str, Any], comparable: bool, note: str
+) -> None:
+    found, said = speeds(table_of({"none": 0.4, "softmax": 0.5}).assign(**columns))
+    assert found is comparable and re.search(note, said)

@@ -18,6 +18,8 @@ TABLE = TextTable(
         Column("top-1 (%)", ["40.5 ± 0.9 (3)", "baseline"], bold=[True, False]),
     ],
     "Σ of 100 %, 3×3; Δ −0.1 #1 at $5, a^2 ~ \\b",
+    notes="Bold: p < 0.05 & Δ > 0.",
+    label="tab:an-arm",
 )
 DOCUMENT = "\\documentclass{article}\\usepackage{booktabs,siunitx,amssymb}\\begin{document}%s\\end{document}"
 
@@ -26,7 +28,7 @@ def test_markdown_keeps_its_columns() -> None:
     lines = markdown(TABLE).splitlines()
     assert lines[0] == "| arm_1 & co | on | images/s | top-1 (%) |"
     assert lines[2] == "| ½v_i, ε → 0 | ✓ | 1,234.5 | **40.5 ± 0.9 (3)** |"
-    assert lines[3].startswith("| a < b \\| c {d} |") and lines[-1] == TABLE.caption
+    assert lines[3].startswith("| a < b \\| c {d} |") and lines[-3::2] == [TABLE.caption, TABLE.notes]
 
 
 def test_markdown_escapes_what_would_break_a_table() -> None:
@@ -43,6 +45,7 @@ def test_html_escapes_text() -> None:
 def test_latex_has_numbers_by_their_point() -> None:
     text = latex(TABLE)
     assert "lS[table-format=4.1]" in text.replace("ll", "l") and "1234.5" in text
+    assert text.index("\\label{tab:an-arm}") < text.index("\\toprule") < text.index("Bold: p < 0.05 \\&")
     assert "arm\\_1 \\& co" in text and "\\textbf{40.5 $\\pm$ 0.9 (3)}" in text
 
 

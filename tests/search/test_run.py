@@ -24,6 +24,7 @@ from nas.search import SearchSpec, load_space, search
 from nas.search.run import resolved
 from nas.seeds import derive
 from nas.train import evaluate
+from tests.report.described import undescribed
 from tests.search.simulation import LAVIT
 
 SHORT = {"training": {"epochs": 2, "limit": 200}, "trials": 3}
@@ -156,6 +157,7 @@ def test_halving_beside_a_random_baseline(tmp_path: Path, pool: Pool) -> None:
     assert len(Ledger(tmp_path / "run" / "baseline").trials) == 4
     record = pd.read_csv(tmp_path / "run" / "hypervolume.csv")
     assert record.groupby("run")["trials"].max().to_dict() == {"search": 4, "baseline": 4}
+    assert undescribed(tmp_path / "run") == []
 
     whole = search(spec(training=keys["training"], trials=4, sampler={"name": "random", "lag": 2}), tmp_path / "whole")
     ended = trials[trials["state"] == "complete"]["trial"]

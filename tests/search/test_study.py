@@ -68,6 +68,7 @@ def assert_shows(study: optuna.Study, ledger: Ledger, wanted: SearchSpec) -> Non
     for job, outcome in ((trial.job, trial.outcome) for trial in ledger.trials):
         assert outcome is not None
         trial = told[job.number]
+        assert trial.number == job.number
         assert trial.state == states[outcome.state]
         assert trial.user_attrs["state"] == outcome.state
         assert trial.user_attrs.get("reason") == outcome.reason
@@ -255,6 +256,8 @@ def test_rows_are_those_that_optuna_writes(tmp_path: Path) -> None:
         optuna.create_trial(state=TrialState.PRUNED),
         optuna.create_trial(state=TrialState.FAIL, params={"core": "a"}, distributions={"core": parameters["core"]}),
     ]  # fmt: skip
+    for number, trial in enumerate(trials):
+        trial.number = number
     ours, theirs = (
         optuna.create_study(storage=url_in(tmp_path), study_name=name, directions=["maximize", "minimize"])
         for name in ("ours", "theirs")
@@ -266,7 +269,24 @@ def test_rows_are_those_that_optuna_writes(tmp_path: Path) -> None:
         theirs.add_trial(trial)
     for one, other in zip(ours.get_trials(), theirs.get_trials(), strict=True):
         assert vars(one) | {"_trial_id": 0} == vars(other) | {"_trial_id": 0}
-    assert attributes_of(storage, ours._study_id, ["trial", "state"]) == [{"trial": 3}, {}, {}]
+    assert attributes_of(storage, ours._study_id, ["trial", "state"]) == [
+        {"number": 0, "trial": 3},
+        *({"number": 1}, {"number": 2}),
+    ]
+
+
+def test_a_study_that_was_numbered_as_trials_ended_is_made_anew(tmp_path: Path) -> None:
+    """As earlier versions did."""
+    wanted, run = spec(), tmp_path / DIRECTORY
+    ledger = Simulation(wanted, run).run()
+    space = SearchSpace(wanted.genome(), wanted.expanded())
+    study = Study(url_in(run), DIRECTORY, space, wanted.objectives, ledger.trials[0].job)
+    for number, trial in enumerate(reversed(ledger.trials)):
+        frozen = study._frozen(trial)
+        frozen.number = number
+        add_trials(study.storage, study.study._study_id, [frozen])
+    Watched(wanted, run).run_with(url_in(run))
+    assert_shows(load_study(url_in(run)), ledger, wanted)
 
 
 @pytest.mark.parametrize(

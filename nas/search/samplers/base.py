@@ -35,7 +35,9 @@ class SamplerOptions(PluginOptions):
     finish, so the search is determined by the seed. null: twice the number of workers.
     """
 
-    lag: int | None = Field(None, ge=0)
+    lag: int | None = Field(
+        None, ge=0, description="latest trainings that a suggestion does not know of; null: twice the number of workers"
+    )
 
     def settled(self, *, trials: int, slots: int) -> Self:
         """A copy with values for all open options. Called when a run starts, and kept for all its sessions.

@@ -1,0 +1,57 @@
+"""Images per second of the arms of an ablation, such that arms can be compared.
+
+Arms that differ in training alone (a loss, a schedule, an auxiliary) are one graph after deployment. A graph is timed
+once, whatever arms have it, and the graphs are timed in turns, in one session: if one of them has no time yet, all are
+timed. speed.json of an arm's first cell has the images per second, the conditions, and the key of the graph.
+
+If other work disturbed the session, its times are written with their spread, tables leave them out, and the next
+`nas ablate` of the run times all graphs again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from nas.engine import Event, Job, Ledger, OnEvent, Trial
+from nas.files import read_json_mapping, write_json
+from nas.model import build
+from nas.profiling import deployed_graph, disturbance, throughputs
+from nas.profiling.stopwatch import BUSY
+
+SPEED = "speed.json"
+GRAPH = "deployed_graph"
+SECONDS_PER_GRAPH = 1.5  # of the stopwatch
+
+
+def time_arms(ledger: Ledger, done: list[Job], device: str, on_event: OnEvent) -> None:
+    """Write speed.json into the first cell of every arm, unless all have one that was timed undisturbed."""
+    arms = list({job.hash: job for job in reversed(done)}.values())[::-1]
+    if all(steady(read_json_mapping(job.directory / SPEED)) for job in arms):
+        return
+    graphs: dict[str, list[Job]] = {}
+    for job in arms:
+        graphs.setdefault(deployed_graph(job.genome), []).append(job)
+    text = f"timing {len(graphs)} deployed graphs of {len(arms)} arms in turns, with nothing else running"
+    on_event(Event("message", data={"text": text}))
+    models = (build(same[0].directory / "genome.yaml") for same in graphs.values())
+    found = throughputs(models, device=device, seconds=SECONDS_PER_GRAPH)
+    if (told := disturbance(found)) is not None:
+        on_event(Event("message", data={"text": f"{told}; the table leaves them out"}))
+    for (key, same), speed in zip(graphs.items(), found, strict=True):
+        for job in same:
+            write_json(job.directory / SPEED, speed.as_dict() | {GRAPH: key})
+            ledger.bring(job)
+
+
+def steady(speed: dict[str, Any]) -> bool:
+    """Whether a speed.json can stand in a table: timed in turns by graph (earlier versions: by arm), undisturbed."""
+    return GRAPH in speed and speed["spread"] <= BUSY
+
+
+def speeds_of(trials: Iterable[Trial]) -> dict[str, dict[str, Any]]:
+    """The speed.json of each arm, by the hash of its genome; empty where there is none yet."""
+    speeds: dict[str, dict[str, Any]] = {}
+    for trial in trials:
+        speeds[trial.job.hash] = speeds.get(trial.job.hash) or read_json_mapping(trial.job.directory / SPEED)
+    return speeds

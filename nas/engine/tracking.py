@@ -1,0 +1,201 @@
+"""`track: [tensorboard, mlflow, wandb, csv]`: trackers are told the epochs and outcomes of a run's trials as they come.
+
+Trackers hang on the engine's events, in the driver, and not on Ray's callbacks. Those see Ray's own trials: one that
+pauses, is retried or is resumed by another session is a new trial there, and would be a new run of the tracker. Here a
+trial has one run for its life.
+
+What a tracker has been told is written to trials/0007/tracked.json, before it is told: an epoch that is trained again
+after a kill is told once. The trial directories are the truth: what they have and a tracker lacks (it failed, was added
+later, or the driver was killed) is told at the next start. A kill between mark and call loses at most one epoch there.
+
+Trackers are slow to import and may hang on a network, so a thread tells them. One that fails is reported once and left
+alone for the session; no trial waits for it.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from nas.engine.events import Event, OnEvent
+from nas.engine.job import Job, Outcome
+from nas.engine.ledger import Ledger
+from nas.engine.trackers import TRACKERS, Name, Tracker
+from nas.errors import SpaceError
+from nas.files import read_json_mapping, write_json
+
+MARKS = "tracked.json"
+FLUSH_SECONDS = 60.0  # to wait for the last epochs at the end of a run
+Told = tuple[Job, list[dict[str, Any]], Outcome | None, bool]  # trial, its epochs, its outcome, whether it rests now
+
+
+def check_trackers(names: Collection[Name]) -> None:
+    """Raise SpaceError if the package of a tracker is not installed.
+
+    >>> check_trackers(["csv"])
+    """
+    for name in names:
+        package = TRACKERS[name].package
+        if package is not None and find_spec(package) is None:
+            raise SpaceError(
+                f"{name} needs a package that is not installed: pip install 'nas-vit[{name}]'", path="track"
+            )
+
+
+@contextmanager
+def tracked(ledger: Ledger, names: Collection[Name], run: str, on_event: OnEvent) -> Iterator[OnEvent]:
+    """`on_event`, extended to tell the trackers. run: the name that they show.
+
+    >>> with tracked(ledger, ["tensorboard"], "my_run", on_event) as on_event:
+    ...     run.train(searcher, work, on_event)
+    """
+    if not names:
+        yield on_event
+        return
+    tracking = Tracking(ledger, names, run, on_event)
+    try:
+        yield tracking
+    finally:
+        tracking.close()
+
+
+class Tracking:
+    """See the head of this file."""
+
+    def __init__(self, ledger: Ledger, names: Collection[Name], run: str, on_event: OnEvent):
+        self.ledger, self.names, self.run, self.on_event = ledger, tuple(dict.fromkeys(names)), run, on_event
+        self.failed: dict[str, Exception] = {}
+        self.reported: set[str] = set()
+        self.queue: SimpleQueue[Told | None] = SimpleQueue()
+        self.catch_up()
+        self.thread = threading.Thread(target=self._work, name="trackers", daemon=True)
+        self.thread.start()
+
+    def __call__(self, event: Event) -> None:
+        self.on_event(event)
+        if event.kind == "epoch":
+            self.queue.put((self._job(event), [event.data], None, False))
+        elif event.kind == "paused":
+            self.queue.put((self._job(event), [], None, True))
+        elif event.kind == "ended":
+            self.queue.put((self._job(event), [], Outcome.from_dict(event.data), True))
+        self._report()
+
+    def catch_up(self) -> None:
+        """Queue what the trial directories have and a tracker lacks."""
+        for trial in self.ledger.trials:
+            outcome = trial.outcome
+            if outcome is not None and outcome.state == "infeasible":  # it was never trained
+                continue
+            marks = read_json_mapping(trial.job.directory / MARKS)
+            if not all(marks.get(name, {}).get("ended") for name in self.names):
+                rows = _rows(trial.job.directory / "metrics.csv")
+                if rows or outcome is not None:
+                    self.queue.put((trial.job, rows, outcome, True))
+
+    def close(self) -> None:
+        self.catch_up()  # some trials end with the run, without an event
+        self.queue.put(None)
+        self.thread.join(FLUSH_SECONDS)
+        self._report()
+        if self.thread.is_alive():
+            self._say("trackers have not taken everything yet; the next start of this run tells them the rest")
+
+    def _job(self, event: Event) -> Job:
+        return self.ledger.trial(int(event.trial)).job
+
+    def _report(self) -> None:
+        """Report errors in the driver's thread, as all events are."""
+        for name, error in list(self.failed.items()):
+            if name not in self.reported:
+                self.reported.add(name)
+                reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+                self._say(f"the tracker {name} failed; the run goes on without it, the next start catches up: {reason}")
+
+    def _say(self, text: str) -> None:
+        self.on_event(Event("message", data={"text": text}))
+
+    # ------------------------------------------------------------------------------------------------------------------
+    # The thread
+    # ------------------------------------------------------------------------------------------------------------------
+    def _work(self) -> None:
+        trackers: dict[Name, Tracker] = {}
+        active: dict[Name, dict[int, Job]] = {name: {} for name in self.names}  # begun and not left, by number
+        while (told := self.queue.get()) is not None:
+            for name in self.names:
+                if name not in self.failed:
+                    try:
+                        if name not in trackers:
+                            trackers[name] = TRACKERS[name](self.ledger.directory, self.run)
+                        _tell(trackers[name], name, active[name], *told)
+                    except Exception as error:  # any error of a tracker
+                        self.failed[name] = error
+        for name, tracker in trackers.items():
+            for job in active[name].values():
+                try:
+                    tracker.leave(job)
+                except Exception as error:
+                    self.failed.setdefault(name, error)
+
+
+def _tell(
+    tracker: Tracker,
+    name: Name,
+    active: dict[int, Job],
+    job: Job,
+    rows: list[dict[str, Any]],
+    outcome: Outcome | None,
+    rests: bool,
+) -> None:
+    """Tell one tracker what it does not know yet of a trial. If it fails, the mark is what it was before that call."""
+    file = job.directory / MARKS
+    marks = read_json_mapping(file)
+    mark: dict[str, Any] = {"epochs": 0, "ended": False, "run": None} | marks.get(name, {})
+    new = [row for row in rows if row["epoch"] > mark["epochs"]]
+    ends = outcome is not None and not mark["ended"]
+    if (new or ends) and job.number not in active:
+        mark["run"] = tracker.begin(job, mark["run"])
+        active[job.number] = job
+
+    def marked(changes: dict[str, Any]) -> dict[str, Any]:
+        changed = mark | changes
+        write_json(file, marks | {name: changed})
+        return changed
+
+    for row in new:
+        before, mark = mark, marked({"epochs": int(row["epoch"])})
+        try:
+            tracker.epoch(job, mark["epochs"], _numbers(row))
+        except Exception:
+            write_json(file, marks | {name: before})
+            raise
+    if ends:
+        assert outcome is not None
+        before, mark = mark, marked({"ended": True})
+        try:
+            tracker.end(job, outcome)
+        except Exception:
+            write_json(file, marks | {name: before})
+            raise
+    if rests and (mark["ended"] or tracker.reopens) and active.pop(job.number, None) is not None:
+        tracker.leave(job)
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    return {key: float(v) for key, v in row.items() if key != "epoch" and v is not None and math.isfinite(float(v))}
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.csv, as they come in events."""
+    if not file.exists():
+        return []
+    with file.open(newline="") as lines:
+        rows = [{key: float(v) for key, v in row.items() if v not in ("", None)} for row in csv.DictReader(lines)]
+    return [row | {"epoch": int(row["epoch"])} for row in rows]
