@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from types import UnionType
+from typing import Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -142,7 +143,8 @@ def _of_union(first: ErrorDetails, mistakes: list[ErrorDetails], fields: type) -
     """
     key, *below = first["loc"] or ("",)
     annotation = getattr(getattr(fields, "model_fields", {}).get(key), "annotation", None)
-    if not below or not isinstance(annotation, UnionType) or len({*annotation.__args__} - {type(None)}) < 2:
+    of_several = get_origin(annotation) in (Union, UnionType) and len({*get_args(annotation)} - {type(None)}) > 1
+    if not below or not of_several:
         return first
     best = max((each for each in mistakes if each["loc"][:1] == (key,)), key=lambda each: len(each["loc"]))
     return ErrorDetails(**best | {"loc": (key, *best["loc"][2:])})

@@ -256,7 +256,11 @@ FILES: dict[str, Contents] = {
             "confusion": "list of [class, class answered, images], without zeros; classes by index",
         },
     ),
-    "speed.json": Contents("trials/<id>/speed.json", "The stopwatch on an arm of an ablation.", _SPEED),
+    "speed.json": Contents(
+        "trials/<id>/speed.json",
+        "The stopwatch on an arm of an ablation.",
+        _SPEED | {"deployed_graph": "key of the graph after deployment, which other arms may have as well"},
+    ),
     "winner.json": Contents(
         "winners/<name>.json",
         "A winner's results, beside its genome and weights.",

@@ -153,7 +153,7 @@ def test_search_from_the_command_to_the_loaded_winner(nas, tmp_path, pool):
 
     again = nas("retrain", "tiny", "--set", "seeds=1")
     assert again.code == 0, again.err
-    assert "300 training images, validation images among them" in again.out
+    assert "300 training images." in again.out and "Trained on validation images as well." in again.out
     table = pd.read_csv(tmp_path / "results" / "tiny-retrained" / "table.csv")
     others = front.loc[front["trial"] != 0, "winner"]  # trial 0 is the base genome
     assert list(table["arm"]) == ["base", *sorted(others)]

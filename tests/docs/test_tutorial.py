@@ -16,10 +16,11 @@ CHANCE = ("throughput", "model ", "# Trial", "accuracy")  # differs from machine
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("ray-docs")
 def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    for name in ("RAY_AUTH_MODE", "MPLBACKEND"):  # left by other tests
+        monkeypatch.delenv(name, raising=False)
     written = nbformat.read(ROOT / "docs" / "tutorial.ipynb", 4)
     nbformat.validate(written)
     again = copy.deepcopy(written)

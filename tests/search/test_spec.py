@@ -157,7 +157,8 @@ def test_the_spec_of_a_run_of_version_0_1_in_todays_keys(run: str, space: str) -
     settled = spec.sampler.model_copy(update={"lag": 2})
     assert upgraded["sampler"] == settled.model_dump(mode="json"), "without the population, which tpe does not have"
     assert upgraded["scheduler"] == spec.model_dump(mode="json")["scheduler"]
-    assert SearchSpec.model_fields.keys() - upgraded.keys() == {"start", "limits", "max_pixels"}, "keys that came later"
+    later = SearchSpec.model_fields.keys() - upgraded.keys()
+    assert later == {"start", "limits", "max_pixels", "track"}, "keys that came later"
     assert upgrade_spec(upgraded) == upgraded
     SearchSpec.parse(upgraded)
 
