@@ -136,7 +136,7 @@ def _genome(genome: str | Path | Genome | None, donor: Donor | None) -> str | Pa
 def training_of(recipe: Mapping[str, Any]) -> Training:
     """The recipe with settings below `training.` applied. Raises SpecError."""
     try:
-        spec = with_settings({"training": {}}, dict(recipe))
-        return Training.model_validate(spec["training"])
+        with_settings({"training": Training().model_dump(mode="json")}, dict(recipe))  # refuses a path below a value
+        return Training.model_validate(with_settings({"training": {}}, dict(recipe))["training"])
     except ValidationError as error:
         raise from_pydantic(error, Training, kind=SpecError, file=SET).within(path="training") from None

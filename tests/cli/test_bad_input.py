@@ -115,7 +115,7 @@ def test_wrong_settings_of_a_search(nas, tmp_path, arguments, parts):
 SETTINGS = {
     "below a number": ("training=3 training.epochs=2", "training.epochs: cannot be set: training is a number (3)"),
     "below an option": ("training.epochs.x=2", "training.epochs.x: cannot be set: training.epochs is a number (15)"),
-    "an unknown option": ("training.epoch=2", "training.epoch: unknown key; allowed: augment, "),
+    "an unknown option": ("training.epoch=2", "training.epoch: unknown key; allowed: accumulate, augment, "),
     "an empty key": ("training..epochs=1", "training..epochs: a key between the dots is empty"),
     "an empty first key": (".training=1", ".training: a key between the dots is empty"),
     "no list": ("training.*=1", "training.*: * stands for every element of a list, and training is a mapping"),
