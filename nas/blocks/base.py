@@ -311,11 +311,16 @@ def unit(x: Tensor) -> Tensor:
 
     The gradient of a zero vector is 10⁶ times the next one, which float16 cannot hold: there it is 0 (`inverse_norm`).
     """
-    if x.dtype == torch.float16:
+    if is_float16(x):
         return (inverse_norm(x) * x).to(x.dtype)
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
     unit_x: Tensor = x / norm.clamp_min(1e-6).to(x.dtype)
     return unit_x
+
+
+def is_float16(x: Tensor) -> bool:
+    """Whether x is float16. While torch.fx traces, its type is not known yet, and the graph is that of wider types."""
+    return not isinstance(x, torch.fx.Proxy) and x.dtype == torch.float16
 
 
 def inverse_norm(x: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Scores, Site, block, inverse_norm, unit
+from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Scores, Site, block, inverse_norm, is_float16, unit
 from nas.errors import GenomeError
 
 
@@ -89,7 +89,7 @@ class LinearAngular(Core):
     def normalise(self, y_BNHD: Tensor) -> Tensor:
         if self.config.normaliser != "l2":
             return y_BNHD
-        if y_BNHD.dtype == torch.float16:
+        if is_float16(y_BNHD):
             scale_BNH1 = inverse_norm(y_BNHD)
         else:
             dtype = torch.promote_types(y_BNHD.dtype, torch.float32)
