@@ -107,18 +107,19 @@ def floors(axes) -> None:
         words(axes, 728, middle(floor), name, align="center")
 
 
-def main() -> None:
-    plt.rcParams.update({"svg.hashsalt": "architecture", "font.family": "DejaVu Sans"})
-    figure = plt.figure(figsize=(WIDTH / 100, HEIGHT / 100), facecolor=PAPER)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(HEIGHT, 0))
+def draw(script: Path, width: int, height: int, *parts) -> None:
+    """Draw the parts one over the other, and write the SVG beside the script, or the PNG that the command names."""
+    plt.rcParams.update({"svg.hashsalt": script.stem, "font.family": "DejaVu Sans"})
+    figure = plt.figure(figsize=(width / 100, height / 100), facecolor=PAPER)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
-    way_of_the_data(axes)
-    floors(axes)
+    for part in parts:
+        part(axes)
     if len(sys.argv) > 1:
         figure.savefig(sys.argv[1], dpi=100)
     else:
-        figure.savefig(Path(__file__).with_suffix(".svg"), metadata={"Date": None})
+        figure.savefig(script.with_suffix(".svg"), metadata={"Date": None})
 
 
 if __name__ == "__main__":
-    main()
+    draw(Path(__file__), WIDTH, HEIGHT, way_of_the_data, floors)

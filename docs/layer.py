@@ -8,10 +8,9 @@ Boxes, arrows and colours are those of architecture.py. Coordinates are pixels f
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from architecture import GREY, PAPER, arrow, box, plt, words
+from architecture import GREY, arrow, box, draw, words
 
 WIDTH, HEIGHT = 800, 330
 CORE, AUXILIARY, LOCAL, PLAIN = "#c8e6f5", "#fde2c4", "#c5ecdf", "white"
@@ -52,17 +51,5 @@ def layer(axes) -> None:
     words(axes, 18, 318, "less takes the scores of the layer before in place of q and k of its own.", colour=GREY)
 
 
-def main() -> None:
-    plt.rcParams.update({"svg.hashsalt": "layer", "font.family": "DejaVu Sans"})
-    figure = plt.figure(figsize=(WIDTH / 100, HEIGHT / 100), facecolor=PAPER)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(HEIGHT, 0))
-    axes.axis("off")
-    layer(axes)
-    if len(sys.argv) > 1:
-        figure.savefig(sys.argv[1], dpi=100)
-    else:
-        figure.savefig(Path(__file__).with_suffix(".svg"), metadata={"Date": None})
-
-
 if __name__ == "__main__":
-    main()
+    draw(Path(__file__), WIDTH, HEIGHT, layer)
