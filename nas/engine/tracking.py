@@ -17,8 +17,9 @@ from __future__ import annotations
 import csv
 import math
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
@@ -164,26 +165,21 @@ def _tell(
         mark["run"] = tracker.begin(job, mark["run"])
         active[job.number] = job
 
-    def marked(changes: dict[str, Any]) -> dict[str, Any]:
-        changed = mark | changes
-        write_json(file, marks | {name: changed})
-        return changed
+    def tell(changes: dict[str, Any], call: Callable[[], None]) -> None:
+        nonlocal mark
+        before, mark = mark, mark | changes
+        write_json(file, marks | {name: mark})
+        try:
+            call()
+        except Exception:
+            write_json(file, marks | {name: before})
+            raise
 
     for row in new:
-        before, mark = mark, marked({"epochs": int(row["epoch"])})
-        try:
-            tracker.epoch(job, mark["epochs"], _numbers(row))
-        except Exception:
-            write_json(file, marks | {name: before})
-            raise
-    if ends:
-        assert outcome is not None
-        before, mark = mark, marked({"ended": True})
-        try:
-            tracker.end(job, outcome)
-        except Exception:
-            write_json(file, marks | {name: before})
-            raise
+        epoch = int(row["epoch"])
+        tell({"epochs": epoch}, partial(tracker.epoch, job, epoch, _numbers(row)))
+    if outcome is not None and ends:
+        tell({"ended": True}, partial(tracker.end, job, outcome))
     if rests and (mark["ended"] or tracker.reopens) and active.pop(job.number, None) is not None:
         tracker.leave(job)
 
