@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from nas.data.copies import copies
 from nas.data.images import ImageSet
 from nas.data.split import Resident
 
@@ -43,5 +42,5 @@ def account_of(images: ImageSet) -> dict[str, Any]:
         "measured": images.measured,
         "flip": images.flip,
         "streamed": [name for name, split in splits.items() if not isinstance(split, Resident)],
-        "notes": [*images.notes, *copies(images)],
+        "notes": [*images.notes, *images.copies],
     }

@@ -9,11 +9,11 @@ Decoded arrays (digits, torchvision's sets) are what their authors published, an
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 
 from nas.data.encoded import EncodedImages
-from nas.data.images import ImageSet
 from nas.data.split import Subset
 from nas.errors import DataError
 from nas.heartbeat import beat
@@ -21,10 +21,9 @@ from nas.heartbeat import beat
 LOOKED_AT = 1000
 
 
-def copies(images: ImageSet) -> list[str]:
-    """A sentence for each split held out that has copies of training images."""
-    held = {"validation": images.validation.subset, "test": images.test.subset}
-    return [found for name, subset in held.items() if (found := _copies(name, subset, images.train.subset))]
+def copies(train: Subset, held: Mapping[str, Subset]) -> list[str]:
+    """A sentence for each split held out, by its name, that has copies of training images."""
+    return [found for name, subset in held.items() if (found := _copies(name, subset, train))]
 
 
 def _copies(name: str, held: Subset, train: Subset) -> str | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 
+from nas.data.copies import copies
 from nas.data.preprocess import Preprocess
 from nas.data.split import Resident, Split, Subset
 from nas.data.streaming import Streaming
@@ -37,6 +39,11 @@ class ImageSet:
     flip: bool
     origins: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def copies(self) -> list[str]:
+        """What is held out and trained on as well, a sentence for each split (nas/data/copies.py); looked for once."""
+        return copies(self.train.subset, {"validation": self.validation.subset, "test": self.test.subset})
 
 
 def make_split(subset: Subset, preprocess: Preprocess, resident_bytes: int) -> Split:
