@@ -15,7 +15,6 @@ import importlib
 import os
 import re
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from nas.environment import cache_home, has_ray_token, home, private_folder
+from nas.environment import cache_home, has_ray_token, home, knock, private_folder
 from nas.errors import RunError
 from nas.hardware import hardware
 
@@ -156,12 +155,11 @@ def _cluster() -> Iterator[Finding]:
     if not address or address in ("local", "auto"):
         yield Finding("cluster", f"RAY_ADDRESS is {address or 'not set'}: Ray starts and ends with a run")
         return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except (OSError, ValueError, OverflowError) as error:
+        knock(address)
+    except RunError as error:
         remedy = "start its head with `ray start --head`, or unset RAY_ADDRESS"
-        yield Finding("cluster", f"RAY_ADDRESS={address}: {error}", remedy, stops=True)
+        yield Finding("cluster", str(error), remedy, stops=True)
         return
     open_to_all = (
         None if has_ray_token() else "whoever reaches it runs code on it: docs/cluster.md says how to set a token"

@@ -21,16 +21,18 @@ from __future__ import annotations
 import codecs
 import logging
 import os
+import re
 import secrets
 import shlex
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nas.errors import RunError
+from nas.errors import RunError, shown
 
 NO_HOME = Path("/nonexistent")  # Debian's home of `nobody`: can be neither read nor written
 SOCKET = 107  # maximal length of a Unix socket path on Linux, in bytes
@@ -130,6 +132,22 @@ def has_ray_token() -> bool:
     """Whether the user has configured a Ray token, in the environment or in Ray's default file."""
     given = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
     return bool(given) or (home() / ".ray" / "auth_token").exists()
+
+
+def knock(address: str) -> None:
+    """Raise RunError if an address is malformed or nothing listens there, which Ray would notice only after minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or set(host) & set("/@ ?#") or not re.fullmatch("[0-9]{1,5}", port, re.ASCII):
+        raise RunError(
+            f"expected HOST:PORT, ray://HOST:PORT, auto or local, found {shown(address)}", path="RAY_ADDRESS"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        message = f"no Ray cluster answers there ({error}); start its head with `ray start --head`, or leave it out"
+        raise RunError(message, path=f"RAY_ADDRESS={address}") from None
 
 
 @contextmanager

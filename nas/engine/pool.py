@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,8 +24,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from nas.device import default_device
-from nas.environment import has_ray_token, private_folder, quieten_ray, ray_access
-from nas.errors import RunError, shown
+from nas.environment import has_ray_token, knock, private_folder, quieten_ray, ray_access
+from nas.errors import RunError
 
 LOG = logging.getLogger(__name__)
 
@@ -115,7 +113,7 @@ def _own() -> Iterator[None]:
 @contextmanager
 def _joined(address: str) -> Iterator[None]:
     """Joins a running cluster. Its access control was configured by whoever started it."""
-    _knock(address)
+    knock(address)
     if not has_ray_token() and os.environ.get("RAY_AUTH_MODE", "disabled") == "disabled":
         LOG.warning("RAY_ADDRESS=%s is joined without a token: whoever reaches it runs code (docs/cluster.md)", address)
     with ray_access(None), _started(address):
@@ -163,22 +161,6 @@ def _signals_kept() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _knock(address: str) -> None:
-    """Raise RunError if an address is malformed or nothing listens there, which Ray would notice only after minutes."""
-    if address == "auto":
-        return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or set(host) & set("/@ ?#") or not re.fullmatch("[0-9]{1,5}", port, re.ASCII):
-        raise RunError(
-            f"expected HOST:PORT, ray://HOST:PORT, auto or local, found {shown(address)}", path="RAY_ADDRESS"
-        )
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except (OSError, OverflowError, UnicodeError) as error:
-        message = f"no Ray cluster answers there ({error}); start its head with `ray start --head`, or leave it out"
-        raise RunError(message, path=f"RAY_ADDRESS={address}") from None
 
 
 def _pool(workers: Workers, nodes: list[dict[str, Any]]) -> Pool:

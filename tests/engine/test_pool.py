@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from nas.engine import Pool, Workers
-from nas.engine.pool import _joined, _knock, _pool
+from nas.engine.pool import _joined, _pool
+from nas.environment import knock
 from nas.errors import RunError
 
 
@@ -50,7 +51,7 @@ def test_a_worker_that_fits_nowhere_is_refused(workers: dict[str, Any]) -> None:
 )
 def test_a_cluster_that_is_not_there_is_missed_at_once(address: str) -> None:
     with pytest.raises(RunError, match=r"^RAY_ADDRESS=.*: no Ray cluster answers there \(.*; start its head"):
-        _knock(address)
+        knock(address)
 
 
 def test_a_port_that_is_open_is_left_to_ray() -> None:
@@ -59,7 +60,7 @@ def test_a_port_that_is_open_is_left_to_ray() -> None:
         server.listen()
         port = server.getsockname()[1]
         for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "auto"):
-            _knock(address)
+            knock(address)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_a_port_that_is_open_is_left_to_ray() -> None:
 )
 def test_an_address_of_another_form_is_refused(address: str) -> None:
     with pytest.raises(RunError, match=r"^RAY_ADDRESS: expected HOST:PORT, ray://HOST:PORT, auto or local, found '"):
-        _knock(address)
+        knock(address)
 
 
 def test_a_cluster_without_a_token_is_joined_with_a_warning(
@@ -79,7 +80,7 @@ def test_a_cluster_without_a_token_is_joined_with_a_warning(
         monkeypatch.delenv(name, raising=False)
     for token, warnings in ({}, 1), ({"RAY_AUTH_TOKEN": "t"}, 0):
         monkeypatch.setattr("nas.engine.pool._started", lambda address: nullcontext())
-        monkeypatch.setattr("nas.engine.pool._knock", lambda address: None)
+        monkeypatch.setattr("nas.engine.pool.knock", lambda address: None)
         for name, value in token.items():
             monkeypatch.setenv(name, value)
         caplog.clear()
