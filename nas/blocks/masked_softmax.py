@@ -66,5 +66,7 @@ class MaskedSoftmax(Auxiliary):
         if self.config.top_k is not None and self.config.top_k < a_BHNN.shape[-1]:
             least_BHN1 = a_BHNN.detach().topk(self.config.top_k, -1).values[..., -1:]
             kept_BHNN = kept_BHNN.masked_fill(a_BHNN < least_BHN1, 0.0)
-        mass = self.weight * kept_BHNN.detach().sum(-1, dtype=torch.float32).mean()
+        mass = (
+            self.weight * kept_BHNN.detach().sum(-1, dtype=torch.promote_types(kept_BHNN.dtype, torch.float32)).mean()
+        )
         return (self.weight.to(v_BHND.dtype) * (kept_BHNN @ v_BHND)).transpose(1, 2), mass

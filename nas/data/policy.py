@@ -59,10 +59,9 @@ def policy_of(augment: Augment | None, form: Form, preprocess: Preprocess) -> Po
     return Policy(augment, form, [255 * mean for mean in preprocess.mean])
 
 
-def draw_seeds(count: int, generator: Generator) -> list[int]:
-    """A seed for each of N images, in the order in which they are shown."""
-    seeds_N: list[int] = torch.randint(2**31, (count,), generator=generator).tolist()
-    return seeds_N
+def draw_seeds(count: int, generator: Generator) -> Tensor:
+    """A seed for each of N images, (N,) int64, in the order in which they are shown."""
+    return torch.randint(2**31, (count,), generator=generator)
 
 
 def _operations(augment: Augment, form: Form, fill: list[float]) -> v2.Transform:

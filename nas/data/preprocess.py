@@ -47,7 +47,7 @@ class Preprocess(BaseModel):
         return dict(self)
 
     def normaliser(self, device: torch.device) -> Callable[[Tensor], Tensor]:
-        """A function from uint8 to normalised float32 images, (..., C, S, S) on `device`."""
+        """A function from uint8 to normalised images in torch's default dtype, (..., C, S, S) on `device`."""
         mean_C11 = (255 * torch.tensor(self.mean))[:, None, None].to(device)
         std_C11 = (255 * torch.tensor(self.std))[:, None, None].to(device)
-        return lambda images_BCSS: images_BCSS.float().sub_(mean_C11).div_(std_C11)
+        return lambda images_BCSS: images_BCSS.to(mean_C11.dtype).sub_(mean_C11).div_(std_C11)

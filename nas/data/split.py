@@ -11,7 +11,7 @@ epoch e with the seed of epoch e sees what the uninterrupted one saw.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -25,6 +25,8 @@ from nas.data.policy import draw_seeds, policy_of
 from nas.data.preprocess import Preprocess
 
 Batches = Iterator[tuple[Tensor, Tensor]]
+Sharing = Callable[[Iterable[Tensor]], Iterable[Tensor]]
+"""What one of several processes takes of the batches of an epoch, each given as its places in the order (B,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +89,13 @@ class Split(ABC):
         seed: int | None = None,
         augment: Augment | None = None,
         drop_last: bool = False,
+        sharing: Sharing | None = None,
     ) -> Batches:
         """One epoch: pairs (images (B, C, S, S) float32 normalised, labels (B,) int64), both on `device`.
 
         seed: None gives file order; else permutation and augmentation depend on this number alone. `augment` needs one.
-        drop_last: leaves out the incomplete last batch, unless it is the only one.
+        drop_last: leaves out the incomplete last batch, unless it is the only one. sharing: the part of one process,
+        whose images are what they are in a process alone; only they are decoded.
         """
         if augment is not None and seed is None:
             raise ValueError("augmentation is random: give a seed")
@@ -101,12 +105,16 @@ class Split(ABC):
         order_N = torch.arange(len(self)) if seed is None else torch.randperm(len(self), generator=generator)
         if augment is not None and augment.repeats > 1:  # timm's RepeatAugSampler in one process, selected_round=0
             order_N = order_N.repeat_interleave(augment.repeats)
-        return self._epoch(order_N[:shown], batch_size, torch.device(device), generator, augment)
+        starts = range(0, shown, batch_size)
+        places: Iterable[Tensor] = (torch.arange(start, min(start + batch_size, shown)) for start in starts)
+        places = sharing(places) if sharing is not None else places
+        return self._epoch(order_N[:shown], places, batch_size, torch.device(device), generator, augment)
 
     @abstractmethod
     def _epoch(
         self,
         order_N: Tensor,
+        places: Iterable[Tensor],
         batch_size: int,
         device: torch.device,
         generator: torch.Generator,
@@ -133,6 +141,7 @@ class Resident(Split):
     def _epoch(
         self,
         order_N: Tensor,
+        places: Iterable[Tensor],
         batch_size: int,
         device: torch.device,
         generator: torch.Generator,
@@ -141,17 +150,17 @@ class Resident(Split):
         stack, rows_N, labels_N = self.on(device)
         draws_NU = draw(len(self), generator).to(device) if augment else None
         policy = policy_of(augment, self.subset.form, self.preprocess)
-        seeds_N = draw_seeds(len(self), generator) if policy else []
+        seeds_N = draw_seeds(len(self), generator) if policy else None
         normalise = self.preprocess.normaliser(device)
         order_N = order_N.to(device)
-        for start in range(0, len(order_N), batch_size):
-            picked_B = order_N[start : start + batch_size]
+        for places_B in places:
+            picked_B = order_N[places_B]
             images_BCSS = stack[rows_N[picked_B]]
             if augment is None or draws_NU is None:
                 yield normalise(images_BCSS), labels_N[picked_B]
                 continue
-            draws_BU = draws_NU[start : start + batch_size]
+            draws_BU = draws_NU[places_B]
             images_BCSS = crop_and_flip(images_BCSS, draws_BU, augment, flip=self.subset.flip)
-            if policy is not None:
-                images_BCSS = policy(images_BCSS, seeds_N[start : start + batch_size])
+            if policy is not None and seeds_N is not None:
+                images_BCSS = policy(images_BCSS, seeds_N[places_B].tolist())
             yield erase(normalise(images_BCSS), draws_BU, augment.erase), labels_N[picked_B]

@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 import torch
@@ -53,54 +54,64 @@ class Streaming(Split):
     def _epoch(
         self,
         order_N: Tensor,
+        places: Iterable[Tensor],
         batch_size: int,
         device: torch.device,
         generator: torch.Generator,
         augment: Augment | None,
     ) -> Batches:
-        draws_NU = draw(len(self), generator)[: len(order_N)]
-        indices_N = self.subset.indices[order_N.numpy()]
+        draws_NU = draw(len(self), generator)
         policy = policy_of(augment, self.subset.form, self.preprocess)
-        seeds_N = draw_seeds(len(self), generator)[: len(order_N)] if policy else [0] * len(order_N)
-        jobs = list(zip(indices_N.tolist(), map(tuple, draws_NU.tolist()), seeds_N, strict=True))
-        labels_N, draws_NU = self.labels_N[order_N], draws_NU.to(device)
+        seeds_N = draw_seeds(len(self), generator) if policy else None
+        under_way: deque[Tensor] = deque()  # places of the batches that are being decoded
+
+        def jobs() -> Iterator[list[Job]]:
+            for places_B in places:
+                under_way.append(places_B)
+                indices_B = self.subset.indices[order_N[places_B].numpy()].tolist()
+                seeds_B = [0] * len(places_B) if seeds_N is None else seeds_N[places_B].tolist()
+                yield list(zip(indices_B, map(tuple, draws_NU[places_B].tolist()), seeds_B, strict=True))
+
         normalise = self.preprocess.normaliser(device)
         rest = augment
         if augment is not None and (augment.min_area < 1 or policy):  # cropped and mirrored where it was decoded
             rest = augment.model_copy(update={"min_area": 1.0, "crop_padding": 0, "flip": False})
-        start = 0
-        for images_BCSS in self._decoded(jobs, batch_size, device, augment, policy):
+        for images_BCSS in self._decoded(jobs(), batch_size, device, augment, policy):
+            places_B = under_way.popleft()
             images_BCSS = images_BCSS.to(device, non_blocking=True)
-            stop = start + len(images_BCSS)
-            labels_B = labels_N[start:stop].to(device, non_blocking=True)
+            labels_B = self.labels_N[order_N[places_B]].to(device, non_blocking=True)
             if rest is None:
                 yield normalise(images_BCSS), labels_B
             else:
-                draws_BU = draws_NU[start:stop]
+                draws_BU = draws_NU[places_B].to(device, non_blocking=True)
                 images_BCSS = crop_and_flip(images_BCSS, draws_BU, rest, flip=self.subset.flip)
                 yield erase(normalise(images_BCSS), draws_BU, rest.erase), labels_B
-            start = stop
 
     def _decoded(
-        self, jobs: list[Job], batch_size: int, device: torch.device, augment: Augment | None, policy: Policy | None
+        self,
+        jobs: Iterator[list[Job]],
+        batch_size: int,
+        device: torch.device,
+        augment: Augment | None,
+        policy: Policy | None,
     ) -> Iterator[Tensor]:
         batch_bytes = batch_size * self.subset.form.channels * self.subset.form.size**2
         key = (_workers(batch_bytes), device.type == "cuda", augment)
         loader, self._kept = self._kept, None  # another epoch at the same time makes its own
         if loader is None or loader.key != key:
             loader = _Loader(self.subset, *key, policy)
-        yield from loader.epoch([jobs[at : at + batch_size] for at in range(0, len(jobs), batch_size)])
+        yield from loader.epoch(jobs)
         if augment is not None:
             self._kept = loader
 
 
 class _Batches:
-    """The jobs of an epoch, which the loader takes as its batch sampler."""
+    """The jobs of an epoch, which the loader takes as its batch sampler, some batches ahead."""
 
-    jobs: list[list[Job]]
+    jobs: Iterator[list[Job]]
 
     def __iter__(self) -> Iterator[list[Job]]:
-        return iter(self.jobs)
+        return self.jobs
 
 
 class _Loader:
@@ -119,7 +130,7 @@ class _Loader:
             generator=torch.Generator(),  # the loader draws a seed when it starts: not from the global stream
         )
 
-    def epoch(self, jobs: list[list[Job]]) -> Iterator[Tensor]:
+    def epoch(self, jobs: Iterator[list[Job]]) -> Iterator[Tensor]:
         self.batches.jobs = jobs
         for batch in self.loader:
             if isinstance(batch, DataError):

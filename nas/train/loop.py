@@ -8,6 +8,8 @@ Decisions:
   table is that of weights.safetensors in a new process.
 - The loop does not synchronise with the device within an epoch: losses are collected as tensors and read at its end.
   (In float16 the gradient scaler of some optimisers does.)
+- Several processes may train one genome together (nas/train/ranks.py). All of them run this loop, on their own rows of
+  each batch, and hold the same weights, averages and metrics; rank 0 alone reads and writes files.
 
 Shapes: B images of a batch, C channels, H × W pixels, K classes, S steps of an epoch.
 """
@@ -39,6 +41,7 @@ from nas.train.checkpoint import TrainingFiles, fingerprint_of
 from nas.train.evaluation import evaluate
 from nas.train.loss import TrainingLoss
 from nas.train.optimisation import Optimisation
+from nas.train.ranks import Ranks, check_shares
 from nas.train.recipe import Training
 
 CLOSED_FORM_TOKENS = 16_384  # of all images together: memory stays below 100 MB a layer
@@ -88,6 +91,7 @@ def train(
     threads: int | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
     until: int | None = None,
+    ranks: Ranks = Ranks(),
 ) -> Result:
     """Train `genome` on `data` and leave metrics.csv and weights.safetensors in `directory`.
 
@@ -95,7 +99,8 @@ def train(
     all is done. `report` gets each epoch's row when the checkpoint is on disk; what it raises ends the training there.
     `until` ends this call after that epoch, on the way of the whole training's schedules; weights.safetensors comes
     with the last epoch. `donor` is the trained model whose weights it starts from. `threads` sets torch's number of
-    threads for the process; the seed its global generator.
+    threads for the process; the seed its global generator. `ranks`: this process is one of several that train the
+    genome, all called with equal arguments; only rank 0 uses `directory` and `report`.
 
     Raises DataError if the images do not fit the genome, GenomeError if the donor does not, RunError if the directory
     belongs to another training, and TrainingDiverged.
@@ -106,24 +111,27 @@ def train(
     # Directory: finished, begun or new
     # ------------------------------------------------------------------------------------------------------------------
     check_labelled(data)
+    check_shares(min(training.batch_size, len(data.train)), ranks.count)
     check_fits(data, size=genome.image.size, channels=genome.image.channels, classes=genome.classes)
     device = torch.device(device)
     if threads is not None:
         torch.set_num_threads(threads)
     files = TrainingFiles(Path(directory), fingerprint_of(genome, data, training, seed, donor))
-    if (metrics := files.finished()) is not None:
+    metrics = ranks.told(files.finished)
+    if metrics is not None:
         return Result.of(metrics)
-    checkpoint = files.load()
+    checkpoint = ranks.told(files.load)
 
     # ------------------------------------------------------------------------------------------------------------------
     # Model and its evaluated copy
     # ------------------------------------------------------------------------------------------------------------------
     torch.manual_seed(derive(seed, "weights"))
     model, inherited = _begun(genome, data, training, donor, device, resumed=checkpoint is not None)
-    evaluated = ModelEmaV3(model, decay=training.ema, use_warmup=training.ema_warmup)
+    evaluated = ModelEmaV3(ranks.agreed(model), decay=training.ema, use_warmup=training.ema_warmup)
     layout = torch.channels_last if training.channels_last else torch.contiguous_format
     model.to(memory_format=layout)
-    forward = torch.compile(model) if training.compile else model
+    parallel = ranks.parallel(model, unused=model.has_auxiliaries)
+    forward = torch.compile(parallel) if training.compile else parallel
     precision = _autocast(training, device)
 
     # ------------------------------------------------------------------------------------------------------------------
@@ -154,20 +162,27 @@ def train(
         epoch_seed = derive(seed, "epoch", epoch)
         torch.manual_seed(epoch_seed)  # of dropout, drop path and mixing; the split takes the seed itself
         batches = data.train.batches(
-            training.batch_size, device=device, seed=epoch_seed, augment=training.augment, drop_last=True
+            training.batch_size,
+            device=device,
+            seed=epoch_seed,
+            augment=training.augment,
+            drop_last=True,
+            sharing=ranks.of_training,
         )
         mix = _mixing(training, genome.classes, epoch)
         history: dict[str, list[Tensor]] = defaultdict(list)
         model.train()
         for step, (images_BCHW, labels_B) in enumerate(batches):
             beat()
-            images_BCHW, labels = mix(images_BCHW.contiguous(memory_format=layout), labels_B)
+            images_BCHW, labels = ranks.own(*mix(images_BCHW.contiguous(memory_format=layout), labels_B))
             first = step - step % training.accumulate  # of the batches of this update
             together = min(training.accumulate, steps - first)
             done = epoch * updates + first // training.accumulate + 1
             if step == first:
                 optimisation.begin(done)
                 model.set_progress(done / total)
+            last = step == first + together - 1
+            ranks.exchange(parallel, last)
             with precision():
                 if tracing:
                     logits_BK, trace = forward(images_BCHW, trace=True)
@@ -175,7 +190,7 @@ def train(
                     logits_BK, trace = forward(images_BCHW), AttentionTrace()
                 terms = criterion(logits_BK, trace, labels, images_BCHW)
             optimisation.backward(terms["loss"] / together)
-            if step == first + together - 1:
+            if last:
                 terms["gradient_norm"] = optimisation.update()
                 if training.ema:
                     evaluated.update(model, step=done)
@@ -184,7 +199,8 @@ def train(
             for name, value in terms.items():
                 history[name].append(value.detach())
 
-        series = {name: torch.stack(values_S).float() for name, values_S in history.items()}
+        exact = torch.get_default_dtype()  # of sums over an epoch, which bfloat16 is too coarse for
+        series = {name: ranks.mean(torch.stack(values_S).to(exact)) for name, values_S in history.items()}
         norm_S = series["gradient_norm"].repeat_interleave(training.accumulate)[:steps]
         diverged_S = (series["loss"] + norm_S).isfinite().logical_not()
         diverged_S[-1] |= optimisation.lost
@@ -200,11 +216,11 @@ def train(
             evaluated.set(model)
         row: dict[str, Any] = {"epoch": epoch + 1, **means}
         if len(data.validation):
-            row["accuracy"] = evaluate(evaluated.module, data.validation, device=device)
+            row["accuracy"] = evaluate(evaluated.module, data.validation, device=device, ranks=ranks)
         if len(data.validation) and model.has_auxiliaries:
             evaluated.module.set_progress((epoch + 1) / training.epochs)
             with auxiliaries_on(evaluated.module):
-                row["accuracy_with_auxiliary"] = evaluate(evaluated.module, data.validation, device=device)
+                row["accuracy_with_auxiliary"] = evaluate(evaluated.module, data.validation, device=device, ranks=ranks)
         row["lr"] = optimisation.lr
         row["images_per_second_training"] = min(steps * training.batch_size, len(data.train)) / (trained - begin)
         row["seconds"] = time.perf_counter() - begin
@@ -213,12 +229,13 @@ def train(
         # --------------------------------------------------------------------------------------------------------------
         # Checkpoint, then report
         # --------------------------------------------------------------------------------------------------------------
-        state = {"model": model.state_dict(), "evaluated": evaluated.module.state_dict()}
-        files.save(rows, state | optimisation.state_dict())
-        if report is not None:
-            report(row)
+        if ranks.first:
+            state = {"model": model.state_dict(), "evaluated": evaluated.module.state_dict()}
+            files.save(rows, state | optimisation.state_dict())
+            if report is not None:
+                report(row)
 
-    if len(rows) == training.epochs:
+    if ranks.first and len(rows) == training.epochs:
         files.finish(evaluated.module.state_dict(), metadata_of(data))
     return Result.of(rows)
 

@@ -42,7 +42,7 @@ class TrainingLoss:
     def __call__(
         self, logits_BK: Tensor, trace: AttentionTrace, labels: Tensor, images_BCHW: Tensor
     ) -> dict[str, Tensor]:
-        logits_BK = logits_BK.float()  # bfloat16 is too coarse for a loss
+        logits_BK = logits_BK.to(torch.get_default_dtype())  # bfloat16 is too coarse for a loss
         of_labels = self._of_labels(logits_BK, labels)
         terms = {"loss": of_labels, "cross_entropy" if self.binary is None else "binary_cross_entropy": of_labels}
         if self.distillation is not None:
