@@ -97,7 +97,7 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     with run.opened():
         keep_start(ablation, run.directory, images, on_event)
         run.begin(spec, seed=ablation.split_seed, data=account_of(images))
-        work = TrainJob(ablation.task, device=run.pool.device, threads=run.pool.cpu, donor=donor)
+        work = TrainJob.on(run.pool, ablation.task, donor)
         with tracked(run.ledger, ablation.track, run.directory.name, on_event) as listener:
             run.train(Cells(ablation, arms, run.ledger, donor), work, listener)
         done = [trial.job for trial in run.ledger.trials if trial.outcome and trial.outcome.state == "complete"]

@@ -36,7 +36,7 @@ class Measuring:
             if not left:
                 continue
             self.say(f"library: round {finished + 1} of {self.rounds}, {len(left)} candidates")
-            groups = _shares(left, self.crew.pool.slots)
+            groups = _shares(left, self.crew.pool.places)
 
             def keep(number: int, answer: list[Content], groups: list[list[Place]] = groups) -> None:
                 for place, content in zip(groups[number], answer, strict=True):

@@ -122,7 +122,11 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
                        measure=measure)  # fmt: skip
         picks += rivals(plan.parts, spec.compare, picks, spec.sweep, plan.budget, seed=spec.seed, measure=measure)
         plan.say(f"repairing {len(picks)} assemblies, by distillation from the model itself")
-        work = Repair(common, states, TrainJob(_repaired(plan), device=run.pool.device, threads=run.pool.cpu))
+        work = Repair(
+            common,
+            states,
+            TrainJob.on(run.pool, _repaired(plan)),
+        )
         try:
             run.train(Assemblies(plan.parts, picks, run.ledger, seed=spec.seed), work, on_event)
         except KeyboardInterrupt:

@@ -94,7 +94,7 @@ class Crew:
         running: dict[Any, int] = {}
         try:
             while waiting or running:
-                while waiting and len(running) < self.pool.slots:
+                while waiting and len(running) < self.pool.places:
                     number, task = waiting.pop(0)
                     running[remote.remote(work, self.common, *task)] = number
                 (first,), _ = ray.wait(list(running))

@@ -105,7 +105,7 @@ class _Evaluation:
 
     def hire(self) -> None:
         """Ask for as many workers as there are trials left, at most one for each slot."""
-        wanted = min(self.pool.slots, len(self.waiting) + len(self.running))
+        wanted = min(self.pool.places, len(self.waiting) + len(self.running))
         for _ in range(wanted - len(self.starting) - len(self.idle) - len(self.running)):
             worker = self.worker.remote()
             self.starting[worker.beats.remote()] = worker

@@ -18,25 +18,49 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nas.device import default_device
 from nas.environment import has_ray_token, knock, private_folder, quieten_ray, ray_access
-from nas.errors import RunError
+from nas.errors import RunError, SpecError
 
 LOG = logging.getLogger(__name__)
 
 
 class Workers(BaseModel):
-    """The `workers:` section: the resources of one worker. With a fraction of a GPU, workers share it."""
+    """The `workers:` section: the resources of one worker. With a fraction of a GPU, workers share it.
+
+    With several processes, a worker trains each trial with all of them (nas/train/ranks.py).
+
+    >>> Workers(gpu=8).ranks, Workers(cpu=2, processes=4).ranks
+    (8, 4)
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    cpu: int = Field(1, ge=1, description="cores of one worker, and its number of threads")
+    cpu: int = Field(1, ge=1, description="cores of one process, and its number of threads")
     gpu: float | None = Field(None, ge=0, description="GPUs of one worker; null: one where there are any, else none")
+    processes: int | None = Field(
+        None, ge=1, description="processes of one worker, which train a trial together; null: one for each of its GPUs"
+    )
     count: int | None = Field(None, ge=1, description="at most so many at once; null: as many as fit")
+
+    @model_validator(mode="after")
+    def _one_gpu_a_process(self) -> Workers:
+        gpu = self.gpu or 0
+        if gpu > 1 and gpu != int(gpu):
+            raise SpecError(f"expected a whole number above 1, found {gpu:g}", path="gpu")
+        if self.processes is not None and gpu and self.processes != max(1, gpu):
+            what = f"each process has one GPU: expected {max(1, gpu):g} with gpu {gpu:g}, or gpu 0"
+            raise SpecError(f"{what}, found {self.processes}", path="processes")
+        return self
+
+    @property
+    def ranks(self) -> int:
+        """Processes of one worker."""
+        return self.processes or max(1, int(self.gpu or 0))
 
     @property
     def device(self) -> str:
@@ -46,7 +70,8 @@ class Workers(BaseModel):
 
 @dataclass(frozen=True)
 class Pool:
-    """The workers that fit on the available machines: `slots` at once, each with `cpu` cores and `gpu` GPUs.
+    """The workers that fit on the available machines: `slots` at once, each of so many `processes` with `cpu` cores and
+    `gpu` GPUs.
 
     count: the user's limit, if any. `slots` is as of the start; machines may join or leave later.
     """
@@ -55,12 +80,23 @@ class Pool:
     cpu: int
     gpu: float
     count: int | None = field(default=None, compare=False)
+    processes: int = 1
+
+    @property
+    def places(self) -> int:
+        """Processes at once, for work that needs one alone."""
+        return self.slots * self.processes
+
+    @property
+    def bundles(self) -> list[dict[str, float]]:
+        """The resources of a worker, process by process, as Ray wants them."""
+        return [{"CPU": self.cpu} | ({"GPU": self.gpu} if self.gpu else {})] * self.processes
 
     def slots_now(self) -> int:
         """The number of workers that fit on the machines currently alive."""
         import ray
 
-        return _slots(self.cpu, self.gpu, self.count, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+        return _slots(self, [node["Resources"] for node in ray.nodes() if node["Alive"]])
 
     @property
     def device(self) -> str:
@@ -166,18 +202,22 @@ def _signals_kept() -> Iterator[None]:
 def _pool(workers: Workers, nodes: list[dict[str, Any]]) -> Pool:
     machines = [node["Resources"] for node in nodes if node["Alive"]]
     any_gpu = any(machine.get("GPU") for machine in machines)
-    gpu = (1.0 if any_gpu else 0.0) if workers.gpu is None else workers.gpu
-    slots = _slots(workers.cpu, gpu, workers.count, machines)
+    gpu = (float(workers.ranks) if any_gpu else 0.0) if workers.gpu is None else workers.gpu
+    one = Pool(0, workers.cpu, min(gpu, 1.0), workers.count, workers.ranks)
+    slots = _slots(one, machines)
     if not slots:
         found = "; ".join(f"{machine.get('CPU', 0):g} CPU, {machine.get('GPU', 0):g} GPU" for machine in machines)
-        message = f"no machine holds a worker of {workers.cpu} CPU and {gpu:g} GPU: there is {found}"
-        raise RunError(message, path="workers")
-    return Pool(slots, workers.cpu, gpu, workers.count)
+        each = f"{workers.ranks} processes, each of " if workers.ranks > 1 else ""
+        wanted = f"{each}{workers.cpu} CPU and {one.gpu:g} GPU"
+        where = "the machines together hold no" if each else "no machine holds a"
+        raise RunError(f"{where} worker of {wanted}: there is {found}", path="workers")
+    return replace(one, slots=slots)
 
 
-def _slots(cpu: int, gpu: float, count: int | None, machines: list[dict[str, float]]) -> int:
-    slots = 0
+def _slots(pool: Pool, machines: list[dict[str, float]]) -> int:
+    processes = 0
     for machine in machines:
-        fit = int(machine.get("CPU", 0) // cpu)
-        slots += min(fit, int(machine.get("GPU", 0) / gpu + 1e-6)) if gpu else fit
-    return min(slots, count or slots)
+        fit = int(machine.get("CPU", 0) // pool.cpu)
+        processes += min(fit, int(machine.get("GPU", 0) / pool.gpu + 1e-6)) if pool.gpu else fit
+    slots = processes // pool.processes
+    return min(slots, pool.count or slots)

@@ -76,7 +76,7 @@ def run(
         shared=0 < pool.gpu < 1,
     )
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": pool.cpu, "gpu": pool.gpu}),
+        tune.with_resources(trainable, tune.PlacementGroupFactory(pool.bundles)),
         tune_config=tune.TuneConfig(
             search_alg=_Jobs(driver),
             num_samples=-1,

@@ -8,53 +8,71 @@ and holds one copy.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from nas.data import ImageSet
+from nas.engine.crew import crew
 from nas.engine.job import Job
+from nas.engine.pool import Pool
 from nas.engine.worker import Report
+from nas.genome import Genome
 from nas.model import Donor
 from nas.numbers import standard_error
-from nas.train import Task, train
+from nas.train import Result, Task, train
+from nas.train.ranks import Ranks
 
 
 @dataclass(frozen=True)
 class TrainJob:
     """Train the job's genome on a task. threads: torch's CPU threads. donor: the model whose weights it starts from.
+    processes: of one trial.
 
-    >>> run.train(searcher, TrainJob(Task("digits", Training(epochs=3))), on_event)
+    >>> run.train(searcher, TrainJob.on(run.pool, Task("digits", Training(epochs=3))), on_event)
     """
 
     task: Task
     device: str = "cpu"
     threads: int = 1
+    processes: int = 1
     donor: Donor | None = None
+
+    @classmethod
+    def on(cls, pool: Pool, task: Task, donor: Donor | None = None) -> TrainJob:
+        """For the workers of a pool."""
+        return cls(task, pool.device, pool.cpu, pool.processes, donor)
 
     def __call__(self, job: Job, report: Report) -> dict[str, Any]:
         genome, training = job.genome, self.task.training
-        images = images_of(self.task, genome.image.size)
+        count = len(images_of(self.task, genome.image.size).validation)
 
         def with_error(found: dict[str, Any]) -> dict[str, Any]:
             if found.get("accuracy") is None:
                 return found
-            return found | {"accuracy_se": standard_error(found["accuracy"], len(images.validation))}
+            return found | {"accuracy_se": standard_error(found["accuracy"], count)}
 
-        result = train(
+        alongside = partial(self.train, genome, job)
+        with crew(alongside, self.processes, cpu=self.threads, device=self.device) as ranks:
+            result = self.train(genome, job, ranks, report=lambda row: report(with_error(row)))
+        state = "complete" if result.epochs == training.epochs else "paused"
+        found = {"accuracy": result.accuracy, "epochs": result.epochs, "seconds": result.seconds}
+        return {"state": state} | with_error(found)
+
+    def train(self, genome: Genome, job: Job, ranks: Ranks, report: Report | None = None) -> Result:
+        """The part of one rank."""
+        return train(
             genome,
-            images,
-            training,
+            images_of(self.task, genome.image.size),
+            self.task.training,
             directory=job.directory,
             seed=job.seed,
             donor=self.donor,
             device=self.device,
             threads=self.threads,
-            report=lambda row: report(with_error(row)),
+            report=report,
             until=job.until,
+            ranks=ranks,
         )
-        state = "complete" if result.epochs == training.epochs else "paused"
-        found = {"accuracy": result.accuracy, "epochs": result.epochs, "seconds": result.seconds}
-        return {"state": state} | with_error(found)
 
 
 @lru_cache(maxsize=2)

@@ -8,7 +8,8 @@
 - A full disk or an unwritable folder: no outcome; `StorageError` stops the run, and the trial is resumable.
 - A worker of an earlier driver may still hold the trial. Ray ends it seconds after that driver was killed, so this
   process waits for it. On a disconnected machine it may never end; the run then stops with a message.
-- The process dies: there is no result.json, and the driver handles it (nas/engine/driver.py).
+- The process dies, or another one that trains the trial with it: there is no result.json, and the driver handles it
+  (nas/engine/driver.py).
 
 The work on a job is a `Work`, usually `TrainJob` (nas/engine/training.py). This module does not import torch, so a
 worker starts within a second.
@@ -56,6 +57,10 @@ class StorageError(RuntimeError):
         return cls(f"the run directory cannot be written: {error}")
 
 
+class LostRankError(RuntimeError):
+    """Another process that trained the same trial has died (nas/engine/crew.py): as if this one had."""
+
+
 class CrowdedError(RuntimeError):
     """Out of memory on a GPU shared with other workers."""
 
@@ -63,8 +68,9 @@ class CrowdedError(RuntimeError):
 def run_job(job: Job, work: Work, report: Report, *, neighbours: bool = False) -> Outcome:
     """Run `work` on `job`, write its outcome and return it; an existing outcome is kept.
 
-    neighbours: other workers may be using the same GPU. Raises StorageError if the directory cannot be used, and, with
-    neighbours, CrowdedError if memory ran out: only the work's own files are written then.
+    neighbours: other workers may be using the same GPU. Raises StorageError if the directory cannot be used,
+    LostRankError from the work, and, with neighbours, CrowdedError if memory ran out: only the work's own files are
+    written then.
     """
     crowded = False
     with _alone(job.directory):
@@ -75,7 +81,7 @@ def run_job(job: Job, work: Work, report: Report, *, neighbours: bool = False) -
         try:
             outcome = Outcome.of(job, **{"state": "complete", **work(job, report)})
         except Exception as error:
-            if isinstance(error, StorageError):
+            if isinstance(error, (StorageError, LostRankError)):
                 raise
             if _is_storage(error):
                 raise StorageError.of(error) from error

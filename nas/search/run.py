@@ -188,7 +188,7 @@ def _train(plan: Plan, run: Run[SearchSpec], sampler: SamplerOptions) -> str | N
     if spec.keep == "front":
         listener = both(WeightRetention(run.ledger, objectives, repeat=spec.repeat), listener)
     name = plan.run.directory.name if run is plan.run else f"{plan.run.directory.name}-{BASELINE}"
-    work = TrainJob(spec.task, device=run.pool.device, threads=run.pool.cpu, donor=spec.donor_for(plan.images))
+    work = TrainJob.on(run.pool, spec.task, spec.donor_for(plan.images))
     with (
         tracked(run.ledger, spec.track, name, listener) as listener,
         study_of(run.ledger, spec.study, name, plan.space, spec.objectives, listener) as listener,

@@ -91,10 +91,7 @@ class Ranks:
 
     def total(self, values: Tensor) -> Tensor:
         """The sum over all ranks, elementwise."""
-        if self.count > 1:
-            values = values.clone()
-            dist.all_reduce(values)
-        return values
+        return values if self.count == 1 else _summed(values)
 
     def told(self, ask: Callable[[], T]) -> T:
         """The answer of rank 0, which alone asks."""
@@ -193,15 +190,18 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        total = values.clone()
-        dist.all_reduce(total)
-        return total
+        return _summed(values)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        gradient: Tensor = gradients[0].clone()
-        dist.all_reduce(gradient)
-        return gradient
+        gradient: Tensor = gradients[0]
+        return _summed(gradient)
+
+
+def _summed(values: Tensor) -> Tensor:
+    total = values.clone()
+    dist.all_reduce(total)
+    return total
 
 
 class _BatchNorm(nn.BatchNorm2d):
@@ -222,4 +222,5 @@ class _BatchNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean_C, cast(float, self.momentum))
             self.running_var.lerp_(var_C * seen / (seen - 1), cast(float, self.momentum))
         scale_C = (var_C + self.eps).rsqrt() * self.weight
-        return (apart_BCHW * scale_C[:, None, None] + self.bias[:, None, None]).to(given)
+        y_BCHW: Tensor = apart_BCHW * scale_C[:, None, None] + self.bias[:, None, None]
+        return y_BCHW.to(given)

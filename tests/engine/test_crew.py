@@ -1,0 +1,168 @@
+"""Two processes train each trial, real ones on a real cluster, while ranks, drivers and a machine are killed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from nas.engine import Job, Ledger
+from nas.engine.training import TrainJob
+from nas.engine.worker import Report, run_job
+from nas.train import Task, Training
+from nas.train.ranks import Ranks
+from tests.engine.cluster import Cluster, cluster
+from tests.engine.drivers import search_in, start
+
+TRIALS, EPOCHS = 4, 8
+TASK = Task("digits", Training(epochs=EPOCHS, limit=240, batch_size=32))
+PAIR = TrainJob(TASK, processes=2)
+
+
+@dataclass(frozen=True)
+class Faulty(TrainJob):
+    """The second rank of the first trial runs out of memory."""
+
+    def train(self, genome: Any, job: Job, ranks: Ranks, report: Report | None = None) -> Any:
+        if job.number == 0 and ranks.rank == 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return super().train(genome, job, ranks, report)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
+    """Losses of the same search without Ray, one process a trial."""
+    search = search_in(tmp_path_factory.mktemp("alone"), TRIALS)
+    with search.ledger.locked():
+        while isinstance(job := search.candidates.next(), Job):
+            outcome = run_job(job, TrainJob(TASK), report=lambda row: None)
+            search.ledger.finish(job, outcome)
+            search.candidates.tell(job, outcome)
+    return losses(search.ledger.directory)
+
+
+def losses(run: Path) -> dict[str, list[float]]:
+    files = sorted(run.glob("trials/[0-9]*/metrics.csv"))
+    return {file.parent.name: pd.read_csv(file)["loss"].tolist() for file in files}
+
+
+def check_equal(run: Path, alone: dict[str, list[float]]) -> None:
+    found = losses(run)
+    assert Ledger(run).unfinished == []
+    assert found.keys() == alone.keys()
+    for trial, values in alone.items():
+        assert found[trial] == pytest.approx(values, rel=1e-4), trial
+
+
+def mates(node: str) -> Iterator[int]:
+    """Processes of ranks on a node, but the first of each trial."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            named = (folder / "cmdline").read_bytes().startswith(b"ray::_Mate")
+            if named and f"NODE={node}\0".encode() in (folder / "environ").read_bytes():
+                yield int(folder.name)
+        except OSError:
+            continue
+
+
+def remains(environment: dict[str, str]) -> tuple[list[Any], list[Any]]:
+    """Living actors and placement groups in Ray's own books, as a new driver sees them."""
+    os.environ |= environment
+    import ray
+    from ray._private.state import state
+
+    ray.init(environment["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        groups = [each for each in ray.util.placement_group_table().values() if each["state"] != "REMOVED"]
+        return [each for each in state.actor_table(None).values() if each["State"] != "DEAD"], groups
+    finally:
+        ray.shutdown()
+
+
+def check_nothing_left(drivers: ForkServerContext, nodes: Cluster) -> None:
+    with drivers.Pool(1) as pool:
+        end = time.monotonic() + 60
+        while (left := pool.apply(remains, (nodes.environment,))) != ([], []):
+            assert time.monotonic() < end, left
+            time.sleep(0.5)
+
+
+def wait(until: Callable[[], Any], driver: ForkServerProcess) -> None:
+    while not until():
+        assert driver.is_alive(), "the driver has ended"
+        time.sleep(0.02)
+
+
+def lines(run: Path) -> int:
+    return sum(map(len, losses(run).values()))
+
+
+def more_than(before: int, run: Path) -> Callable[[], bool]:
+    return lambda: lines(run) > before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ranks_and_drivers_are_killed_and_nothing_is_lost_or_left(
+    tmp_path: Path, drivers: ForkServerContext, alone: dict[str, list[float]]
+) -> None:
+    run = tmp_path / "run"
+    with cluster() as nodes:
+        nodes.start(cpus=4, NODE="crew")
+        for count in (2, 1, 1):  # at once: the others are not disturbed
+            driver = start(drivers, run, nodes, trials=TRIALS, work=PAIR, processes=2, count=count)
+            wait(more_than(lines(run), run), driver)
+            os.kill(next(mates("crew")), signal.SIGKILL)
+            wait(more_than(lines(run), run), driver)
+            driver.kill()
+            driver.join()
+            check_nothing_left(drivers, nodes)
+        driver = start(drivers, run, nodes, trials=TRIALS, work=PAIR, processes=2, count=2)
+        driver.join()
+        assert driver.exitcode == 0
+        assert [*mates("crew")] == []
+        check_nothing_left(drivers, nodes)
+    assert {trial.outcome.state for trial in Ledger(run).trials if trial.outcome} <= {"complete", "infeasible"}
+    check_equal(run, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ranks_on_two_machines_of_which_one_is_lost(
+    tmp_path: Path, drivers: ForkServerContext, alone: dict[str, list[float]]
+) -> None:
+    run = tmp_path / "run"
+    with cluster() as nodes:
+        nodes.start(cpus=1, NODE="head")
+        second = nodes.start(cpus=1, NODE="second")
+        driver = start(drivers, run, nodes, trials=TRIALS, work=PAIR, processes=2)
+        wait(more_than(1, run), driver)
+        assert [*mates("second")] or [*mates("head")]
+        nodes.kill(second)
+        nodes.start(cpus=1, NODE="third")
+        driver.join()
+        assert driver.exitcode == 0
+        check_nothing_left(drivers, nodes)
+    check_equal(run, alone)
+
+
+@pytest.mark.slow
+def test_an_error_of_a_rank_is_the_trials_and_says_which_rank(tmp_path: Path, drivers: ForkServerContext) -> None:
+    with cluster() as nodes:
+        nodes.start(cpus=2, NODE="faulty")
+        driver = start(drivers, tmp_path, nodes, trials=2, work=Faulty(TASK, processes=2), processes=2)
+        driver.join()
+        assert driver.exitcode == 0
+    first, *others = Ledger(tmp_path).trials
+    assert first.outcome is not None and first.outcome.state == "failed"
+    assert first.outcome.reason == "out of memory: rank 1: RuntimeError: CUDA out of memory. Tried to allocate 2 GiB"
+    assert all(trial.outcome is not None and trial.outcome.state != "failed" for trial in others)
