@@ -32,6 +32,7 @@ from nas.metrics import estimator
 from nas.model import Donor
 from nas.train import check_teacher, fitted
 from nas.train.checkpoint import recipe_of
+from nas.train.ranks import check_shares
 
 COPIED = ("metrics.csv", "weights.safetensors", "test.json")  # files of a complete cell of another ablation
 # Keys that may change when a run is resumed; of the start, the weights are compared.
@@ -87,6 +88,7 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     images = ablation.task.load()
     base, donor = fitted(ablation.genome(), images), ablation.donor_for(images)
     check_teacher(ablation.training.teacher, base, images)
+    check_shares(min(ablation.training.batch_size, len(images.train)), ablation.workers.ranks)
     arms = ablation.arms_of(base)
     spec = _recorded(ablation, base)
     run.check(spec, may_differ=MAY_DIFFER)

@@ -214,6 +214,9 @@ def train(
     out: Annotated[Path | None, typer.Option(help="directory to write; default results/train-<genome>-<hash>")] = None,
     seed: Annotated[int, typer.Option(help="root of all randomness")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one")] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="processes of this machine that train it together, each with one GPU or core")
+    ] = 1,
     max_pixels: PixelsOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -238,6 +241,7 @@ def train(
                 settings=settings(set_),
                 seed=seed,
                 device=device,
+                processes=processes,
                 max_pixels=max_pixels or MAX_PIXELS,
                 progress=not (quiet or as_json),
             )

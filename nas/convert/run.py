@@ -50,6 +50,7 @@ from nas.search.budget import Budget
 from nas.search.winners import FrontSpec, RunExaminer, write_front
 from nas.seeds import derive
 from nas.train import Task, fitted
+from nas.train.ranks import check_shares
 
 MAY_DIFFER = {
     "workers",
@@ -208,6 +209,7 @@ def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
             "; where folders are no classes, write images:PATH"
         )
     donor = replace(donor, genome=listed(fitted(donor.genome, images)))
+    check_shares(min(spec.training.batch_size, len(images.train)), spec.workers.ranks)
     if len(images.validation) < LEAST:
         message = f"{len(images.validation)} validation images cannot tell models apart; {LEAST} are needed"
         raise SpecError(f"{message}: give more data, or a larger training.validation", path="data")

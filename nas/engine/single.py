@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from pydantic import ValidationError
 
 from nas.account import terminal_lines
-from nas.data import MAX_PIXELS, absolute, account_of, check_fits, check_labelled
+from nas.data import MAX_PIXELS, ImageSet, absolute, account_of, check_fits, check_labelled
 from nas.device import usable_device
+from nas.engine.siblings import siblings
 from nas.errors import RunError, SpecError, from_pydantic
 from nas.files import safe_name, usable_path, write_text
 from nas.genome import Genome, load_genome
@@ -23,7 +26,8 @@ from nas.model.pixels import served
 from nas.numbers import standard_error
 from nas.paths import SET
 from nas.timm.donor import read_donor
-from nas.train import Task, Training, check_teacher, train
+from nas.train import Result, Task, Training, check_teacher, train
+from nas.train.ranks import Ranks, check_shares
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ def train_genome(
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str | None = None,
+    processes: int = 1,
     max_pixels: int = MAX_PIXELS,
     progress: bool = True,
 ) -> TrainingResult:
@@ -57,7 +62,8 @@ def train_genome(
     file with its weights beside it, timm:NAME@FILE, or local-dir:FOLDER. settings: keys that begin with `training.` set
     the recipe, all others the genome. A `preprocess` of the genome or of the start is used; without one, mean and std
     are those of the training images. out: by default results/train-<genome>-<hash>. progress: print a line per epoch.
-    max_pixels: as for `load_data`. Raises SpecError, and TrainingDiverged.
+    max_pixels: as for `load_data`. processes: of this machine that train it together, each with one GPU or its share of
+    the threads; the batch size stays that of all. Raises SpecError, and TrainingDiverged.
 
     >>> train_genome("lavit_digits", settings={"training.epochs": 3, "stages.1.split": 2}).accuracy
     """
@@ -68,7 +74,8 @@ def train_genome(
     chosen = edited(_genome(genome, donor), edits)
     training = training_of(recipe)
     pixels = chosen.preprocess or (donor.genome.preprocess if donor is not None else None)
-    images = Task(absolute(data), training, seed, chosen.image.size, pixels, max_pixels).load()
+    task = Task(absolute(data), training, seed, chosen.image.size, pixels, max_pixels)
+    images = task.load()
     check_labelled(images)
     if donor is not None:
         donor, head = donor.for_classes(images.classes)
@@ -77,6 +84,7 @@ def train_genome(
     file = chosen.name or None
     check_fits(images, size=chosen.image.size, channels=chosen.image.channels, classes=chosen.classes, file=file)
     check_teacher(training.teacher, chosen, images)
+    check_shares(min(training.batch_size, len(images.train)), processes)
     if progress:
         print(*terminal_lines(account_of(images)), sep="\n", flush=True)
     kind = "train" if donor is None else f"finetune-{donor.digest[:6]}"
@@ -101,19 +109,40 @@ def train_genome(
         epoch = f"epoch {row['epoch']:>3}/{training.epochs}"
         print(f"{epoch}  loss {row['loss']:.4f}{found}  {row['seconds']:.1f} s", flush=True)
 
-    result = train(
-        chosen,
-        images,
-        training,
-        directory=directory,
-        seed=seed,
-        donor=donor,
-        device=used,
-        report=show if progress else None,
-    )
+    threads = None if processes == 1 else max(1, torch.get_num_threads() // processes)
+    alongside = partial(_alongside, chosen, task, seed, directory, donor, threads)
+    with siblings(alongside, processes, str(used)) as (ranks, place):
+        result = alongside(ranks, place, images=images, report=show if progress else None)
     write_text(written, chosen.edit(served(images)).to_yaml())
     error = None if result.accuracy is None else standard_error(result.accuracy, len(images.validation))
     return TrainingResult(written, result.accuracy, error, result.epochs, result.seconds, pd.DataFrame(result.metrics))
+
+
+def _alongside(
+    genome: Genome,
+    task: Task,
+    seed: int,
+    directory: Path,
+    donor: Donor | None,
+    threads: int | None,
+    ranks: Ranks,
+    device: str,
+    images: ImageSet | None = None,
+    report: Callable[[dict[str, Any]], None] | None = None,
+) -> Result:
+    """The part of one process. Those that are given no images load them."""
+    return train(
+        genome,
+        images or task.load(),
+        task.training,
+        directory=directory,
+        seed=seed,
+        donor=donor,
+        device=device,
+        threads=threads,
+        report=report,
+        ranks=ranks,
+    )
 
 
 def edited(genome: str | Path | Genome, edits: Mapping[str, Any]) -> Genome:

@@ -42,6 +42,7 @@ from nas.search.warm_start import earlier_runs, take_over
 from nas.search.winners import RunExaminer, write_front
 from nas.seeds import derive
 from nas.train import check_teacher, fitted
+from nas.train.ranks import check_shares
 
 MAY_DIFFER = {
     "trials",
@@ -213,6 +214,7 @@ def resolved(spec: SearchSpec, images: ImageSet) -> SearchSpace:
     """The space around the base genome fitted to the images. Raises GenomeError, SpaceError, DataError."""
     base = fitted(spec.genome(), images)
     check_teacher(spec.training.teacher, base, images)
+    check_shares(min(spec.training.batch_size, len(images.train)), spec.workers.ranks)
     if spec.donor is not None:
         check_inheritable(base, spec.donor.genome)
     return spec.space(base)

@@ -130,7 +130,7 @@ def train(
     evaluated = ModelEmaV3(ranks.agreed(model), decay=training.ema, use_warmup=training.ema_warmup)
     layout = torch.channels_last if training.channels_last else torch.contiguous_format
     model.to(memory_format=layout)
-    parallel = ranks.parallel(model, unused=model.has_auxiliaries)
+    parallel = ranks.parallel(model)
     forward = torch.compile(parallel) if training.compile else parallel
     precision = _autocast(training, device)
 

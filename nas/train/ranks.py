@@ -120,14 +120,14 @@ class Ranks:
                 child.__class__ = _BatchNorm
             self._look_at_the_whole(child)
 
-    def parallel(self, model: nn.Module, *, unused: bool) -> nn.Module:
-        """The model whose backward pass leaves the gradients of the whole batch. unused: some weights may have none."""
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """The model whose backward pass leaves the gradients of the whole batch. All its weights have one."""
         if self.count == 1:
             return model
         warnings.filterwarnings("ignore", "Grad strides do not match", UserWarning)  # of kernels of one row
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch 2.11 does not know the new name of the first option
-            return DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)
+            return DistributedDataParallel(model, broadcast_buffers=False)
 
     def exchange(self, parallel: nn.Module, whether: bool) -> None:
         """Whether the next backward pass exchanges gradients, or they wait for the last batch of an update."""
@@ -143,6 +143,8 @@ def meeting(rank: int, count: int, address: str, device: str | torch.device) -> 
     loopback device alone; or `tcp://HOST:PORT` on the machine of rank 0. torch listens on that port on every interface.
     """
     nccl = torch.device(device).type == "cuda"
+    if nccl:
+        torch.cuda.set_device(device)
     if address.startswith("file:"):
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     else:

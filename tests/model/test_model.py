@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import given, settings
 
 import nas
 from nas.blocks import Scores
 from nas.errors import DataError, GenomeError
-from nas.model import Model, auxiliaries_on
+from nas.genome import Genome
+from nas.model import Model, auxiliaries_on, build
+from tests.genome.test_genome import genomes
 
 SMALL = ["lavit_digits", "castling_digits", "mixed_digits"]
 
@@ -67,6 +71,17 @@ def test_gradients_reach_every_parameter() -> None:
         model(images(model)).square().sum().backward()
         still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
         assert not still, f"{name}: no gradient reaches {still}"
+
+
+@settings(max_examples=60, deadline=None)
+@given(genomes())
+def test_every_weight_has_a_gradient(data: dict[str, Any]) -> None:
+    """Several processes that train a model wait for the gradient of each."""
+    genome = Genome.parse(data)
+    model = build(genome).train()
+    model.set_progress(1.0)  # auxiliaries have ended
+    model(torch.rand(2, genome.image.channels, 8, 8)).sum().backward()
+    assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
 
 
 def test_auxiliaries_run_in_training_and_on_request_and_leave_with_progress() -> None:

@@ -1,0 +1,88 @@
+"""The processes that train one genome together on this machine, without Ray: this one is rank 0 (nas/train/ranks.py).
+
+The others are started by torch.multiprocessing and end with this process, however it ends. They meet through a file and
+talk through the loopback device. Trials of a run have actors in their place (crew.py).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, start_processes
+
+from nas.engine.parcel import Parcel
+from nas.errors import RunError, SpecError
+from nas.train.ranks import Ranks, is_parting, meeting
+
+GRACE = 15.0  # seconds in which the others notice that rank 0 has left
+Follow = Callable[[Ranks, str], Any]
+
+
+@contextmanager
+def siblings(follow: Follow, count: int, device: str) -> Iterator[tuple[Ranks, str]]:
+    """Rank 0 of `count` and its device, while the others run `follow` with theirs.
+
+    Rank r has the r-th GPU, if `device` is `cuda`. A script that calls this has its own work below
+    `if __name__ == "__main__":`, since the others import it. Raises SpecError if there are fewer GPUs, RunError if one
+    of the others fails or dies.
+    """
+    if count == 1:
+        yield Ranks(), device
+        return
+    if device.startswith("cuda") and (device != "cuda" or torch.cuda.device_count() < count):
+        message = f"{count} processes need as many GPUs: there are {torch.cuda.device_count()}, asked for {device}"
+        raise SpecError(f"{message}; give fewer, or the device cpu")
+    with tempfile.TemporaryDirectory(prefix="nas-ranks-") as name:
+        folder = Path(name)
+        arguments = (Parcel.of(follow), count, folder, device)
+        others = start_processes(_follow, arguments, nprocs=count - 1, join=False, start_method="spawn")
+        assert others is not None
+        try:
+            while len(list(folder.glob("here-*"))) < count - 1:
+                others.join(timeout=0.05)
+            with meeting(0, count, f"file://{folder}/meeting", device) as ranks:
+                yield ranks, _device(device, 0)
+        except Exception as error:
+            cause = _cause(others, folder)
+            if cause is None or not (is_parting(error) or isinstance(error, ProcessExitedException)):
+                raise
+            raise RunError(f"{cause}; the same command goes on from the last checkpoint") from error
+        finally:
+            for process in others.processes:
+                process.join(GRACE)
+                process.kill()
+
+
+def _follow(index: int, parcel: Parcel[Follow], count: int, folder: Path, device: str) -> None:
+    rank = index + 1
+    try:
+        follow = parcel.open()
+        (folder / f"here-{rank}").touch()
+        with meeting(rank, count, f"file://{folder}/meeting", device) as ranks:
+            follow(ranks, _device(device, rank))
+    except Exception as error:
+        if not is_parting(error):
+            (folder / f"error-{rank}").write_text(f"rank {rank} failed: {type(error).__name__}: {error}")
+        raise SystemExit(1) from None
+
+
+def _cause(others: ProcessContext, folder: Path) -> str | None:
+    """What the others say about the end of a training that failed in rank 0."""
+    for process in others.processes:
+        process.join(GRACE)
+    for file in sorted(folder.glob("error-*")):
+        return file.read_text().splitlines()[0]
+    for number, process in enumerate(others.processes, 1):
+        if process.exitcode:
+            how = f"by signal {-process.exitcode}" if process.exitcode < 0 else f"with status {process.exitcode}"
+            return f"rank {number} ended {how}"
+    return None
+
+
+def _device(device: str, rank: int) -> str:
+    return f"cuda:{rank}" if device == "cuda" else device
