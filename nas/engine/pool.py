@@ -92,6 +92,16 @@ class Pool:
         """The resources of a worker, process by process, as Ray wants them."""
         return [{"CPU": self.cpu} | ({"GPU": self.gpu} if self.gpu else {})] * self.processes
 
+    def __str__(self) -> str:
+        """What a run uses, for its user.
+
+        >>> str(Pool(2, cpu=4, gpu=1.0, processes=8))
+        '2 at once, each of 8 processes with 4 cores and 1 GPU'
+        """
+        of = f"of {self.processes} processes " if self.processes > 1 else ""
+        cores = f"{self.cpu} core{'s' * (self.cpu > 1)}"
+        return f"{self.slots} at once, each {of}with {cores} and {self.gpu:g} GPU"
+
     def slots_now(self) -> int:
         """The number of workers that fit on the machines currently alive."""
         import ray

@@ -131,6 +131,7 @@ class Run(Generic[S]):
         if self.ledger.foreign:
             text = f"left alone in {self.ledger.folder}, as no trial has such a name: {shown(self.ledger.foreign)}"
             on_event(Event("message", data={"text": text}))
+        on_event(Event("message", data={"text": f"workers      {self.pool}"}))
         run(source, self.ledger, work=work, pool=self.pool, limits=self.spec.limits, on_event=on_event)
 
     def test(self, jobs: Iterable[Job], task: Task, on_event: OnEvent) -> None:
