@@ -29,11 +29,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from rich.console import Console
+
 from benchmarks import scale
 from benchmarks.contest import met
 from benchmarks.machine import Setting
 from benchmarks.simulated import candidates, finished, scratch
-from nas.engine import Job, Ledger, Outcome
+from nas.engine import Event, Job, Ledger, Outcome
 from nas.engine.events import ignore
 from nas.engine.record import write_record
 from nas.metrics import estimator
@@ -107,9 +109,10 @@ def resume(folder: Path) -> None:
     trials = len(list((folder / "trials").iterdir()))
     spec = _resumed(trials + 100)
     space, objectives = spec.space(spec.genome()), list(spec.objectives)
-    Progress(folder, trials=spec.trials, epochs=EPOCHS, objectives=objectives)
+    progress = Progress(trials=spec.trials, epochs=EPOCHS, objectives=objectives, console=Console(quiet=True))
     ledger = Ledger(folder)
     with ledger.locked():
+        progress(Event("resumed", data={"table": ledger.table()}))
         searcher = candidates(spec, space, ledger, estimator())
         WeightRetention(ledger, objectives, repeat=1)
         with StudyWriter(ledger, _database(folder), folder.name, space, spec.objectives, ignore):

@@ -104,7 +104,7 @@ def run_search(
     directory = run_directory(run or default_run(spec))
     trainings = spec.trials * spec.repeat * (2 if spec.baseline else 1)
     text = f"searching {spec.name} on {spec.data}: {spec.trials} trials, in {shown(directory)}"
-    with _watched(text, directory, trainings, spec, list(spec.objectives), progress, on_event) as listener:
+    with _watched(text, trainings, spec, list(spec.objectives), progress, on_event) as listener:
         found = search(spec, directory, on_event=listener)
     write_run_report(directory)
     _store(spec, directory)
@@ -143,7 +143,7 @@ def run_ablation(
     directory = run_directory(run or default_run(spec))
     cells = len(spec.arms_of(spec.genome())) * len(spec.seed_list)
     text = f"ablation {spec.name} on {spec.data}: {cells} cells, in {shown(directory)}"
-    with _watched(text, directory, cells, spec, ["accuracy"], progress, on_event) as listener:
+    with _watched(text, cells, spec, ["accuracy"], progress, on_event) as listener:
         found = ablate(spec, directory, on_event=listener)
     files = write_table(directory)
     _store(spec, directory)
@@ -172,7 +172,7 @@ def run_conversion(
     spec = spec.with_settings(dict(settings or {}))
     directory = run_directory(run or default_run(spec))
     text = f"converting {spec.start} on {spec.data}, in {shown(directory)}"
-    with _watched(text, directory, spec.most_trials, spec, list(spec.objectives), progress, on_event) as listener:
+    with _watched(text, spec.most_trials, spec, list(spec.objectives), progress, on_event) as listener:
         found = convert(spec, directory, on_event=listener)
     write_run_report(directory)
     _store(spec, directory)
@@ -345,7 +345,6 @@ def _store(spec: SearchSpec | Ablation | ConversionSpec, directory: Path) -> Non
 @contextmanager
 def _watched(
     text: str,
-    directory: Path,
     trainings: int,
     spec: SearchSpec | Ablation | ConversionSpec,
     objectives: list[str],
@@ -356,10 +355,7 @@ def _watched(
     if not progress:
         yield on_event or ignore
         return
-    display = Progress(directory, trials=trainings, epochs=spec.training.epochs, objectives=objectives)
+    display = Progress(trials=trainings, epochs=spec.training.epochs, objectives=objectives)
     display.say(text)
-    if display.counts:
-        display.say(f"resuming: {display.counts.total() - display.counts['running']} trials have ended before")
-
     with display:
         yield both(display, on_event) if on_event is not None else display

@@ -96,7 +96,7 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
         check_start(ablation, run.directory)
     meant = run.begun is not None or ablation.image_size is not None or donor is not None
     introduce(ablation.genome(), base, images, on_event, suits=ablation.arms_of, meant=meant)
-    with run.opened():
+    with run.opened(on_event):
         keep_start(ablation, run.directory, images, on_event)
         run.begin(spec, seed=ablation.split_seed, data=account_of(images))
         work = TrainJob.on(run.pool, ablation.task, donor)

@@ -105,7 +105,7 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
     """
     plan = _planned(Run(directory, "conversion", spec, _upgraded), on_event)
     run = plan.run
-    with run.opened():
+    with run.opened(on_event):
         plan = _begun(plan)
         common = _common(plan)
         measuring = Measuring(plan.parts, Shelf(run.directory), Crew(common, run.pool), spec.library.rounds, plan.say)

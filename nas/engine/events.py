@@ -12,6 +12,7 @@ class Event:
     """`trial` is a trial's id, or empty.
 
     message     data: text                                  for the user
+    resumed     data: table, of the trials that are there   before the first training of a run that goes on
     refused     data: the outcome (infeasible) as a dict    not trained
     started     data: parameters, and costs by metric       training begins or resumes
     epoch       data: the row of metrics.csv
@@ -19,7 +20,7 @@ class Event:
     ended       data: the outcome as a dict                 complete, pruned or failed
     """
 
-    kind: Literal["message", "refused", "started", "epoch", "paused", "ended"]
+    kind: Literal["message", "resumed", "refused", "started", "epoch", "paused", "ended"]
     trial: str = ""
     data: dict[str, Any] = field(default_factory=dict)
 

@@ -2,7 +2,7 @@
 
     run = Run(directory, "search", spec, upgrade)      reads what exists; writes nothing
     run.check(record, may_differ=MAY_DIFFER)           only these keys may differ from the recorded spec
-    with run.opened():                                 one driver: lock, storage, workers
+    with run.opened(on_event):                         one driver: lock, storage, workers
         run.begin(record, seed=0)                      run.yaml
         run.train(source, work, on_event)              trial directories
         run.test(jobs, task, on_event)                 accuracy on the test split, in the workers
@@ -103,9 +103,11 @@ class Run(Generic[S]):
                 raise RunError(f"{what}; restore trials/, or choose another RUN", file=table)
 
     @contextmanager
-    def opened(self) -> Iterator[None]:
+    def opened(self, on_event: OnEvent) -> Iterator[None]:
         """Lock the run and start workers. Raises RunError if another process drives it."""
         with self.ledger.locked(), session(self.spec.workers) as self.pool:
+            if self.ledger.trials:
+                on_event(Event("resumed", data={"table": self.ledger.table()}))
             try:
                 yield
             finally:

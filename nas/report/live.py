@@ -4,14 +4,13 @@
       0021  epoch  7/15  94.43 ± 1.35 %
       0022  epoch  2/15  81.30 ± 2.30 %
 
-Counts start from the trials that the run directory already has; the engine's events update them.
+Counts start from the trials that a run already has, if it is resumed; the engine's events update them.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -22,7 +21,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nas.engine import Event, Ledger
+from nas.engine import Event
 from nas.metrics import METRICS
 from nas.report.tables import with_error
 from nas.search import front_of
@@ -33,23 +32,18 @@ Found = tuple[float | None, float | None]  # accuracy and its standard error
 class Progress:
     """An `on_event` for `nas.search.search`, and the context manager that displays it.
 
-    >>> with Progress(directory, trials=32, epochs=15, objectives=["accuracy", "macs"]) as progress:
+    >>> with Progress(trials=32, epochs=15, objectives=["accuracy", "macs"]) as progress:
     ...     search(space, directory, on_event=progress)
     """
 
-    def __init__(
-        self, directory: Path, *, trials: int, epochs: int, objectives: list[str], console: Console | None = None
-    ):
+    def __init__(self, *, trials: int, epochs: int, objectives: list[str], console: Console | None = None):
         self.trials, self.epochs, self.objectives = trials, epochs, objectives
         self.console = console or Console(highlight=False)
-        table = Ledger(directory).table()
-        self.counts: Counter[str] = Counter(table["state"])
-        self.front = front_of(table, objectives).reindex(columns=["state", *objectives])
+        self.counts: Counter[str] = Counter()
+        self.front = pd.DataFrame()
         self.best: Found = (None, None)
-        for accuracy, error in table[["accuracy", "accuracy_se"]].dropna(subset="accuracy").itertuples(index=False):
-            self._take(accuracy, error)
         self.running: dict[str, tuple[int, Found]] = {}  # by trial: epochs done, accuracy after them
-        self.begin, self.before = time.monotonic(), self.trained
+        self.begin, self.before = time.monotonic(), 0  # trials that a worker had ended when this run went on
         self.first = 0.0  # when the first training began; the estimate excludes the start of the workers
         self.live = Live(console=self.console, get_renderable=self._render, refresh_per_second=4, transient=True)
 
@@ -78,6 +72,8 @@ class Progress:
     def __call__(self, event: Event) -> None:
         if event.kind == "message":
             self.say(event.data["text"])
+        elif event.kind == "resumed":
+            self._resumed(event.data["table"])
         elif event.kind == "started":
             self.first = self.first or time.monotonic()
             self.running.setdefault(event.trial, (0, (None, None)))
@@ -87,6 +83,14 @@ class Progress:
             self.running.pop(event.trial, None)
         else:
             self._ended(event.trial, event.data)
+
+    def _resumed(self, table: pd.DataFrame) -> None:
+        self.counts = Counter(table["state"])
+        self.front = front_of(table, self.objectives).reindex(columns=["state", *self.objectives])
+        for accuracy, error in table[["accuracy", "accuracy_se"]].dropna(subset="accuracy").itertuples(index=False):
+            self._take(accuracy, error)
+        self.before = self.trained
+        self.say(f"resuming: {self.counts.total() - self.counts['running']} trials have ended before")
 
     def _ended(self, trial: str, outcome: dict[str, Any]) -> None:
         state = outcome["state"]

@@ -78,7 +78,7 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
     >>> search(load_space("lavit_split").with_settings({"trials": 4}), Path("results/try")).front
     """
     plan = _planned(Run(directory, "search", space, upgraded), on_event)
-    with plan.run.opened():
+    with plan.run.opened(plan.on_event):
         sampler = _begin(plan)
         try:
             message = _train(plan, plan.run, sampler)

@@ -10,18 +10,18 @@ from nas.report.live import Progress
 from tests.report.synthetic import add_trial, write_facts
 
 
-def watching(directory, *, terminal: bool) -> tuple[Progress, io.StringIO]:
+def watching(*, terminal: bool) -> tuple[Progress, io.StringIO]:
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=110, color_system=None, highlight=False)
-    return Progress(directory, trials=8, epochs=4, objectives=["accuracy", "macs"], console=console), file
+    return Progress(trials=8, epochs=4, objectives=["accuracy", "macs"], console=console), file
 
 
 def outcome(state: str, accuracy: float | None = None, macs: int = 100_000, reason: str | None = None) -> dict:
     return {"state": state, "accuracy": accuracy, "macs": macs, "seconds": 2.0, "reason": reason}
 
 
-def test_a_log_has_a_line_for_each_trial_that_ends(tmp_path):
-    progress, file = watching(tmp_path, terminal=False)
+def test_a_log_has_a_line_for_each_trial_that_ends():
+    progress, file = watching(terminal=False)
     with progress:
         progress(Event("started", "0000", {}))
         progress(Event("epoch", "0000", {"epoch": 1, "accuracy": 0.5}))
@@ -36,13 +36,11 @@ def test_a_log_has_a_line_for_each_trial_that_ends(tmp_path):
     ]
 
 
-def test_a_line_names_the_costs_that_are_objectives(tmp_path):
+def test_a_line_names_the_costs_that_are_objectives():
     file = io.StringIO()
     console = Console(file=file, width=110, color_system=None, highlight=False)
     ended = outcome("complete", 0.9) | {"latency": 1.5, "peak_memory": 540_136}
-    with Progress(
-        tmp_path, trials=8, epochs=4, objectives=["accuracy", "latency", "peak_memory"], console=console
-    ) as p:
+    with Progress(trials=8, epochs=4, objectives=["accuracy", "latency", "peak_memory"], console=console) as p:
         p(Event("ended", "0000", ended))
     assert file.getvalue() == "trial 0000 complete: 90.00 %, 100 k MACs, 1.50 ms, 0.54 MB, 2.0 s (1 of 8)\n"
 
@@ -54,7 +52,9 @@ def test_the_terminal_counts_what_an_earlier_session_left(tmp_path):
     add_trial(ledger, "complete", accuracy=0.8, macs=100_000)
     add_trial(ledger, "infeasible", macs=900_000)
     add_trial(ledger, "running")
-    progress, file = watching(tmp_path, terminal=True)
+    progress, file = watching(terminal=True)
+    progress(Event("resumed", data={"table": ledger.table()}))
+    assert "resuming: 3 trials have ended before" in file.getvalue()
     progress(Event("started", "0003", {}))
     progress(Event("epoch", "0003", {"epoch": 2, "accuracy": 0.5}))
     progress(Event("ended", "0004", outcome("complete", 0.95, macs=200_000)))
@@ -65,7 +65,7 @@ def test_the_terminal_counts_what_an_earlier_session_left(tmp_path):
     assert "  0003  epoch   2/4  50.00 %" in text
 
 
-def test_ray_may_pickle_the_listener(tmp_path):
-    progress, _ = watching(tmp_path, terminal=True)
+def test_ray_may_pickle_the_listener():
+    progress, _ = watching(terminal=True)
     with progress:
         pickle.dumps(progress)
