@@ -88,7 +88,7 @@ def found(data: Any, path: str) -> list[Any]:
 
 
 def flat(data: Any, free: Collection[str] = (), prefix: str = "") -> dict[str, Any]:
-    """Leaves by dotted path, without the top-level keys in `free`. A list is a leaf; an empty mapping has none.
+    """Leaves by dotted path, without those at or below a path in `free`. A list is a leaf; an empty mapping has none.
 
     >>> flat({"training": {"epochs": 3, "augment": {}}})
     {'training.epochs': 3}
@@ -97,8 +97,9 @@ def flat(data: Any, free: Collection[str] = (), prefix: str = "") -> dict[str, A
         return {prefix: data} if prefix else {}
     leaves: dict[str, Any] = {}
     for key, inner in data.items():
-        if key not in free:
-            leaves |= flat(inner, prefix=f"{prefix}.{key}" if prefix else str(key))
+        path = f"{prefix}.{key}" if prefix else str(key)
+        if path not in free:
+            leaves |= flat(inner, free, path)
     return leaves
 
 
@@ -111,7 +112,7 @@ class Difference(NamedTuple):
 
 
 def difference(old: dict[str, Any], new: dict[str, Any], free: Collection[str] = ()) -> Difference | None:
-    """The first key that differs, other than the top-level ones in `free`; a missing key is as good as a null one."""
+    """The first key that differs, other than the paths in `free`; a missing key is as good as a null one."""
     then, now = flat(old, free), flat(new, free)
     return next((Difference(k, then.get(k), now.get(k)) for k in then | now if then.get(k) != now.get(k)), None)
 

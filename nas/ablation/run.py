@@ -36,7 +36,19 @@ from nas.train.ranks import check_shares
 
 COPIED = ("metrics.csv", "weights.safetensors", "test.json")  # files of a complete cell of another ablation
 # Keys that may change when a run is resumed; of the start, the weights are compared.
-MAY_DIFFER = {"workers", "limits", "name", "claim", "seeds", "baseline", "storage", "track", "max_pixels", "start"}
+MAY_DIFFER = {
+    "training.checkpoint_every",
+    "workers",
+    "limits",
+    "name",
+    "claim",
+    "seeds",
+    "baseline",
+    "storage",
+    "track",
+    "max_pixels",
+    "start",
+}
 
 
 class Cells:

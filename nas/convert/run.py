@@ -53,6 +53,7 @@ from nas.train import Task, fitted
 from nas.train.ranks import check_shares
 
 MAY_DIFFER = {
+    "training.checkpoint_every",
     "workers",
     "limits",
     "name",

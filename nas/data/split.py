@@ -90,12 +90,13 @@ class Split(ABC):
         augment: Augment | None = None,
         drop_last: bool = False,
         sharing: Sharing | None = None,
+        skip: int = 0,
     ) -> Batches:
         """One epoch: pairs (images (B, C, S, S) float32 normalised, labels (B,) int64), both on `device`.
 
         seed: None gives file order; else permutation and augmentation depend on this number alone. `augment` needs one.
         drop_last: leaves out the incomplete last batch, unless it is the only one. sharing: the part of one process,
-        whose images are what they are in a process alone; only they are decoded.
+        whose images are what they are in a process alone; only they are decoded. skip: batches that were seen before.
         """
         if augment is not None and seed is None:
             raise ValueError("augmentation is random: give a seed")
@@ -105,7 +106,7 @@ class Split(ABC):
         order_N = torch.arange(len(self)) if seed is None else torch.randperm(len(self), generator=generator)
         if augment is not None and augment.repeats > 1:  # timm's RepeatAugSampler in one process, selected_round=0
             order_N = order_N.repeat_interleave(augment.repeats)
-        starts = range(0, shown, batch_size)
+        starts = range(skip * batch_size, shown, batch_size)
         places: Iterable[Tensor] = (torch.arange(start, min(start + batch_size, shown)) for start in starts)
         places = sharing(places) if sharing is not None else places
         return self._epoch(order_N[:shown], places, batch_size, torch.device(device), generator, augment)

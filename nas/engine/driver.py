@@ -36,7 +36,7 @@ class Driver:
         self.exceeded: dict[str, Excess] = {}  # by trial whose worker is being killed
         self.resumed = deque(source.unfinished())
         self.live: dict[str, Job] = {}  # by id
-        self.advanced: set[str] = set()  # finished an epoch since their worker started
+        self.advanced: set[str] = set()  # have a new checkpoint since their worker started
         self.crowded: deque[Job] = deque()  # to be rerun exclusively
         self.alone: str | None = None  # the live job that runs exclusively
         self.done = False
@@ -84,6 +84,8 @@ class Driver:
             self.advanced.add(trial)
             self.watch.epoch(trial, result["row"].get("seconds", 0.0))
             self.on_event(Event("epoch", trial, result["row"]))
+        elif "saved" in result:
+            self.advanced.add(trial)
         elif trial not in self.live:  # a retry, though its outcome arrived before its worker died
             return
         elif "outcome" in result:

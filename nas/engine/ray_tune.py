@@ -134,9 +134,9 @@ def _trainable() -> Callable[..., None]:
             do = work.open()
             with workplace(folder, storage, config["trial"]) as (directory, keep):
 
-                def report(row: dict[str, Any]) -> None:
+                def report(row: dict[str, Any] | None) -> None:
                     keep(False)
-                    tune.report({"row": row})
+                    tune.report({"row": row} if row is not None else {"saved": True})
 
                 try:
                     job = replace(Job.read(directory), until=config["until"])

@@ -25,6 +25,7 @@ from nas.environment import typed_command
 from nas.errors import RunError, shown
 from nas.files import dump_yaml, read_yaml, usable_path, write_text
 from nas.hardware import hardware
+from nas.paths import changed, found
 from nas.plugins import active
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "timm")
@@ -62,12 +63,13 @@ def write_record(
 
 
 def update_record(directory: Path, spec: dict[str, Any], *, may_differ: Collection[str]) -> None:
-    """Update the keys of a run's recorded spec that may change on resuming (`may_differ`)."""
+    """Update the keys of a run's recorded spec that may change on resuming (`may_differ`, dotted)."""
     record = read_record(directory)
     assert record is not None
-    changed = {key: spec[key] for key in may_differ if key in spec and record["spec"].get(key) != spec[key]}
-    if changed:
-        write_text(directory / "run.yaml", dump_yaml(record | {"spec": record["spec"] | changed}))
+    now = {path: found(spec, path) for path in may_differ}
+    changes = {path: values[0] for path, values in now.items() if values and found(record["spec"], path) != values}
+    if changes:
+        write_text(directory / "run.yaml", dump_yaml(record | {"spec": changed(record["spec"], changes)}))
 
 
 def read_record(directory: Path) -> dict[str, Any] | None:

@@ -88,7 +88,7 @@ class Run(Generic[S]):
         self.pool: Pool
 
     def check(self, record: Record, *, may_differ: Collection[str]) -> None:
-        """Raise RunError if the run was begun with another spec. may_differ: top-level keys that may differ."""
+        """Raise RunError if the run was begun with another spec. may_differ: paths that may differ."""
         self.may_differ = may_differ
         change = difference(self.begun, record, may_differ) if self.begun is not None else None
         if change is not None:

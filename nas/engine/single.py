@@ -101,7 +101,9 @@ def train_genome(
     if donor is not None and progress:
         print(f"starting from {start}; {head}", flush=True)
 
-    def show(row: dict[str, Any]) -> None:
+    def show(row: dict[str, Any] | None) -> None:
+        if row is None:
+            return
         found = ""
         if "accuracy" in row:
             error = standard_error(row["accuracy"], len(images.validation))
@@ -128,7 +130,7 @@ def _alongside(
     ranks: Ranks,
     device: str,
     images: ImageSet | None = None,
-    report: Callable[[dict[str, Any]], None] | None = None,
+    report: Callable[[dict[str, Any] | None], None] | None = None,
 ) -> Result:
     """The part of one process. Those that are given no images load them."""
     return train(

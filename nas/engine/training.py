@@ -51,9 +51,12 @@ class TrainJob:
                 return found
             return found | {"accuracy_se": standard_error(found["accuracy"], count)}
 
+        def tell(row: dict[str, Any] | None) -> None:
+            report(with_error(row) if row is not None else None)
+
         alongside = partial(self.train, genome, job)
         with crew(alongside, self.processes, cpu=self.threads, device=self.device) as ranks:
-            result = self.train(genome, job, ranks, report=lambda row: report(with_error(row)))
+            result = self.train(genome, job, ranks, report=tell)
         state = "complete" if result.epochs == training.epochs else "paused"
         found = {"accuracy": result.accuracy, "epochs": result.epochs, "seconds": result.seconds}
         return {"state": state} | with_error(found)

@@ -38,11 +38,12 @@ from nas.files import write_text
 if TYPE_CHECKING:
     from nas.engine.storage import Storage
 
-Report = Callable[[dict[str, Any]], None]
+Report = Callable[[dict[str, Any] | None], None]
 Work = Callable[[Job, Report], dict[str, Any]]
-"""Works on a job: calls the report after each epoch and returns `accuracy`, `epochs` and `seconds`. Picklable.
+"""Works on a job: returns `accuracy`, `epochs` and `seconds`. Picklable.
 
-It also returns `state: "paused"` if it stops at `job.until` with epochs left to train.
+It calls the report after each epoch, with its row, and after a checkpoint within one, with None. It also returns
+`state: "paused"` if it stops at `job.until` with epochs left to train.
 """
 
 

@@ -46,6 +46,7 @@ from nas.train.ranks import check_shares
 
 MAY_DIFFER = {
     "trials",
+    "training.checkpoint_every",
     "workers",
     "limits",
     "notes",

@@ -56,9 +56,9 @@ LATER_AUGMENT: dict[str, Any] = {
 def recipe_of(training: Training) -> dict[str, Any]:
     """A recipe as plain data, without the later keys where they are as before: equal trainings have equal ones.
 
-    Its name is left out: beside the values it changes nothing.
+    Its name, and when checkpoints are written, are left out: beside the values they change nothing.
     """
-    values = training.model_dump(mode="json", exclude={"recipe"})
+    values = training.model_dump(mode="json", exclude={"recipe", "checkpoint_every"})
     values["augment"] = _without(values["augment"], LATER_AUGMENT)
     return _without(values, LATER)
 
@@ -158,6 +158,9 @@ class TrainingFiles:
             (self.directory / name).unlink(missing_ok=True)
 
     def _write_metrics(self, rows: Rows) -> None:
+        if not rows:  # a checkpoint within the first epoch
+            return
+
         def write(path: Path) -> None:
             with path.open("w", newline="") as file:
                 table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -192,6 +195,6 @@ def _unpacked(blob: bytes) -> dict[str, Any]:
         if (damaged := archive.testzip()) is not None:
             raise ValueError(f"wrong checksum of {damaged}")
     content: dict[str, Any] = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
-    if not content["rows"]:
+    if not content["rows"] and "within" not in content:
         raise ValueError("no epochs")
     return content

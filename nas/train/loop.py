@@ -1,8 +1,9 @@
 """The training loop: a genome and images in, a directory with weights and metrics out.
 
 Decisions:
-- All randomness is seeded anew at each epoch, from the seed and the epoch's number. A checkpoint therefore holds no
-  generator states, and a resumed training computes exactly what an uninterrupted one does.
+- All randomness is seeded anew at each epoch, from the seed and the epoch's number. A checkpoint at the end of an epoch
+  therefore holds no generator states. Within a long epoch there is one every so many minutes, with the state of the
+  global generator and the losses so far. A resumed training computes exactly what an uninterrupted one does.
 - Evaluation uses a second module, which holds the weight average (without EMA, a copy of the weights) in float32 and
   the default memory layout. Compilation, channels-last and bfloat16 apply to training only, so the accuracy in the
   table is that of weights.safetensors in a new process.
@@ -16,8 +17,6 @@ Shapes: B images of a batch, C channels, H × W pixels, K classes, S steps of an
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -38,12 +37,14 @@ from nas.model.layer import AttentionTrace
 from nas.model.pixels import metadata_of
 from nas.seeds import derive
 from nas.train.checkpoint import TrainingFiles, fingerprint_of
+from nas.train.epoch import Epoch
 from nas.train.evaluation import evaluate
 from nas.train.loss import TrainingLoss
 from nas.train.optimisation import Optimisation
 from nas.train.ranks import Ranks, check_shares
 from nas.train.recipe import Training
 
+ASKED = 50  # updates after which several ranks ask the first whether a checkpoint is due
 CLOSED_FORM_TOKENS = 16_384  # of all images together: memory stays below 100 MB a layer
 
 
@@ -89,14 +90,15 @@ def train(
     donor: Donor | None = None,
     device: str | torch.device = "cpu",
     threads: int | None = None,
-    report: Callable[[dict[str, Any]], None] | None = None,
+    report: Callable[[dict[str, Any] | None], None] | None = None,
     until: int | None = None,
     ranks: Ranks = Ranks(),
 ) -> Result:
     """Train `genome` on `data` and leave metrics.csv and weights.safetensors in `directory`.
 
     Called again with the same directory, it continues after the last epoch that was checkpointed, or returns at once if
-    all is done. `report` gets each epoch's row when the checkpoint is on disk; what it raises ends the training there.
+    all is done. `report` gets each epoch's row when the checkpoint is on disk, and None for a checkpoint within an
+    epoch; what it raises ends the training there.
     `until` ends this call after that epoch, on the way of the whole training's schedules; weights.safetensors comes
     with the last epoch. `donor` is the trained model whose weights it starts from. `threads` sets torch's number of
     threads for the process; the seed its global generator. `ranks`: this process is one of several that train the
@@ -148,17 +150,25 @@ def train(
     # Resume
     # ------------------------------------------------------------------------------------------------------------------
     rows: list[dict[str, Any]] = []
+    within: dict[str, Any] = {}  # the epoch that the checkpoint is in
     if checkpoint is not None:
-        rows = checkpoint["rows"]
+        rows, within = checkpoint["rows"], checkpoint.get("within", {})
         model.load_state_dict(checkpoint["model"])
         evaluated.module.load_state_dict(checkpoint["evaluated"])
         optimisation.load_state_dict(checkpoint)
+
+    def save(within: dict[str, Any]) -> None:
+        """Write a checkpoint, and report it. within: empty at the end of an epoch."""
+        if ranks.first:
+            state = {"model": model.state_dict(), "evaluated": evaluated.module.state_dict()}
+            files.save(rows, state | optimisation.state_dict() | within)
+            if report is not None:
+                report(None if within else rows[-1])
 
     for epoch in range(len(rows), min(training.epochs, until or training.epochs)):
         # --------------------------------------------------------------------------------------------------------------
         # One epoch of training
         # --------------------------------------------------------------------------------------------------------------
-        begin = time.perf_counter()
         epoch_seed = derive(seed, "epoch", epoch)
         torch.manual_seed(epoch_seed)  # of dropout, drop path and mixing; the split takes the seed itself
         batches = data.train.batches(
@@ -168,11 +178,12 @@ def train(
             augment=training.augment,
             drop_last=True,
             sharing=ranks.of_training,
+            skip=within.get("step", 0),
         )
         mix = _mixing(training, genome.classes, epoch)
-        history: dict[str, list[Tensor]] = defaultdict(list)
+        current, within = Epoch(within, device, ranks), {}
         model.train()
-        for step, (images_BCHW, labels_B) in enumerate(batches):
+        for step, (images_BCHW, labels_B) in enumerate(batches, current.step):
             beat()
             images_BCHW, labels = ranks.own(*mix(images_BCHW.contiguous(memory_format=layout), labels_B))
             first = step - step % training.accumulate  # of the batches of this update
@@ -196,18 +207,19 @@ def train(
                     evaluated.update(model, step=done)
             if trace.mask_mass:
                 terms["mask_mass"] = torch.stack([*trace.mask_mass.values()]).mean()
-            for name, value in terms.items():
-                history[name].append(value.detach())
+            current.add(terms)
+            asked = last and step + 1 < steps and done % (ASKED if ranks.count > 1 else 1) == 0
+            if asked and current.due(training.checkpoint_every):
+                save({"within": current.state_dict()})
 
-        exact = torch.get_default_dtype()  # of sums over an epoch, which bfloat16 is too coarse for
-        series = {name: ranks.mean(torch.stack(values_S).to(exact)) for name, values_S in history.items()}
+        series = current.series()
         norm_S = series["gradient_norm"].repeat_interleave(training.accumulate)[:steps]
         diverged_S = (series["loss"] + norm_S).isfinite().logical_not()
         diverged_S[-1] |= optimisation.lost
         if diverged_S.any():
             raise TrainingDiverged(epoch + 1, epoch * steps + int(diverged_S.nonzero()[0]))
         means = {name: values_S.mean().item() for name, values_S in series.items()}
-        trained = time.perf_counter()
+        trained = current.seconds
 
         # --------------------------------------------------------------------------------------------------------------
         # Evaluation of the deployed graph, then with auxiliaries
@@ -222,18 +234,14 @@ def train(
             with auxiliaries_on(evaluated.module):
                 row["accuracy_with_auxiliary"] = evaluate(evaluated.module, data.validation, device=device, ranks=ranks)
         row["lr"] = optimisation.lr
-        row["images_per_second_training"] = min(steps * training.batch_size, len(data.train)) / (trained - begin)
-        row["seconds"] = time.perf_counter() - begin
+        row["images_per_second_training"] = min(steps * training.batch_size, len(data.train)) / trained
+        row["seconds"] = current.seconds
         rows.append(row)
 
         # --------------------------------------------------------------------------------------------------------------
         # Checkpoint, then report
         # --------------------------------------------------------------------------------------------------------------
-        if ranks.first:
-            state = {"model": model.state_dict(), "evaluated": evaluated.module.state_dict()}
-            files.save(rows, state | optimisation.state_dict())
-            if report is not None:
-                report(row)
+        save({})
 
     if ranks.first and len(rows) == training.epochs:
         files.finish(evaluated.module.state_dict(), metadata_of(data))

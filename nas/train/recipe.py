@@ -108,6 +108,10 @@ class Training(BaseModel):
     teacher: Teacher | None = Field(None, description="trained model to learn from; null: none")
     augment: Augment = Field(Augment(), description="of training images")
 
+    checkpoint_every: float | None = Field(
+        10.0, gt=0, description="minutes between checkpoints within an epoch; null: at the ends of epochs alone"
+    )
+
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
         description="of the forward pass in training; auto is bfloat16 on a GPU that has it, else float32; float16 is "

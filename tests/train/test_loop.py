@@ -33,6 +33,16 @@ def stop_after(epoch):
     return report
 
 
+def stop_at(epoch):
+    """At the end of an epoch, or where that is None, at the first checkpoint within one."""
+
+    def report(row):
+        if (row and row["epoch"]) == epoch:
+            raise Stop
+
+    return report
+
+
 def without_times(rows):
     return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
 
@@ -87,6 +97,27 @@ def test_a_resumed_training_is_the_uninterrupted_one(tmp_path, few_digits, prese
     written = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("parts", "whole")]
     assert written[0] == written[1]
     assert ("diagonal_loss" in parts.metrics[0]) == bool(edits)
+
+
+@pytest.mark.parametrize(
+    ("preset", "options"),
+    [
+        ("lavit_digits", {"mixup": 0.8, "cutmix": 1.0, "accumulate": 2}),
+        ("castling_digits", {"ema": 0.0, "precision": "float16", "augment": {"erase": 0.5}}),
+    ],
+)
+def test_a_training_resumed_within_an_epoch_is_the_uninterrupted_one(tmp_path, few_digits, preset, options):
+    genome, training = load_genome(preset).edit({"drop_path": 0.2}), Training(epochs=2, batch_size=16, **options)
+    whole = train(genome, few_digits, training, directory=tmp_path / "whole", seed=5)
+    often, parts = training.model_copy(update={"checkpoint_every": 1e-9}), tmp_path / "parts"
+    for within in (True, True, False, True):  # the first epoch, again, its end, and the second
+        with pytest.raises(Stop):
+            train(genome, few_digits, often, directory=parts, seed=5, report=stop_at(None if within else 1))
+        torch.rand(3)
+    resumed = train(genome, few_digits, training, directory=parts, seed=5)
+    assert without_times(resumed.metrics) == without_times(whole.metrics)
+    written = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("parts", "whole")]
+    assert written[0] == written[1]
 
 
 def test_auxiliaries_are_reported_beside_the_deployed_graph(tmp_path, few_digits):
