@@ -56,16 +56,19 @@ def best_winner(directory: Path, limits: Mapping[str, float]) -> Winner:
     >>> best_winner(Path("results/my_run"), {"macs": 900_000}).name
     'w2-0019'
     """
+    if "table" in limits:
+        message = "no limit; the run has the table that its latency goes by"
+        raise RunError(message, file="limits", path="table")
     try:
         budget = Budget.model_validate(dict(limits))
     except ValidationError as error:
         raise from_pydantic(error, Budget, kind=RunError, file="limits") from None
     winners = _winners(directory)
-    valued = [winner for winner in winners if budget.root.keys() <= winner.metrics.keys()]
+    valued = [winner for winner in winners if budget.limits.keys() <= winner.metrics.keys()]
     if not valued:
         known = dict.fromkeys(name for winner in winners for name in winner.metrics if METRICS[name].budget)
         message = f"the front has no such values; it has {', '.join(known)}"
-        raise RunError(message, file="limits", path=", ".join(budget.root))
+        raise RunError(message, file="limits", path=", ".join(budget.limits))
     excess = [max(budget.violations(winner.metrics).values(), default=0.0) for winner in valued]
     within = [winner for winner, most in zip(valued, excess, strict=True) if most <= 0]
     if not within:
