@@ -49,13 +49,13 @@ def distinct(sample: Sample, count: int, others: Sequence[Genome]) -> list[Genom
     return found
 
 
-def fitted(genomes: Sequence[Genome], seconds: Sequence[float]) -> dict[str, float]:
-    """The seconds of each part, from those of whole models."""
+def fitted(genomes: Sequence[Genome], seconds: Sequence[float]) -> tuple[dict[str, float], np.ndarray]:
+    """The seconds of each part, from those of whole models; and (G, P), how often each model has each part."""
     from scipy.optimize import nnls
 
     counts_GP, keys = counts(genomes)
     times_P, _ = nnls(counts_GP / np.array(seconds)[:, None], np.ones(len(genomes)))
-    return dict(zip(keys, times_P.tolist(), strict=True))
+    return dict(zip(keys, times_P.tolist(), strict=True)), counts_GP
 
 
 def counts(genomes: Sequence[Genome]) -> tuple[np.ndarray, list[str]]:

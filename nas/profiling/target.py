@@ -7,17 +7,23 @@ everyone can see how far sums of parts are from the stopwatch:
 
 Two things differ from the tables of a run's own machine. Nothing is guessed: a genome with a part that was not timed is
 refused. And it is a file that travels, so all that it says is checked when it is read.
+
+Of parts that were fitted to whole models (fit.py), only some sums are determined: of genomes whose numbers of each part
+are a linear combination of the timed models'. The table has these numbers, and other genomes are refused as well.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 
 from nas.errors import GenomeError, SpecError, wording
@@ -64,6 +70,7 @@ class TargetTable(LatencyTable):
     space: str
     base: str  # hash of the base genome
     checked: Annotated[tuple[Checked, ...], Field(min_length=1)]
+    models: tuple[tuple[int, ...], ...] | None  # (G, P) of a fit: how often each timed model has each part
     version: Literal[1] = 1
 
     def _of(self, key: str) -> float:
@@ -72,8 +79,26 @@ class TargetTable(LatencyTable):
         return self.seconds[key]
 
     def check(self, genome: Genome) -> None:
-        """Raise GenomeError if a part of the genome was not timed."""
+        """Raise GenomeError if a part of the genome was not timed, or its sum is not determined."""
         self.seconds_of(genome)
+        if not self.determines(genome):
+            raise GenomeError(f"its latency on {self.device} is not known: the models timed there do not determine it")
+
+    def determines(self, genome: Genome) -> bool:
+        """Whether a genome, all of whose parts are known, has its sum determined by the models of a fit."""
+        if self._span is None:
+            return True
+        counts = Counter(parts(genome).values())
+        row_P = np.array([counts[key] for key in self.seconds], dtype=float)
+        return bool(np.allclose(self._span.T @ (self._span @ row_P), row_P, atol=1e-6))
+
+    @cached_property
+    def _span(self) -> np.ndarray | None:
+        """(R, P) orthonormal rows that span the models of a fit."""
+        if self.models is None:
+            return None
+        _, sizes_R, rows_RP = np.linalg.svd(np.array(self.models, dtype=float), full_matrices=False)
+        return np.asarray(rows_RP[sizes_R > 1e-9 * sizes_R[0]])
 
     def lacking(self, genomes: Iterable[Genome]) -> list[str]:
         """The parts of these genomes that were not timed, in words, each once."""
@@ -97,7 +122,10 @@ class TargetTable(LatencyTable):
     def read(cls, path: Path) -> TargetTable:
         """Raises SpecError, with the key path, if the file is no such table."""
         try:
-            return TypeAdapter(cls).validate_json(path.read_text())
+            table = TypeAdapter(cls).validate_json(path.read_text())
+            if table.models is None or {len(row) for row in table.models} == {len(table.seconds)}:
+                return table
+            what, where = "expected rows with a number for each part of `seconds`", "models"
         except ValidationError as error:
             first = error.errors()[0]
             what, where = wording(first), ".".join(map(str, first["loc"]))

@@ -67,6 +67,7 @@ def measure_latency(
         onnx.check_device(device)
     space = _space(spec, image)
     sample = partial(space.sample, timing_draws(spec))
+    rows: tuple[tuple[int, ...], ...] | None = None
     with _threads(threads):
         seconds_of = partial(_seconds, runtime, batch_size=batch_size, device=device, say=_say(on_event))
         if runtime == "onnx":
@@ -74,7 +75,8 @@ def measure_latency(
             others = distinct(sample, CHECKED, models)
             _say(on_event)(f"timing {len(models) + len(others)} models in onnxruntime, with nothing else running")
             whole = seconds_of([*models, *others])
-            parts, measured = fitted(models, whole[: len(models)]), whole[len(models) :]
+            (parts, counts_GP), measured = fitted(models, whole[: len(models)]), whole[len(models) :]
+            rows = tuple(tuple(map(int, row)) for row in counts_GP)
             if not others:  # a space of few graphs: those of the fit
                 others, measured = models[:CHECKED], whole[:CHECKED]
         else:
@@ -97,6 +99,7 @@ def measure_latency(
         space=spec.name or "a space",
         base=space.base.hash,
         checked=(),
+        models=rows,
     )
     pairs = zip(others, measured, strict=True)
     checked = tuple(Checked(describe(genome), found, table.seconds_of(genome)) for genome, found in pairs)

@@ -171,9 +171,7 @@ class SearchSpec(Starting):
     @model_validator(mode="after")
     def _of_use(self) -> SearchSpec:
         if self.budget.table is not None and ON_TARGET not in self.costs:
-            message = (
-                f"it is for {ON_TARGET}, which is neither a limit nor an objective: set `{ON_TARGET}: 4` beside it"
-            )
+            message = f"it is for {ON_TARGET}, which is neither a limit nor an objective; set `{ON_TARGET}: 4`, too"
             raise SpaceError(message, path="budget.table")
         return self
 

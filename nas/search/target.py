@@ -1,10 +1,10 @@
-"""A search for another device: `budget: {latency: 4, table: table.json}`, with a table that `nas latency` has made there.
+"""A search for another device: `budget: {latency: 4, table: table.json}`, a table that `nas latency` has made there.
 
 Latency is then the milliseconds of one batch on that device, predicted from its table; it is never measured here. The
 run keeps a copy, target.json, and goes by it: the directory is complete, and a run is not continued with other times.
 
 A part's key has everything that its time depends on besides the device and the image (nas/profiling/parts.py). So the
-table of another space or base is accepted as long as it has all parts of this space.
+table of another space or base is accepted as long as it determines the times of this space.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from pathlib import Path
 from random import Random
 
 from nas.errors import RunError, SpaceError
+from nas.genome import Genome
 from nas.metrics import TARGET
 from nas.profiling import TargetTable, covering
+from nas.profiling.tables import MAX_IDLE_SAMPLES
 from nas.profiling.target import NAMED
 from nas.search.space import SearchSpace
 from nas.search.spec import SearchSpec
@@ -62,6 +64,8 @@ def timed_on(table: TargetTable, spec: SearchSpec, space: SearchSpace) -> Search
         more = f", and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
         origin = "" if table.base == space.base.hash else f" (it was measured for {table.space}, around another base)"
         refused = f"lacks parts of the space{origin}: {'; '.join(lacking[:NAMED])}{more}"
+    elif any(not table.determines(genome) for genome in _some(space, timing_draws(spec))):
+        refused = f"is fitted to whole models of {table.space}, which do not determine the times of this space"
     if refused is not None:
         message = f"the table {refused}. Measure on the device: {command(table, spec, space)}"
         raise SpaceError(message, file=spec.budget.table, path=KEY)
@@ -97,6 +101,11 @@ def command(table: TargetTable, spec: SearchSpec, space: SearchSpace) -> str:
     source = spec.name if spec.name in SPACES.files else file
     words = ["nas latency", shlex.quote(source), *(f"--{key} {value}" for key, value in options.items())]
     return f"{' '.join(words)}, with the --set of the search"
+
+
+def _some(space: SearchSpace, rng: Random) -> list[Genome]:
+    drawn = (space.sample(rng) for _ in range(MAX_IDLE_SAMPLES))
+    return [space.base, *(genome for genome in drawn if genome is not None)]
 
 
 def _times(image: tuple[int, int, int]) -> str:

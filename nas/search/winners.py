@@ -5,7 +5,8 @@
 
 No worker trains meanwhile. Metrics predicted from timings are now measured, with interleaved winners. Budgets are hard:
 a winner whose measured value misses one leaves the front, and trials that it dominated may enter. The test split is
-used only here, once for each winner, and never for selection. Latency on another device (`budget.table`) stays predicted.
+used only here, once for each winner, and never for selection. Latency on another device (`budget.table`) is not
+measured.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ONNX: the file of an exported program, its answers and its time by onnxruntime. Their packages are the extra `onnx`."""
+"""ONNX: the file of an exported program, its answers and time by onnxruntime. Their packages are the extra `onnx`."""
 
 from __future__ import annotations
 
