@@ -116,7 +116,8 @@ class TargetTable(LatencyTable):
         """How far predictions are from the stopwatch, in words."""
         errors = [abs(each.error) for each in self.checked]
         middle, worst = 100 * statistics.median(errors), 100 * max(errors)
-        return f"off by {middle:.1f} % in the median of {len(errors)} whole models, {worst:.1f} % at most"
+        models = "1 whole model" if len(errors) == 1 else f"{len(errors)} whole models"
+        return f"off by {middle:.1f} % in the median of {models}, {worst:.1f} % at most"
 
     @classmethod
     def read(cls, path: Path) -> TargetTable:

@@ -4,8 +4,9 @@
     onnx     whole models are exported as `nas export` does it and run by ONNX Runtime; the parts' times are fitted to
              theirs (nas/profiling/fit.py), since its operators are fused across the borders of parts
 
-In both, whole models that had no part in this are timed at the end, in turns with the base: the table says how far
-sums of parts are from them. Weights are random; float32. Nothing else should run meanwhile.
+In both, whole models are timed as well, in turns with the base: the table says how far sums of parts are from them.
+They are others than those of the fit, unless the space has no others. Weights are random, numbers float32. Nothing else
+should run meanwhile.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def measure_latency(
                 others, measured = models[:CHECKED], whole[:CHECKED]
         else:
             models = list(covering(space.base, sample))
-            others = [space.base, *distinct(sample, CHECKED - 1, models)]
+            others = [space.base, *distinct(sample, CHECKED - 1, models), *models[1:]][:CHECKED]
             _say(on_event)(f"timing the parts of {len(models)} models, with nothing else running")
             parts = LatencyTable.measure(models, space.base, batch_size=batch_size, device=device).seconds
             _say(on_event)(f"timing {len(others)} whole models, to say how far sums of parts are off")
