@@ -148,7 +148,8 @@ def measure_latency(
     >>> measure_latency("mixed", "table.json", runtime="onnx", threads=4).accuracy
     """
     out = Path(out)
-    if out.is_dir() or not os.access(_first_parent(out), os.W_OK):
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise SpecError("a file cannot be written there", file=out, path="--out")
     used = device or "cpu" if runtime == "onnx" else usable_device(device)
     table = measure_space(
@@ -369,11 +370,6 @@ def shown(path: Path) -> str:
     """A path relative to the working directory, if it is below it."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
-
-
-def _first_parent(path: Path) -> Path:
-    """The nearest folder above a path that exists."""
-    return next(folder for folder in path.absolute().parents if folder.exists())
 
 
 def _space(space: str | Path | SearchSpec, settings: Settings | None) -> SearchSpec:

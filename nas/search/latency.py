@@ -61,6 +61,9 @@ def measure_latency(
 
     >>> measure_latency(load_space("mixed"), batch_size=1).accuracy
     """
+    for name, value in (("batch_size", batch_size), ("threads", 1 if threads is None else threads)):
+        if value < 1:
+            raise SpecError(f"expected at least 1, found {value}", path=name)
     if runtime not in RUNTIMES:
         raise SpecError(f"no runtime {runtime!r}; {nearest(runtime, RUNTIMES)}", path="--runtime")
     if runtime == "onnx":

@@ -125,6 +125,8 @@ def test_wrong_runtimes_and_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
     with pytest.raises(SpecError, match=r"--runtime: no runtime 'tvm'; allowed: onnx, torch"):
         measure_latency(spec(), runtime="tvm")  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match=r"batch_size: expected at least 1, found 0"):
+        measure_latency(spec(), batch_size=0)
     for device in ("cuda:7", "tpu"):
         with pytest.raises(SpecError, match=rf"--device: this onnxruntime runs on cpu.*, not on '{device}'"):
             measure_latency(spec(), runtime="onnx", device=device)
