@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from nas.errors import GenomeError
 from nas.genome import Genome, load_genome
 from nas.profiling.fit import counts, distinct, fitted, spanning
 from nas.profiling.parts import deployed_graph, parts
@@ -48,6 +49,9 @@ def test_a_sum_that_the_models_leave_open_is_refused(space: SearchSpace) -> None
     assert all(table.determines(genome) for genome in together)
     alone = MIXED.edit({"stages.1.layers.2.core": "linear_angular"})
     assert set(parts(alone).values()) <= set(seconds) and not table.determines(alone)
+    table.check(MIXED)
+    with pytest.raises(GenomeError, match="on Jetson is not known: the models timed there do not determine it"):
+        table.check(alone)
 
 
 def test_models_of_a_check_are_other_graphs(space: SearchSpace) -> None:
