@@ -97,10 +97,10 @@ def keys_page(page: str) -> str:
         if rows:
             lines += ["| key | type | default | range | what it is |", "| --- | --- | --- | --- | --- |"]
             lines += [_row(page, key, value, key in required) for key, value in rows.items()]
-        elif heading == "Budget":
-            lines += [*_budgets()]
-        else:
+        elif heading != "Budget":
             lines += ["No options."]
+        if heading == "Budget":
+            lines += ["", *_budgets()]
         lines += [""]
     return "\n".join(lines)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nas.api import diagnose as diagnose
     from nas.api import export as export
     from nas.api import load_data as load_data
+    from nas.api import measure_latency as measure_latency
     from nas.api import preview_search as preview_search
     from nas.api import retrain_winners as retrain_winners
     from nas.api import run_ablation as run_ablation
@@ -54,6 +55,7 @@ __version__ = "0.2.0.dev0"
 _HOME = {
     "run_search": "nas.api",
     "preview_search": "nas.api",
+    "measure_latency": "nas.api",
     "run_ablation": "nas.api",
     "run_conversion": "nas.api",
     "retrain_winners": "nas.api",

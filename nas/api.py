@@ -37,6 +37,7 @@ from nas.files import safe_name
 from nas.model import build
 from nas.model.build import weights_beside
 from nas.plugins import check
+from nas.profiling import TargetTable
 from nas.report import write_report as write_run_report
 from nas.report import write_reports
 from nas.report.card import card
@@ -45,6 +46,8 @@ from nas.report.pick import Winner
 from nas.report.pick import best_winner as pick_winner
 from nas.search import SearchResult, SearchSpec, load_space, search
 from nas.search.dry_run import DryRun, dry_run
+from nas.search.latency import Runtime
+from nas.search.latency import measure_latency as measure_space
 from nas.serve import ENDINGS, Exported
 from nas.serve import export as export_file
 from nas.timm.folder import write_folder
@@ -64,6 +67,7 @@ __all__ = [
     "diagnose",
     "export",
     "load_data",
+    "measure_latency",
     "preview_search",
     "retrain_winners",
     "run_ablation",
@@ -121,6 +125,44 @@ def preview_search(
     >>> preview_search("mixed", settings={"budget.macs": 950_000}).feasible
     """
     return dry_run(_space(space, settings), on_event=on_event or ignore)
+
+
+def measure_latency(
+    space: str | Path | SearchSpec,
+    out: str | Path,
+    *,
+    batch_size: int = 1,
+    threads: int | None = None,
+    device: str | None = None,
+    runtime: Runtime = "torch",
+    image: Mapping[str, int] | None = None,
+    settings: Settings | None = None,
+    on_event: OnEvent | None = None,
+) -> TargetTable:
+    """Time the parts of a space on this machine, and write them to `out`, for searches elsewhere: `budget.table`.
+
+    threads: on the CPU, by default torch's. device: cpu, cuda; by default a GPU if there is one, with onnx the CPU.
+    image: image.size, image.channels and classes of the search, where its data is not on this machine; None loads it.
+    Raises SpecError for user errors. Nothing else should run meanwhile.
+
+    >>> measure_latency("mixed", "table.json", runtime="onnx", threads=4).accuracy
+    """
+    out = Path(out)
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise SpecError("a file cannot be written there", file=out, path="--out")
+    used = device or "cpu" if runtime == "onnx" else usable_device(device)
+    table = measure_space(
+        _space(space, settings),
+        batch_size=batch_size,
+        threads=threads,
+        device=used,
+        runtime=runtime,
+        image=dict(image or {}),
+        on_event=on_event or ignore,
+    )
+    table.write(out)
+    return table
 
 
 def run_ablation(

@@ -1,11 +1,12 @@
-"""The commands about one model: cost, show, diagnose, predict, export."""
+"""The commands about one model, or the models of a space: cost, show, latency, diagnose, predict, export."""
 
 from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,6 +18,7 @@ from nas.cli.options import (
     PixelsOption,
     PluginOption,
     SetOption,
+    SpaceArgument,
     settings,
 )
 from nas.cli.output import console, print_json
@@ -77,6 +79,50 @@ def show(
         print_json(found)
         return
     console().print(stacks(list(zip(names, genomes, strict=True)), times))
+
+
+@app.command(rich_help_panel=MODEL)
+def latency(
+    space: SpaceArgument,
+    out: Annotated[Path, typer.Option(metavar="FILE.json", help="where the table goes")],
+    batch_size: Annotated[int, typer.Option(min=1, help="images in a batch")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="on the CPU; default: as many as torch takes")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda; default: a GPU if any; with onnx, the CPU")] = None,
+    runtime: Annotated[Literal["torch", "onnx"], typer.Option(help="what runs the models")] = "torch",
+    data: Annotated[str | None, typer.Option(help=f"{DATA_HELP}; default: the space's")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="side of the search's images; the data is then not needed here")
+    ] = None,
+    channels: Annotated[int | None, typer.Option(min=1, help="likewise: of its images")] = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="likewise: of its data")] = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    plugin: PluginOption = None,
+) -> None:
+    """Time the parts of a space on this machine, for a search elsewhere with a limit on the latency here.
+
+    The search has `budget: {latency: 4, table: FILE.json}`: at most 4 milliseconds for one batch on this device.
+    """
+    from nas.api import measure_latency, shown
+    from nas.report.target import target_table
+
+    given = {"image.size": image_size, "image.channels": channels, "classes": classes}
+    table = measure_latency(
+        space,
+        out,
+        batch_size=batch_size,
+        threads=threads,
+        device=device,
+        runtime=runtime,
+        image={key: value for key, value in given.items() if value is not None},
+        settings=settings(set_, data=data),
+        on_event=None if as_json else lambda event: print(event.data["text"], flush=True),
+    )
+    if as_json:
+        print_json({"file": out} | asdict(table))
+        return
+    console().print(target_table(table))
+    print(f"written      {shown(out)}; in the space: budget: {{latency: MILLISECONDS, table: {shown(out)}}}")
 
 
 @app.command(rich_help_panel=MODEL)

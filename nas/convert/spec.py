@@ -116,6 +116,9 @@ class ConversionSpec(Starting):
     @field_validator("budget")
     @classmethod
     def _limits(cls, value: dict[str, float | str]) -> dict[str, float | str]:
+        if "table" in value:
+            message = "a conversion goes by times of its own machine; a table of another device is for searches"
+            raise SpaceError(message, path="table")
         for name, limit in value.items():
             share = _SHARE.fullmatch(limit) if isinstance(limit, str) else None
             if isinstance(limit, str) and share is None:

@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from nas.metrics.base import METRICS, Metric, known_objectives, metric, signs
-from nas.metrics.estimate import Costs, Estimate, batch_sizes, estimator
+from nas.metrics.estimate import ON_TARGET, TARGET, Costs, Estimate, batch_sizes, estimator
 
-__all__ = ["METRICS", "Costs", "Estimate", "Metric", "batch_sizes", "estimator", "known_objectives", "metric", "signs"]
+__all__ = [
+    "METRICS",
+    "ON_TARGET",
+    "TARGET",
+    "Costs",
+    "Estimate",
+    "Metric",
+    "batch_sizes",
+    "estimator",
+    "known_objectives",
+    "metric",
+    "signs",
+]

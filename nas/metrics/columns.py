@@ -15,10 +15,10 @@ COLUMNS = frozenset(
         *("compiled", "mask_mass", "accuracy_before_switch", "accuracy_after_switch"),
     }
 )
-# Of front.csv, trial.json and result.json, beside those.
+# Of front.csv, trial.json and result.json, beside those; `table` is a key of a budget.
 KEYS = frozenset(
     {
         *("winner", "repeats", "layers", "version", "number", "parameters", "note", "created", "directory", "until"),
-        *("finished", "metrics_sha256"),
+        *("finished", "metrics_sha256", "table"),
     }
 )

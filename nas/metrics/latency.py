@@ -1,4 +1,7 @@
-"""Milliseconds per image of the deployed graph at batch size 1: from a table of timings; for winners, measured."""
+"""Milliseconds per image of the deployed graph at batch size 1: from a table of timings; for winners, measured.
+
+With `budget.table`, milliseconds of one batch on the device of that table, and never measured here.
+"""
 
 from __future__ import annotations
 

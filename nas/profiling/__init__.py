@@ -6,11 +6,13 @@ from nas.profiling.latency import LatencyTable, known_parts, missing
 from nas.profiling.parts import deployed_graph
 from nas.profiling.stopwatch import Throughput, disturbance, throughput, throughputs
 from nas.profiling.tables import covering, run_tables, table_file
+from nas.profiling.target import TargetTable
 
 __all__ = [
     "GenomeCost",
     "LatencyTable",
     "LayerCost",
+    "TargetTable",
     "Throughput",
     "TimesByLayer",
     "cost",

@@ -98,7 +98,7 @@ class LatencyTable:
         seconds = {key: pace.median_seconds * known[key] for key in sorted(wanted)}
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # the workers need the memory
-        return cls(seconds, _name(device), pace.threads, batch_size)
+        return cls(seconds, device_name(device), pace.threads, batch_size)
 
     def write(self, path: Path) -> None:
         write_json(path, asdict(self))
@@ -136,11 +136,12 @@ def missing(genomes: Iterable[Genome], known: Collection[str]) -> list[Genome]:
 def _conditions(base: Genome, device: str, batch_size: int) -> dict[str, Any]:
     """Everything besides its key that a part's time depends on."""
     torch_ = [torch.__version__, torch.get_num_threads(), torch.get_float32_matmul_precision()]
-    machine = {"device": _name(device), "cores": hardware()["cores"], "batch_size": batch_size, "torch": torch_}
+    machine = {"device": device_name(device), "cores": hardware()["cores"], "batch_size": batch_size, "torch": torch_}
     return machine | {"base": base.hash, "image": base.image.model_dump(), "source": _code_digest()}
 
 
-def _name(device: str) -> str:
+def device_name(device: str) -> str:
+    """The name of the processor or the GPU."""
     return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else hardware()["cpu"]
 
 

@@ -18,7 +18,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ def throughput(
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
-        call = _served(model, batch_size, device, dtype, compile)
+        call = served(model, batch_size, device, dtype, compile)
         with torch.inference_mode():
             (times,), spread = _steady(call, device=device, seconds=seconds)
         used = torch.get_num_threads()
@@ -88,22 +88,42 @@ def throughputs(
 
     >>> throughputs([build("deit_tiny"), build("castling_deit_tiny")], batch_size=8)
     """
-    rest = iter(models)
-    head = next(rest, None)
-    if head is None:
-        return []
+    calls = (served(model, batch_size, device) for model in models)
     with torch.inference_mode():
-        first = _served(head, batch_size, device)
-        pairs = [_steady(first, _served(model, batch_size, device), device=device, seconds=seconds) for model in rest]
-        (unpaired,), alone = _steady(first, device=device, seconds=seconds)
-    pace = statistics.median(unpaired)
-    found = [(pace, len(unpaired), alone)]
-    for (base, own), spread in pairs:
-        found.append((pace * statistics.median(own) / statistics.median(base), len(own), max(spread, alone)))
+        found = in_turns(calls, device=device, seconds=seconds)
     shared = (_name(device), "float32", torch.get_num_threads(), False)
     return [
-        Throughput(batch_size / median, median, batch_size, count, *shared, spread) for median, count, spread in found
+        Throughput(batch_size / each.median, each.median, batch_size, each.batches, *shared, each.spread)
+        for each in found
     ]
+
+
+class Timing(NamedTuple):
+    """The median seconds of a call, the number of calls timed, and their spread (see `Throughput`)."""
+
+    median: float
+    batches: int
+    spread: float
+
+
+def in_turns(calls: Iterable[Callable[[], object]], *, device: str = "cpu", seconds: float = 0.5) -> list[Timing]:
+    """The time of each call, all but the first in multiples of the first one's in the same pair; see `throughputs`.
+
+    Two calls are held at a time. device: is synchronised after each call.
+
+    >>> in_turns([lambda: sum(range(1000)), lambda: sum(range(9000))])[1].median
+    """
+    rest = iter(calls)
+    first = next(rest, None)
+    if first is None:
+        return []
+    pairs = [_steady(first, call, device=device, seconds=seconds) for call in rest]
+    (unpaired,), alone = _steady(first, device=device, seconds=seconds)
+    pace = statistics.median(unpaired)
+    found = [Timing(pace, len(unpaired), alone)]
+    for (base, own), spread in pairs:
+        found.append(Timing(pace * statistics.median(own) / statistics.median(base), len(own), max(spread, alone)))
+    return found
 
 
 def _steady(*calls: Callable[[], object], device: str, seconds: float) -> tuple[list[list[float]], float]:
@@ -119,7 +139,7 @@ def _spread(times: list[list[float]]) -> float:
     return max(statistics.median(each) / sorted(each)[len(each) // 10] for each in times)
 
 
-def disturbance(found: Iterable[Throughput]) -> str | None:
+def disturbance(found: Iterable[Throughput | Timing]) -> str | None:
     """What to tell the user where other work disturbed a measurement; None where it was quiet."""
     spread = max((each.spread for each in found), default=1.0)
     if spread <= BUSY:
@@ -128,15 +148,15 @@ def disturbance(found: Iterable[Throughput]) -> str | None:
     return f"timing was disturbed by other work: {batches}; measured times may be far off"
 
 
-def _served(
+def served(
     model: Model, batch_size: int, device: str, dtype: torch.dtype = torch.float32, compile: bool = False
 ) -> Callable[[], object]:
     """A call that runs one batch of random images through the deployed model."""
     deployed = deploy(model).to(device=device, dtype=dtype)
-    served: Callable[[Tensor], object] = torch.compile(deployed) if compile else deployed
+    run: Callable[[Tensor], object] = torch.compile(deployed) if compile else deployed
     image = model.genome.image
     images_BCHW = torch.randn(batch_size, image.channels, image.size, image.size, device=device, dtype=dtype)
-    return lambda: served(images_BCHW)
+    return lambda: run(images_BCHW)
 
 
 def _name(device: str) -> str:

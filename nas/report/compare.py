@@ -19,6 +19,7 @@ import pandas as pd
 
 from nas.errors import RunError
 from nas.files import write_text
+from nas.metrics import METRICS, ON_TARGET
 from nas.paths import flat
 from nas.report.document import document
 from nas.report.payload import column, limits_of, numbers
@@ -177,6 +178,9 @@ def _notices(runs: Sequence[Run]) -> list[str]:
             notices.append(f"The runs have {what} ({', '.join(values)}): their accuracies are not comparable.")
     if len({run.meaning for run in runs}) > 1:
         notices.append("Accuracy is agreement with a parent in some of the runs, and not in others.")
+    times = {run.worded(METRICS[ON_TARGET].axis) for run in runs if ON_TARGET in run.trials}
+    if len(times) > 1:
+        notices.append(f"Latencies are not comparable: {'; '.join(sorted(times))}.")
     if any(run.ledger is None for run in runs):
         notices.append("Of runs published as tables alone, trials count in the order of their numbers.")
     return notices

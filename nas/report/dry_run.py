@@ -9,7 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from nas.genome.describe import describe
-from nas.metrics import METRICS
+from nas.metrics import METRICS, ON_TARGET
+from nas.profiling import TargetTable
+from nas.report.target import words
 from nas.search.budget import Budget
 from nas.search.dry_run import DRAWS, DryRun, combinations
 from nas.search.forecast import WINNERS, Forecast
@@ -22,7 +24,7 @@ def dry_run_table(found: DryRun) -> RenderableType:
     return Group(
         f"{spec.name} on {spec.data}: {size(space)}, {len(space.parameters)} parameters, {spec.trials} trials",
         f"of {DRAWS} random ones, {100 * found.valid:.0f} % make a genome"
-        f" and {100 * found.feasible:.0f} % are within the budget ({_budget(spec.budget)})",
+        f" and {100 * found.feasible:.0f} % are within the budget ({_budget(spec.budget, found.target)})",
         *([found.untimed] if found.untimed else []),
         *_time(found.forecast),
         "",
@@ -56,10 +58,11 @@ def size(space: SearchSpace) -> str:
     return f"{text}, and {ranges} continuous range{'s' if ranges > 1 else ''} on top" if ranges else text
 
 
-def _budget(budget: Budget) -> str:
+def _budget(budget: Budget, target: TargetTable | None) -> str:
     sides = {"min": "at most", "max": "at least"}
     parts = [f"{n} {sides[METRICS[n].direction]} {METRICS[n].phrase(limit)}" for n, limit in budget.limits.items()]
-    return ", ".join(parts) or "none"
+    there = f" on {target.device}" if target is not None else ""
+    return ", ".join(part + there if part.startswith(ON_TARGET) else part for part in parts) or "none"
 
 
 def _time(times: Forecast) -> list[str]:
@@ -84,13 +87,20 @@ def _table(found: DryRun) -> Table:
     names = ["base", *["random"] * (len(found.genomes) - 1)]
     seconds = [*([None] if len(found.genomes) > 1 else []), *found.forecast.trials]
     table = Table(box=None, pad_edge=False)
-    headings = ["", *(METRICS[name].heading for name in found.costs[0]), "seconds", "layers by stage"]
+    headings = ["", *(_heading(name, found.target) for name in found.costs[0]), "seconds", "layers by stage"]
     for heading in headings:
         table.add_column(heading, justify="left" if heading in ("", headings[-1]) else "right")
     for name, genome, costs, trial in zip_longest(names, found.genomes, found.costs, seconds):
         cells = [METRICS[metric].text(value) for metric, value in costs.items()]
         table.add_row(name, *cells, _seconds(trial) if trial is not None else "–", describe(genome))
     return table
+
+
+def _heading(metric: str, target: TargetTable | None) -> str:
+    heading = METRICS[metric].heading
+    if target is None:
+        return heading
+    return words(target.device, target.runtime, target.threads, target.batch_size).get(heading, heading)
 
 
 def _seconds(value: float) -> str:

@@ -257,6 +257,7 @@ def _lacks(run: Run, kind: str, file: str) -> str:
 def _worded(run: Run, figure: Figure) -> Figure:
     """The figure with its axes in the words of the run."""
     for axes in figure.axes:
+        axes.set_xlabel(run.worded(axes.get_xlabel()))
         axes.set_ylabel(run.worded(axes.get_ylabel()))
     return figure
 

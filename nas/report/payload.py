@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nas.metrics import TARGET
 from nas.numbers import magnitude
 from nas.report.importance import importances
 from nas.report.run import Run
@@ -128,7 +129,8 @@ def hypervolume_data(record: pd.DataFrame) -> list[dict[str, Any]]:
 def stacks_of(run: Run) -> list[dict[str, Any]]:
     """Each winner as its stack of layers, with the cost of each (nas/report/stack.py). Genomes need torch.
 
-    ms: of a layer, by the table of timings that the run began with, where there is one; `timing` says which.
+    ms: of a layer, by a table of timings that the run goes by, where there is one; `timing` says which. A table of
+    another device comes first, if its parts were timed one by one (nas/profiling/fit.py determines only their sums).
     """
     files = [run.directory / "winners" / f"{name}.yaml" for name in run.front.get("winner", ())]
     present = [file for file in files if file.exists()]
@@ -136,11 +138,14 @@ def stacks_of(run: Run) -> list[dict[str, Any]]:
         return []
     from nas.errors import SpecError
     from nas.genome import load_genome
-    from nas.profiling import LatencyTable, predicted_by_layer
+    from nas.profiling import LatencyTable, TargetTable, predicted_by_layer
     from nas.report.stack import stack_data
 
     files = sorted(run.directory.glob("latency*.json"))
     table = LatencyTable.read(files[0]) if files else None
+    target = TargetTable.read(run.directory / TARGET) if (run.directory / TARGET).is_file() else None
+    if target is not None and target.runtime == "torch":
+        table = target
     made = []
     for file in present:
         try:

@@ -16,7 +16,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from nas.errors import RunError, from_pydantic
-from nas.metrics import METRICS
+from nas.metrics import METRICS, ON_TARGET
 from nas.report.run import TEXT, read_run
 from nas.report.tables import cell, with_error
 from nas.search.budget import Budget
@@ -30,6 +30,7 @@ class Winner:
     genome: Path
     values: dict[str, Any]
     word: str = "accuracy"  # agreement, where the images have no labels
+    device: str | None = None  # that latency is of, where it is another one than the run's
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -39,6 +40,8 @@ class Winner:
     def __str__(self) -> str:
         """`w2-0019: accuracy 96.88 ± 1.08 %, 879 k MACs, 141 k params, 12,300 images/s; test 96.38 %`"""
         shown = {name: METRICS[name].phrase(value) for name, value in self.metrics.items()}
+        if self.device is not None and ON_TARGET in shown:
+            shown[ON_TARGET] += f" on {self.device}"
         shown["accuracy"] = (
             f"{self.word} {with_error('accuracy', self.values['accuracy'], self.values.get('accuracy_se'))} %"
         )
@@ -56,16 +59,19 @@ def best_winner(directory: Path, limits: Mapping[str, float]) -> Winner:
     >>> best_winner(Path("results/my_run"), {"macs": 900_000}).name
     'w2-0019'
     """
+    if "table" in limits:
+        message = "no limit; the run has the table that its latency goes by"
+        raise RunError(message, file="limits", path="table")
     try:
         budget = Budget.model_validate(dict(limits))
     except ValidationError as error:
         raise from_pydantic(error, Budget, kind=RunError, file="limits") from None
     winners = _winners(directory)
-    valued = [winner for winner in winners if budget.root.keys() <= winner.metrics.keys()]
+    valued = [winner for winner in winners if budget.limits.keys() <= winner.metrics.keys()]
     if not valued:
         known = dict.fromkeys(name for winner in winners for name in winner.metrics if METRICS[name].budget)
         message = f"the front has no such values; it has {', '.join(known)}"
-        raise RunError(message, file="limits", path=", ".join(budget.root))
+        raise RunError(message, file="limits", path=", ".join(budget.limits))
     excess = [max(budget.violations(winner.metrics).values(), default=0.0) for winner in valued]
     within = [winner for winner, most in zip(valued, excess, strict=True) if most <= 0]
     if not within:
@@ -86,6 +92,7 @@ def _winners(directory: Path) -> list[Winner]:
             directory / "winners" / f"{row['winner']}.yaml",
             {str(column): value for column, value in row.items() if pd.notna(value)},
             run.worded("accuracy"),
+            run.target["device"] if run.target is not None else None,
         )
         for row in pd.read_csv(file, dtype=TEXT).to_dict("records")
     ]

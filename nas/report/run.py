@@ -20,6 +20,7 @@ from nas.engine import Ledger
 from nas.errors import RunError
 from nas.files import read_yaml
 from nas.report.classes import ClassResults, class_results, read_results
+from nas.report.target import conditions_of, words
 
 BASE = -1  # draw of the base genome in a search (nas/search/candidates.py)
 TEXT = {"hash": str}  # 12345678e901 is no number
@@ -45,10 +46,22 @@ class Run:
         return self.facts.get("accuracy")
 
     def worded(self, text: str) -> str:
-        """Text about accuracy, which says agreement where that is what it is."""
-        if self.meaning is None:
-            return text
-        return text.replace("accuracy", "agreement").replace("Accuracy", "Agreement")
+        """Text about accuracy, which says agreement where that is what it is; about latency, with another device."""
+        for usual, meant in self._words.items():
+            text = text.replace(usual, meant)
+        return text
+
+    @cached_property
+    def _words(self) -> dict[str, str]:
+        found = {"accuracy": "agreement", "Accuracy": "Agreement"} if self.meaning is not None else {}
+        if (there := self.target) is not None:
+            found |= words(there["device"], there["runtime"], there["threads"], there["batch_size"])
+        return found
+
+    @cached_property
+    def target(self) -> dict[str, Any] | None:
+        """The conditions in target.json: latency is that of another device. None of other runs."""
+        return conditions_of(self.directory)
 
     @cached_property
     def layers(self) -> dict[int, str]:

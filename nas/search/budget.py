@@ -2,16 +2,17 @@
 
 Budgets are hard: costs known by formula or from a table of timings are checked before a genome is trained. A violation
 is relative: 0.25 means 25 % over the limit (for metrics where more is better, the limit is 25 % above the value found),
-and at most 0 is within.
+and at most 0 is within. With `table`, latency is that of another device (nas/search/target.py).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from pydantic import ConfigDict, PositiveFloat, RootModel, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_serializer, model_validator
 
 from nas.errors import BudgetError, GenomeError, SpaceError, nearest
 from nas.metrics import METRICS, Costs, Estimate
@@ -20,7 +21,7 @@ from nas.search.space import Assignment, SearchSpace
 PROBES = 300
 
 
-class Budget(RootModel[dict[str, PositiveFloat]]):
+class Budget(BaseModel):
     """The `budget:` section: a limit for each named metric, in the metric's unit.
 
     An upper limit where less is better, a lower limit where more is better; null means no limit. Unknown metrics are
@@ -30,8 +31,11 @@ class Budget(RootModel[dict[str, PositiveFloat]]):
     {'macs': 750000}
     """
 
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-    root: dict[str, PositiveFloat] = {}
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, PositiveFloat]
+    table: str | None = Field(
+        None, description="timings of another device, a file of `nas latency`: `latency` is that of this device"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -40,28 +44,33 @@ class Budget(RootModel[dict[str, PositiveFloat]]):
             return value
         allowed = [name for name, metric in METRICS.items() if metric.budget]
         for name in value:
-            if name not in allowed:
+            if name not in [*allowed, "table"]:
                 what = "known only after a training, so no budget" if name in METRICS else "unknown key"
-                raise SpaceError(f"{what}; {nearest(name, allowed)}", path=str(name))
+                raise SpaceError(f"{what}; {nearest(name, [*allowed, 'table'])}", path=str(name))
         return {name: limit for name, limit in value.items() if limit is not None}
+
+    @field_validator("table")
+    @classmethod
+    def _absolute(cls, table: str | None) -> str | None:
+        return os.path.abspath(table) if table is not None else None
 
     @model_serializer
     def _written(self) -> dict[str, Any]:
-        return self.limits
+        return self.limits | ({"table": self.table} if self.table is not None else {})
 
     @property
     def limits(self) -> dict[str, float]:
         """The limits set; integers where the metric's values are integers."""
-        return {n: int(v) if METRICS[n].whole and v == int(v) else v for n, v in self.root.items()}
+        return {n: int(v) if METRICS[n].whole and v == int(v) else v for n, v in self.__pydantic_extra__.items()}
 
     def excess(self, name: str, found: float) -> float:
         """By how much `found` misses the limit of a metric, relative to it; negative if within."""
-        limit = self.root[name]
+        limit = self.__pydantic_extra__[name]
         return (found / limit if METRICS[name].direction == "min" else limit / max(found, 1e-9)) - 1
 
     def violations(self, costs: Costs) -> dict[str, float]:
         """The excess over each limit."""
-        return {name: self.excess(name, costs[name]) for name in self.root}
+        return {name: self.excess(name, costs[name]) for name in self.__pydantic_extra__}
 
     def refusal(self, costs: Costs) -> str | None:
         """The reason for refusing a genome, or None."""

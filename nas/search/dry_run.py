@@ -18,7 +18,7 @@ from nas.engine.events import ignore
 from nas.engine.start import check_start
 from nas.genome import Genome
 from nas.metrics import METRICS, Costs, batch_sizes, estimator
-from nas.profiling import LatencyTable, covering, known_parts, missing
+from nas.profiling import LatencyTable, TargetTable, covering, known_parts, missing
 from nas.search.budget import Budget, check_feasible
 from nas.search.forecast import Forecast, forecast, seconds_per_image
 from nas.search.parameter import Parameter
@@ -26,6 +26,7 @@ from nas.search.run import introduced, resolved
 from nas.search.samplers import SAMPLERS
 from nas.search.space import Assignment, SearchSpace
 from nas.search.spec import SearchSpec, recorded
+from nas.search.target import read_target, said, timed_on, timing_draws
 from nas.search.warm_start import earlier_runs
 from nas.seeds import derive
 
@@ -40,7 +41,8 @@ class DryRun:
     """valid, feasible: shares of random assignments that give a genome, and that are also within the budget.
 
     genomes: the base, then random feasible ones; costs: of each. untimed: why a time budget was not checked, or empty.
-    forecast: of the duration, from `genomes[1:]`, or from the base if nothing else is feasible.
+    forecast: of the duration, from `genomes[1:]`, or from the base if nothing else is feasible. target: the table of
+    another device, by which latency is predicted.
     """
 
     spec: SearchSpec
@@ -51,6 +53,7 @@ class DryRun:
     costs: list[Costs]
     untimed: str
     forecast: Forecast
+    target: TargetTable | None
 
 
 def dry_run(spec: SearchSpec, *, on_event: OnEvent = ignore) -> DryRun:
@@ -75,10 +78,15 @@ def dry_run(spec: SearchSpec, *, on_event: OnEvent = ignore) -> DryRun:
     SAMPLERS[spec.sampler.name].check(space)
     for run in earlier_runs(spec.warm_start, recorded(spec, space.base)):
         check_start(spec, run)
+    target = read_target(spec)
+    if target is not None:
+        space = timed_on(target, spec, space)
+        say(said(target, spec, space))
     tables, untimed = _tables(spec, space)
-    known = [name for name in spec.costs if METRICS[name].batch_size in {None, *tables}]
-    budget = Budget({name: limit for name, limit in spec.budget.limits.items() if name in known})
-    estimate = estimator(known, tables)
+    local = [name for name in spec.costs_here if METRICS[name].batch_size in {None, *tables}]
+    known = [name for name in spec.costs if name in local or name not in spec.costs_here]
+    budget = Budget.model_validate({name: limit for name, limit in spec.budget.limits.items() if name in known})
+    estimate = estimator(known, tables, target=target)
     check_feasible(space, budget, estimate, seed=derive(spec.seed, "probe"))
     valid = _drawn(space, derive(spec.seed, "preview"))
     feasible = [genome for genome in valid if budget.refusal(estimate(genome)) is None]
@@ -92,6 +100,7 @@ def dry_run(spec: SearchSpec, *, on_event: OnEvent = ignore) -> DryRun:
         costs=[estimate(genome) for genome in genomes],
         untimed=untimed,
         forecast=forecast(spec, genomes[1:] or genomes, images, loading=loading, say=say),
+        target=target,
     )
 
 
@@ -133,9 +142,10 @@ def _drawn(space: SearchSpace, seed: int) -> list[Genome]:
 
 def _tables(spec: SearchSpec, space: SearchSpace) -> tuple[dict[int, LatencyTable], str]:
     """The timing tables for checking the budget, or none and why they are not measured here."""
-    limits, device = spec.budget.limits, spec.workers.device
+    limits = {name: limit for name, limit in spec.budget.limits.items() if name in spec.costs_here}
+    device = spec.workers.device
     sizes = batch_sizes(limits)
-    sample = partial(space.sample, Random(derive(spec.seed, "latency")))
+    sample = partial(space.sample, timing_draws(spec))
     genomes = list(covering(space.base, sample)) if sizes else []
     models = {size: len(missing(genomes, known_parts(space.base, device, size))) for size in sizes}
     seconds = sum(

@@ -1,7 +1,8 @@
 """Runs a whole search, from its space to its front; called by `nas search`.
 
     results/<run>/   run.yaml, trials/<id>/, trials.csv, front.csv, winners/, hypervolume.csv, gain.json,
-                     latency.json (with time metrics), baseline/trials/ (with `baseline: random`), optuna.db
+                     latency.json (with time metrics), target.json (with `budget.table`), optuna.db,
+                     baseline/trials/ (with `baseline: random`)
 
 Called again with the same directory, it resumes: ended trials are kept, running ones continue from their checkpoints,
 and the sampler continues its sequence. With a larger `trials`, the search is extended. All user errors are detected
@@ -13,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pandas as pd
@@ -25,9 +25,9 @@ from nas.engine.scale import introduce
 from nas.engine.start import check_start, keep_start
 from nas.engine.tracking import check_trackers, tracked
 from nas.engine.training import TrainJob
-from nas.metrics import Estimate, batch_sizes, estimator
+from nas.metrics import TARGET, Estimate, batch_sizes, estimator
 from nas.model.inherit import check_inheritable
-from nas.profiling import LatencyTable, run_tables, table_file
+from nas.profiling import LatencyTable, TargetTable, run_tables, table_file
 from nas.search.anytime import BASELINE, anytime
 from nas.search.budget import check_feasible
 from nas.search.gain import estimated, measured
@@ -38,6 +38,7 @@ from nas.search.searcher import Searcher
 from nas.search.space import SearchSpace
 from nas.search.spec import SearchSpec, recorded, upgraded
 from nas.search.study import study_of
+from nas.search.target import read_target, said, timed_on, timing_draws
 from nas.search.warm_start import earlier_runs, take_over
 from nas.search.winners import RunExaminer, write_front
 from nas.seeds import derive
@@ -110,6 +111,7 @@ class Plan:
     record: dict[str, Any]
     earlier: list[Path]
     tables: dict[int, LatencyTable]
+    target: TargetTable | None
     estimate: Estimate
     images: ImageSet
 
@@ -140,18 +142,21 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
     earlier = earlier_runs(spec.warm_start, record) if run.begun is None else []
     for one in earlier:
         check_start(spec, one)
-    seed = derive(spec.seed, "latency")
+    target = read_target(spec, run.directory if run.begun is not None else None)
+    if target is not None:
+        space = timed_on(target, spec, space)
+        on_event(Event("message", data={"text": said(target, spec, space)}))
     tables = run_tables(
-        batch_sizes(spec.costs),
+        batch_sizes(spec.costs_here),
         space.base,
-        lambda: partial(space.sample, Random(seed)),
+        lambda: partial(space.sample, timing_draws(spec)),
         run.directory,
         device=device,
         say=lambda text: on_event(Event("message", data={"text": text})),
     )
-    estimate = estimator(spec.costs, tables)
+    estimate = estimator(spec.costs, tables, target=target)
     check_feasible(space, spec.budget, estimate, seed=derive(spec.seed, "probe"))
-    return Plan(run, on_event, device, space, record, earlier, tables, estimate, images)
+    return Plan(run, on_event, device, space, record, earlier, tables, target, estimate, images)
 
 
 def _begin(plan: Plan) -> SamplerOptions:
@@ -160,6 +165,8 @@ def _begin(plan: Plan) -> SamplerOptions:
     sampler = sampler_options(plan.record["sampler"]).settled(trials=spec.trials, slots=run.pool.slots)
     for size, table in plan.tables.items():
         table.write(table_file(run.directory, size))
+    if plan.target is not None:
+        plan.target.write(run.directory / TARGET)
     if plan.earlier:
         plan.say(take_over(plan.earlier, run.ledger, plan.space, spec, plan.estimate))
     keep_start(spec, run.directory, plan.images, plan.on_event)

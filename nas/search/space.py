@@ -8,12 +8,14 @@ in topological order: after those that their conditions refer to.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from random import Random
 
 from nas.errors import GenomeError, SpaceError, nearest
 from nas.genome import Genome
 from nas.model.inherit import check_inheritable
 from nas.paths import found
+from nas.profiling.target import TargetTable
 from nas.search.parameter import Parameter, Value
 
 Assignment = dict[str, Value]
@@ -31,9 +33,16 @@ class SearchSpace:
 
     def __init__(self, base: Genome, parameters: list[Parameter], donor: Genome | None = None):
         self.base, self.donor = base, donor
+        self.target: TargetTable | None = None
         self.parameters = _ordered(parameters)
         for parameter in self.parameters:
             self._check(parameter)
+
+    def timed_by(self, target: TargetTable | None) -> SearchSpace:
+        """The space of the genomes whose parts are all in a table of another device; None: the same space."""
+        timed = copy(self)
+        timed.target = target
+        return timed
 
     def assign(self, choose: Callable[[Parameter], Value]) -> Assignment:
         """An assignment whose values are picked by `choose`, for its active parameters."""
@@ -75,10 +84,13 @@ class SearchSpace:
         return all(parameter.values is not None for parameter in self.parameters)
 
     def genome(self, assignment: Assignment) -> Genome:
-        """Raises GenomeError if the values are not valid in combination, or the donor's weights do not fit."""
+        """Raises GenomeError if the values are not valid in combination, the donor's weights do not fit, or a table of
+        another device lacks a part."""
         genome = self.base.edit(assignment)
         if self.donor is not None:
             check_inheritable(genome, self.donor)
+        if self.target is not None:
+            self.target.check(genome)
         return genome
 
     def of_base(self) -> Assignment | None:

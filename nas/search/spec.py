@@ -39,7 +39,7 @@ from nas.errors import SpaceError, SpecError, from_pydantic
 from nas.files import read_yaml
 from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings
-from nas.metrics import METRICS, known_objectives
+from nas.metrics import METRICS, ON_TARGET, TARGET, known_objectives
 from nas.paths import SET
 from nas.search.budget import Budget
 from nas.search.options import Named
@@ -168,10 +168,27 @@ class SearchSpec(Starting):
             raise SpaceError(f"{name} trains every genome once; leave one of {name} and repeat out", path="repeat")
         return self
 
+    @model_validator(mode="after")
+    def _of_use(self) -> SearchSpec:
+        if self.budget.table is not None and ON_TARGET not in self.costs:
+            message = f"it is for {ON_TARGET}, which is neither a limit nor an objective; set `{ON_TARGET}: 4`, too"
+            raise SpaceError(message, path="budget.table")
+        return self
+
+    @property
+    def file(self) -> Path | None:
+        """The file that it was read from, if any."""
+        return self._file
+
     @property
     def costs(self) -> list[str]:
         """Metrics of the objectives and the budget that must be known before a candidate is trained."""
         return [name for name in dict.fromkeys([*self.objectives, *self.budget.limits]) if METRICS[name].budget]
+
+    @property
+    def costs_here(self) -> list[str]:
+        """Those of this machine: latency is another device's if there is a table of it."""
+        return [name for name in self.costs if name != ON_TARGET or self.budget.table is None]
 
     @property
     def task(self) -> Task:
@@ -240,8 +257,16 @@ def load_space(source: str | Path) -> SearchSpec:
     except SpecError as error:
         raise SpaceError(error.message, file=error.file, path=error.path) from None
     if isinstance(data, dict):
-        data = relative_to({"name": path.stem} | data, path.parent)
+        data = _beside(relative_to({"name": path.stem} | data, path.parent), path.parent)
     return SearchSpec.parse(data, file=path.resolve())
+
+
+def _beside(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The plain data of a space's file, whose `budget.table` is relative to the file's folder."""
+    budget = data.get("budget")
+    if not isinstance(budget, dict) or not isinstance(budget.get("table"), str):
+        return data
+    return data | {"budget": budget | {"table": str(folder / budget["table"])}}
 
 
 def upgrade_spec(spec: dict[str, Any]) -> dict[str, Any]:
@@ -286,8 +311,13 @@ def _with_scheduler(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def recorded(spec: SearchSpec, base: Genome) -> dict[str, Any]:
-    """The spec as stored in run.yaml: with all defaults, except in the genome and the parameters."""
+    """The spec as stored in run.yaml: with all defaults, except in the genome and the parameters.
+
+    A table of another device is named as the copy that the run keeps.
+    """
     record = spec.model_dump(mode="json")
+    if spec.budget.table is not None:
+        record["budget"]["table"] = TARGET
     record["base"] = base.model_dump(mode="json", exclude_defaults=True)
     for path, parameter in spec.parameters.items():
         record["parameters"][path] = parameter.model_dump(mode="json", exclude_defaults=True)

@@ -5,7 +5,8 @@
 
 No worker trains meanwhile. Metrics predicted from timings are now measured, with interleaved winners. Budgets are hard:
 a winner whose measured value misses one leaves the front, and trials that it dominated may enter. The test split is
-used only here, once for each winner, and never for selection.
+used only here, once for each winner, and never for selection. Latency on another device (`budget.table`) is not
+measured.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from nas.engine.training import images_of
 from nas.engine.version import VERSION
 from nas.files import write_atomically, write_json, write_text
 from nas.genome import Genome
-from nas.metrics import METRICS, batch_sizes
+from nas.metrics import METRICS, ON_TARGET, batch_sizes
 from nas.model import build
 from nas.model.pixels import described, served
 from nas.numbers import standard_error
@@ -99,7 +100,8 @@ def write_front(run: Run[SearchSpec] | Run[FrontSpec], examiner: Examiner | None
     objectives, budget = list(run.spec.objectives), run.spec.budget
     kept = [(directory / "trials" / trial / "weights.safetensors").exists() for trial in table["trial"]]
     table = table[table["hash"].isin(table.loc[kept, "hash"])]  # nas/search/retention.py
-    timed = [n for n in dict.fromkeys(["throughput", *objectives, *budget.limits]) if METRICS[n].known == "table"]
+    here = [n for n in dict.fromkeys([*objectives, *budget.limits]) if n != ON_TARGET or budget.table is None]
+    timed = [n for n in dict.fromkeys(["throughput", *here]) if METRICS[n].known == "table"]
     missed: set[str] = set()
     measured: dict[str, dict[str, float]] = {}
     while True:

@@ -95,7 +95,7 @@ def export(
         images = (chosen.preprocess or _centred(chosen)).normaliser(torch.device("cpu"))(images)
     metadata = _metadata(chosen, with_preprocess)
     write, answers = (_pt2, _pt2_answers) if to.suffix == ".pt2" else (onnx.content, onnx.answers)
-    content = write(_traced(served, images[:2]), metadata)
+    content = write(traced(served, images[:2]), metadata)
     difference = math.nan
 
     def checked(path: Path) -> None:
@@ -118,7 +118,8 @@ def drawn_pictures(genome: Genome, count: int) -> Tensor:
     return (255 * torch.stack(layers).mean(0)).to(torch.uint8)
 
 
-def _traced(model: nn.Module, images_BCSS: Tensor) -> torch.export.ExportedProgram:
+def traced(model: nn.Module, images_BCSS: Tensor) -> torch.export.ExportedProgram:
+    """The graph of a deployed model, with any batch size. images: two or more, of its size."""
     with torch.enable_grad():  # without, blocks overwrite their own tensors, which a caller with gradients may not
         return torch.export.export(model, (images_BCSS,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 

@@ -21,7 +21,7 @@ def test_the_commands_of_the_page_run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "140")
     shutil.copytree(ROOT / "tests/fixtures/v0_1/timed", tmp_path / "results/my_run")
-    assert len(COMMANDS) == 12
+    assert len(COMMANDS) == 13
     for command in COMMANDS:
         app(shlex.split(command), standalone_mode=False)
         assert capsys.readouterr().out.count("\n") > 1, command

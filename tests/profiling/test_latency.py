@@ -117,7 +117,7 @@ def test_what_is_known_is_for_one_device_base_torch_and_source(
     files = {device_file(MIXED, "cpu", 64), device_file(MIXED, "cpu", 1), device_file(other, "cpu", 64)}
     for owner, name, answer in (
         (latency, "_code_digest", "edited"),
-        (latency, "_name", "another"),
+        (latency, "device_name", "another"),
         (torch, "get_num_threads", 7),
         (torch, "__version__", "0.1"),
     ):

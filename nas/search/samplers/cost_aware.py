@@ -98,7 +98,7 @@ class CostAwareSampler(Sampler):
         """A random assignment within the budget; where these are rare, the nearest to it."""
         rng = Random(derive(self.seed, "suggest", draw))
         first = self.space.draw(rng)
-        if not self._pool.budget.root:
+        if not self._pool.budget.limits:
             return first
         for drawn in [first, *(self.space.draw(rng) for _ in range(ATTEMPTS))]:
             candidate = self._pool.of(drawn)

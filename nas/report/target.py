@@ -1,0 +1,55 @@
+"""The device that latency is of, in a run with a table of another device (nas/search/target.py), in tables and words.
+
+Columns, axes and descriptions of latency then name the device, its runtime and the batch: a reader must not take them
+for times of the machine that searched, whose throughput stands beside them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from nas.metrics import METRICS, ON_TARGET, TARGET
+
+if TYPE_CHECKING:
+    from nas.profiling import TargetTable
+
+
+def conditions_of(run: Path) -> dict[str, Any] | None:
+    """What the run's table says besides seconds; None if there is none. Without torch: a search has validated it."""
+    file = run / TARGET
+    return json.loads(file.read_text()) | {"seconds": None} if file.is_file() else None
+
+
+def words(device: str, runtime: str, threads: int, batch_size: int) -> dict[str, str]:
+    """What is said of latency on a device, by what is said of it elsewhere.
+
+    >>> words("NVIDIA T4", "onnx", 4, 1)["latency ms"]
+    'latency ms (NVIDIA T4)'
+    """
+    from nas.report.columns import describe_metric
+
+    metric = METRICS[ON_TARGET]
+    images = "one image" if batch_size == 1 else f"a batch of {batch_size} images"
+    there = f"on {device} ({runtime}, {threads} thread{'s' if threads > 1 else ''})"
+    return {
+        metric.heading: f"{metric.heading} ({device})",
+        metric.axis: f"milliseconds for {images} {there}",
+        describe_metric(ON_TARGET): f"Milliseconds for {images} {there}, predicted from {TARGET}; not measured here.",
+    }
+
+
+def target_table(table: TargetTable) -> RenderableType:
+    """What `nas latency` prints: the whole models that were timed, beside the sums of their parts."""
+    rows = Table(box=None, pad_edge=False)
+    for heading in ("measured ms", "predicted ms", "error %"):
+        rows.add_column(heading, justify="right", no_wrap=True)
+    rows.add_column("layers by stage", overflow="fold")
+    for each in table.checked:
+        times = (f"{1000 * seconds:,.3f}" for seconds in (each.measured, each.predicted))
+        rows.add_row(*times, f"{100 * each.error:+.1f}", each.genome)
+    return Group(f"{table.conditions}: {len(table.seconds)} parts; predictions are {table.accuracy}", rows)

@@ -1,0 +1,79 @@
+"""The table of another device: a file that travels, in which nothing is guessed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.errors import GenomeError, SpecError
+from nas.genome import load_genome
+from nas.profiling import TargetTable
+from nas.profiling.parts import parts
+from nas.profiling.target import described
+from tests.profiling.target import table_for, table_of
+
+MIXED = load_genome("mixed_digits")
+KEYS = parts(MIXED)
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
+    for models in (None, ((1,) * len(set(KEYS.values())),)):
+        table = table_for([MIXED], models=models)
+        table.write(tmp_path / "table.json")
+        assert TargetTable.read(tmp_path / "table.json") == table
+    assert table.seconds_of(MIXED) == pytest.approx(0.001 * len(KEYS))
+    assert table.conditions == "Jetson, torch, 4 threads, batches of 1"
+    assert table.accuracy == "off by 15.0 % in the median of 2 whole models, 20.0 % at most"
+
+
+def test_an_unknown_part_is_refused_by_name() -> None:
+    table = table_for([MIXED])
+    other = MIXED.edit({"stages.1.layers.2.core": "linear_angular"})
+    table.check(MIXED)
+    with pytest.raises(GenomeError, match=r"on Jetson is not known: the table lacks a layer of linear_angular, 2×2"):
+        table.check(other)
+    assert table.lacking([MIXED]) == []
+    assert table.lacking([MIXED, other, other])[0] == "a layer of linear_angular, 2×2 tokens of width 64, 4 heads"
+
+
+def test_parts_in_words() -> None:
+    assert described(KEYS["stages.0.layers.0"]) == "a layer of softmax, 4×4 tokens of width 32, 2 heads"
+    assert described(KEYS["stages.1"]) == "a stage around its layers, 2×2 tokens of width 64"
+    assert described(KEYS[""]) == "a head of width 64 for 10 classes"
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"seconds": {"a": -1.0}}, "seconds.a: not .* at least 0"),
+        ({"seconds": {"a": "fast"}}, "seconds.a"),
+        ({"seconds": {}}, "seconds"),
+        ({"checked": []}, "checked"),
+        ({"threads": 0}, "threads"),
+        ({"runtime": "tvm"}, "runtime: .*'torch' or 'onnx', found 'tvm'"),
+        ({"version": 2}, "version"),
+        ({"further": 1}, "further"),
+        ({"models": [[1, 2]]}, "models: .*a number for each part"),
+    ],
+    ids=str,
+)
+def test_a_wrong_value_is_named_by_file_and_key(tmp_path: Path, change: dict[str, Any], path: str) -> None:
+    file = tmp_path / "table.json"
+    table_of({"a": 0.1}).write(file)
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(SpecError, match=rf"table\.json: {path}.*`nas latency SPACE --out FILE`"):
+        TargetTable.read(file)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "null", '{"seconds": {"a": NaN}}', '{"seconds": {}, "device": "cpu"}', "\x00"]
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "table.json").write_text(content)
+    with pytest.raises(SpecError, match=r"table\.json: .*not a table of another device"):
+        TargetTable.read(tmp_path / "table.json")
+    with pytest.raises(SpecError, match=r"not a table of another device"):
+        TargetTable.read(tmp_path)
