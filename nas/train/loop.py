@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -36,6 +35,7 @@ from nas.model.inherit import Donor, Inherited, inherit
 from nas.model.layer import AttentionTrace
 from nas.model.pixels import metadata_of
 from nas.seeds import derive
+from nas.train.average import WeightAverage
 from nas.train.checkpoint import TrainingFiles, fingerprint_of
 from nas.train.epoch import Epoch
 from nas.train.evaluation import evaluate
@@ -129,7 +129,7 @@ def train(
     # ------------------------------------------------------------------------------------------------------------------
     torch.manual_seed(derive(seed, "weights"))
     model, inherited = _begun(genome, data, training, donor, device, resumed=checkpoint is not None)
-    evaluated = ModelEmaV3(ranks.agreed(model), decay=training.ema, use_warmup=training.ema_warmup)
+    evaluated = WeightAverage(ranks.agreed(model), decay=training.ema, use_warmup=training.ema_warmup)
     layout = torch.channels_last if training.channels_last else torch.contiguous_format
     model.to(memory_format=layout)
     parallel = ranks.parallel(model)
@@ -143,7 +143,8 @@ def train(
     updates = -(-steps // training.accumulate)
     total = updates * training.epochs
     criterion = TrainingLoss(genome, training, data, device)
-    tracing = criterion.reads_trace or model.has_auxiliaries
+    scheduled = model.has_auxiliaries
+    tracing = criterion.reads_trace or scheduled
     optimisation = Optimisation(model, training, inherited, device, updates)
 
     # ------------------------------------------------------------------------------------------------------------------
@@ -191,7 +192,8 @@ def train(
             done = epoch * updates + first // training.accumulate + 1
             if step == first:
                 optimisation.begin(done)
-                model.set_progress(done / total)
+                if scheduled:
+                    model.set_progress(done / total)
             last = step == first + together - 1
             ranks.exchange(parallel, last)
             with precision():
@@ -225,11 +227,11 @@ def train(
         # Evaluation of the deployed graph, then with auxiliaries
         # --------------------------------------------------------------------------------------------------------------
         if not training.ema:
-            evaluated.set(model)
+            evaluated.set(model)  # type: ignore[no-untyped-call]
         row: dict[str, Any] = {"epoch": epoch + 1, **means}
         if len(data.validation):
             row["accuracy"] = evaluate(evaluated.module, data.validation, device=device, ranks=ranks)
-        if len(data.validation) and model.has_auxiliaries:
+        if len(data.validation) and scheduled:
             evaluated.module.set_progress((epoch + 1) / training.epochs)
             with auxiliaries_on(evaluated.module):
                 row["accuracy_with_auxiliary"] = evaluate(evaluated.module, data.validation, device=device, ranks=ranks)

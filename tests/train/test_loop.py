@@ -212,13 +212,13 @@ def test_a_batch_larger_than_the_training_set_is_the_whole_set(tmp_path, few_dig
 
 def test_ema_is_the_average_and_without_it_the_weights_are_the_models(tmp_path, few_digits, lavit, monkeypatch):
     seen = []
-    update = loop.ModelEmaV3.update
+    update = loop.WeightAverage.update
 
     def spy(ema, model, step):
         update(ema, model, step)
         seen.append(model)
 
-    monkeypatch.setattr(loop.ModelEmaV3, "update", spy)
+    monkeypatch.setattr(loop.WeightAverage, "update", spy)
     train(lavit, few_digits, QUICK, directory=tmp_path / "ema", seed=0)
     averaged = build(lavit, weights=tmp_path / "ema/weights.safetensors").state_dict()
     last = seen[-1].state_dict()
