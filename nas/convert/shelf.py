@@ -4,7 +4,8 @@
     results/<run>/scores.csv                               a row per assembly that was compared with the parent
     results/<run>/sensitivity.csv                          a row per layer and candidate: what replacing it alone does
 
-Files are written whole. A damaged piece is thrown away and trained again; scores of a damaged file are taken anew.
+Files are written whole. A damaged piece is thrown away and trained again; scores of a damaged file are taken anew. A
+piece says which model it was trained beside, and one of another model is trained again.
 """
 
 from __future__ import annotations
@@ -43,10 +44,13 @@ def unpacked(blob: bytes) -> Content:
 
 
 class Shelf:
-    """Pieces and scores of the conversion in a run directory, of which this process is the driver."""
+    """Pieces and scores of the conversion in a run directory, of which this process is the driver.
 
-    def __init__(self, directory: Path):
-        self.directory = directory
+    parent: digest of the model that is converted.
+    """
+
+    def __init__(self, directory: Path, parent: str = ""):
+        self.directory, self.parent = directory, parent
         for temporary in (directory / "library").glob(".*.tmp"):  # left by a kill during a write
             temporary.unlink()
         self.scores: dict[str, Score] = self._read_scores()
@@ -58,13 +62,17 @@ class Shelf:
             return None
         blob = file.read_bytes()  # an error here is the disk's, and throws nothing away
         try:
-            return unpacked(blob)
+            content = unpacked(blob)
         except Exception as error:  # damage shows in many ways
             log.warning("%s is damaged (%s): the piece is trained again", file, error)
             return None
+        if content.pop("parent", self.parent) != self.parent:  # those of 0.1 do not say
+            log.warning("%s belongs to another model: the piece is trained again", file)
+            return None
+        return content
 
     def keep_piece(self, place: Place, content: Content) -> None:
-        write_atomically(self._file(place), lambda path: path.write_bytes(packed(content)))
+        write_atomically(self._file(place), lambda path: path.write_bytes(packed(content | {"parent": self.parent})))
 
     def _file(self, place: Place) -> Path:
         return self.directory / "library" / f"{'-'.join(place)}.pt"

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from nas.convert.shelf import Shelf, packed
+
+PLACE = ("stages.0.layers.1", "linear")
+CONTENT = {"rounds": 2, "attention": {"weight": torch.ones(3)}}
+
+
+def test_a_piece_of_another_model_is_trained_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Shelf(tmp_path, "this").keep_piece(PLACE, CONTENT)
+    found = Shelf(tmp_path, "this").piece(PLACE)
+    assert found is not None and found["rounds"] == 2 and found.keys() == CONTENT.keys()
+    assert Shelf(tmp_path, "other").piece(PLACE) is None
+    assert "stages.0.layers.1-linear.pt belongs to another model" in caplog.text
+
+
+def test_a_piece_of_before_that_does_not_say_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "stages.0.layers.1-linear.pt").write_bytes(packed(CONTENT))
+    assert Shelf(tmp_path, "this").piece(PLACE) is not None
