@@ -98,7 +98,7 @@ class Ranks:
         if self.count == 1:
             return ask()
         answer = [ask() if self.first else None]
-        dist.broadcast_object_list(answer, src=0)
+        dist.broadcast_object_list(answer, src=0, device=torch.device("cpu"))  # a checkpoint may be large for a GPU
         return cast(T, answer[0])
 
     # ------------------------------------------------------------------------------------------------------------------
@@ -142,16 +142,15 @@ def meeting(rank: int, count: int, address: str, device: str | torch.device) -> 
     address: `file:///PATH` of a file that does not exist yet, for ranks on one machine, which then talk through the
     loopback device alone; or `tcp://HOST:PORT` on the machine of rank 0. torch listens on that port on every interface.
     """
-    nccl = torch.device(device).type == "cuda"
-    if nccl:
+    device = torch.device(device)
+    if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     if address.startswith("file:"):
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     else:
         os.environ.pop("GLOO_SOCKET_IFNAME", None)
-    dist.init_process_group(
-        "nccl" if nccl else "gloo", init_method=address, rank=rank, world_size=count, timeout=PATIENCE
-    )
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, init_method=address, rank=rank, world_size=count, timeout=PATIENCE)
     try:
         yield Ranks(rank, count)
     finally:
