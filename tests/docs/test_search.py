@@ -45,4 +45,5 @@ def test_the_defaults_in_the_table_of_keys() -> None:
 def test_which_metrics_can_be_budgets_and_which_keys_may_differ_in_a_continued_run() -> None:
     assert {name for name, metric in METRICS.items() if not metric.budget} == {"accuracy"}
     resumed = PAGE.split("## Interruptions")[1].split("may differ as well")[0]
-    assert set(re.findall(r"`(\w+)`", resumed)) & set(SearchSpec.model_fields) == MAY_DIFFER
+    keys = {*SearchSpec.model_fields} | {f"training.{key}" for key in Training.model_fields}
+    assert set(re.findall(r"`([\w.]+)`", resumed)) & keys == MAY_DIFFER
