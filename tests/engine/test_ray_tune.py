@@ -83,6 +83,28 @@ def test_each_trial_ends_as_what_it_is_and_the_others_go_on(tmp_path: Path, pool
     assert told.index(("started", "0000")) < told.index(("epoch", "0000")) < told.index(("ended", "0000"))
 
 
+@pytest.mark.parametrize(
+    "news", [{"saved": True}, {"row": {"epoch": 1}}, {"alive": 10**9}], ids=lambda news: [*news][0]
+)
+def test_a_trial_that_got_on_before_its_worker_died_twice_is_queued_again(tmp_path: Path, news: dict[str, Any]) -> None:
+    """A new checkpoint is progress, within an epoch too; a sign of life is not."""
+    ledger = Ledger(tmp_path)
+    driver = Driver(Listed(ledger, [{}]), ledger, lambda: 1, lambda event: None)
+    job = driver.next()
+    assert isinstance(job, Job)
+    driver.started(job.id)
+    driver.retried(job.id)
+    driver.started(job.id)
+    driver.reported(job.id, news)
+    driver.died(job.id, "SIGKILL")
+    if "alive" in news:
+        outcome = Outcome.read(job.directory)
+        assert outcome is not None and outcome.state == "failed"
+    else:
+        assert Outcome.read(job.directory) is None
+        assert driver.next() == job
+
+
 def test_a_worker_that_dies_after_its_outcome_was_heard_is_no_news(tmp_path: Path) -> None:
     """Tune starts its trial once more, and tells of that."""
     ledger, events = Ledger(tmp_path), []
