@@ -84,7 +84,7 @@ def test_each_trial_ends_as_what_it_is_and_the_others_go_on(tmp_path: Path, pool
 
 
 @pytest.mark.parametrize(
-    "news", [{"saved": True}, {"row": {"epoch": 1}}, {"alive": 10**9}], ids=lambda news: [*news][0]
+    "news", [{"saved": True}, {"row": {"epoch": 1}}, {"alive": 10**9}], ids=["saved", "row", "alive"]
 )
 def test_a_trial_that_got_on_before_its_worker_died_twice_is_queued_again(tmp_path: Path, news: dict[str, Any]) -> None:
     """A new checkpoint is progress, within an epoch too; a sign of life is not."""
