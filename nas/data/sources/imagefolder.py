@@ -18,6 +18,7 @@ import numpy as np
 
 from nas.data.encoded import ImageFiles
 from nas.data.folders import EXTENSIONS, Folder, read_tree
+from nas.data.index import Paths
 from nas.data.names import nameless, split_named, split_names
 from nas.data.registry import Raw, source
 from nas.errors import DataError, nearest
@@ -105,25 +106,25 @@ def _classes(folder: Folder) -> tuple[str, ...]:
 
 
 def _images(folder: Folder, classes: tuple[str, ...]) -> ImageFiles:
-    paths: list[Path] = []
-    labels: list[int] = []
+    paths, labels, ends = Paths(), [], [0]
     for name in _classes(folder):
         place = folder.folders[name]
         if name not in classes:
             raise DataError(f"{place.path}: a class that the training folder does not have; {nearest(name, classes)}")
-        found = place.below()
-        if not found:
+        paths.extend(place.runs())
+        if len(paths) == ends[-1]:
             raise DataError(f"{place.path}: no images in this class folder; looked for {', '.join(EXTENSIONS)}")
-        paths += found
-        labels += [classes.index(name)] * len(found)
-    return ImageFiles(paths, np.asarray(labels, dtype=np.int64))
+        labels.append(classes.index(name))
+        ends.append(len(paths))
+    return ImageFiles(paths, np.repeat(np.array(labels, dtype=np.int64), np.diff(ends)))
 
 
 def _loose(folder: Folder) -> list[str]:
     """A note about images beside class folders, which belong to no class."""
     if not folder.images or not folder.filled:
         return []
-    return [f"skipped {len(folder.images)} images beside the class folders, such as {folder.path / folder.images[0]}"]
+    first = folder.path / next(iter(folder.images))
+    return [f"skipped {len(folder.images)} images beside the class folders, such as {first}"]
 
 
 def _nested(folder: Folder) -> list[str]:
