@@ -155,7 +155,7 @@ def _members(file: Path, stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
     try:
         with tarfile.open(fileobj=stream, mode="r:") as archive:
             while (member := archive.next()) is not None:
-                archive.members.clear()  # tarfile remembers all that it has seen
+                archive.members.clear()  # type: ignore[attr-defined]  # tarfile remembers all that it has seen
                 last = member.name
                 if member.isreg():
                     yield member
