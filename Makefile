@@ -44,8 +44,8 @@ make clean                      removes .venv and caches; results/ stays
 
 Knobs of search:
   SPACE=lavit_split             name of a file in search_spaces/, or a path
-  DATA=digits                   or cifar10, cifar100, fashion_mnist, ..., imagefolder:PATH, parquet:PATH;
-                                for convert also images:PATH, without labels
+  DATA=digits                   or cifar10, cifar100, fashion_mnist, ..., imagefolder:PATH, parquet:PATH,
+                                webdataset:PATH; for convert also images:PATH, without labels
   TRIALS=32                     how many trials the run has in the end
   RUN=name                      results/name; left out, it is named after the space and the data
   START=winner.yaml             a trained model: every trial begins with its weights, and its genome is the base

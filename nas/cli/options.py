@@ -11,7 +11,7 @@ import typer
 from nas.paths import parse_settings
 from nas.shipped import ABLATIONS, PACKAGE, SPACES
 
-DATA_HELP = "digits, cifar10, ..., imagefolder:PATH or parquet:PATH"
+DATA_HELP = "digits, cifar10, ..., imagefolder:PATH, parquet:PATH or webdataset:PATH"
 UNLABELLED_HELP = f"{DATA_HELP}; images:PATH for images without labels"
 
 

@@ -8,10 +8,10 @@
     >>> batch_BCHW.shape, batch_BCHW.dtype
     (torch.Size([64, 1, 8, 8]), torch.float32)
 
-A source is "digits", a torchvision name ("cifar10"), "imagefolder:PATH", "parquet:PATH" or, without labels,
-"images:PATH"; a new kind is one new file in `nas/data/sources/`, or a plug-in. The test split is the dataset's own, or
-else carved with a seed that never changes; validation is carved from the rest with the run's seed. See `load` for the
-rules.
+A source is "digits", a torchvision name ("cifar10"), "imagefolder:PATH", "parquet:PATH", "webdataset:PATH" or, without
+labels, "images:PATH"; a new kind is one new file in `nas/data/sources/`, or a plug-in. The test split is the dataset's
+own, or else carved with a seed that never changes; validation is carved from the rest with the run's seed. See `load`
+for the rules.
 """
 
 from __future__ import annotations

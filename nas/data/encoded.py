@@ -15,7 +15,7 @@ import io
 import re
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import astuple
@@ -30,6 +30,7 @@ from torch import Tensor
 
 from nas.cache import cache_file
 from nas.data.cache import DecodedImages, file_state, keep
+from nas.data.index import Paths
 from nas.data.pictures import Form, Pictures
 from nas.data.pixels import Choose, is_grey, pixels_of, upright_size
 from nas.errors import DataError
@@ -206,9 +207,9 @@ class EncodedImages(Pictures):
 class ImageFiles(EncodedImages):
     """One file per image."""
 
-    def __init__(self, paths: Sequence[Path], labels_N: np.ndarray):
+    def __init__(self, paths: Paths, labels_N: np.ndarray):
         super().__init__(labels_N)
-        self.paths = list(paths)
+        self.paths = paths
 
     def read(self, index: int) -> bytes:
         try:
@@ -217,7 +218,7 @@ class ImageFiles(EncodedImages):
             raise DataError(f"cannot be read: {error.strerror}") from None
 
     def sizes(self, indices_M: np.ndarray) -> np.ndarray:
-        return np.array([self.paths[index].stat().st_size for index in indices_M.tolist()], dtype=np.int64)
+        return np.fromiter((self.paths[index].stat().st_size for index in indices_M), np.int64, len(indices_M))
 
     def where(self, index: int) -> str:
         return str(self.paths[index])

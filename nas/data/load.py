@@ -51,8 +51,8 @@ def load(
 ) -> ImageSet:
     """The dataset that `source` names, split into train, validation and test.
 
-    source: "digits", a torchvision name such as "cifar10", "imagefolder:PATH" or "parquet:PATH". Of "images:PATH",
-        which has no labels, `classes` is empty and every label is -1.
+    source: "digits", a torchvision name such as "cifar10", "imagefolder:PATH", "parquet:PATH" or "webdataset:PATH".
+        Of "images:PATH", which has no labels, `classes` is empty and every label is -1.
     size: side in pixels to which images are brought; None keeps their own, if they are square and all alike.
     validation: share of the training images to select on; 0: none, an official validation split trains too.
     seed: the run's seed, for validation and limit.

@@ -63,6 +63,16 @@ def split_names(names: Iterable[str]) -> dict[str, list[str]]:
     return splits
 
 
+def split_among(name: str) -> str | None:
+    """The split that one of several words says, if it is one word alone.
+
+    >>> split_among("imagenet1k-train-0000"), split_among("train-or-test")
+    ('train', None)
+    """
+    parted = _parted(name)
+    return parted[0] if parted is not None else None
+
+
 def nameless(name: str) -> bool:
     """Whether a folder's name is none of a class: `images`, `test`, `unknown`.
 

@@ -19,7 +19,7 @@ def stratified(labels_N: np.ndarray, count: int, seed: int, *, least: int = 0, l
     >>> stratified(np.array([0, 0, 0, 0, 1, 1]), 3, seed=0).size
     3
     """
-    labels, members = np.unique(labels_N, return_counts=True)
+    members = np.unique(labels_N, return_counts=True)[1]
     shares = members * (count / len(labels_N))
     quotas = np.floor(shares + 1e-9).astype(np.int64)
     order = np.argsort(-(shares - quotas), kind="stable")
@@ -28,9 +28,8 @@ def stratified(labels_N: np.ndarray, count: int, seed: int, *, least: int = 0, l
     while quotas.sum() > count and quotas.max() > least:
         quotas[quotas.argmax()] -= 1
     random = np.random.RandomState(seed)
-    chosen = [
-        random.permutation(np.flatnonzero(labels_N == k))[:quota] for k, quota in zip(labels, quotas, strict=True)
-    ]
+    by_class = np.split(np.argsort(labels_N, kind="stable"), np.cumsum(members)[:-1])  # each in order
+    chosen = [random.permutation(indices)[:quota] for indices, quota in zip(by_class, quotas, strict=True)]
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 

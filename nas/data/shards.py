@@ -1,9 +1,12 @@
-"""Which parquet files hold which split, by their names.
+"""Which shards, parquet or tar files, hold which split, by their names.
 
     train-00000-of-00002.parquet                  the hub's, now
     train-00000-of-00002-1a2b3c4d5e6f7a8b.parquet the hub's, formerly: each file ends in a hash
     train.parquet, val-0.parquet, dev_1.parquet   any usual word (nas/data/names.py), numbered or not
     train/0000.parquet                            a folder per split
+
+    imagenet1k-train-0000.tar                     of tar files: a word for the split among others
+    0000.tar, shard-0000.tar                      of tar files: no words at all, so all are of training
 
 They lie in PATH, in PATH/data, or in a folder that is alone in either. A numbered set must be complete.
 """
@@ -12,54 +15,62 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
-from nas.data.names import split_named, words_of
+from nas.data.names import split_among, split_named, words_of
 from nas.errors import DataError
 
 NUMBERED = re.compile(r"(.+?)-(\d+)-of-(\d+)(?:-[0-9a-fA-F]+)?")
 Shards = dict[str, list[Path]]
 
 
-def find_shards(path: Path) -> tuple[Shards, list[str]]:
+def find_shards(path: Path, ending: str = ".parquet") -> tuple[Shards, list[str]]:
     """The files of each split in order, and notes on what was left out. Raises DataError where there is no train."""
     seen: list[str] = []
     for place in (path, path / "data"):
-        folder = _alone(place)
-        named = _named(folder) if folder.is_dir() else []
+        folder = _alone(place, ending)
+        named = _named(folder, ending) if folder.is_dir() else []
         shards: Shards = {}
         for name, file in named:
-            if split := split_named(name):
+            if split := _split_of(name, ending):
                 shards.setdefault(split, []).append(file)
+        if ending == ".tar" and named and all(file.parent == folder and not words_of(name) for name, file in named):
+            shards["train"] = [file for _, file in named]
         if "train" in shards:
             for split, files in shards.items():
                 _check_words(folder, split, [name for name, file in named if file in files])
                 _check_complete(folder, files)
-            others = [file.name for name, file in named if split_named(name) is None]
+            others = [file.name for name, file in named if file not in chain(*shards.values())]
             return shards, [f"skipped files of no split: {_listed(others)}"] if others else []
         seen += [str(file.relative_to(path)) for _, file in named]
     what = f"; found {_listed(seen)}" if seen else ""
-    message = f"no train-*.parquet here or in data/{what}; expected the layout of the Hugging Face hub"
+    layout = "the layout of the Hugging Face hub" if ending == ".parquet" else "shards named by their split"
+    message = f"no train-*{ending} here or in data/{what}; expected {layout}"
     raise DataError(f"{path}: {message}")
 
 
-def _alone(folder: Path) -> Path:
+def _split_of(name: str, ending: str) -> str | None:
+    return split_named(name) or (split_among(name) if ending == ".tar" else None)
+
+
+def _alone(folder: Path, ending: str) -> Path:
     """The folder itself, or the one in it, or in that, which is alone there: an archive opened one level too high."""
     while folder.is_dir():
         inside = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "__"))]
         folders = [entry for entry in inside if entry.is_dir()]
-        files = any(entry.suffix.lower() == ".parquet" for entry in inside)
+        files = any(entry.suffix.lower() == ending for entry in inside)
         if files or len(folders) != 1 or folders[0].name == "data" or split_named(folders[0].name):
             return folder
         folder = folders[0]
     return folder
 
 
-def _named(folder: Path) -> list[tuple[str, Path]]:
-    """Each parquet file with the name that says its split: its own without numbers, or that of its folder."""
+def _named(folder: Path, ending: str) -> list[tuple[str, Path]]:
+    """Each of the files with the name that says its split: its own without numbers, or that of its folder."""
     found = []
     for file in sorted(folder.glob("*")) + sorted(folder.glob("*/*")):
-        if file.suffix.lower() == ".parquet" and file.is_file() and not file.name.startswith("."):
+        if file.suffix.lower() == ending and file.is_file() and not file.name.startswith("."):
             numbered = NUMBERED.fullmatch(file.stem)
             own = numbered[1] if numbered else file.stem
             found.append((own if file.parent == folder else file.parent.name, file))
@@ -83,7 +94,7 @@ def _check_complete(folder: Path, files: list[Path]) -> None:
         raise DataError(f"{folder}: {names} are of several versions of one split; leave the files of one")
     count = counts.pop()
     if len(numbers) != count:
-        name = f"{numbers[0][1]}-*-of-{count:05d}.parquet"
+        name = f"{numbers[0][1]}-*-of-{count:05d}{files[0].suffix}"
         raise DataError(f"{folder}: {len(numbers)} of the {count} files {name} are here")
 
 

@@ -105,7 +105,7 @@ class Split(ABC):
         generator = torch.Generator().manual_seed(0 if seed is None else seed)
         order_N = torch.arange(len(self)) if seed is None else torch.randperm(len(self), generator=generator)
         if augment is not None and augment.repeats > 1:  # timm's RepeatAugSampler in one process, selected_round=0
-            order_N = order_N.repeat_interleave(augment.repeats)
+            order_N = order_N[: -(-shown // augment.repeats)].repeat_interleave(augment.repeats)
         starts = range(skip * batch_size, shown, batch_size)
         places: Iterable[Tensor] = (torch.arange(start, min(start + batch_size, shown)) for start in starts)
         places = sharing(places) if sharing is not None else places

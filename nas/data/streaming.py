@@ -10,7 +10,8 @@ With RandAugment and the like (policy.py), which follow padding and mirroring, a
 
 All comes from numbers that are drawn here, as `Resident` draws them, never from the process that happens to decode the
 image: any number of processes gives the same batches. There are as many as torch has threads: a trial that was given
-one core decodes in its own. Those of a training stay from epoch to epoch.
+one core decodes in its own. Those of a training stay from epoch to epoch. Neither they nor this one keep an object, or
+a row of random numbers, for each image (index.py, draws.py).
 
 For training alone, a JPEG with more than twice the pixels that are needed is decoded at a half, a quarter or an eighth
 of its size (PIL's draft mode). Evaluation and prediction decode every image fully.
@@ -32,6 +33,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from nas.data.augment import Augment, crop_and_flip, draw, erase, mirrored, rectangle
+from nas.data.draws import Rows, passed
 from nas.data.policy import Policy, draw_seeds, policy_of
 from nas.data.preprocess import Preprocess
 from nas.data.split import Batches, Split, Subset
@@ -60,30 +62,32 @@ class Streaming(Split):
         generator: torch.Generator,
         augment: Augment | None,
     ) -> Batches:
-        draws_NU = draw(len(self), generator)
         policy = policy_of(augment, self.subset.form, self.preprocess)
-        seeds_N = draw_seeds(len(self), generator) if policy else None
-        under_way: deque[Tensor] = deque()  # places of the batches that are being decoded
+        draws, seeds = Rows(draw, generator), None
+        if policy:
+            seeds = Rows(draw_seeds, passed(len(self), draw, generator))
+        under_way: deque[tuple[Tensor, Tensor]] = deque()  # places and draws of the batches that are being decoded
 
         def jobs() -> Iterator[list[Job]]:
             for places_B in places:
-                under_way.append(places_B)
+                draws_BU = draws(places_B)
+                under_way.append((places_B, draws_BU))
                 indices_B = self.subset.indices[order_N[places_B].numpy()].tolist()
-                seeds_B = [0] * len(places_B) if seeds_N is None else seeds_N[places_B].tolist()
-                yield list(zip(indices_B, map(tuple, draws_NU[places_B].tolist()), seeds_B, strict=True))
+                seeds_B = [0] * len(places_B) if seeds is None else seeds(places_B).tolist()
+                yield list(zip(indices_B, map(tuple, draws_BU.tolist()), seeds_B, strict=True))
 
         normalise = self.preprocess.normaliser(device)
         rest = augment
         if augment is not None and (augment.min_area < 1 or policy):  # cropped and mirrored where it was decoded
             rest = augment.model_copy(update={"min_area": 1.0, "crop_padding": 0, "flip": False})
         for images_BCSS in self._decoded(jobs(), batch_size, device, augment, policy):
-            places_B = under_way.popleft()
+            places_B, draws_BU = under_way.popleft()
             images_BCSS = images_BCSS.to(device, non_blocking=True)
             labels_B = self.labels_N[order_N[places_B]].to(device, non_blocking=True)
             if rest is None:
                 yield normalise(images_BCSS), labels_B
             else:
-                draws_BU = draws_NU[places_B].to(device, non_blocking=True)
+                draws_BU = draws_BU.to(device, non_blocking=True)
                 images_BCSS = crop_and_flip(images_BCSS, draws_BU, rest, flip=self.subset.flip)
                 yield erase(normalise(images_BCSS), draws_BU, rest.erase), labels_B
 

@@ -48,7 +48,9 @@ class Starting(BaseModel):
         description="a trained model, whose genome is the base and whose weights every trial begins with: a genome "
         "file with its weights beside it (or genome.yaml@FILE), timm:NAME@FILE, or local-dir:FOLDER",
     )
-    data: str = Field("digits", description="dataset: a name such as cifar10, imagefolder:PATH, parquet:PATH")
+    data: str = Field(
+        "digits", description="dataset: a name such as cifar10, imagefolder:PATH, parquet:PATH, webdataset:PATH"
+    )
     image_size: int | None = Field(
         None, ge=1, le=MAX_SIDE, description="side to which images are brought; null: as the start or the data has it"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import blocks_castling, blocks_less, convert_latency, cost, table
+from benchmarks import blocks_castling, blocks_less, convert_latency, cost, large_index, table
 from benchmarks.contest import Contest, met, run_contest
 from benchmarks.layers import Released, attentions, random_tokens
 from benchmarks.machine import Setting, described
@@ -86,3 +86,13 @@ def test_a_layout_for_latency_is_the_products_choice(monkeypatch: pytest.MonkeyP
     assert found["milliseconds"] == pytest.approx(dict.fromkeys(slow, 3000) | dict.fromkeys(fast, 1000))
     assert [row["bar"] is None for row in found["rows"]] == [False, True, True, True]
     assert found["rows"][1]["ratio"]["value"] == pytest.approx(16 / 24)
+
+
+def test_a_large_set_without_files() -> None:
+    raw = large_index.synthetic(2500, "large")
+    assert raw.train.labels.tolist() == [0] * 1000 + [1] * 1000 + [2] * 500
+    assert raw.train.original(2499, 3).shape == (3, 8, 8)
+    assert raw.train.where(2499).startswith("/data/imagenet/train/n00000002/n00000002_")  # type: ignore[attr-defined]
+    found = {10**7: {"index": 2**29, "epoch": 2**31, "seconds": [3.0, 4.0]}, 10**6: {"seconds": [1.0, 2.0, 0.5]}}
+    made = {(row["what"], row["at"]): row["met"] for row in large_index.rows(found)}
+    assert list(made.values()) == [True, None, False, None, None, True]

@@ -5,8 +5,10 @@
 
 Classes are the folder names in alphabetical order; images may lie deeper. Split folders are known by the usual words,
 in any case (nas/data/names.py). A folder that contains nothing but another one, as archives have them, is gone through.
-A validation or test split whose images lie in no class folder has no labels, and counts as absent. What is left out or
-gone through is a note of the dataset; what could be read in two ways is refused, with what was seen.
+A validation or test split whose images lie in no class folder has no labels, and counts as absent. Classes of ImageNet
+are called by their words, and the images of its flat validation folder have labels, where the files that say so are
+there (nas/data/imagenet.py). What is left out or gone through is a note of the dataset; what could be read in two ways
+is refused, with what was seen.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import numpy as np
 
 from nas.data.encoded import ImageFiles
 from nas.data.folders import EXTENSIONS, Folder, read_tree
+from nas.data.imagenet import called, solution_of, solved
+from nas.data.index import Paths
 from nas.data.names import nameless, split_named, split_names
 from nas.data.registry import Raw, source
 from nas.errors import DataError, nearest
@@ -40,7 +44,8 @@ def read(path: Path) -> Raw:
         _refuse_splits_in_classes(top)
         notes += [*_loose(top), *_nested(top)]
         classes = _classes(top)
-        return Raw(name, classes, _images(top, classes), notes=tuple(notes))
+        names, more = called(classes, top.path)
+        return Raw(name, names, _images(top, classes), notes=(*notes, *more))
     beside = [inner for inner in top.filled.values() if inner not in splits.values()]
     if beside:
         notes.append(f"skipped folders beside the splits: {_listed([inner.path.name for inner in beside])}")
@@ -49,8 +54,10 @@ def read(path: Path) -> Raw:
     classes = _classes(inner["train"])
     notes += [*_loose(inner["train"]), *_nested(inner["train"])]
     train = _images(inner["train"], classes)
-    held = {split: _held(folder, classes, notes) for split, folder in inner.items() if split != "train"}
-    return Raw(name, classes, train, held.get("validation"), held.get("test"), origins=origins, notes=tuple(notes))
+    held = {split: _held(split, folder, classes, notes) for split, folder in inner.items() if split != "train"}
+    names, more = called(classes, inner["train"].path)
+    notes += more
+    return Raw(name, names, train, held.get("validation"), held.get("test"), origins=origins, notes=tuple(notes))
 
 
 def _inner(folder: Folder, notes: list[str]) -> Folder:
@@ -81,9 +88,12 @@ def _splits(top: Folder) -> dict[str, Folder]:
     return splits
 
 
-def _held(folder: Folder, classes: tuple[str, ...], notes: list[str]) -> ImageFiles | None:
+def _held(split: str, folder: Folder, classes: tuple[str, ...], notes: list[str]) -> ImageFiles | None:
     """A validation or test split; None, with a note, if its images have no labels."""
     names = list(folder.filled)
+    if split == "validation" and not names and (solution := solution_of(folder.path)) is not None:
+        notes.append(f"labels of {folder.path} are from {solution}")
+        return ImageFiles(folder.below(), solved(folder.images, classes, solution))
     if not names or (len(names) == 1 and names[0] not in classes and nameless(names[0])):
         count = len(folder.below())
         notes.append(f"left out {folder.path}: its {count} images lie in no class folders and have no labels")
@@ -105,25 +115,25 @@ def _classes(folder: Folder) -> tuple[str, ...]:
 
 
 def _images(folder: Folder, classes: tuple[str, ...]) -> ImageFiles:
-    paths: list[Path] = []
-    labels: list[int] = []
+    paths, labels, ends = Paths(), [], [0]
     for name in _classes(folder):
         place = folder.folders[name]
         if name not in classes:
             raise DataError(f"{place.path}: a class that the training folder does not have; {nearest(name, classes)}")
-        found = place.below()
-        if not found:
+        paths.extend(place.runs())
+        if len(paths) == ends[-1]:
             raise DataError(f"{place.path}: no images in this class folder; looked for {', '.join(EXTENSIONS)}")
-        paths += found
-        labels += [classes.index(name)] * len(found)
-    return ImageFiles(paths, np.asarray(labels, dtype=np.int64))
+        labels.append(classes.index(name))
+        ends.append(len(paths))
+    return ImageFiles(paths, np.repeat(np.array(labels, dtype=np.int64), np.diff(ends)))
 
 
 def _loose(folder: Folder) -> list[str]:
     """A note about images beside class folders, which belong to no class."""
     if not folder.images or not folder.filled:
         return []
-    return [f"skipped {len(folder.images)} images beside the class folders, such as {folder.path / folder.images[0]}"]
+    first = folder.path / next(iter(folder.images))
+    return [f"skipped {len(folder.images)} images beside the class folders, such as {first}"]
 
 
 def _nested(folder: Folder) -> list[str]:

@@ -21,6 +21,7 @@ import torch
 from nas.cache import cache_file
 from nas.data.cache import keep
 from nas.data.encoded import ImageFiles
+from nas.data.index import Paths
 from nas.data.pictures import Arrays, Pictures
 from nas.data.registry import Raw, source
 from nas.environment import home
@@ -119,4 +120,6 @@ def _arrays(dataset: Any) -> Pictures:
 
 def _files(dataset: Any) -> Pictures:
     items = [dataset[i] for i in range(len(dataset))]
-    return ImageFiles([Path(path) for path, _ in items], np.asarray([label for _, label in items], dtype=np.int64))
+    return ImageFiles(
+        Paths.of(Path(path) for path, _ in items), np.asarray([label for _, label in items], dtype=np.int64)
+    )

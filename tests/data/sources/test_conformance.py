@@ -15,7 +15,8 @@ from nas.data.pictures import UNKNOWN, Form
 from nas.data.registry import SOURCES, read
 from nas.data.sources.torchvision_sets import SETS
 from nas.errors import DataError
-from tests.data.conftest import pixels
+from tests.data.conftest import pixels, png
+from tests.data.sources.test_webdataset import write_tar
 
 Write = Callable[..., Path]
 
@@ -29,10 +30,18 @@ def parquet(folder: Path, write_folder: Write, write_parquet: Write) -> Path:
     return folder
 
 
+def webdataset(folder: Path, write_folder: Write, write_parquet: Write) -> Path:
+    members = [(f"{at}.{kind}", data) for at, image in enumerate(pixels(20))
+               for kind, data in (("cls", str(at % 2).encode()), ("png", png(image)))]  # fmt: skip
+    write_tar(folder / "train-0000.tar", members)
+    return folder
+
+
 EXAMPLES = {
     "imagefolder": imagefolder,
     "images": imagefolder,
     "parquet": parquet,
+    "webdataset": webdataset,
 }  # kind -> writes an example in a folder, returns its path
 KINDS = [kind for kind in SOURCES if kind not in SETS]
 

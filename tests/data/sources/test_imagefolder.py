@@ -206,3 +206,49 @@ def test_a_folder_that_may_not_be_read_is_named(
     monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(DataError, match=rf"{tmp_path}/b: cannot be read: Permission denied"):
         read(f"imagefolder:{tmp_path}")
+
+
+@pytest.fixture
+def imagenet(tmp_path: Path, write_folder: Write) -> Path:
+    """Kaggle's archive: a flat folder for validation and for test, and three files at the top."""
+    images = tmp_path / "ILSVRC/Data/CLS-LOC"
+    write_folder(images / "train", {"n01440764": 8, "n02012849": 8, "n03126707": 8})
+    write_folder(images, {"val": 4, "test": 3})
+    lines = ["n01440764 tench, Tinca tinca", "n02012849 crane", "n03126707 crane", "n09999999 unseen"]
+    (tmp_path / "LOC_synset_mapping.txt").write_text("\n".join(lines) + "\n")
+    synsets = ["n03126707 1 2 3 4 n03126707 5 6 7 8", "n01440764 1 2 3 4", "n02012849 1 1 1 1", "n01440764 2 2 2 2"]
+    rows = [f"{number:03d},{synset}" for number, synset in enumerate(synsets)]
+    (tmp_path / "LOC_val_solution.csv").write_text("\n".join(["ImageId,PredictionString", *reversed(rows)]) + "\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("where", ["", "ILSVRC", "ILSVRC/Data/CLS-LOC"])
+def test_imagenet_as_its_archive_has_it(imagenet: Path, where: str) -> None:
+    raw = read(f"imagefolder:{imagenet / where}")
+    assert raw.classes == ("tench", "crane (n02012849)", "crane (n03126707)")
+    assert raw.validation is not None and raw.validation.labels.tolist() == [2, 0, 1, 0] and raw.test is None
+    assert f"class names are from {imagenet / 'LOC_synset_mapping.txt'}" in raw.notes
+    assert any("its 3 images lie in no class folders" in note for note in raw.notes)
+    images = load(f"imagefolder:{imagenet / where}")
+    assert images.test.labels_N.tolist() == [2, 0, 1, 0]
+
+
+def test_folders_of_synsets_keep_their_names_without_the_file(imagenet: Path) -> None:
+    (imagenet / "LOC_synset_mapping.txt").unlink()
+    assert read(f"imagefolder:{imagenet}").classes == ("n01440764", "n02012849", "n03126707")
+    train = imagenet / "ILSVRC/Data/CLS-LOC/train"
+    (train / "classnames.txt").write_text("n02012849 crane bird\nn01440764\ttench\n")
+    assert read(f"imagefolder:{train}").classes == ("tench", "crane bird", "n03126707")
+
+
+def test_validation_images_that_the_solution_does_not_know(imagenet: Path) -> None:
+    solution = imagenet / "LOC_val_solution.csv"
+    rows = solution.read_text()
+    solution.write_text(rows.replace("002,", "900,"))
+    with pytest.raises(DataError, match=rf"{solution}: no line for the validation image '002.png'"):
+        read(f"imagefolder:{imagenet}")
+    solution.write_text(rows.replace("n02012849", "n01443537"))
+    with pytest.raises(DataError, match=r"'002.png' is of class 'n01443537', which the training folder does not have"):
+        read(f"imagefolder:{imagenet}")
+    solution.unlink()
+    assert read(f"imagefolder:{imagenet}").validation is None
