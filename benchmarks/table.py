@@ -28,9 +28,9 @@ _FEWER = ("what", "against", "at", "figure", "bar", "met")  # of groups without 
 
 
 def write(results: Path, page: Path) -> None:
-    """Reads every result file and writes the page."""
+    """Reads every result file, but for those of `make gpu-check`, and writes the page."""
     files = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"))]
-    page.write_text(rendered(files))
+    page.write_text(rendered([file for file in files if file.get("kind") != "gpu-check"]))
 
 
 def rendered(files: list[dict[str, Any]]) -> str:
