@@ -22,6 +22,8 @@ benchmarks/latency.py, overhead.py, pareto.py, samplers.py, fidelity.py, scale.p
 samplers.py searches are made by `python -m benchmarks.samplers --make FOLDER --table NAME`. The groups `train_…` train;
 the heads of benchmarks/start.py, loading.py and convert*.py say what. `report_page` opens a page in Chromium
 (benchmarks/report_page.py).
+
+What only a GPU can show is checked by `make gpu-check` ([how](cluster.md#is-this-gpu-set-up-right)).
 """
 _COLUMNS = ("what", "against", "at", "ratio", "bar", "met", "forward + backward", "peak MB", "peak MB, training")
 _FEWER = ("what", "against", "at", "figure", "bar", "met")  # of groups without models

@@ -1,8 +1,9 @@
 """Trainings on the GPU: precisions, compilation and memory formats against plain float32, and weights read back.
 
 All modes of a comparison train the same genome on the same batches from the same weights, in turns, twice. Compared are
-the training losses of the last epoch, and images/s in the epochs after the first one, which compiles and warms up. The
-second turn of float32 says what the device disagrees with itself by.
+the training losses of the second epoch: later ones say less, since differences in the last bits grow from step to step.
+Images/s are those of the epochs after the first one, which compiles and warms up. The second turn of float32 says what
+the device disagrees with itself by.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ from nas.train.evaluation import predicted
 PRESETS = {"lavit_digits": 8, "castling_digits": 8, "mixed_micro_32": 32}  # and the side of the digits
 ROUNDS = 2
 EPOCHS = 4
+COMPARED = 1  # of the epochs, from 0
 BASE = "float32"
 Mode = dict[str, Any]  # keys of the recipe
 
 
 def bfloat16(place: Place) -> Found:
-    """Losses within 5 %: bfloat16 has 8 bits of precision, and these trainings take 72 steps."""
+    """Losses within 3 %: bfloat16 has 8 bits of precision, and two epochs have 36 steps."""
     if not place.rehearsal and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise Skipped("this GPU has no bfloat16; `precision: auto` trains in float32 on it")
-    return compared(place, {"bfloat16": {"precision": "bfloat16"}}, bar=0.05)
+    return compared(place, {"bfloat16": {"precision": "bfloat16"}}, bar=0.03)
 
 
 def compiled(place: Place) -> Found:
@@ -40,21 +42,23 @@ def compiled(place: Place) -> Found:
 
 
 def float16(place: Place) -> Found:
-    """Losses within 5 %, with the gradient scaler, and in channels-last. `train` raises if a loss is not finite."""
+    """Losses within 3 %, with the gradient scaler, and in channels-last. `train` raises if a loss is not finite."""
     modes = {
         "float16": {"precision": "float16"},
         "channels-last": {"precision": "float32", "channels_last": True},
         "float16, channels-last": {"precision": "float16", "channels_last": True},
     }
-    return compared(place, modes, bar=0.05)
+    return compared(place, modes, bar=0.03)
 
 
 def compared(place: Place, modes: dict[str, Mode], *, bar: float) -> Found:
-    """Train small presets in float32 and in each mode. bar: on the relative difference of the last losses."""
+    """Train small presets in float32 and in each mode. bar: on the relative difference of the losses."""
     sizes = {"lavit_digits": 8} if place.rehearsal else PRESETS
     rows = [row for name, side in sizes.items() for row in _rows(name, side, modes, place)]
+    for row in rows:
+        row["apart"] = apart(row["loss"], row["reference"])
     wrong = [
-        f"{row['preset']} in {row['mode']} ends with a loss of {row['loss']:.4f}, in {BASE} with {row['reference']:.4f}"
+        f"{row['preset']} in {row['mode']} has a loss of {row['loss']:.4f}, in {BASE} of {row['reference']:.4f}"
         for row in rows
         if not row["apart"] <= bar
     ]
@@ -66,21 +70,23 @@ def compared(place: Place, modes: dict[str, Mode], *, bar: float) -> Found:
 
 def _rows(preset: str, side: int, modes: dict[str, Mode], place: Place) -> list[dict[str, Any]]:
     losses: dict[str, list[float]] = {}
+    last: dict[str, float] = {}
     rates: dict[str, list[float]] = {}
     for turn in range(1 if place.rehearsal else ROUNDS):
         for mode, keys in {BASE: {"precision": "float32"}, **modes}.items():
             metrics = trained(preset, side, keys, place, f"{preset}-{mode}-{turn}")
-            losses.setdefault(mode, []).append(metrics[-1]["loss"])
+            losses.setdefault(mode, []).append(metrics[COMPARED]["loss"])
+            last[mode] = metrics[-1]["loss"]
             rates.setdefault(mode, []).extend(row["images_per_second_training"] for row in metrics[1:])
     speed = {mode: statistics.median(values) for mode, values in rates.items()}
     return [
         {
             "preset": preset,
             "mode": mode,
-            "loss": losses[mode][0],
+            "loss": max(losses[mode], key=lambda loss: apart(loss, losses[BASE][0])),
             "reference": losses[BASE][0],
-            "apart": max(apart(loss, losses[BASE][0]) for loss in losses[mode]),
             "itself": apart(losses[BASE][-1], losses[BASE][0]),
+            "last": [last[mode], last[BASE]],
             "images_per_second": speed[mode],
             "speed": speed[mode] / speed[BASE],
         }

@@ -57,7 +57,7 @@ def test_a_check_passes_on_the_cpu(run: Any, place: Place) -> None:
 
 def test_a_training_that_is_another_one_is_found(place: Place) -> None:
     (wrong,) = training.compared(place, {"slow": {"precision": "float32", "lr": 1e-4}}, bar=0.05).wrong
-    assert wrong.startswith("lavit_digits in slow ends with a loss of")
+    assert wrong.startswith("lavit_digits in slow has a loss of")
 
 
 def test_weights_that_are_others_are_found(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
