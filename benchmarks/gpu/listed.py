@@ -22,7 +22,7 @@ CHECKS = (
     Check(
         "compile",
         training.compiled,
-        "torch.compile needs a C++ compiler on the PATH and Triton, which comes with torch's CUDA builds; `training: "
+        "torch.compile needs a C compiler on the PATH and Triton, which comes with torch's CUDA builds; `training: "
         f"{{compile: false}}` is the default and does without; {_SEND}",
         limit=1200,
     ),
