@@ -34,6 +34,8 @@ make ablate TABLE=lavit_parts    an ablation of ablations/ (or a path): arms × 
 make retrain RUN=name            the winners of a search again, on training and validation images, 3 seeds, tested once
 make bench                      speed of the blocks against what they reproduce; ONLY=blocks_less for a group,
                                 ARGS="--device cuda --dtype bfloat16 --compile" on a GPU
+make gpu-check                  what only a GPU can show, check by check, with what to do (ONLY=timing for one,
+                                ARGS=--rehearse for the CPU in its place)
 make report RUN=name            tables, figures and report.html of results/name from its files
 make docs                       the documentation as pages, into site/
 make test                       the tests (ARGS="-k genome" is passed to pytest)
@@ -61,7 +63,7 @@ SIGHUP); make prints that code ("Error 2") and itself exits with 2 on any of the
 endef
 
 .DELETE_ON_ERROR:
-.PHONY: help install search convert ablate retrain bench report docs test fuzz lint format clean
+.PHONY: help install search convert ablate retrain bench gpu-check report docs test fuzz lint format clean
 
 help:
 	$(info $(HELP))
@@ -83,6 +85,9 @@ retrain: require-RUN $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only "$$ONLY") $(ARGS)
+
+gpu-check: $(VENV)/.installed-dev
+	@$(BIN)/python -m benchmarks.gpu $(if $(ONLY),--only "$$ONLY") $(ARGS)
 
 report: require-RUN $(VENV)/.installed
 	@$(NAS) report "$$RUN" $(PLUGINS)
