@@ -9,6 +9,8 @@ left without the file, and the run ends without its test accuracy rather than no
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter, deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 FILE = "test.json"
 RETRIES = 1
 ROUND = 0.2  # seconds after which the driver looks after the workers
+PATIENCE = 60.0  # seconds without any worker after which that is said
 
 
 def test_in_workers(
@@ -65,7 +68,8 @@ class _Evaluation:
     """The driver's side.
 
     A trial goes to a worker that has started, never to one that waits for a place: the machines may hold fewer workers
-    than they did when the run began, and Ray lets the others wait for as long as idle ones keep their cores.
+    than they did when the run began, and Ray lets the others wait for as long as idle ones keep their cores. While none
+    has a place, that is said once.
     """
 
     def __init__(self, ledger: Ledger, waiting: deque[Job], task: Task, pool: Pool, limits: Limits, on_event: OnEvent):
@@ -79,6 +83,7 @@ class _Evaluation:
         self.idle: list[Any] = []
         self.running: list[_Reading] = []
         self.failures: Counter[str] = Counter()  # by trial
+        self.patient_until = time.monotonic() + PATIENCE
 
     def run(self) -> None:
         import ray
@@ -89,6 +94,8 @@ class _Evaluation:
                 while self.waiting and self.idle:
                     self.begin(self.waiting.popleft(), self.idle.pop())
                 ready, _ = ray.wait([*self.starting, *(reading.done for reading in self.running)], timeout=ROUND)
+                if not self.idle and not self.running and not ready:
+                    self.say_that_none_starts()
                 for first in ready:
                     if first in self.starting:
                         self.started(first)
@@ -109,6 +116,13 @@ class _Evaluation:
         for _ in range(wanted - len(self.starting) - len(self.idle) - len(self.running)):
             worker = self.worker.remote()
             self.starting[worker.beats.remote()] = worker
+
+    def say_that_none_starts(self) -> None:
+        if time.monotonic() > self.patient_until:
+            self.patient_until = math.inf
+            need = f"{self.pool.cpu} CPU and {self.pool.gpu:g} GPU"
+            text = f"no worker of {need} has found a place: other work keeps the machines; waiting for it to end"
+            self.on_event(Event("message", data={"text": text}))
 
     def started(self, first: Any) -> None:
         import ray

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 import nas
 from nas.ablation.spec import Ablation, parse_ablation
 from nas.data import ImageSet, load
-from nas.engine import Event, Job, Ledger, Limits, Outcome, Pool, Signal, limits
+from nas.engine import Event, Job, Ledger, Limits, Outcome, Pool, Signal, evaluation, limits
 from nas.engine.driver import Driver
 from nas.engine.evaluation import read_test
 from nas.engine.evaluation import test_in_workers as read_in_workers
@@ -334,6 +334,31 @@ def test_an_evaluation_goes_on_where_fewer_workers_fit_than_when_the_run_began(t
         assert all(0 < read_test(job.directory)["accuracy"] < 1 for job in jobs)
     finally:
         ray.kill(held)
+
+
+def test_an_evaluation_that_finds_no_place_says_so_and_waits(
+    tmp_path: Path, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setattr(evaluation, "PATIENCE", 0.5)
+    ledger, said = Ledger(tmp_path / "run"), list[str]()
+    job = ledger.add(GENOME, seed=0, hash=GENOME.hash, parameters={})
+    save_file(nas.build(GENOME).state_dict(), job.directory / "weights.safetensors")
+    held = [ray.remote(num_cpus=1)(Held).remote() for _ in range(int(ray.cluster_resources()["CPU"]))]
+    ray.get([each.here.remote() for each in held])
+
+    def release(event: Event) -> None:
+        said.append(event.data["text"])
+        if "no worker" in said[-1]:
+            for each in held:
+                ray.kill(each)
+
+    read_in_workers(ledger, [job], Task("digits", Training()), pool, Limits(), release)
+    assert said[1:] == [
+        "no worker of 1 CPU and 0 GPU has found a place: other work keeps the machines; waiting for it to end"
+    ]
+    assert 0 < read_test(job.directory)["accuracy"] < 1
 
 
 class Held:
