@@ -48,7 +48,7 @@ from nas.profiling import parts, table_file
 from nas.profiling.stopwatch import timed
 
 SPEC = {
-    "budget": {"latency": "100x"},  # admits all, on a machine of whatever load
+    "budget": {"latency": "1000000x"},  # admits all, on a machine of whatever load
     "library": {"rounds": 3, "images": 512},
     "scored": 200,
     "tried": 20,

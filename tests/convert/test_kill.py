@@ -25,7 +25,7 @@ TABLE = "latency-1.json"
 def test_three_kills_change_nothing(
     whole: ConversionResult, parent: Path, tmp_path: Path, drivers: ForkServerContext
 ) -> None:
-    budget = {"latency": "100x"}  # needs a table of timings, and admits all
+    budget = {"latency": "1000000x"}  # needs a table, and admits all on the busiest machine
     killed, small = tmp_path / "killed", spec(parent, budget=budget, workers={"count": 1})
     states, tables = [], []
     with cluster() as nodes:
