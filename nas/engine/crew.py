@@ -68,8 +68,10 @@ def crew(follow: Follow, count: int, *, cpu: int, device: str) -> Iterator[Ranks
             if isinstance(error, Exception) and (isinstance(cause, LostRankError) or is_parting(error)):
                 raise cause or LostRankError("the processes of the trial lost each other") from error
             raise
-        for answer in ray.get(parts):
-            assert answer is None, answer
+        try:
+            ray.get(parts)
+        except ray.exceptions.RayError:  # it has died since: the trial is complete without it
+            _dismiss()
 
 
 def _cause(parts: list[Any]) -> Exception | None:
