@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -91,6 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = [name for name in names if not name.startswith(("search", "train", "report"))]
 
     torch.set_num_threads(setting.threads)
+    os.environ["OMP_NUM_THREADS"] = str(
+        setting.threads
+    )  # of the processes that groups start: a BLAS that waits burns CPU
     for name in names:
         started = time.perf_counter()
         file = {"group": name, "setting": setting.label, "machine": described(setting)}
