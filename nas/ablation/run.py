@@ -100,7 +100,7 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     images = ablation.task.load()
     base, donor = fitted(ablation.genome(), images), ablation.donor_for(images)
     check_teacher(ablation.training.teacher, base, images)
-    check_shares(min(ablation.training.batch_size, len(images.train)), ablation.workers.ranks)
+    check_shares(ablation.training, images, ablation.workers.ranks)
     arms = ablation.arms_of(base)
     spec = _recorded(ablation, base)
     run.check(spec, may_differ=MAY_DIFFER)

@@ -126,11 +126,7 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
                        measure=measure)  # fmt: skip
         picks += rivals(plan.parts, spec.compare, picks, spec.sweep, plan.budget, seed=spec.seed, measure=measure)
         plan.say(f"repairing {len(picks)} assemblies, by distillation from the model itself")
-        work = Repair(
-            common,
-            states,
-            TrainJob.on(run.pool, _repaired(plan)),
-        )
+        work = Repair(common, states, TrainJob.on(run.pool, _repaired(plan)))
         try:
             run.train(Assemblies(plan.parts, picks, run.ledger, seed=spec.seed), work, on_event)
         except KeyboardInterrupt:
@@ -212,7 +208,7 @@ def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
             "; where folders are no classes, write images:PATH"
         )
     donor = replace(donor, genome=listed(fitted(donor.genome, images)))
-    check_shares(min(spec.training.batch_size, len(images.train)), spec.workers.ranks)
+    check_shares(spec.training, images, spec.workers.ranks)
     if len(images.validation) < LEAST:
         message = f"{len(images.validation)} validation images cannot tell models apart; {LEAST} are needed"
         raise SpecError(f"{message}: give more data, or a larger training.validation", path="data")

@@ -84,7 +84,7 @@ def train_genome(
     file = chosen.name or None
     check_fits(images, size=chosen.image.size, channels=chosen.image.channels, classes=chosen.classes, file=file)
     check_teacher(training.teacher, chosen, images)
-    check_shares(min(training.batch_size, len(images.train)), processes)
+    check_shares(training, images, processes)
     if progress:
         print(*terminal_lines(account_of(images)), sep="\n", flush=True)
     kind = "train" if donor is None else f"finetune-{donor.digest[:6]}"

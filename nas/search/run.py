@@ -222,7 +222,7 @@ def resolved(spec: SearchSpec, images: ImageSet) -> SearchSpace:
     """The space around the base genome fitted to the images. Raises GenomeError, SpaceError, DataError."""
     base = fitted(spec.genome(), images)
     check_teacher(spec.training.teacher, base, images)
-    check_shares(min(spec.training.batch_size, len(images.train)), spec.workers.ranks)
+    check_shares(spec.training, images, spec.workers.ranks)
     if spec.donor is not None:
         check_inheritable(base, spec.donor.genome)
     return spec.space(base)

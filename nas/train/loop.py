@@ -113,7 +113,7 @@ def train(
     # Directory: finished, begun or new
     # ------------------------------------------------------------------------------------------------------------------
     check_labelled(data)
-    check_shares(min(training.batch_size, len(data.train)), ranks.count)
+    check_shares(training, data, ranks.count)
     check_fits(data, size=genome.image.size, channels=genome.image.channels, classes=genome.classes)
     device = torch.device(device)
     if threads is not None:

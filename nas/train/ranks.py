@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -34,6 +34,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nas.errors import SpecError
+
+if TYPE_CHECKING:
+    from nas.data import ImageSet
+    from nas.train.recipe import Training
 
 PATIENCE = timedelta(minutes=30)  # for a rank that is late; one that has died is noticed at once
 M = TypeVar("M", bound=nn.Module)
@@ -157,8 +161,9 @@ def meeting(rank: int, count: int, address: str, device: str | torch.device) -> 
         dist.destroy_process_group()
 
 
-def check_shares(batch: int, count: int) -> None:
+def check_shares(training: Training, images: ImageSet, count: int) -> None:
     """Raise SpecError if the images of a batch cannot be shared equally between so many ranks."""
+    batch = min(training.batch_size, len(images.train))
     if batch % count:
         message = f"{batch} images a batch cannot be shared equally between {count} processes; expected a multiple"
         raise SpecError(message, path="training.batch_size")
