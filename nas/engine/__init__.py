@@ -12,7 +12,7 @@ from nas.engine.events import Event, OnEvent
 from nas.engine.job import Job, Outcome
 from nas.engine.ledger import Ledger, Trial
 from nas.engine.limits import Limits
-from nas.engine.pool import Pool, Workers, session
+from nas.engine.pool import Pool, Workers, pool_on, session
 from nas.engine.runs import Run
 from nas.engine.source import JobSource, Signal
 
@@ -32,6 +32,7 @@ __all__ = [
     "Signal",
     "Trial",
     "Workers",
+    "pool_on",
     "run",
     "session",
 ]

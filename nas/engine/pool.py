@@ -209,19 +209,28 @@ def _signals_kept() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _pool(workers: Workers, nodes: list[dict[str, Any]]) -> Pool:
-    machines = [node["Resources"] for node in nodes if node["Alive"]]
+def pool_on(workers: Workers, machines: list[dict[str, float]]) -> Pool:
+    """The workers that fit on machines with so many CPU and GPU, as Ray counts them; possibly none.
+
+    >>> pool_on(Workers(cpu=2), [{"CPU": 4}, {"CPU": 3}]).slots
+    3
+    """
     any_gpu = any(machine.get("GPU") for machine in machines)
     gpu = (float(workers.ranks) if any_gpu else 0.0) if workers.gpu is None else workers.gpu
     one = Pool(0, workers.cpu, min(gpu, 1.0), workers.count, workers.ranks)
-    slots = _slots(one, machines)
-    if not slots:
+    return replace(one, slots=_slots(one, machines))
+
+
+def _pool(workers: Workers, nodes: list[dict[str, Any]]) -> Pool:
+    machines = [node["Resources"] for node in nodes if node["Alive"]]
+    pool = pool_on(workers, machines)
+    if not pool.slots:
         found = "; ".join(f"{machine.get('CPU', 0):g} CPU, {machine.get('GPU', 0):g} GPU" for machine in machines)
         each = f"{workers.ranks} processes, each of " if workers.ranks > 1 else ""
-        wanted = f"{each}{workers.cpu} CPU and {one.gpu:g} GPU"
+        wanted = f"{each}{workers.cpu} CPU and {pool.gpu:g} GPU"
         where = "the machines together hold no" if each else "no machine holds a"
         raise RunError(f"{where} worker of {wanted}: there is {found}", path="workers")
-    return replace(one, slots=slots)
+    return pool
 
 
 def _slots(pool: Pool, machines: list[dict[str, float]]) -> int:

@@ -3,8 +3,9 @@
 Each genome runs through the real training loop on some of the real images, on a worker's device and with its number of
 threads, for two short epochs. The first one is a warm-up. The second gives seconds per training image and per
 validation image. The remaining time of the call (building, files, warm-up or compilation) counts once per trial.
-Only one worker is timed: several share memory and caches and are slower, as is a busy machine. Of a large genome, fewer
-images are shown, as many as fit into some seconds.
+Only one process is timed: several share memory and caches and are slower, as is a busy machine. The processes of one
+trial are taken to share its images without a loss. Of a large genome, fewer images are shown, as many as fit into some
+seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 import torch
 
 from nas.data import ImageSet, Split
-from nas.engine import Workers
+from nas.engine import Workers, pool_on
 from nas.genome import Genome
 from nas.hardware import hardware
 from nas.model import build
@@ -86,7 +87,8 @@ def forecast(
             failure = str(error).partition("\n")[0]
             break
     epochs = make_scheduler(spec.scheduler, spec.training.epochs).mean_epochs()
-    trials = [pace.seconds(epochs, len(images.train), len(images.validation)) for pace in timed]
+    train_images, validation_images = (len(split) / spec.workers.ranks for split in (images.train, images.validation))
+    trials = [pace.seconds(epochs, train_images, validation_images) for pace in timed]
     evaluation = statistics.mean(pace.evaluation for pace in timed) if timed else 0.0  # per image
     return Forecast(
         trials,
@@ -139,7 +141,7 @@ class _Pace:
             once=max(0.0, took - 2 * row["seconds"]),
         )
 
-    def seconds(self, epochs: float, train: int, validation: int) -> float:
+    def seconds(self, epochs: float, train: float, validation: float) -> float:
         return self.once + epochs * (self.training * train + self.evaluation * validation)
 
 
@@ -165,8 +167,4 @@ def _shown(split: Split, training: Training) -> int:
 def _slots(workers: Workers) -> int:
     """The number of workers that fit on this machine, at least 1."""
     found = hardware()
-    slots = int(found["cores"]) // workers.cpu
-    gpu = (1.0 if found["gpus"] else 0.0) if workers.gpu is None else workers.gpu
-    if gpu:
-        slots = min(slots, int(len(found["gpus"]) / gpu + 1e-6))
-    return max(1, min(slots, workers.count or slots))
+    return max(1, pool_on(workers, [{"CPU": found["cores"], "GPU": len(found["gpus"])}]).slots)

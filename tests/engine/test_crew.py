@@ -93,9 +93,8 @@ def remains(environment: dict[str, str]) -> tuple[list[Any], list[Any]]:
 
 def check_nothing_left(drivers: ForkServerContext, nodes: Cluster) -> None:
     with drivers.Pool(1) as pool:
-        end = time.monotonic() + 60
         while (left := pool.apply(remains, (nodes.environment,))) != ([], []):
-            assert time.monotonic() < end, left
+            print("left behind so far:", left)  # shown where the test's own limit ends it
             time.sleep(0.5)
 
 

@@ -55,9 +55,7 @@ def test_either_process_is_killed_and_the_same_command_goes_on(tmp_path: Path) -
     sibling = sibling_of(training, metrics, len(pd.read_csv(metrics)))
     training.kill()
     training.wait()
-    end = time.monotonic() + 60
-    while Path(f"/proc/{sibling}").exists():
-        assert time.monotonic() < end, "it outlives the command"
+    while Path(f"/proc/{sibling}").exists():  # the test's own limit ends it where the process stays
         time.sleep(0.05)
 
 
