@@ -40,6 +40,7 @@ from benchmarks import (
     report_page,
     samplers,
     scale,
+    small,
     start,
     table,
 )
@@ -62,6 +63,7 @@ GROUPS = {
     "train_start": start,
     "train_loading": loading,
     "train_large_index": large_index,
+    "train_small": small,
     "train_recipe": recipe,
     "train_convert": convert,
     "train_convert_repair": convert_repair,

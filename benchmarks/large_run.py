@@ -10,15 +10,17 @@ in memory where the system has such a place. Each step then runs in a fresh proc
                 it: it has no part in the count of trials that ended before
     study       optuna.db is deleted and written anew
 
-Seconds are CPU seconds of the process, the imports included; memory is its peak (VmHWM of Linux). To import torch and
-timm takes the largest part of it, so that what the trials take is said as well: the peak beyond the memory before the
-step. The driver of a search is the process that resumes. `nas report` imports neither.
+Seconds are CPU seconds of the process, the imports included; memory is its peak (VmHWM of Linux). Each figure is the
+median of three rounds of all steps, with the least and the most. To import torch and timm takes the largest part of
+the memory, so that what the trials take is said as well: the peak beyond the memory before the step. The driver of a
+search is the process that resumes. `nas report` imports neither.
 """
 
 from __future__ import annotations
 
 import csv
 import multiprocessing
+import statistics
 import subprocess
 import sys
 import time
@@ -46,6 +48,7 @@ from nas.search.spec import recorded
 from nas.search.study import BATCH, Study, StudyWriter
 
 TRIALS, EPOCHS, FAILED = 10_000, 10, 500  # one in 500 fails
+ROUNDS = 3
 _BARS = {  # step: CPU seconds, MB in all, MB beyond those before the step
     "report": (10.0, 500.0, None),
     "resume": (10.0, 1000.0, 500.0),
@@ -77,17 +80,22 @@ def run(setting: Setting, trials: int = TRIALS) -> list[dict[str, Any]]:
     """One result with the rows of each step."""
     with scratch() as folder:
         _in_a_process(partial(make, folder, trials))
-        found = {step: _in_python(_STEP, step, str(folder)) for step in _STEPS}
-        found["report"] = _in_python(_REPORT, str(folder))
+        found: dict[str, list[list[float]]] = {step: [] for step in _BARS}
+        for _ in range(ROUNDS):
+            for step in _STEPS:
+                found[step].append(_in_python(_STEP, step, str(folder)))
+            found["report"].append(_in_python(_REPORT, str(folder)))
     return [{"at": f"{trials:,} trials", "rows": rows(found, trials)}]
 
 
-def rows(measured: dict[str, list[float]], trials: int) -> list[dict[str, Any]]:
-    """measured: by step, CPU seconds, bytes in all, and bytes beyond those before the step."""
+def rows(measured: dict[str, list[list[float]]], trials: int) -> list[dict[str, Any]]:
+    """measured: by step, for each round: CPU seconds, bytes in all, and bytes beyond those before the step."""
     made = []
     for step, bars in _BARS.items():
-        for unit, value, bar in zip(("CPU seconds", "MB", "MB beyond the imports"), measured[step], bars, strict=False):
-            figure = {"value": value if unit == "CPU seconds" else value / 1e6, "low": None, "high": None}
+        units = ("CPU seconds", "MB", "MB beyond the imports")
+        for unit, values, bar in zip(units, zip(*measured[step], strict=True), bars, strict=False):
+            scaled = [value if unit == "CPU seconds" else value / 1e6 for value in values]
+            figure = {"value": statistics.median(scaled), "low": min(scaled), "high": max(scaled)}
             row = {"what": f"{step}, {unit}", "against": "—", "at": f"{trials:,} trials", "about": "cost"}
             row |= {"bar": bar, "upper": True, "ratio": figure, "met": met(figure["value"], bar, True)}
             made.append(row | {"limit": _LIMIT if unit == "MB" else ""})

@@ -20,8 +20,8 @@ without "eager" is the better of the eager and the compiled graph, and timm's si
 The groups `search_…` train nothing. What they run and how their intervals are made is said at the head of
 benchmarks/latency.py, overhead.py, pareto.py, samplers.py, fidelity.py, scale.py and large_run.py; the tables that
 samplers.py searches are made by `python -m benchmarks.samplers --make FOLDER --table NAME`. The groups `train_…` train;
-the heads of benchmarks/start.py, loading.py, large_index.py and convert*.py say what; `search_ranks` trains as well,
-and kills (ranks.py). `report_page` opens a page in Chromium (benchmarks/report_page.py).
+the heads of benchmarks/start.py, loading.py, large_index.py, small.py and convert*.py say what; `search_ranks` trains
+as well, and kills (ranks.py). `report_page` opens a page in Chromium (benchmarks/report_page.py).
 
 What only a GPU can show is checked by `make gpu-check` ([how](cluster.md#is-this-gpu-set-up-right)).
 """

@@ -1,9 +1,10 @@
 """What all tests share: hypothesis without deadlines (machines differ), one thread for models of this size (more of
 them mostly wait for each other, above all on a busy machine), and one Ray session for each process.
 
-Two processes share the tests (`ARGS="-n0"` for one, to debug). Whatever starts Ray in one folder stays together, since
-conversions and searches are made once for several tests. What tests decode and time goes to a cache of their own: a
-device that is busy with tests should not be remembered by the timings that it gives then.
+Three processes share the tests (`ARGS="-n0"` for one, to debug), since those that start Ray wait half of their time.
+Such tests of one file stay together, of conversions those of the folder, whose conversion is made once. What tests
+decode and time goes to a cache of their own: a device that is busy with tests should not be remembered by the timings
+that it gives then.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ torch.set_num_threads(1)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"pool", "drivers"} & set(getattr(item, "fixturenames", ())):
-            folder = item.path.relative_to(Path(__file__).parent).parts[0]
-            item.add_marker(pytest.mark.xdist_group(f"ray-{folder.removesuffix('.py')}"))
+            place = item.path.relative_to(Path(__file__).parent).with_suffix("").as_posix()
+            together = "convert" if place.startswith("convert/") else place
+            item.add_marker(pytest.mark.xdist_group(f"ray-{together}"))
 
 
 @pytest.fixture(scope="session", autouse=True)

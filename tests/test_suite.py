@@ -10,5 +10,5 @@ from nas.engine import Pool
 
 
 @pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="one process runs all tests")
-def test_whatever_starts_ray_in_a_folder_is_a_group_in_one_process(request: pytest.FixtureRequest, pool: Pool) -> None:
+def test_whatever_starts_ray_in_a_file_is_a_group_in_one_process(request: pytest.FixtureRequest, pool: Pool) -> None:
     assert request.node.nodeid.endswith("@ray-test_suite")

@@ -83,7 +83,8 @@ class Attention(nn.Module):
         if self.qkv is not None:
             shape = (len(self.projects), self.heads, self.head_dim)
             projected_BNPHD = self.qkv(x_BNC).unflatten(2, shape)
-            parts = {part: projected_BNPHD[:, :, number] for number, part in enumerate(self.projects)}
+            slices = projected_BNPHD.unbind(2)  # whose gradients are written into one tensor, once
+            parts = {part: slices[number] for number, part in enumerate(self.projects)}  # torch.fx cannot iterate
         if self.q_norm is not None and self.k_norm is not None:
             parts |= {"q": self.q_norm(parts["q"]), "k": self.k_norm(parts["k"])}
         if carry.turn is not None and "k" in parts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from random import Random
@@ -16,10 +17,12 @@ import pytest
 
 from benchmarks.deadly import die_at
 from nas.engine import Ledger
+from tests.engine import works
 from tests.engine.cluster import cluster
 from tests.engine.drivers import check_exact, go_alone, length, log, start
 
 KILLS, TRIALS = 10, 40
+SLOWLY = partial(works.step, pause=0.1)  # longer than a worker outlives its driver, or no trial would be resumed
 
 
 def die_at_write(folder: Path, count: int, after: bool) -> None:
@@ -45,7 +48,7 @@ def test_ten_kills_change_nothing(tmp_path: Path, drivers: ForkServerContext) ->
         nodes.start(cpus=2)
         for kill in range(KILLS):
             begun = length(log(killed))
-            driver = start(drivers, killed, nodes, trials=TRIALS, count=2)
+            driver = start(drivers, killed, nodes, trials=TRIALS, work=SLOWLY, count=2)
             # Half of them while it joins, reads the ledger and starts workers; half when these are at work. A fast
             # machine gets through many trials in a second, so the wait ends with what is done, too.
             at_work = kill % 2 == 0
@@ -63,7 +66,7 @@ def test_ten_kills_change_nothing(tmp_path: Path, drivers: ForkServerContext) ->
             after = finished(killed)
             assert before.items() <= after.items(), "a finished trial was run again"
             before = after
-        driver = start(drivers, killed, nodes, trials=TRIALS, count=2)
+        driver = start(drivers, killed, nodes, trials=TRIALS, work=SLOWLY, count=2)
         driver.join()
         assert driver.exitcode == 0
     assert before and before.items() <= finished(killed).items()
