@@ -6,6 +6,7 @@ talk through the loopback device. Trials of a run have actors in their place (cr
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,6 @@ from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, 
 
 from nas.engine.parcel import Parcel
 from nas.errors import RunError, SpecError
-from nas.scratch import scratch
 from nas.train.ranks import Ranks, is_parting, meeting
 
 GRACE = 15.0  # seconds in which the others notice that rank 0 has left
@@ -37,7 +37,8 @@ def siblings(follow: Follow, count: int, device: str) -> Iterator[tuple[Ranks, s
     if device.startswith("cuda") and (device != "cuda" or torch.cuda.device_count() < count):
         message = f"{count} processes need as many GPUs: there are {torch.cuda.device_count()}, asked for {device}"
         raise SpecError(f"{message}; give fewer, or the device cpu")
-    with scratch("nas-ranks-") as folder:
+    with tempfile.TemporaryDirectory(prefix="nas-ranks-") as name:
+        folder = Path(name)
         arguments = (Parcel.of(follow), count, folder, device)
         others = start_processes(_follow, arguments, nprocs=count - 1, join=False, start_method="spawn")
         assert others is not None

@@ -20,7 +20,9 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
+import shutil
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -32,7 +34,6 @@ from nas.engine.job import Job, Outcome
 from nas.engine.ledger import STORAGE
 from nas.errors import RunError
 from nas.files import write_text
-from nas.scratch import scratch
 
 if TYPE_CHECKING:
     from nas.engine.storage import Storage
@@ -118,16 +119,19 @@ def workplace(trials: Path, storage: Storage | None, trial: str) -> Iterator[tup
 
     def keep(ended: bool) -> None:
         try:
-            storage.push(folder, f"trials/{trial}", seen, prune=ended)
+            storage.push(scratch, f"trials/{trial}", seen, prune=ended)
         except RunError as error:
             raise StorageError(str(error)) from error
 
-    with scratch("nas-work-") as folder:
+    scratch = Path(tempfile.mkdtemp(prefix="nas-trial-"))
+    try:
         try:
-            seen = storage.pull(f"trials/{trial}", folder)
+            seen = storage.pull(f"trials/{trial}", scratch)
         except RunError as error:
             raise StorageError(str(error)) from error
-        yield folder, keep
+        yield scratch, keep
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _is_storage(error: Exception) -> bool:

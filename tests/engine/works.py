@@ -116,7 +116,7 @@ def crowd(job: Job, report: Report) -> dict[str, Any]:
 
 def afar(job: Job, report: Report) -> dict[str, Any]:
     """`step`, where the run directory is not to be seen."""
-    assert job.directory.name.startswith("nas-work-"), job.directory
+    assert job.directory.name.startswith("nas-trial-"), job.directory
     assert job.directory.parent.name != "trials"
     return step(job, report, pause=0.2)
 
