@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
+import shutil
 import statistics
 import subprocess
 import sys
@@ -84,6 +85,7 @@ def run(setting: Setting, trials: int = TRIALS) -> list[dict[str, Any]]:
         for _ in range(ROUNDS):
             for step in _STEPS:
                 found[step].append(_in_python(_STEP, step, str(folder)))
+            shutil.rmtree(folder / "trials" / f"{trials:04d}")  # the job that was issued
             found["report"].append(_in_python(_REPORT, str(folder)))
     return [{"at": f"{trials:,} trials", "rows": rows(found, trials)}]
 

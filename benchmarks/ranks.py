@@ -121,6 +121,8 @@ def _apart(killed: Path, whole: Path) -> float:
         if same.job.hash != trial.job.hash:
             raise RuntimeError(f"trial {trial.job.id} has another genome than in the other search")
         one, other = (pd.read_csv(each.job.directory / "metrics.csv")["loss"] for each in (trial, same))
+        if len(one) != len(other):
+            raise RuntimeError(f"trial {trial.job.id} has another number of epochs than in the other search")
         worst = max(worst, float(((one - other) / one).abs().max()))
     return worst
 

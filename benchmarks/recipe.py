@@ -7,7 +7,8 @@ this length. The bar is on the difference in points of top-1 on all images that 
 validation, 10,000 of test): the lower end of its 95 % t interval over three seeds must be above -1.
 
 `NAS_BENCH_CIFAR10` names the data (`parquet:PATH`); without it, torchvision's `cifar10`. The six trainings take hours
-on a CPU: with `NAS_BENCH_KEEP=FOLDER`, those that are done are kept there, and the next call goes on.
+on a CPU: with `NAS_BENCH_KEEP=FOLDER`, those that are done are kept there, and the next call goes on;
+delete it after any change of the code.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from torch import nn
 
 from benchmarks.machine import Setting
 from nas.data import ImageSet, load
+from nas.files import write_text
 from nas.genome import Genome, load_genome
 from nas.model import build
 from nas.seeds import derive
@@ -58,7 +60,7 @@ def compared(
             train(genome, images, training, directory=directory, seed=seed, threads=setting.threads)
             ours.append(held_out(build(genome, weights=directory / "weights.safetensors"), images))
             if not timm.exists():
-                timm.write_text(json.dumps(held_out(timms(genome, images, training, seed), images)))
+                write_text(timm, json.dumps(held_out(timms(genome, images, training, seed), images)))
             theirs.append(json.loads(timm.read_text()))
             print(f"{at}, seed {seed}: {ours[-1]:.2f} and timm's {theirs[-1]:.2f} %", flush=True)
     gaps = [mine - other for mine, other in zip(ours, theirs, strict=True)]

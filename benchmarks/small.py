@@ -6,8 +6,9 @@ evaluation and checkpoints included. The time is the process's CPU time, which o
 `NAS_BENCH_OLD` names the earlier commit; the default is the last one before small models were looked at.
 
 The shares are those of torch's profiler, by the operation's own time, of one such training. `calls from Python` is what
-the profiler sees no operation in: module calls, the loop, files. The row of compilation says what merging the small
-operations would give, in epochs after the first, whose half a minute of compiling is left out.
+the profiler sees no operation in: module calls, the loop, files. The profiler's own cost is in it. The row of
+compilation says what merging the small operations would give: wall time of one training each, without the first epoch,
+which compiles for half a minute.
 """
 
 from __future__ import annotations
@@ -139,12 +140,14 @@ def _measured(name: str, versions: dict[str, Version], revision: str) -> dict[st
 
 def _shares(name: str, version: Version) -> dict[str, float]:
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        whole, _ = version.trained(name)
+        begin = time.perf_counter()
+        version.trained(name)
+        whole = time.perf_counter() - begin
     shares = dict.fromkeys([*KINDS, "other operations, and autograd's own"], 0.0)
     for event in profiler.key_averages():
         kind = next((kind for kind, names in KINDS.items() if event.key.startswith(names)), None)
         shares[kind or "other operations, and autograd's own"] += event.self_cpu_time_total / 1e6 / whole
-    return shares | {"calls from Python": max(0.0, 1 - sum(shares.values()))}
+    return shares | {"calls from Python": 1 - sum(shares.values())}
 
 
 def _exact(value: float) -> dict[str, float | None]:

@@ -1,10 +1,9 @@
 """What all tests share: hypothesis without deadlines (machines differ), one thread for models of this size (more of
 them mostly wait for each other, above all on a busy machine), and one Ray session for each process.
 
-Three processes share the tests (`ARGS="-n0"` for one, to debug), since those that start Ray wait half of their time.
-Such tests of one file stay together, of conversions those of the folder, whose conversion is made once. What tests
-decode and time goes to a cache of their own: a device that is busy with tests should not be remembered by the timings
-that it gives then.
+Two processes share the tests (`ARGS="-n0"` for one, to debug). Those that start Ray and are of one file stay together,
+of conversions those of the folder, whose conversion is made once. What tests decode and time goes to a cache of their
+own: a device that is busy with tests should not be remembered by the timings that it gives then.
 """
 
 from __future__ import annotations

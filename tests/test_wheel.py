@@ -19,7 +19,6 @@ EMPTY = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.xdist_group("ray-wheel")
 def test_from_the_wheel_to_a_loaded_winner(tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="hatchling is in the extra `test`")
     site, desk = tmp_path / "site", tmp_path / "desk"

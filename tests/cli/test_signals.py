@@ -26,7 +26,7 @@ def wait_for(files, process: subprocess.Popen) -> None:
 pytestmark = pytest.mark.usefixtures("signals_heeded")
 
 
-@pytest.mark.xdist_group("ray-cli")
+@pytest.mark.xdist_group("ray-cli/test_signals")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("signals", "to_all"),

@@ -16,7 +16,6 @@ CHANCE = ("throughput", "model ", "# Trial", "accuracy")  # differs from machine
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray-docs")
 def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for name in ("RAY_AUTH_MODE", "MPLBACKEND"):  # left by other tests

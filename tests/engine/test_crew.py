@@ -93,8 +93,7 @@ def remains(environment: dict[str, str]) -> tuple[list[Any], list[Any]]:
 
 def check_nothing_left(drivers: ForkServerContext, nodes: Cluster) -> None:
     with drivers.Pool(1) as pool:
-        while (left := pool.apply(remains, (nodes.environment,))) != ([], []):
-            print("left behind so far:", left)  # shown where the test's own limit ends it
+        while pool.apply(remains, (nodes.environment,)) != ([], []):  # the test's own limit ends it
             time.sleep(0.5)
 
 
@@ -131,7 +130,8 @@ def test_ranks_and_drivers_are_killed_and_nothing_is_lost_or_left(
         driver = start(drivers, run, nodes, trials=TRIALS, work=PAIR, processes=2, count=2)
         driver.join()
         assert driver.exitcode == 0
-        assert [*mates("crew")] == []
+        while [*mates("crew")]:  # Ray ends them behind the driver's back
+            time.sleep(0.05)
         check_nothing_left(drivers, nodes)
     assert {trial.outcome.state for trial in Ledger(run).trials if trial.outcome} <= {"complete", "infeasible"}
     check_equal(run, alone)
