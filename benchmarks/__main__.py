@@ -94,9 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = [name for name in names if not name.startswith(("search", "train", "report"))]
 
     torch.set_num_threads(setting.threads)
-    os.environ["OMP_NUM_THREADS"] = str(
-        setting.threads
-    )  # of the processes that groups start: a BLAS that waits burns CPU
+    # Processes that groups start have as many threads: a BLAS that waits burns CPU.
+    os.environ["OMP_NUM_THREADS"] = str(setting.threads)
     for name in names:
         started = time.perf_counter()
         file = {"group": name, "setting": setting.label, "machine": described(setting)}

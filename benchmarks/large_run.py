@@ -93,8 +93,8 @@ def run(setting: Setting, trials: int = TRIALS) -> list[dict[str, Any]]:
 def rows(measured: dict[str, list[list[float]]], trials: int) -> list[dict[str, Any]]:
     """measured: by step, for each round: CPU seconds, bytes in all, and bytes beyond those before the step."""
     made = []
+    units = ("CPU seconds", "MB", "MB beyond the imports")
     for step, bars in _BARS.items():
-        units = ("CPU seconds", "MB", "MB beyond the imports")
         for unit, values, bar in zip(units, zip(*measured[step], strict=True), bars, strict=False):
             scaled = [value if unit == "CPU seconds" else value / 1e6 for value in values]
             figure = {"value": statistics.median(scaled), "low": min(scaled), "high": max(scaled)}

@@ -115,9 +115,9 @@ def _ended(run_: Path, state: str = "") -> set[str]:
 
 
 def _apart(killed: Path, whole: Path) -> float:
-    worst = 0.0
+    worst, theirs = 0.0, Ledger(killed)
     for trial in Ledger(whole).trials:
-        same = Ledger(killed).trial(trial.job.number)
+        same = theirs.trial(trial.job.number)
         if same.job.hash != trial.job.hash:
             raise RuntimeError(f"trial {trial.job.id} has another genome than in the other search")
         one, other = (pd.read_csv(each.job.directory / "metrics.csv")["loss"] for each in (trial, same))

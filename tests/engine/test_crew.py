@@ -167,5 +167,5 @@ def test_an_error_of_a_rank_is_the_trials_and_says_which_rank(tmp_path: Path, dr
     first, *others = Ledger(tmp_path).trials
     assert first.outcome is not None and first.outcome.state == "failed"
     assert first.outcome.reason == "out of memory: rank 1: RuntimeError: CUDA out of memory. Tried to allocate 2 GiB"
-    assert {trial.outcome.state for trial in others if trial.outcome} <= {"complete", "infeasible"}
+    assert others and all(each.outcome and each.outcome.state in ("complete", "infeasible") for each in others)
     assert losses(tmp_path).keys() >= {"0001"}, "it was trained"
