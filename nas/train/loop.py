@@ -17,7 +17,7 @@ Shapes: B images of a batch, C channels, H × W pixels, K classes, S steps of an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +178,7 @@ def train(
             seed=epoch_seed,
             augment=training.augment,
             drop_last=True,
-            sharing=ranks.of_training,
+            sharing=lambda places: ranks.of_training(_apart(places, training.augment.repeats)),
             skip=within.get("step", 0),
         )
         mix = _mixing(training, genome.classes, epoch)
@@ -271,6 +271,15 @@ def _autocast(training: Training, device: torch.device) -> Callable[[], Abstract
     if training.precision == "bfloat16" or (training.precision == "auto" and native):
         return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext
+
+
+def _apart(places: Iterable[Tensor], repeats: int) -> Iterable[Tensor]:
+    """Batches in which no two neighbours are copies of one image, as the sampler has them.
+
+    Mixing pairs neighbours, and an image that is mixed with itself is not mixed. In DeiT, whose sampler deals the
+    copies out to the GPUs in turn, a GPU has no two of them.
+    """
+    return (torch.cat([places_B[first::repeats] for first in range(repeats)]) for places_B in places)
 
 
 def _mixing(training: Training, classes: int, epoch: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
