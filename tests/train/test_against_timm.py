@@ -74,7 +74,8 @@ def timms(genome, data, training):
         schedule.step_update(update + 1)
         optimizer.zero_grad()
         for images, labels in group:
-            images, labels = mix(images, labels)
+            apart = sorted(range(len(images)), key=lambda row: row % training.augment.repeats)
+            images, labels = mix(images[apart], labels[apart])
             labels = labels * (1 - training.label_smoothing) + training.label_smoothing / 10
             loss = soft(model(images), labels)
             (loss / len(group)).backward()

@@ -8,11 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.data import load
+from nas.data import Augment, load
 from nas.genome import load_genome
 from nas.model import build
 from nas.train import Training, TrainingDiverged, loop, train
 from nas.train.optimisation import Optimisation
+from nas.train.ranks import Ranks
 from nas.train.recipe import OPTIMIZERS
 from tests.train.test_loop import Stop, stop_after, without_times
 
@@ -153,6 +154,31 @@ def test_mixing_ends(tmp_path, few_digits, lavit, monkeypatch):
     training = Training(epochs=3, mixup=0.8, mixup_off_epoch=2, batch_size=153)
     train(lavit, few_digits, training, directory=tmp_path, seed=0)
     assert seen == [True, True, False]
+
+
+@pytest.mark.parametrize("ranks", [Ranks(), Ranks(0, 2), Ranks(1, 2)])
+@pytest.mark.parametrize("batch_size", [12, 30, 64])
+def test_no_image_is_mixed_with_its_own_copy(few_digits, batch_size, ranks):
+    """torchvision mixes each row with the one before it, and a rank's first row with one that the loop adds."""
+
+    def sharing(places):
+        return ranks.of_training(loop._apart(places, 3))
+
+    augment = Augment(repeats=3, crop_padding=0, flip=False)
+    for images_BCHW, _ in few_digits.train.batches(
+        batch_size, seed=3, augment=augment, drop_last=True, sharing=sharing
+    ):
+        pairs = list(zip(images_BCHW, images_BCHW.roll(1, 0), strict=True))[ranks.count > 1 :]
+        assert not any(torch.equal(image, other) for image, other in pairs)
+
+
+def test_a_training_mixes_no_image_with_its_own_copy(tmp_path, few_digits, lavit, monkeypatch):
+    seen, real = [], loop.v2.MixUp.forward
+    monkeypatch.setattr(loop.v2.MixUp, "forward", lambda self, *batch: seen.append(batch[0]) or real(self, *batch))
+    augment = {"repeats": 3, "crop_padding": 0, "flip": False}
+    train(lavit, few_digits, Training(epochs=1, mixup=0.8, augment=augment, batch_size=30), directory=tmp_path, seed=0)
+    assert len(seen) == 5
+    assert not any(torch.equal(*pair) for batch in seen for pair in zip(batch, batch.roll(1, 0), strict=True))
 
 
 def test_float16_scales_the_loss_and_leaves_out_what_overflows(tmp_path, few_digits):
