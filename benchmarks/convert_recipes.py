@@ -1,7 +1,7 @@
 """Conversion: what repair needs, and what the parts of a start bring. On digits, mixed_digits; three parents.
 
 - recipes: the chosen assemblies along the front (six points, without the mildest two, which need no repair), repaired
-  with other rates, durations and images; KL from the parent and change in accuracy on validation.
+  with other rates, durations, images and labels; KL from the parent and change in accuracy on validation, and on test.
 - starts: KL of single replacements, mean over the layers that can: inherited weights alone, with the output projection
   in closed form, and with one, two and four rounds of the library; keys centred or not, with and without the depthwise
   residual.
@@ -26,6 +26,7 @@ from nas.convert.plan import chosen, problem
 from nas.search.budget import Budget
 
 PARENTS = 3
+LABELS = {"label_smoothing": 0.1, "teacher": {"weight": 0.01, "hidden": 0.0}}
 RECIPES: dict[str, dict[str, Any]] = {
     "default (3 epochs, lr 0.002, inherited weights at 0.1)": {},
     "1 epoch": {"epochs": 1},
@@ -39,6 +40,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "a quarter of the images, 12 epochs": {"images": 287, "epochs": 12},
     "without hidden states": {"teacher": {"hidden": 0.0}},
     "with labels at one half": {"teacher": {"weight": 0.5}},
+    "all weights at 1, 10 epochs": {"epochs": 10, "inherited_lr": 1.0},
+    "labels at 0.99, all weights at 1": {"inherited_lr": 1.0} | LABELS,
+    "labels at 0.99, all weights at 1, 10 epochs": {"epochs": 10, "inherited_lr": 1.0} | LABELS,
 }
 
 
@@ -52,12 +56,13 @@ def _recipes(libraries: list[Library]) -> dict[str, Any]:
     picked = [_picked(library) for library in libraries]
     table = {}
     for name, changes in RECIPES.items():
-        kls, points = [], []
+        kls, points, test = [], [], []
         for library, assemblies in zip(libraries, picked, strict=True):
             found = [library.repaired(each, seed=0, **changes) for each in assemblies]
             kls.append(statistics.mean(each.kl for each in found))
             points.append(100 * (statistics.mean(each.accuracy for each in found) - library.accuracy))
-        table[name] = {"kl": _mean(kls), "points": _mean(points)}
+            test.append(100 * (statistics.mean(each.test for each in found) - library.test))
+        table[name] = {"kl": _mean(kls), "points": _mean(points), "test points": _mean(test)}
     return {"at": "digits", "recipes": table, "rows": []}
 
 
