@@ -109,9 +109,8 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
     with run.opened(on_event):
         plan = _begun(plan)
         common = _common(plan)
-        measuring = Measuring(
-            plan.parts, Shelf(run.directory, plan.donor.digest), Crew(common, run.pool), spec.library.rounds, plan.say
-        )
+        shelf = Shelf(run.directory, plan.donor.digest, run.storage)
+        measuring = Measuring(plan.parts, shelf, Crew(common, run.pool), spec.library.rounds, plan.say)
         library = measuring.library()
         states = {"-".join(place): content["attention"] for place, content in library.items()}
         single = measuring.singles(states)

@@ -5,7 +5,8 @@
     results/<run>/sensitivity.csv                          a row per layer and candidate: what replacing it alone does
 
 Files are written whole. A damaged piece is thrown away and trained again; scores of a damaged file are taken anew. A
-piece says which model it was trained beside, and one of another model is trained again.
+piece says which model it was trained beside, and one of another model is trained again. With a storage, each file is
+uploaded when it is written, and pieces that are missing here are fetched from there first.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ import torch
 from nas.convert.candidates import Assembly, Place, key_of
 from nas.convert.score import Score
 from nas.convert.workers import Content
+from nas.engine.storage import Seen, Storage
 from nas.files import write_atomically, write_dataframe
 
 log = logging.getLogger(__name__)
 FIELDS = [field.name for field in fields(Score)]
+LIBRARY = "library"
 
 
 def packed(content: Content) -> bytes:
@@ -49,10 +52,16 @@ class Shelf:
     parent: digest of the model that is converted.
     """
 
-    def __init__(self, directory: Path, parent: str = ""):
-        self.directory, self.parent = directory, parent
-        for temporary in (directory / "library").glob(".*.tmp"):  # left by a kill during a write
+    def __init__(self, directory: Path, parent: str = "", storage: Storage | None = None):
+        self.directory, self.parent, self.storage = directory, parent, storage
+        library = directory / LIBRARY
+        for temporary in library.glob(".*.tmp"):  # left by a kill during a write
             temporary.unlink()
+        self.uploaded: dict[str, Seen] = {"": {}, LIBRARY: {}}
+        if storage is not None:
+            own = {path.name for path in library.glob("*.pt")}
+            there = storage.pull(LIBRARY, library, without=own)
+            self.uploaded[LIBRARY] = {name: stamp for name, stamp in there.items() if name not in own}
         self.scores: dict[str, Score] = self._read_scores()
 
     def piece(self, place: Place) -> Content | None:
@@ -73,14 +82,21 @@ class Shelf:
 
     def keep_piece(self, place: Place, content: Content) -> None:
         write_atomically(self._file(place), lambda path: path.write_bytes(packed(content | {"parent": self.parent})))
+        self._upload(LIBRARY)
 
     def _file(self, place: Place) -> Path:
-        return self.directory / "library" / f"{'-'.join(place)}.pt"
+        return self.directory / LIBRARY / f"{'-'.join(place)}.pt"
 
     def keep_scores(self, assemblies: Sequence[Assembly], scores: Sequence[Score]) -> None:
         self.scores |= {key_of(assembly): score for assembly, score in zip(assemblies, scores, strict=True)}
         rows = [{"assembly": key} | asdict(score) for key, score in self.scores.items()]
         write_dataframe(self.directory / "scores.csv", pd.DataFrame(rows))
+        self._upload("")
+
+    def _upload(self, folder: str) -> None:
+        """Copy what is new in the run directory or in a folder of it to the storage, if there is one."""
+        if self.storage is not None:
+            self.storage.push(self.directory / folder, folder, self.uploaded[folder])
 
     def _read_scores(self) -> dict[str, Score]:
         file = self.directory / "scores.csv"
