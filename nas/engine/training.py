@@ -25,8 +25,10 @@ from nas.train.ranks import Ranks
 
 @dataclass(frozen=True)
 class TrainJob:
-    """Train the job's genome on a task. threads: torch's CPU threads. donor: the model whose weights it starts from.
-    processes: of one trial.
+    """Train the job's genome on a task.
+
+    threads: torch's CPU threads. processes: of one trial. donor: the model whose weights it starts from. teacher: that
+    of the recipe, where it travels with the job.
 
     >>> run.train(searcher, TrainJob.on(run.pool, Task("digits", Training(epochs=3))), on_event)
     """
@@ -36,6 +38,7 @@ class TrainJob:
     threads: int = 1
     processes: int = 1
     donor: Donor | None = None
+    teacher: Donor | None = None
 
     @classmethod
     def on(cls, pool: Pool, task: Task, donor: Donor | None = None) -> TrainJob:
@@ -70,6 +73,7 @@ class TrainJob:
             directory=job.directory,
             seed=job.seed,
             donor=self.donor,
+            teacher=self.teacher,
             device=self.device,
             threads=self.threads,
             report=report,

@@ -68,13 +68,22 @@ def _without(values: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
 
 
 def fingerprint_of(
-    genome: Genome, data: ImageSet, training: Training, seed: int, donor: Donor | None = None
+    genome: Genome,
+    data: ImageSet,
+    training: Training,
+    seed: int,
+    donor: Donor | None = None,
+    teacher: Donor | None = None,
 ) -> Fingerprint:
-    """All that must be equal for a training to be resumed: JSON values under dotted keys."""
+    """All that must be equal for a training to be resumed: JSON values under dotted keys.
+
+    teacher: as in `train`; wherever its file is, it is the same teacher.
+    """
     images = f"{data.name} {data.size}×{data.size}, {len(data.train)} train, {len(data.validation)} validation"
     given = {"preprocess": None if data.measured else data.preprocess.model_dump_json()}
     given |= {"start": donor.digest} if donor is not None else {}
-    return flat({"genome": genome.hash, "data": images, "seed": seed, "training": recipe_of(training), **given})
+    made = flat({"genome": genome.hash, "data": images, "seed": seed, "training": recipe_of(training), **given})
+    return made if teacher is None else made | {"training.teacher.model": teacher.digest}
 
 
 class TrainingFiles:

@@ -25,9 +25,10 @@ from torch import Tensor
 from nas.data import ImageSet
 from nas.errors import GenomeError, SpecError
 from nas.genome import Genome, list_presets
+from nas.model.inherit import Donor
 from nas.model.layer import AttentionTrace
 from nas.timm.outside import absolute, is_outside
-from nas.train.teacher import Pixels, layer_pairs, load_teacher
+from nas.train.teacher import Pixels, as_teacher, class_order, layer_pairs, load_teacher
 
 
 class Teacher(BaseModel):
@@ -82,18 +83,31 @@ class Distillation:
     """The distillation terms of a batch, by name: `distillation`, and `hidden` where it is on.
 
     Raises SpecError, with a path below `training.teacher`, for a teacher that cannot be loaded and for one that does
-    not fit the student: in its classes, its channels, or its layers where hidden states are compared.
+    not fit the student: in its classes, its channels, or its layers where hidden states are compared. Classes in
+    another order are put into the student's. given: the teacher, where it is at hand; its file is not read then.
     """
 
-    def __init__(self, teacher: Teacher, student: Genome, images: ImageSet, device: torch.device):
+    def __init__(
+        self,
+        teacher: Teacher,
+        student: Genome,
+        images: ImageSet,
+        device: torch.device,
+        given: Donor | None = None,
+    ):
         self.settings, self.hidden = teacher, teacher.hidden or 0.0
         try:
-            model, classes, expected = load_teacher(teacher.source, teacher.weights, images, layers=self.hidden > 0)
-            self.model = model.to(device).eval().requires_grad_(False)
-            self.pixels = Pixels(images, expected, device)
-            if classes != student.classes:
-                raise GenomeError(f"the teacher's classes must be the student's {student.classes}, found {classes}")
-            self.pairs = layer_pairs(student, model.genome) if self.hidden else []
+            if given is not None:
+                found = as_teacher(given.model(), given.genome, images)
+            else:
+                found = load_teacher(teacher.source, teacher.weights, images, layers=self.hidden > 0)
+            self.model = found.model.to(device).eval().requires_grad_(False)
+            self.pixels = Pixels(images, found.pixels, device)
+            if found.classes != student.classes:
+                message = f"the teacher's classes must be the student's {student.classes}, found {found.classes}"
+                raise GenomeError(message)
+            self.order = class_order(found.names, images.classes)
+            self.pairs = layer_pairs(student, found.model.genome) if self.hidden else []
         except SpecError as error:
             raise error.within(path="training.teacher") from None
 
@@ -101,16 +115,17 @@ class Distillation:
         with torch.no_grad():
             pixels_BCHW = self.pixels(images_BCHW)
             if not self.pairs:
-                return {"distillation": self._of_logits(logits_BK, self.model(pixels_BCHW).float())}
+                return {"distillation": self._of_logits(logits_BK, self.model(pixels_BCHW))}
             teacher_BK, theirs = self.model(pixels_BCHW, trace=True)
         similar_L = [
             F.cosine_similarity(trace.hidden[ours].float(), theirs.hidden[other].float(), dim=-1).mean()
             for ours, other in self.pairs
         ]
         hidden = 1 - torch.stack(similar_L).mean()
-        return {"distillation": self._of_logits(logits_BK, teacher_BK.float()), "hidden": hidden}
+        return {"distillation": self._of_logits(logits_BK, teacher_BK), "hidden": hidden}
 
     def _of_logits(self, logits_BK: Tensor, teacher_BK: Tensor) -> Tensor:
+        teacher_BK = (teacher_BK if self.order is None else teacher_BK[:, self.order]).float()
         if self.settings.kind == "hard":
             return F.cross_entropy(logits_BK, teacher_BK.argmax(dim=1))
         t = self.settings.temperature

@@ -88,6 +88,7 @@ def train(
     directory: Path,
     seed: int,
     donor: Donor | None = None,
+    teacher: Donor | None = None,
     device: str | torch.device = "cpu",
     threads: int | None = None,
     report: Callable[[dict[str, Any] | None], None] | None = None,
@@ -100,7 +101,8 @@ def train(
     all is done. `report` gets each epoch's row when the checkpoint is on disk, and None for a checkpoint within an
     epoch; what it raises ends the training there.
     `until` ends this call after that epoch, on the way of the whole training's schedules; weights.safetensors comes
-    with the last epoch. `donor` is the trained model whose weights it starts from. `threads` sets torch's number of
+    with the last epoch. `donor` is the trained model whose weights it starts from. `teacher` is the model of
+    `training.teacher`, whose file is not read then, and need not be on this machine. `threads` sets torch's number of
     threads for the process; the seed its global generator. `ranks`: this process is one of several that train the
     genome, all called with equal arguments; only rank 0 uses `directory` and `report`.
 
@@ -118,7 +120,7 @@ def train(
     device = torch.device(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    files = TrainingFiles(Path(directory), fingerprint_of(genome, data, training, seed, donor))
+    files = TrainingFiles(Path(directory), fingerprint_of(genome, data, training, seed, donor, teacher))
     metrics = ranks.told(files.finished)
     if metrics is not None:
         return Result.of(metrics)
@@ -142,7 +144,7 @@ def train(
     steps = data.train.batch_count(training.batch_size, drop_last=True)
     updates = -(-steps // training.accumulate)
     total = updates * training.epochs
-    criterion = TrainingLoss(genome, training, data, device)
+    criterion = TrainingLoss(genome, training, data, device, teacher)
     scheduled = model.has_auxiliaries
     tracing = criterion.reads_trace or scheduled
     optimisation = Optimisation(model, training, inherited, device, updates)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from nas.data import ImageSet
 from nas.genome import Genome
+from nas.model.inherit import Donor
 from nas.model.layer import AttentionTrace
 from nas.train.diagonal import diagonal_loss
 from nas.train.distillation import Distillation
@@ -26,13 +27,25 @@ from nas.train.recipe import Training
 
 
 class TrainingLoss:
-    """Losses of a batch: `criterion(logits_BK, trace, labels, images_BCHW)["loss"].backward()`."""
+    """Losses of a batch: `criterion(logits_BK, trace, labels, images_BCHW)["loss"].backward()`.
 
-    def __init__(self, genome: Genome, training: Training, images: ImageSet, device: torch.device):
+    teacher: that of `training.teacher`, where it is at hand.
+    """
+
+    def __init__(
+        self,
+        genome: Genome,
+        training: Training,
+        images: ImageSet,
+        device: torch.device,
+        teacher: Donor | None = None,
+    ):
         self.smoothing = training.label_smoothing
         self.binary = BinaryCrossEntropy(self.smoothing, training.bce_threshold) if training.bce else None
         self.diagonal = genome.loss.diagonal
-        self.distillation = Distillation(training.teacher, genome, images, device) if training.teacher else None
+        self.distillation = (
+            Distillation(training.teacher, genome, images, device, teacher) if training.teacher else None
+        )
 
     @property
     def reads_trace(self) -> bool:

@@ -13,57 +13,85 @@ Shapes: B images of a batch, C channels, H × W pixels.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from nas.data import ImageSet
-from nas.errors import GenomeError, SpecError
+from nas.errors import GenomeError, SpecError, shown
 from nas.genome import Genome, load_genome
 from nas.genome.layout import StagePlan
-from nas.model import build
+from nas.model import Model, build
 from nas.model.build import weights_beside
 from nas.model.pixels import described
 from nas.timm.convert import from_timm
 from nas.timm.outside import InputFormat, is_outside, outside_model, preprocess_of
 
 
-def load_teacher(source: str, weights: str | None, images: ImageSet, *, layers: bool) -> tuple[Any, int, InputFormat]:
-    """The model that `teacher:` names, its number of classes, and what it expects of images.
+class Loaded(NamedTuple):
+    """A teacher's model, in eval mode; what its classes are called, where that is known; what it expects of images."""
+
+    model: Any
+    classes: int
+    names: tuple[str, ...] | None
+    pixels: InputFormat
+
+
+def load_teacher(source: str, weights: str | None, images: ImageSet, *, layers: bool) -> Loaded:
+    """The model that `teacher:` names.
 
     images: the student's. layers: hidden states are asked for, so a model of timm is converted to ours. Raises
     SpecError.
 
-    >>> load_teacher("results/run/winners/w1-0007.yaml", None, load("digits"), layers=True)[1]
+    >>> load_teacher("results/run/winners/w1-0007.yaml", None, load("digits"), layers=True).classes
     10
     """
     if not is_outside(source):
         chosen = load_genome(source)
         file = Path(weights) if weights else weights_beside(source)
-        genome_model = build(chosen, weights=file)
-        genome = genome_model.genome
-        pixels = described(genome, file).preprocess or images.preprocess
-        expected = InputFormat(
-            mean=pixels.mean,
-            std=pixels.std,
-            interpolation=pixels.interpolation,
-            crop=pixels.crop,
-            size=genome.image.size,
-            channels=genome.image.channels,
-        )
-        return genome_model, genome.classes, expected
+        return as_teacher(build(chosen, weights=file), described(chosen, file), images)
     model: Any = outside_model(source)
-    expected = preprocess_of(model)
-    classes = int(model.num_classes)
+    names = model.pretrained_cfg.get("label_names")
+    found = Loaded(model, int(model.num_classes), tuple(names) if names else None, preprocess_of(model))
     if not layers:
-        return model, classes, expected
+        return found
     try:
-        return from_timm(model), classes, expected
+        return found._replace(model=from_timm(model))
     except SpecError as error:
         message = f"hidden states are compared layer by layer, and the layers of {source} are unknown here"
         raise GenomeError(f"{message} ({error}); remove hidden", path="hidden") from None
+
+
+def as_teacher(model: Model, genome: Genome, images: ImageSet) -> Loaded:
+    """A model of ours. genome: the model's, with how pixels reach it and its class names, where that is known."""
+    pixels = genome.preprocess or images.preprocess
+    expected = InputFormat(
+        mean=pixels.mean,
+        std=pixels.std,
+        interpolation=pixels.interpolation,
+        crop=pixels.crop,
+        size=genome.image.size,
+        channels=genome.image.channels,
+    )
+    return Loaded(model, genome.classes, genome.class_names, expected)
+
+
+def class_order(names: tuple[str, ...] | None, wanted: tuple[str, ...]) -> list[int] | None:
+    """Where the student's classes stand among the teacher's; None: in the same places, or nobody knows.
+
+    Raises GenomeError if both have names and these are not the same.
+
+    >>> class_order(("cat", "dog"), ("dog", "cat"))
+    [1, 0]
+    """
+    if names is None or names == wanted:
+        return None
+    if set(names) != set(wanted):
+        message = f"the teacher's classes are {shown(list(names))}, those of the images {shown(list(wanted))}"
+        raise GenomeError(f"{message}; if they mean the same, remove class_names where the teacher has them")
+    return [names.index(name) for name in wanted]
 
 
 class Pixels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +18,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nas.data import Preprocess
-from nas.errors import GenomeError, SpecError
+from nas.errors import GenomeError, RunError, SpecError
 from nas.genome import Genome
 from nas.model import build
+from nas.model.inherit import Donor
 from nas.model.layer import AttentionTrace
 from nas.timm.outside import outside_model, preprocess_of
 from nas.train import Teacher, Training, check_teacher, train
@@ -141,6 +143,54 @@ def test_a_student_equal_to_its_teacher_has_nothing_to_learn(lavit, few_digits, 
         terms = term(*model(batch[0], trace=True), batch[0])
     assert terms["distillation"].item() == pytest.approx(0, abs=1e-6)
     assert terms["hidden"].item() == pytest.approx(0, abs=1e-6)
+
+
+REORDERED = ("3", "1", "4", "0", "5", "9", "2", "6", "8", "7")
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+@pytest.mark.parametrize("hidden", [0.0, 1.0])
+def test_a_teacher_whose_classes_have_another_order_is_understood(
+    lavit, few_digits, batch, lavit_teacher, kind, hidden
+):
+    file, model = lavit_teacher
+    Path(file).write_text(lavit.edit({"class_names": REORDERED}).to_yaml())
+    term = Distillation(Teacher(model=file, kind=kind, hidden=hidden), lavit, few_digits, CPU)
+    with torch.no_grad():
+        teacher_BK, trace = model(batch[0], trace=True)
+        own_BK = torch.stack([teacher_BK[:, REORDERED.index(name)] for name in few_digits.classes], 1)
+        logits_BK = torch.randn(16, 10)
+        found = term(logits_BK, trace, batch[0])["distillation"]
+    torch.testing.assert_close(found, expected_term(logits_BK, own_BK, kind, 1.0))
+
+
+def test_a_timm_teacher_whose_classes_have_another_order_is_understood(tmp_path, lavit, few_digits, batch):
+    source = timm_folder(tmp_path, "resnet18", channels=(4, 4, 8, 8), stem_width=4)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"label_names": [*REORDERED]}))
+    term = Distillation(Teacher(model=source), lavit, few_digits, CPU)
+    assert term.order == [REORDERED.index(name) for name in few_digits.classes]
+
+
+def test_a_teacher_of_other_classes_is_refused(lavit, few_digits, lavit_teacher):
+    names = ("cat", *REORDERED[1:])
+    Path(lavit_teacher[0]).write_text(lavit.edit({"class_names": names}).to_yaml())
+    with pytest.raises(GenomeError, match=r"training.teacher: the teacher's classes are \['cat', .*class_names"):
+        check_teacher(Teacher(model=lavit_teacher[0]), lavit, few_digits)
+
+
+def test_a_teacher_that_is_given_needs_no_file_and_may_move(tmp_path, lavit, few_digits, lavit_teacher):
+    file, model = lavit_teacher
+    donor, common = Donor.of(model), {"kind": "soft", "weight": 1.0, "hidden": 1.0}
+    read = Training(epochs=2, teacher={"model": file} | common)
+    here, there = (Training(epochs=2, teacher={"model": str(tmp_path / name)} | common) for name in ("here", "there"))
+    whole = train(lavit, few_digits, read, directory=tmp_path / "read", seed=0)
+    train(lavit, few_digits, here, directory=tmp_path / "given", seed=0, teacher=donor, until=1)
+    given = train(lavit, few_digits, there, directory=tmp_path / "given", seed=0, teacher=donor)
+    assert [row["loss"] for row in given.metrics] == [row["loss"] for row in whole.metrics]
+    other = replace(donor, state={name: 2 * tensor for name, tensor in donor.state.items()})
+    with pytest.raises(RunError, match=r"training\.teacher\.model"):
+        train(lavit, few_digits, there, directory=tmp_path / "given", seed=0, teacher=other)
 
 
 def test_hidden_states_against_the_definition(lavit, few_digits, batch, lavit_teacher):
