@@ -49,7 +49,7 @@ from nas.profiling import LatencyTable, run_tables, table_file
 from nas.search.budget import Budget
 from nas.search.winners import FrontSpec, RunExaminer, write_front
 from nas.seeds import derive
-from nas.train import Task, fitted
+from nas.train import Task, check_teacher, fitted
 from nas.train.ranks import check_shares
 
 MAY_DIFFER = {
@@ -213,6 +213,7 @@ def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
         )
     donor = replace(donor, genome=listed(fitted(donor.genome, images)))
     check_shares(spec.training, images, spec.workers.ranks)
+    check_teacher(spec.training.teacher, donor.genome, images)
     if len(images.validation) < LEAST:
         message = f"{len(images.validation)} validation images cannot tell models apart; {LEAST} are needed"
         raise SpecError(f"{message}: give more data, or a larger training.validation", path="data")

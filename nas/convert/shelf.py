@@ -62,6 +62,7 @@ class Shelf:
             own = {path.name for path in library.glob("*.pt")}
             there = storage.pull(LIBRARY, library, without=own)
             self.uploaded[LIBRARY] = {name: stamp for name, stamp in there.items() if name not in own}
+            self._upload(LIBRARY)  # of a run that had no storage, or whose last upload failed
         self.scores: dict[str, Score] = self._read_scores()
 
     def piece(self, place: Place) -> Content | None:

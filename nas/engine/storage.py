@@ -1,6 +1,7 @@
 """`storage:` copies a run to any file system that pyarrow supports: a path, file://, s3://, gs://, abfs://, hdfs://.
 
     URI/<run>/trials/<id>/...    each trial directory: on creation, after each epoch and pause, and at its end
+    URI/<run>/library/...        pieces of a conversion, and scores.csv above them: when they are made
     URI/<run>/...                run.yaml from the start; trials.csv, front.csv, winners/ at the end
 
 The run directory stays on the driver's machine, where it can be locked; workers do not access it. A worker fetches its

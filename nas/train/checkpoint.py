@@ -2,8 +2,8 @@
 
 Each is replaced atomically. The checkpoint holds all metrics rows so far, and metrics.csv is written from them. A kill
 between the two writes therefore loses nothing: the resumed training rewrites the table from the checkpoint.
-Checkpoint and weights carry the fingerprint of their training (genome, data, recipe, seed; key `job`). A directory that
-belongs to another training is refused: a mix of two trainings would give numbers that belong to neither.
+Checkpoint and weights carry the fingerprint of their training (genome, data, recipe, seed, start, teacher; key `job`).
+A directory that belongs to another training is refused: a mix of two would give numbers that belong to neither.
 
 A damaged checkpoint is thrown away with a warning. The one before it is kept as checkpoint.previous.pt, and the
 training goes on from there, or else from the start; it computes the same. torch writes a CRC-32 of everything in a

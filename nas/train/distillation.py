@@ -27,6 +27,7 @@ from nas.errors import GenomeError, SpecError
 from nas.genome import Genome, list_presets
 from nas.model.inherit import Donor
 from nas.model.layer import AttentionTrace
+from nas.model.pixels import served
 from nas.timm.outside import absolute, is_outside
 from nas.train.teacher import Pixels, as_teacher, class_order, layer_pairs, load_teacher
 
@@ -106,7 +107,8 @@ class Distillation:
             if found.classes != student.classes:
                 message = f"the teacher's classes must be the student's {student.classes}, found {found.classes}"
                 raise GenomeError(message)
-            self.order = class_order(found.names, images.classes)
+            order = class_order(found.names, tuple(served(images)["class_names"]))
+            self.order_K = None if order is None else torch.tensor(order, device=device)
             self.pairs = layer_pairs(student, found.model.genome) if self.hidden else []
         except SpecError as error:
             raise error.within(path="training.teacher") from None
@@ -125,7 +127,7 @@ class Distillation:
         return {"distillation": self._of_logits(logits_BK, teacher_BK), "hidden": hidden}
 
     def _of_logits(self, logits_BK: Tensor, teacher_BK: Tensor) -> Tensor:
-        teacher_BK = (teacher_BK if self.order is None else teacher_BK[:, self.order]).float()
+        teacher_BK = (teacher_BK if self.order_K is None else teacher_BK[:, self.order_K]).float()
         if self.settings.kind == "hard":
             return F.cross_entropy(logits_BK, teacher_BK.argmax(dim=1))
         t = self.settings.temperature

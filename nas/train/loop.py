@@ -102,7 +102,7 @@ def train(
     epoch; what it raises ends the training there.
     `until` ends this call after that epoch, on the way of the whole training's schedules; weights.safetensors comes
     with the last epoch. `donor` is the trained model whose weights it starts from. `teacher` is the model of
-    `training.teacher`, whose file is not read then, and need not be on this machine. `threads` sets torch's number of
+    `training.teacher`, whose file is then not read, and need not be on this machine. `threads` sets torch's number of
     threads for the process; the seed its global generator. `ranks`: this process is one of several that train the
     genome, all called with equal arguments; only rank 0 uses `directory` and `report`.
 
@@ -276,10 +276,10 @@ def _autocast(training: Training, device: torch.device) -> Callable[[], Abstract
 
 
 def _apart(places: Iterable[Tensor], repeats: int) -> Iterable[Tensor]:
-    """Batches in which no two neighbours are copies of one image, as the sampler has them.
+    """The same batches in an order in which neighbours are no copies of one image, if a batch has three or more.
 
-    Mixing pairs neighbours, and an image that is mixed with itself is not mixed. In DeiT, whose sampler deals the
-    copies out to the GPUs in turn, a GPU has no two of them.
+    The sampler has copies side by side, mixing pairs neighbours, and an image that is mixed with itself is not mixed.
+    DeiT's sampler deals the copies out to the GPUs in turn.
     """
     return (torch.cat([places_B[first::repeats] for first in range(repeats)]) for places_B in places)
 

@@ -31,7 +31,7 @@ from nas.timm.outside import InputFormat, is_outside, outside_model, preprocess_
 
 
 class Loaded(NamedTuple):
-    """A teacher's model, in eval mode; what its classes are called, where that is known; what it expects of images."""
+    """A teacher's model; what its classes are called, in its order, where that is known; what it expects of images."""
 
     model: Any
     classes: int
@@ -53,8 +53,9 @@ def load_teacher(source: str, weights: str | None, images: ImageSet, *, layers: 
         file = Path(weights) if weights else weights_beside(source)
         return as_teacher(build(chosen, weights=file), described(chosen, file), images)
     model: Any = outside_model(source)
-    names = model.pretrained_cfg.get("label_names")
-    found = Loaded(model, int(model.num_classes), tuple(names) if names else None, preprocess_of(model))
+    classes, names = int(model.num_classes), model.pretrained_cfg.get("label_names")
+    usable = isinstance(names, list | tuple) and len({name for name in names if isinstance(name, str)}) == classes
+    found = Loaded(model, classes, tuple(names) if usable and len(names) == classes else None, preprocess_of(model))
     if not layers:
         return found
     try:
@@ -81,17 +82,26 @@ def as_teacher(model: Model, genome: Genome, images: ImageSet) -> Loaded:
 def class_order(names: tuple[str, ...] | None, wanted: tuple[str, ...]) -> list[int] | None:
     """Where the student's classes stand among the teacher's; None: in the same places, or nobody knows.
 
-    Raises GenomeError if both have names and these are not the same.
+    Classes without names are called by their numbers, which say nothing beside names. Raises GenomeError if both have
+    names and these are not the same.
 
     >>> class_order(("cat", "dog"), ("dog", "cat"))
     [1, 0]
     """
     if names is None or names == wanted:
         return None
-    if set(names) != set(wanted):
-        message = f"the teacher's classes are {shown(list(names))}, those of the images {shown(list(wanted))}"
-        raise GenomeError(f"{message}; if they mean the same, remove class_names where the teacher has them")
-    return [names.index(name) for name in wanted]
+    unknown = [name for name in wanted if name not in names]
+    if not unknown:
+        return [names.index(name) for name in wanted]
+    if _numbers(names) or _numbers(wanted):
+        return None
+    message = f"the teacher has no class {shown(unknown[0])}, as the images have; its classes are {shown(list(names))}"
+    what = "class_names into the teacher's genome file, or as label_names into timm's config.json"
+    raise GenomeError(f"{message}; if they mean the same, write the images' names in its order as {what}")
+
+
+def _numbers(names: tuple[str, ...]) -> bool:
+    return names == tuple(str(number) for number in range(len(names)))
 
 
 class Pixels:

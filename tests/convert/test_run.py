@@ -56,6 +56,11 @@ def test_a_conversion_leaves_a_run_with_winners_and_prices(whole: ConversionResu
         ({"budget": {"accuracy": 0.9}}, SpaceError, "accuracy"),
         ({"training": {"validation": 0.02}}, SpecError, "validation images"),
         ({"objectives": {"macs": "min", "params": "min"}}, SpaceError, "accuracy"),
+        (
+            {"training": {"teacher": {"model": "lavit_digits", "weights": "w.safetensors"}}},
+            SpecError,
+            "training.teacher",
+        ),
         ({"start": None}, SpecError, "start"),
         ({"start": "nowhere.yaml"}, SpecError, "no such file"),
     ],

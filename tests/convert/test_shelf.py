@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from nas.convert.shelf import Shelf, packed
+from nas.engine.storage import Storage
 
 PLACE = ("stages.0.layers.1", "linear")
 CONTENT = {"rounds": 2, "attention": {"weight": torch.ones(3)}}
@@ -23,3 +24,10 @@ def test_a_piece_of_before_that_does_not_say_is_taken(tmp_path: Path) -> None:
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "stages.0.layers.1-linear.pt").write_bytes(packed(CONTENT))
     assert Shelf(tmp_path, "this").piece(PLACE) is not None
+
+
+def test_a_storage_that_comes_later_gets_what_there_is(tmp_path: Path) -> None:
+    Shelf(tmp_path / "run").keep_piece(PLACE, CONTENT)
+    Shelf(tmp_path / "run", storage=Storage(str(tmp_path / "storage"), "run"))
+    found = Shelf(tmp_path / "elsewhere", storage=Storage(str(tmp_path / "storage"), "run")).piece(PLACE)
+    assert found is not None and found["rounds"] == 2

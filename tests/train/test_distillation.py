@@ -23,6 +23,7 @@ from nas.genome import Genome
 from nas.model import build
 from nas.model.inherit import Donor
 from nas.model.layer import AttentionTrace
+from nas.model.pixels import served
 from nas.timm.outside import outside_model, preprocess_of
 from nas.train import Teacher, Training, check_teacher, train
 from nas.train.distillation import Distillation
@@ -169,14 +170,28 @@ def test_a_timm_teacher_whose_classes_have_another_order_is_understood(tmp_path,
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"label_names": [*REORDERED]}))
     term = Distillation(Teacher(model=source), lavit, few_digits, CPU)
-    assert term.order == [REORDERED.index(name) for name in few_digits.classes]
+    assert term.order_K is not None
+    assert term.order_K.tolist() == [REORDERED.index(name) for name in few_digits.classes]
+    for unusable in ({str(number): "name" for number in range(10)}, [*range(10)], [*REORDERED, "10"], ["1"] * 10):
+        (tmp_path / "config.json").write_text(json.dumps(config | {"label_names": unusable}))
+        assert Distillation(Teacher(model=source), lavit, few_digits, CPU).order_K is None
 
 
 def test_a_teacher_of_other_classes_is_refused(lavit, few_digits, lavit_teacher):
     names = ("cat", *REORDERED[1:])
     Path(lavit_teacher[0]).write_text(lavit.edit({"class_names": names}).to_yaml())
-    with pytest.raises(GenomeError, match=r"training.teacher: the teacher's classes are \['cat', .*class_names"):
-        check_teacher(Teacher(model=lavit_teacher[0]), lavit, few_digits)
+    animals = replace(few_digits, classes=("dog", *REORDERED[1:]))
+    with pytest.raises(
+        GenomeError, match=r"training.teacher: the teacher has no class 'dog', .* \['cat', .*class_names"
+    ):
+        check_teacher(Teacher(model=lavit_teacher[0]), lavit, animals)
+    check_teacher(Teacher(model=lavit_teacher[0]), lavit, few_digits)  # classes without names are called by numbers
+
+
+def test_a_teacher_of_a_folder_whose_name_is_no_unicode_knows_its_classes(lavit, few_digits, lavit_teacher):
+    named = replace(few_digits, classes=("caf\udce9", *REORDERED[1:]))
+    Path(lavit_teacher[0]).write_text(lavit.edit({"class_names": served(named)["class_names"]}).to_yaml())
+    check_teacher(Teacher(model=lavit_teacher[0]), lavit, named)
 
 
 def test_a_teacher_that_is_given_needs_no_file_and_may_move(tmp_path, lavit, few_digits, lavit_teacher):
