@@ -276,7 +276,7 @@ def _autocast(training: Training, device: torch.device) -> Callable[[], Abstract
 
 
 def _apart(places: Iterable[Tensor], repeats: int) -> Iterable[Tensor]:
-    """The same batches in an order in which neighbours are no copies of one image, if a batch has three or more.
+    """The same batches in an order in which neighbours are no copies of one image, if there are three images or more.
 
     The sampler has copies side by side, mixing pairs neighbours, and an image that is mixed with itself is not mixed.
     DeiT's sampler deals the copies out to the GPUs in turn.
