@@ -26,6 +26,7 @@ from nas.convert.plan import chosen, problem
 from nas.search.budget import Budget
 
 PARENTS = 3
+# The least of a teacher: a repair always has one.
 LABELS = {"label_smoothing": 0.1, "teacher": {"weight": 0.01, "hidden": 0.0}}
 RECIPES: dict[str, dict[str, Any]] = {
     "default (3 epochs, lr 0.002, inherited weights at 0.1)": {},

@@ -125,8 +125,8 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
                        measure=measure)  # fmt: skip
         picks += rivals(plan.parts, spec.compare, picks, spec.sweep, plan.budget, seed=spec.seed, measure=measure)
         plan.say(f"repairing {len(picks)} assemblies, by distillation from the model itself")
-        taught = spec.training.teacher is None
-        work = Repair(common, states, TrainJob.on(run.pool, _repaired(plan)), taught)
+        teacher = common.donor if spec.training.teacher is None else None  # no worker reads its file
+        work = Repair(common, states, TrainJob.on(run.pool, _repaired(plan), teacher=teacher))
         try:
             run.train(Assemblies(plan.parts, picks, run.ledger, seed=spec.seed), work, on_event)
         except KeyboardInterrupt:
@@ -142,20 +142,16 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
 
 @dataclass(frozen=True)
 class Repair:
-    """The work on a trial: the parent with the trial's pieces in it, trained for a few epochs.
-
-    taught: by the parent, which every task has; no worker reads its file.
-    """
+    """The work on a trial: the parent with the trial's pieces in it, trained for a few epochs."""
 
     common: Common
     states: States
     training: TrainJob
-    taught: bool
 
     def __call__(self, job: Job, report: Report) -> dict[str, Any]:
         assembly = {layer: name for layer, name in job.parameters.items() if name != KEEP}
         donor = transplanted(self.common.donor, assembly, self.common.candidates, self.states)
-        return replace(self.training, donor=donor, teacher=self.common.donor if self.taught else None)(job, report)
+        return replace(self.training, donor=donor)(job, report)
 
 
 class Assemblies:

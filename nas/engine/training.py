@@ -41,9 +41,9 @@ class TrainJob:
     teacher: Donor | None = None
 
     @classmethod
-    def on(cls, pool: Pool, task: Task, donor: Donor | None = None) -> TrainJob:
+    def on(cls, pool: Pool, task: Task, donor: Donor | None = None, teacher: Donor | None = None) -> TrainJob:
         """For the workers of a pool."""
-        return cls(task, pool.device, pool.cpu, pool.processes, donor)
+        return cls(task, pool.device, pool.cpu, pool.processes, donor, teacher)
 
     def __call__(self, job: Job, report: Report) -> dict[str, Any]:
         genome, training = job.genome, self.task.training

@@ -54,8 +54,11 @@ def load_teacher(source: str, weights: str | None, images: ImageSet, *, layers: 
         return as_teacher(build(chosen, weights=file), described(chosen, file), images)
     model: Any = outside_model(source)
     classes, names = int(model.num_classes), model.pretrained_cfg.get("label_names")
-    usable = isinstance(names, list | tuple) and len({name for name in names if isinstance(name, str)}) == classes
-    found = Loaded(model, classes, tuple(names) if usable and len(names) == classes else None, preprocess_of(model))
+    usable = (
+        isinstance(names, list | tuple)
+        and len({name for name in names if isinstance(name, str)}) == len(names) == classes
+    )
+    found = Loaded(model, classes, tuple(names) if usable else None, preprocess_of(model))
     if not layers:
         return found
     try:
