@@ -50,7 +50,6 @@ from nas.search.latency import Runtime
 from nas.search.latency import measure_latency as measure_space
 from nas.serve import ENDINGS, Exported
 from nas.serve import export as export_file
-from nas.timm.folder import write_folder
 from nas.train import Task
 from nas.train.diagnosis import Diagnosis
 from nas.train.diagnosis import diagnose as diagnose_model
@@ -311,6 +310,8 @@ def export(
         return export_file(genome, to, weights=weights, with_preprocess=with_preprocess)
     if with_preprocess:
         raise SpecError("timm prepares images itself: a folder says how; only files have it inside", path="--to")
+    from nas.timm.folder import write_folder  # imports timm, which takes seconds
+
     image = write_folder(genome, to, card=partial(card, genome), weights=weights).image
     return Exported(
         Path(to), f"images (batch, {image.channels}, {image.size}, {image.size}), normalised", "logits", 0.0

@@ -1,6 +1,6 @@
-"""Importing timm imports `nas.timm`, so that `import nas, timm`, in either order, makes the presets timm's models.
+"""Importing timm registers the presets there, so that `import nas, timm`, in either order, makes them timm's models.
 
-This takes a hook, because `import nas` must stay instant and so cannot import `nas.timm`, timm and torch itself.
+This takes a hook, because `import nas` must stay instant and so cannot import timm and torch itself.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from types import ModuleType
 
 
 def install() -> None:
-    """Import `nas.timm` now if timm is imported already, otherwise right after timm is."""
+    """Register the presets now if timm is imported already, otherwise right after timm is."""
     if "timm" in sys.modules:
-        importlib.import_module("nas.timm")
+        _register()
     else:
         sys.meta_path.insert(0, TimmFinder())
 
 
 class TimmFinder(MetaPathFinder):
-    """Finds the top-level timm as the other finders do, and has `nas.timm` imported once timm's code has run."""
+    """Finds the top-level timm as the other finders do, and has the presets registered once timm's code has run."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name != "timm":
@@ -34,7 +34,11 @@ class TimmFinder(MetaPathFinder):
 
             def execute_and_follow(module: ModuleType) -> None:
                 execute(module)
-                importlib.import_module("nas.timm")
+                _register()
 
             spec.loader.exec_module = execute_and_follow  # type: ignore[method-assign]
         return spec
+
+
+def _register() -> None:
+    importlib.import_module("nas.timm.registry").register()

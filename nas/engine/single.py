@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -26,8 +26,11 @@ from nas.model.pixels import served
 from nas.numbers import standard_error
 from nas.paths import SET
 from nas.timm.donor import read_donor
-from nas.train import Result, Task, Training, check_teacher, train
+from nas.train import Task, Training, check_teacher
 from nas.train.ranks import Ranks, check_shares
+
+if TYPE_CHECKING:
+    from nas.train import Result
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,8 @@ def _alongside(
     report: Callable[[dict[str, Any] | None], None] | None = None,
 ) -> Result:
     """The part of one process. Those that are given no images load them."""
+    from nas.train import train
+
     return train(
         genome,
         images or task.load(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nas.data import ImageSet
 from nas.engine.crew import crew
@@ -19,8 +19,11 @@ from nas.engine.worker import Report
 from nas.genome import Genome
 from nas.model import Donor
 from nas.numbers import standard_error
-from nas.train import Result, Task, train
+from nas.train import Task
 from nas.train.ranks import Ranks
+
+if TYPE_CHECKING:
+    from nas.train import Result
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class TrainJob:
 
     def train(self, genome: Genome, job: Job, ranks: Ranks, report: Report | None = None) -> Result:
         """The part of one rank."""
+        from nas.train import train  # in the worker; the driver does without
+
         return train(
             genome,
             images_of(self.task, genome.image.size),

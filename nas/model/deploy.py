@@ -12,9 +12,9 @@ from itertools import zip_longest
 from typing import TypeVar
 
 import torch
-from timm.layers import LayerScale
 from torch import nn
 
+from nas.model.branch import LayerScale
 from nas.model.embed import ConvNorm
 from nas.model.layer import Layer
 from nas.model.pyramid import Model

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from timm.layers import DropPath, LayerScale
 from torch import Tensor, nn
 
 from nas.blocks import Auxiliary, Scores, registered
 from nas.blocks.base import Inputs
 from nas.genome import Genome
 from nas.genome.layout import LayerPlan
+from nas.model.branch import DropPath, LayerScale
 from nas.model.mlp import Mlp
 from nas.model.rotary import Turn
 

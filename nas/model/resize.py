@@ -9,7 +9,6 @@ import math
 
 import torch
 import torch.nn.functional as F
-from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
 from nas.genome.layout import StagePlan
@@ -17,6 +16,8 @@ from nas.genome.layout import StagePlan
 
 def resized_position(table_1NC: Tensor, before: StagePlan, after: StagePlan) -> Tensor:
     """The positions of a stage for another grid; the rows of prefix tokens, if any, come first and stay as they are."""
+    from timm.layers import resample_abs_pos_embed  # slow to import (nas/model/branch.py)
+
     prefix = table_1NC.shape[1] - before.grid[0] * before.grid[1]
     resized_1NC: Tensor = resample_abs_pos_embed(table_1NC, [*after.grid], [*before.grid], prefix)
     return resized_1NC

@@ -26,7 +26,7 @@ from nas.hardware import hardware
 from nas.model import build
 from nas.search.schedulers import make_scheduler
 from nas.search.spec import SearchSpec
-from nas.train import Training, train
+from nas.train import Training
 
 STEPS = 4  # of each of the two short epochs
 IMAGES = 256  # at most, for the evaluation
@@ -111,6 +111,8 @@ class _Pace:
 
     @classmethod
     def of(cls, genome: Genome, spec: SearchSpec, images: ImageSet, device: str) -> _Pace:
+        from nas.train import train  # before the stopwatch, since it imports timm
+
         batch = spec.training.batch_size
         affordable = PACE / seconds_per_image(genome, device)  # forward passes; a training step costs three of them
         learned = max(4, min(STEPS * batch, int(affordable / 12)))

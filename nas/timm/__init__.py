@@ -4,16 +4,14 @@
     timm.create_model("lavit_t", features_only=True)
     nas.timm.from_timm(timm.create_model("deit_tiny_patch16_224")).genome
 
-Importing this package registers the presets. Its exports are loaded on first use: modules of `nas.model` import timm's
-layers, importing timm imports this package (`nas/import_hook.py`), and those modules are incomplete at that moment.
+The presets are registered whenever timm is imported, before or after this package (nas/import_hook.py). The package
+itself does not import timm: what needs it is loaded on first use.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
-
-from nas.timm.registry import register
 
 if TYPE_CHECKING:
     from nas.timm.back import to_timm as to_timm
@@ -30,7 +28,6 @@ _HOME = {
     "inherit": "nas.timm.donor",
 }
 __all__ = ["TimmModel", "build", "from_timm", "inherit", "to_timm"]
-register()
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,8 @@
 | `genome.yaml@FILE` | a genome file, and its weights elsewhere |
 | `timm:NAME@FILE`, `local-dir:FOLDER` | a timm model that `nas.from_timm` converts (outside.py, convert.py) |
 
-A donor says how pixels reach it and what its classes are called, where its files do.
+A donor says how pixels reach it and what its classes are called, where its files do. timm is imported for its own
+models alone, since that takes seconds.
 """
 
 from __future__ import annotations
@@ -26,9 +27,8 @@ from nas.model import inherit as inherit_model
 from nas.model.build import weights_beside
 from nas.model.inherit import Inherited
 from nas.model.pixels import described
-from nas.timm import outside
-from nas.timm.convert import from_timm
 from nas.timm.face import TimmModel
+from nas.timm.spelling import SPELLINGS, absolute, is_outside
 
 
 def inherit(
@@ -52,18 +52,18 @@ def inherit(
 
 def absolute_start(start: str, base: Path = Path()) -> str:
     """The spelling with a full path, for a process with another working directory. base: of relative paths."""
-    if outside.is_outside(start):
-        return outside.absolute(start, base)
+    if is_outside(start):
+        return absolute(start, base)
     return "@".join(os.path.abspath(base / part) for part in _parts(start))
 
 
 def read_donor(start: str) -> Donor:
     """The donor that a `start:` names. Raises SpecError for one that cannot be read or converted."""
-    if outside.is_outside(start):
+    if is_outside(start):
         return _converted(start)
     file, *elsewhere = _parts(start)
     if Path(file).suffix not in (".yaml", ".yml"):
-        allowed = f"a genome file (.yaml) with its weights beside it, {outside.SPELLINGS[0]}, {outside.SPELLINGS[2]}"
+        allowed = f"a genome file (.yaml) with its weights beside it, {SPELLINGS[0]}, {SPELLINGS[2]}"
         raise GenomeError(f"expected {allowed}; found {shown(start)}", path="start")
     genome = load_genome(file)
     weights = Path(elsewhere[0]) if elsewhere else weights_beside(file)
@@ -78,9 +78,12 @@ def _parts(start: str) -> list[str]:
 
 
 def _converted(start: str) -> Donor:
-    model = outside.outside_model(start)
+    from nas.timm.convert import from_timm
+    from nas.timm.outside import outside_model, preprocess_of
+
+    model = outside_model(start)
     donor = Donor.of(from_timm(model))
-    pixels = outside.preprocess_of(model)
+    pixels = preprocess_of(model)
     how = pixels["interpolation"] if pixels["interpolation"] in get_args(Interpolation) else "bicubic"
     preprocess = {"mean": pixels["mean"], "std": pixels["std"], "crop": pixels["crop"], "interpolation": how}
     names = cast(dict[str, Any], model.pretrained_cfg).get("label_names")

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from timm.models._features import feature_take_indices  # as timm's own models import it
 from torch import Tensor, nn
 
 from nas.errors import SpecError
@@ -81,7 +80,7 @@ class TimmModel(Model):
             raise SpecError(f"features come as NCHW or NLC, found {output_fmt!r}")
         if attn_mask is not None or is_causal:
             raise SpecError("attn_mask and is_causal are not supported: most cores have no matrix that could be masked")
-        take, last = feature_take_indices(len(self.feature_info), indices)
+        take, last = _taken(self.feature_info, indices)
         features, prefixes = [], []
         for reached, (stage, x) in enumerate(self._features(images_BCHW)):
             closing = not self.by_layer and reached == len(self.feature_info) - 1
@@ -138,7 +137,7 @@ class TimmModel(Model):
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Remove, in place, what the features at `indices` do not need. Returns the indices counted from the start."""
-        take, last = feature_take_indices(len(self.feature_info), indices)
+        take, last = _taken(self.feature_info, indices)
         cut = last < len(self.feature_info) - 1
         if self.by_layer:
             self.stages[0].layers = self.stages[0].layers[: last + 1]
@@ -252,6 +251,14 @@ def square(size: int | Sequence[int]) -> int:
     if len(set(size)) != 1:
         raise SpecError(f"images are square here, found {tuple(size)}", path="img_size")
     return size[0]
+
+
+def _taken(features: Sequence[Any], indices: int | list[int] | None) -> tuple[list[int], int]:
+    """Which features are asked for, and the last of them."""
+    from timm.models._features import feature_take_indices  # slow; a model that is only built does without timm
+
+    taken: tuple[list[int], int] = feature_take_indices(len(features), indices)
+    return taken
 
 
 def _shaped(stage: Stage, x_BNC: Tensor, output_fmt: str) -> Tensor:

@@ -1,10 +1,4 @@
-"""Models from outside: of timm and torchvision by name, with a checkpoint on disk. Nothing is downloaded.
-
-| spelling | model | weights |
-|---|---|---|
-| `timm:NAME@FILE` | timm's NAME, with a tag if you like (`vit_base_patch16_224.augreg_in21k`) | FILE |
-| `torchvision:NAME@FILE` | a classification model of torchvision | FILE |
-| `local-dir:FOLDER` | timm's folder layout: `config.json`, with its model_args | `model.safetensors` in it |
+"""Models from outside: of timm and torchvision by name (spelling.py), with a checkpoint on disk. Nothing is downloaded.
 
 A checkpoint in the names of another project (DeiT's, Swin's) is converted by timm's own filter for the architecture.
 The model gets the number of classes that the checkpoint's classifier has; any other difference is refused. timm's
@@ -21,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import timm
 import torchvision
@@ -30,42 +24,11 @@ from torch import Tensor, nn
 
 from nas.errors import SpecError, shown
 from nas.timm.checkpoint import misfit, read_state
+from nas.timm.spelling import SPELLINGS, InputFormat, is_outside
 
-SPELLINGS = ("timm:NAME@FILE", "torchvision:NAME@FILE", "local-dir:FOLDER")
-PREFIXES = tuple(spelling.partition(":")[0] for spelling in SPELLINGS)
 FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in timm's order
 # Whether these two renormalise their input depends on how they were made, and a checkpoint does not say.
 AMBIGUOUS = ("googlenet", "inception_v3")
-
-
-class InputFormat(TypedDict):
-    """What a model expects of images.
-
-    mean, std: per channel, of pixels in 0..1. size: side in pixels. crop: the share of the resized image's side that
-    the centre crop keeps. interpolation: of the resize, by PIL's name (`bicubic`).
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str
-    crop: float
-    size: int
-    channels: int
-
-
-def is_outside(text: object) -> bool:
-    """Whether a text is one of the spellings, right or wrong, and not a preset or a genome file."""
-    return isinstance(text, str) and text.partition(":")[0] in PREFIXES and ":" in text
-
-
-def absolute(text: str, base: Path = Path()) -> str:
-    """The same spelling with the full path of its file, for a process with another working directory.
-
-    >>> absolute("timm:resnet18@w.pth", Path("/home/me"))
-    'timm:resnet18@/home/me/w.pth'
-    """
-    head, mark, file = text.partition(_mark(text))
-    return f"{head}{mark}{(base / file).absolute()}" if file else text
 
 
 def outside_model(text: str) -> nn.Module:
@@ -210,11 +173,6 @@ def _converted(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor] 
         if their_name.endswith(name)  # `visual.trunk.pos_embed`
     )
     return None if resampled or misfit(made, model) else made
-
-
-def _mark(text: str) -> str:
-    """What stands before the file or folder of a spelling."""
-    return ":" if text.startswith("local-dir:") else "@"
 
 
 def _guess(word: str, known: Iterable[str]) -> str:

@@ -2,9 +2,9 @@
 
 Beside them stands `nas_vit`, any genome: the architecture of the folders of nas/timm/folder.py.
 
-Names that timm has itself (`pvt_v2_b0`) stay timm's. Registration happens while timm is imported, possibly by a module
-of this package that is not complete yet; it therefore only reads the presets' YAML. The schema and the rest of the
-package are loaded when a model is made.
+Names that timm has itself (`pvt_v2_b0`) stay timm's. Registration happens right after timm is imported, possibly by a
+module of this package that is not complete yet; it therefore only reads the presets' YAML. The schema and the rest of
+the package are loaded when a model is made.
 """
 
 from __future__ import annotations

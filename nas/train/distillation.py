@@ -28,7 +28,7 @@ from nas.genome import Genome, list_presets
 from nas.model.inherit import Donor
 from nas.model.layer import AttentionTrace
 from nas.model.pixels import served
-from nas.timm.outside import absolute, is_outside
+from nas.timm.spelling import absolute, is_outside
 from nas.train.teacher import Pixels, as_teacher, class_order, layer_pairs, load_teacher
 
 

@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nas.errors import SpecError
+from nas.model.branch import DropPath
 
 if TYPE_CHECKING:
     from nas.data import ImageSet
@@ -119,7 +119,7 @@ class Ranks:
     def _look_at_the_whole(self, module: nn.Module) -> None:
         for name, child in module.named_children():
             if isinstance(child, DropPath):
-                setattr(module, name, _DropPath(child.drop_prob, child.scale_by_keep, self))
+                setattr(module, name, _DropPath(child.drop_prob, self))
             elif isinstance(child, nn.BatchNorm2d):
                 child.__class__ = _BatchNorm
             self._look_at_the_whole(child)
@@ -174,21 +174,16 @@ def is_parting(error: BaseException) -> bool:
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
 
 
-class _DropPath(nn.Module):
-    """timm's DropPath, drawn for the whole batch."""
+class _DropPath(DropPath):
+    """Drawn for the whole batch, of which a rank keeps its rows."""
 
-    def __init__(self, drop_prob: float, scale_by_keep: bool, ranks: Ranks):
-        super().__init__()
-        self.keep, self.scale, self.ranks = 1 - drop_prob, scale_by_keep, ranks
+    def __init__(self, drop_prob: float, ranks: Ranks):
+        super().__init__(drop_prob)
+        self.ranks = ranks
 
-    def forward(self, x_BNC: Tensor) -> Tensor:
-        if not self.training:
-            return x_BNC
-        batch = len(x_BNC) * self.ranks.count
-        kept_B = x_BNC.new_empty(batch, *[1] * (x_BNC.dim() - 1)).bernoulli_(self.keep)
-        if self.scale and self.keep > 0:
-            kept_B.div_(self.keep)
-        return x_BNC * kept_B[self.ranks.rows(batch)]
+    def kept(self, x_BNC: Tensor, batch: int) -> Tensor:
+        whole = batch * self.ranks.count
+        return super().kept(x_BNC, whole)[self.ranks.rows(whole)]
 
 
 class _Sum(torch.autograd.Function):

@@ -21,15 +21,11 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
-from timm.optim import get_optimizer_info, list_optimizers
 
 from nas.data import Augment
 from nas.errors import SpecError, nearest, shown
 from nas.train.distillation import Teacher
 from nas.train.recipes import Values, beside, over, recipe_values
-
-# Some need packages that are not here (apex, bitsandbytes), adahessian a backward pass of its own.
-OPTIMIZERS = list_optimizers(exclude_filters=["fused*", "bnb*", "adahessian"])
 
 
 class Training(BaseModel):
@@ -154,10 +150,13 @@ class Training(BaseModel):
 
     @model_validator(mode="after")
     def _known_optimizer(self) -> Training:
-        if self.optimizer not in OPTIMIZERS:
-            raise SpecError(
-                f"no optimizer {shown(self.optimizer)}; {nearest(self.optimizer, OPTIMIZERS)}", path="optimizer"
-            )
+        keys = ("optimizer", "momentum", "betas", "eps")
+        if all(getattr(self, key) == type(self).model_fields[key].default for key in keys):
+            return self  # without timm, which takes seconds to import
+        from timm.optim import get_optimizer_info
+
+        if self.optimizer not in (known := optimizers()):
+            raise SpecError(f"no optimizer {shown(self.optimizer)}; {nearest(self.optimizer, known)}", path="optimizer")
         info = get_optimizer_info(self.optimizer)
         for key, has in (("momentum", info.has_momentum), ("betas", info.has_betas), ("eps", info.has_eps)):
             if getattr(self, key) is not None and not has:
@@ -180,6 +179,15 @@ class Training(BaseModel):
         {'recipe': 'deit', 'epochs': 300}
         """
         return self.model_dump(mode="json", exclude_unset=True)
+
+
+def optimizers() -> list[str]:
+    """What `optimizer` may be."""
+    from timm.optim import list_optimizers
+
+    # Some need packages that are not here (apex, bitsandbytes), adahessian a backward pass of its own.
+    names: list[str] = list_optimizers(exclude_filters=["fused*", "bnb*", "adahessian"])  # type: ignore[assignment]
+    return names
 
 
 def only_given(made: Training, data: Mapping[str, Any]) -> Training:

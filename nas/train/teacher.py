@@ -26,8 +26,7 @@ from nas.genome.layout import StagePlan
 from nas.model import Model, build
 from nas.model.build import weights_beside
 from nas.model.pixels import described
-from nas.timm.convert import from_timm
-from nas.timm.outside import InputFormat, is_outside, outside_model, preprocess_of
+from nas.timm.spelling import InputFormat, is_outside
 
 
 class Loaded(NamedTuple):
@@ -52,6 +51,9 @@ def load_teacher(source: str, weights: str | None, images: ImageSet, *, layers: 
         chosen = load_genome(source)
         file = Path(weights) if weights else weights_beside(source)
         return as_teacher(build(chosen, weights=file), described(chosen, file), images)
+    from nas.timm.convert import from_timm  # import timm, which takes seconds
+    from nas.timm.outside import outside_model, preprocess_of
+
     model: Any = outside_model(source)
     classes, names = int(model.num_classes), model.pretrained_cfg.get("label_names")
     usable = (

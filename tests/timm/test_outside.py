@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from nas.errors import SpecError
-from nas.timm.outside import absolute, is_outside, outside_model, preprocess_of
+from nas.timm.outside import outside_model, preprocess_of
+from nas.timm.spelling import absolute, is_outside
 from tests.timm.pairs import pictures, scrambled
 
 NAME = "test_vit"  # timm's own model for tests: 160 pixels, width 64, 6 layers

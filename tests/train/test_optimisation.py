@@ -14,7 +14,7 @@ from nas.model import build
 from nas.train import Training, TrainingDiverged, loop, train
 from nas.train.optimisation import Optimisation
 from nas.train.ranks import Ranks
-from nas.train.recipe import OPTIMIZERS
+from nas.train.recipe import optimizers
 from tests.train.test_loop import Stop, stop_after, without_times
 
 CPU = torch.device("cpu")
@@ -211,7 +211,7 @@ def hundred():
         {},
         optional={
             "recipe": st.sampled_from(["deit", "deit3", "finetune", "small_images"]),
-            "optimizer": st.sampled_from(OPTIMIZERS),
+            "optimizer": st.sampled_from(optimizers()),
             "schedule": st.sampled_from(["cosine", "tanh", "poly", "step", "wsd", "rsqrt", "constant"]),
             "warmup_prefix": st.booleans(),
             "warmup_epochs": st.sampled_from([0.1, 1.5, 5.0]),
