@@ -6,10 +6,10 @@ import os
 import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 
 
@@ -43,7 +43,7 @@ def described(setting: Setting) -> dict[str, Any]:
         "compiled": setting.compile,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "timm": timm.__version__,
+        "timm": version("timm"),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -141,7 +141,12 @@ def outcome(job: Job, epochs: int = 1) -> Outcome:
 
 def peak_bytes() -> int:
     """The most memory that this process has held."""
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+    return status_bytes("VmHWM")
+
+
+def status_bytes(key: str) -> int:
+    """An entry of Linux's account of this process."""
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
     return 1024 * int(line.split()[1])
 
 

@@ -82,6 +82,7 @@ def attributes_of(storage: RDBStorage, study_id: int, names: Iterable[str]) -> l
             session.query(TrialModel.number, attribute.key, attribute.value_json)
             .outerjoin(attribute, and_(attribute.trial_id == TrialModel.trial_id, attribute.key.in_(list(names))))
             .filter(TrialModel.study_id == study_id)
+            .yield_per(1000)  # rows in memory
         )
         for number, key, value in rows:
             found[number] |= {key: json.loads(value)} if key is not None else {}
