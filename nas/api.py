@@ -1,7 +1,7 @@
 """The Python API: one function per command of `nas`, for scripts and notebooks.
 
     import nas
-    found = nas.run_search("lavit_split", trials=4, settings={"training.epochs": 3})
+    found = nas.run_search("lavit_split", settings={"trials": 4, "training.epochs": 3})
     model = nas.build(found.directory / "winners" / f"{found.front['winner'][0]}.yaml", weights=True)
 
 The command line parses, calls one of these, and prints. Runs are named as there: a name means results/<name>; if it has
