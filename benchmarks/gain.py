@@ -1,4 +1,4 @@
-"""How true the estimated gain over random search is (nas/search/gain.py), on tables where the truth is known.
+"""How true the estimated gain over random search is (nas/search/estimated_gain.py), on tables where the truth is known.
 
 `SEEDS` searches with the default sampler on each table. The true gain: the share of the hypervolume that the search has
 reached, over the mean share of `RANDOM` random searches of the same length.
@@ -14,7 +14,8 @@ from benchmarks.samplers import VIEWS, table_of
 from benchmarks.simulated import candidates, finished, scratch
 from nas.engine import Ledger
 from nas.search.budget import Budget
-from nas.search.gain import Gain, estimated
+from nas.search.estimated_gain import estimated
+from nas.search.gain import Gain
 from nas.search.samplers import sampler_options
 
 LENGTHS = {"replay": 24, "knobs": 40}

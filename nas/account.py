@@ -8,8 +8,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
+
 NAMED = 12  # classes that are listed one by one
 WIDTH = 13  # of the labels of lines in the terminal
+
+
+class Account(TypedDict):
+    """The form of an account; nas/data/account.py says what the keys are."""
+
+    source: str
+    images: dict[str, int]
+    origins: dict[str, str]
+    classes: dict[str, list[int]]
+    size: int
+    channels: int
+    mean: list[float]
+    std: list[float]
+    interpolation: str
+    crop: float
+    measured: bool
+    flip: bool
+    streamed: list[str]
+    notes: list[str]
 
 
 def account_lines(account: Mapping[str, Any]) -> list[tuple[str, str]]:

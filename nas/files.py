@@ -131,11 +131,6 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, default=str) + "\n")
 
 
-def read_json_mapping(path: Path) -> dict[str, Any]:
-    """What `write_json` wrote; empty if there is no such file."""
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
 def write_dataframe(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, without its index."""
     write_atomically(path, lambda temporary: table.to_csv(temporary, index=False))

@@ -49,7 +49,8 @@ import nas.api, nas.search.run, nas.ablation.run, nas.convert.run, nas.engine.tr
 genome = nas.load_genome("lavit_digits").edit({"drop_path": 0.1, "layer_scale": 0.1})
 nas.deploy(nas.build(genome))
 nas.cost(genome)
-nas.search.load_space("lavit_split")
+nas.load_space("lavit_split")
+nas.load_data("digits")
 heavy = {"timm", "torchvision", "torch._dynamo", "sympy", "matplotlib", "sklearn"} & set(sys.modules)
 assert not heavy, heavy
 """

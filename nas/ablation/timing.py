@@ -10,24 +10,35 @@ If other work disturbed the session, its times are written with their spread, ta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import (
+    Annotated,
+    Any,
+    NotRequired,  # pydantic refuses typing's before Python 3.12
+)
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from nas.engine import Event, Job, Ledger, OnEvent, Trial
-from nas.files import read_json_mapping, write_json
+from nas.engine.reading import Count, read_json
+from nas.files import write_json
 from nas.model import build
 from nas.profiling import deployed_graph, disturbance, throughputs
 from nas.profiling.stopwatch import BUSY
 
 SPEED = "speed.json"
 GRAPH = "deployed_graph"
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SECONDS_PER_GRAPH = 1.5  # of the stopwatch
 
 
 def time_arms(ledger: Ledger, done: list[Job], device: str, on_event: OnEvent) -> None:
     """Write speed.json into the first cell of every arm, unless all have one that was timed undisturbed."""
     arms = list({job.hash: job for job in reversed(done)}.values())[::-1]
-    if all(steady(read_json_mapping(job.directory / SPEED)) for job in arms):
+    if all(steady(read_speed(job.directory)) for job in arms):
         return
     graphs: dict[str, list[Job]] = {}
     for job in arms:
@@ -44,14 +55,34 @@ def time_arms(ledger: Ledger, done: list[Job], device: str, on_event: OnEvent) -
             ledger.bring(job)
 
 
+class _Speed(TypedDict):
+    """A `Throughput`, and the key of the deployed graph; earlier versions wrote less."""
+
+    images_per_second: Positive
+    median_seconds: Positive
+    batch_size: Count
+    batches: NotRequired[Count]
+    device: str
+    dtype: str
+    threads: Count
+    compiled: NotRequired[bool]
+    spread: NotRequired[Positive]
+    deployed_graph: NotRequired[str]
+
+
+def read_speed(directory: Path) -> dict[str, Any]:
+    """The speed.json of a trial; empty if there is none. Raises RunError for a damaged one."""
+    return {**(read_json(directory / SPEED, _Speed) or {})}
+
+
 def steady(speed: dict[str, Any]) -> bool:
     """Whether a speed.json can stand in a table: timed in turns by graph (earlier versions: by arm), undisturbed."""
-    return GRAPH in speed and speed["spread"] <= BUSY
+    return GRAPH in speed and speed.get("spread", math.inf) <= BUSY
 
 
 def speeds_of(trials: Iterable[Trial]) -> dict[str, dict[str, Any]]:
     """The speed.json of each arm, by the hash of its genome; empty where there is none yet."""
     speeds: dict[str, dict[str, Any]] = {}
     for trial in trials:
-        speeds[trial.job.hash] = speeds.get(trial.job.hash) or read_json_mapping(trial.job.directory / SPEED)
+        speeds[trial.job.hash] = speeds.get(trial.job.hash) or read_speed(trial.job.directory)
     return speeds

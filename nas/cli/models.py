@@ -64,7 +64,8 @@ def show(
     from nas.device import usable_device
     from nas.engine.single import edited
     from nas.profiling import times_by_layer
-    from nas.report.stack import differences, stack_data, stacks
+    from nas.profiling.stack import stack_data
+    from nas.report.stack import differences, stacks
 
     names = [genome] if other is None else [genome, other]
     genomes = [*(edited(name, {}) for name in names[:-1]), edited(names[-1], settings(set_))]

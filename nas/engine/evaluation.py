@@ -16,7 +16,15 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    NotRequired,  # pydantic refuses typing's before Python 3.12
+)
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from nas.engine.events import Event, OnEvent
 from nas.engine.job import Job
@@ -24,10 +32,11 @@ from nas.engine.ledger import Ledger
 from nas.engine.limits import Limits, Watch
 from nas.engine.parcel import Parcel
 from nas.engine.pool import Pool
+from nas.engine.reading import AGAIN, Cell, Share, read_json
 from nas.engine.storage import Storage
 from nas.engine.worker import StorageError, workplace
 from nas.errors import RunError
-from nas.files import read_json_mapping, write_json
+from nas.files import write_json
 from nas.heartbeat import heard_by
 
 if TYPE_CHECKING:
@@ -235,11 +244,33 @@ class _Worker:
 
 
 def read_test(directory: Path) -> dict[str, float]:
-    """Accuracy and number of images in test.json; empty if the trial has not been evaluated."""
-    found = read_json_mapping(directory / FILE)
-    return {key: found[key] for key in ("accuracy", "test_images") if key in found}
+    """Accuracy and number of images in test.json; empty if the trial has not been evaluated. Raises RunError."""
+    found = _read(directory)
+    return {"accuracy": found["accuracy"], "test_images": found["test_images"]} if found is not None else {}
 
 
-def read_confusion(directory: Path) -> list[list[int]] | None:
-    """The cells of the confusion matrix in test.json; None if there are none: earlier versions wrote accuracy alone."""
-    return read_json_mapping(directory / FILE).get("confusion")
+def read_confusion(directory: Path) -> list[Cell] | None:
+    """The cells of the confusion matrix in test.json; None if there are none: earlier versions wrote accuracy alone.
+
+    Raises RunError.
+    """
+    found = _read(directory)
+    return found.get("confusion") if found is not None else None
+
+
+class _Test(TypedDict):
+    accuracy: Share
+    test_images: Annotated[int, Field(ge=1)]
+    confusion: NotRequired[list[Cell]]
+
+
+def _read(directory: Path) -> _Test | None:
+    found = read_json(directory / FILE, _Test)
+    if found is not None and "confusion" in found:
+        cells = found["confusion"]
+        images = sum(count for _, _, count in cells)
+        right = sum(count for label, answer, count in cells if label == answer)
+        if images != found["test_images"] or not math.isclose(right / images, found["accuracy"], abs_tol=1e-6):
+            counted = f"its accuracy is {found['accuracy']}, and its confusion matrix has {right} of {images}"
+            raise RunError(f"damaged ({counted}); {AGAIN}", file=directory / FILE)
+    return found

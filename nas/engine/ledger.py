@@ -39,6 +39,7 @@ from typing import IO, TYPE_CHECKING, Any
 import pandas as pd
 
 from nas.engine.job import PUBLIC_COSTS, Job, Outcome, is_trial, read_rungs
+from nas.engine.reading import read_epochs
 from nas.errors import RunError
 from nas.files import put_in_place, write_atomically, write_dataframe, write_text
 from nas.metrics import METRICS
@@ -88,7 +89,10 @@ class Ledger:
             if number in before and stamp is not None and stamp == self._stamps.get(number):
                 self._trials[number] = before[number]
                 continue
-            self._trials[number] = Trial(Job.read(path), Outcome.read(path), read_rungs(path))
+            job, outcome = Job.read(path), Outcome.read(path)
+            if outcome is not None and not outcome.costs.keys() >= job.costs.keys():
+                outcome = replace(outcome, costs=job.costs | outcome.costs)  # the job recomputes what is missing
+            self._trials[number] = Trial(job, outcome, read_rungs(path))
             self._stamps[number] = stamp
         self.next_number = max(self._trials, default=-1) + 1
 
@@ -172,7 +176,7 @@ class Ledger:
         costs = dict.fromkeys(PUBLIC_COSTS)
         for trial in self.trials:
             job = trial.job
-            outcome = trial.outcome or Outcome.of(job, "failed", epochs=_epochs(job.directory))
+            outcome = trial.outcome or Outcome.of(job, "failed", epochs=len(read_epochs(job.directory / "metrics.csv")))
             found = outcome.as_dict() | {"trial": job.id}
             found |= {} if trial.outcome else {"state": "running"}
             found |= {"seed": job.seed, "hash": job.hash}
@@ -257,9 +261,3 @@ def _stamp(file: Path) -> tuple[int, int] | None:
 
 def _cell(value: Any) -> Any:
     return json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value
-
-
-def _epochs(directory: Path) -> int:
-    """Epochs that a running trial has finished."""
-    metrics = directory / "metrics.csv"
-    return max(0, len(metrics.read_text().splitlines()) - 1) if metrics.exists() else 0

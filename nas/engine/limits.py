@@ -17,7 +17,6 @@ does not depend on the clock unless the user wants it.
 
 from __future__ import annotations
 
-import csv
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +25,8 @@ from statistics import median
 from time import monotonic
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from nas.engine.reading import read_epochs
 
 EPOCHS = 50  # of the trial's own, without progress
 REPORTS = 20
@@ -100,7 +101,9 @@ class Watch:
 
     def begin(self, trial: str, directory: Path) -> None:
         """A worker begins or continues a trial. The epochs before are those of its metrics.csv."""
-        self._attempts[trial] = _Attempt(_epoch_seconds(directory / "metrics.csv"), self._now, self._now)
+        self._attempts[trial] = _Attempt(
+            [row["seconds"] for row in read_epochs(directory / "metrics.csv") if "seconds" in row], self._now, self._now
+        )
 
     def alive(self, trial: str, memory: int) -> None:
         """The trial has made progress. memory: resident bytes of its worker."""
@@ -139,12 +142,3 @@ class Watch:
         if self._now - attempt.heard > patience:
             return Excess(f"stalled: no progress for {patience:,.0f} s", spent, stalled=True)
         return None
-
-
-def _epoch_seconds(metrics: Path) -> list[float]:
-    """Empty if there is no such table yet, or it is damaged: the worker writes it anew from the checkpoint."""
-    try:
-        with metrics.open(newline="") as file:
-            return [float(row["seconds"]) for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError, KeyError, csv.Error):
-        return []

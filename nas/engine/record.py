@@ -16,19 +16,46 @@ import subprocess
 from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import (
+    Any,
+    Required,  # pydantic refuses typing's before Python 3.12
+)
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 import nas
+from nas.account import Account
 from nas.engine.job import now
 from nas.engine.version import VERSION, check_version
 from nas.environment import typed_command
-from nas.errors import RunError, shown
+from nas.errors import RunError, from_pydantic, shown
 from nas.files import dump_yaml, read_yaml, usable_path, write_text
 from nas.hardware import hardware
 from nas.paths import changed, found
 from nas.plugins import active
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "timm")
+
+
+class _Record(TypedDict, total=False):
+    """The form of run.yaml, as far as anything reads it. The clients validate the spec."""
+
+    name: str
+    kind: str
+    seed: int
+    accuracy: str
+    spec: Required[dict[str, Any]]
+    plugins: list[dict[str, Any]]
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    created: str
+    command: str | None
+    commit: str | None
+    data: Account
+
+
+_RECORD = TypeAdapter(_Record)
 
 
 def write_record(
@@ -77,11 +104,15 @@ def read_record(directory: Path) -> dict[str, Any] | None:
     path = directory / "run.yaml"
     if not path.exists():
         return None
-    record = read_yaml(path)
-    if not isinstance(record, dict) or not isinstance(record.get("spec"), dict):
-        raise RunError("not the record of a run", file=path)
-    check_version(record, path)
-    return record
+    record: Any = read_yaml(path)
+    if isinstance(record, dict):
+        check_version(record, path)
+    try:
+        _RECORD.validate_python(record, strict=True)
+    except ValidationError as error:
+        raise from_pydantic(error, dict, kind=RunError, file=path) from None
+    found: dict[str, Any] = record
+    return found
 
 
 def run_directory(run: str | Path) -> Path:

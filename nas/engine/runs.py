@@ -26,6 +26,7 @@ from nas.engine.job import Job
 from nas.engine.ledger import Ledger
 from nas.engine.limits import Limits
 from nas.engine.pool import Pool, Workers, session
+from nas.engine.reading import read_table
 from nas.engine.record import read_record, update_record, write_record
 from nas.engine.source import JobSource
 from nas.engine.storage import Storage
@@ -97,7 +98,7 @@ class Run(Generic[S]):
             raise RunError(message, file=self.directory / "run.yaml", path=f"spec.{change.path}")
         table = self.directory / "trials.csv"
         if self.begun is not None and self.storage is None and not self.ledger.trials and table.exists():
-            rows = len(pd.read_csv(table))
+            rows = len(read_table(table, remedy="restore it: its trials are gone"))
             if rows:
                 what = f"its {rows} trials are here as a table alone, and their directories are gone"
                 raise RunError(f"{what}; restore trials/, or choose another RUN", file=table)

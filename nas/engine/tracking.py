@@ -14,7 +14,6 @@ alone for the session; no trial waits for it.
 
 from __future__ import annotations
 
-import csv
 import math
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -25,16 +24,27 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
+
 from nas.engine.events import Event, OnEvent
 from nas.engine.job import Job, Outcome
 from nas.engine.ledger import Ledger
+from nas.engine.reading import Count, read_epochs, read_json
 from nas.engine.trackers import TRACKERS, Name, Tracker
 from nas.errors import SpaceError
-from nas.files import read_json_mapping, write_json
+from nas.files import write_json
 
 MARKS = "tracked.json"
 FLUSH_SECONDS = 60.0  # to wait for the last epochs at the end of a run
 Told = tuple[Job, list[dict[str, Any]], Outcome | None, bool]  # trial, its epochs, its outcome, whether it rests now
+
+
+class Mark(TypedDict):
+    """What a tracker knows of a trial. run: its name for it."""
+
+    epochs: Count
+    ended: bool
+    run: str | None
 
 
 def check_trackers(names: Collection[Name]) -> None:
@@ -95,9 +105,9 @@ class Tracking:
             outcome = trial.outcome
             if outcome is not None and outcome.state == "infeasible":  # it was never trained
                 continue
-            marks = read_json_mapping(trial.job.directory / MARKS)
-            if not all(marks.get(name, {}).get("ended") for name in self.names):
-                rows = _rows(trial.job.directory / "metrics.csv")
+            marks = read_marks(trial.job.directory)
+            if not all(name in marks and marks[name]["ended"] for name in self.names):
+                rows = read_epochs(trial.job.directory / "metrics.csv")
                 if rows or outcome is not None:
                     self.queue.put((trial.job, rows, outcome, True))
 
@@ -157,8 +167,8 @@ def _tell(
 ) -> None:
     """Tell one tracker what it does not know yet of a trial. If it fails, the mark is what it was before that call."""
     file = job.directory / MARKS
-    marks = read_json_mapping(file)
-    mark: dict[str, Any] = {"epochs": 0, "ended": False, "run": None} | marks.get(name, {})
+    marks = read_marks(job.directory)
+    mark = marks.get(name, Mark(epochs=0, ended=False, run=None))
     new = [row for row in rows if row["epoch"] > mark["epochs"]]
     ends = outcome is not None and not mark["ended"]
     if (new or ends) and job.number not in active:
@@ -167,7 +177,7 @@ def _tell(
 
     def tell(changes: dict[str, Any], call: Callable[[], None]) -> None:
         nonlocal mark
-        before, mark = mark, mark | changes
+        before, mark = mark, Mark(**{**mark, **changes})  # type: ignore[typeddict-item]
         write_json(file, marks | {name: mark})
         try:
             call()
@@ -184,14 +194,10 @@ def _tell(
         tracker.leave(job)
 
 
+def read_marks(directory: Path) -> dict[str, Mark]:
+    """By tracker, from a trial's directory. Raises RunError for a damaged file: a tracker would be told twice."""
+    return read_json(directory / MARKS, dict[str, Mark], "delete it to have the trackers told everything again") or {}
+
+
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
     return {key: float(v) for key, v in row.items() if key != "epoch" and v is not None and math.isfinite(float(v))}
-
-
-def _rows(file: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.csv, as they come in events."""
-    if not file.exists():
-        return []
-    with file.open(newline="") as lines:
-        rows = [{key: float(v) for key, v in row.items() if v not in ("", None)} for row in csv.DictReader(lines)]
-    return [row | {"epoch": int(row["epoch"])} for row in rows]

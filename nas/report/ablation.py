@@ -24,6 +24,7 @@ import pandas as pd
 from nas.ablation.run import cells_of
 from nas.ablation.spec import Ablation, parse_ablation
 from nas.ablation.statistics import Paired, binomial_floor, holm, paired
+from nas.engine.reading import read_table
 from nas.engine.record import read_record
 from nas.errors import RunError, shown
 from nas.files import write_dataframe, write_text
@@ -80,8 +81,14 @@ def write_table(directory: Path) -> list[Path]:
 
 def read_cells(directory: Path, ablation: Ablation) -> pd.DataFrame:
     """The cells as table.csv has them, for a run that is published without its trials."""
-    text = dict.fromkeys(["arm", "trial", "hash", "deployed_graph", *ablation.factors], str)
-    cells = pd.read_csv(directory / "table.csv", dtype=text, keep_default_na=False, na_values=[""])
+    text = ["arm", "trial", "state", "hash", "deployed_graph", *ablation.factors]
+    cells = read_table(
+        directory / "table.csv",
+        needed=["arm", "trial", "state", "seed", "accuracy"],
+        numbers=["seed", "macs", "params", "images_per_second"],
+        text=text,
+        remedy="restore it: its trials are gone",
+    )
     return cells.fillna(dict.fromkeys([factor for factor in ablation.factors if factor in cells], ""))
 
 
@@ -109,7 +116,8 @@ def _check_whole(directory: Path, cells: pd.DataFrame) -> None:
     file = directory / "table.csv"
     if not file.exists():
         return
-    states = pd.read_csv(file, dtype=str, keep_default_na=False)
+    remedy = "delete it to have it written from the trials"
+    states = read_table(file, remedy=remedy, dtype=str)
     if not {"trial", "state"} <= set(states):
         return
     written = set(states.loc[states["state"] == "complete", "trial"])

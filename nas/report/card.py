@@ -15,7 +15,7 @@ from nas.genome import Genome
 from nas.genome.describe import describe
 from nas.numbers import magnitude
 from nas.profiling import cost
-from nas.report.classes import class_results, percent, read_results
+from nas.report.classes import Results, class_results, percent, read_results
 from nas.report.markup import markdown, markdown_lines
 
 FRONT = {
@@ -51,7 +51,7 @@ def card(file: str | Path, genome: Genome) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _figures(genome: Genome, results: dict[str, Any], record: dict[str, Any]) -> list[list[str]]:
+def _figures(genome: Genome, results: Results, record: dict[str, Any]) -> list[list[str]]:
     """Rows of two cells. Costs are of the deployed model, for one image."""
     total = cost(genome)
     rows = [["MACs", magnitude(total.macs)], ["parameters", magnitude(total.params)]]

@@ -9,9 +9,16 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import (
+    Annotated,
+    NotRequired,  # pydantic refuses typing's before Python 3.12
+)
 
-from nas.files import read_json_mapping
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from nas.engine.reading import AGAIN, Cell, Count, Share, read_json
+from nas.errors import RunError
 from nas.report.markup import Column, TextTable
 
 MATRIX = 20  # classes whose confusion matrix a page can hold; also the rows of the table of more
@@ -73,7 +80,34 @@ class ClassResults:
         return TextTable([*self._head(labels), Column("taken for", taken)], caption)
 
 
-def class_results(results: dict[str, Any]) -> ClassResults | None:
+ClassRow = TypedDict("ClassRow", {"class": str, "images": Count, "accuracy": Share | None})
+
+
+class LayerRow(TypedDict):
+    """A row of a winner's stack (nas/search/stack.py)."""
+
+    name: str
+    what: str
+    macs: Count
+    params: Count
+    ms: NotRequired[Annotated[float, Field(ge=0, allow_inf_nan=False)] | None]
+
+
+class Results(TypedDict, total=False):
+    """winners/<name>.json (nas/search/winners.py), as far as reports read it."""
+
+    accuracy: Share
+    accuracy_se: Share
+    accuracy_weights: Share
+    accuracy_test: Share
+    accuracy_test_se: Share
+    classes: list[ClassRow]
+    confusion: list[Cell]
+    layers: list[LayerRow]
+    timing: str
+
+
+def class_results(results: Results) -> ClassResults | None:
     """From the content of a winner's JSON; None where the test split was not read, or by an earlier version."""
     if "classes" not in results:
         return None
@@ -82,16 +116,21 @@ def class_results(results: dict[str, Any]) -> ClassResults | None:
         [row["class"] for row in rows],
         [row["images"] for row in rows],
         [row["accuracy"] for row in rows],
-        {(label, answer): count for label, answer, count in results["confusion"]},
+        {(label, answer): count for label, answer, count in results.get("confusion", ())},
     )
 
 
-def read_results(genome: Path) -> dict[str, Any]:
-    """The JSON beside a winner's genome file; empty if there is none.
+def read_results(genome: Path) -> Results:
+    """The JSON beside a winner's genome file; empty if there is none. Raises RunError for a damaged one.
 
     >>> read_results(Path("results/my_run/winners/w1-0007.yaml"))["accuracy_test"]
     """
-    return read_json_mapping(genome.with_suffix(".json"))
+    file = genome.with_suffix(".json")
+    found: Results = read_json(file, Results) or {}
+    known = range(len(found.get("classes", ())))
+    if any(label not in known or answer not in known for label, answer, _ in found.get("confusion", ())):
+        raise RunError(f"damaged (confusion: there are {len(known)} classes); {AGAIN}", file=file)
+    return found
 
 
 def percent(share: float | None) -> str:

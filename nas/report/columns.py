@@ -275,6 +275,8 @@ FILES: dict[str, Contents] = {
             "accuracy_test_se": "standard error of accuracy_test",
             "classes": "list of {class, images, accuracy} on test, in the order of the model's answers",
             "confusion": "list of [class, class answered, test images], without zeros; classes by index",
+            "layers": "list of {name, what, macs, params, ms} of the deployed graph's layers; ms if a table has times",
+            "timing": "what ms was taken under",
         },
         metrics=True,
     ),

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from nas.engine.reading import read_table
 from nas.files import write_atomically, write_dataframe
 from nas.report.plots import GREY, blank, look
 
@@ -32,7 +33,8 @@ def write_mask(directory: Path, cells: pd.DataFrame) -> list[Path]:
 def mask_epochs(directory: Path, cells: pd.DataFrame) -> pd.DataFrame:
     """The rows of mask.csv, from the trial directories or, of a published run, from that file."""
     if not (directory / "trials").exists():
-        return pd.read_csv(directory / "mask.csv")
+        needed = ["arm", "seed", *COLUMNS]
+        return read_table(directory / "mask.csv", needed=needed, numbers=needed[1:], text=["arm"])
     parts = []
     for cell in cells[cells["accuracy_before_switch"].notna()].to_dict("records"):
         metrics = pd.read_csv(directory / "trials" / cell["trial"] / "metrics.csv")[COLUMNS]

@@ -23,7 +23,7 @@ def said_on_test(front: pd.DataFrame, base: str) -> list[str]:
     >>> said_on_test(run.front, run.base)[0]
     'On test, the winners are 0.99 points below their accuracy on validation, which chose them (mean of 2).'
     """
-    if "accuracy_test_se" not in front:
+    if not {"accuracy_test", "accuracy_test_se"} <= set(front):
         return []
     known = front[front["accuracy_test"].notna() & front["accuracy_test_se"].notna()]
     if not len(known):

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from nas.metrics import TARGET
 from nas.numbers import magnitude
+from nas.report.classes import read_results
 from nas.report.importance import importances
 from nas.report.run import Run
 from nas.report.tables import heading, metric_of
@@ -73,7 +73,7 @@ def parameters_of(run: Run) -> list[str]:
 
 def limits_of(run: Run) -> dict[str, float]:
     budget = run.facts["spec"].get("budget") or {}
-    return {name: limit for name, limit in budget.items() if isinstance(limit, (int, float))}
+    return {name: limit for name, limit in budget.items() if isinstance(limit, (int, float)) and math.isfinite(limit)}
 
 
 def column(values: pd.Series, name: str, worded: Callable[[str], str] = str, parameter: bool = False) -> dict[str, Any]:
@@ -127,39 +127,27 @@ def hypervolume_data(record: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def stacks_of(run: Run) -> list[dict[str, Any]]:
-    """Each winner as its stack of layers, with the cost of each (nas/report/stack.py). Genomes need torch.
+    """Each winner as its stack of layers, as its winners/<name>.json has it (nas/search/stack.py).
 
-    ms: of a layer, by a table of timings that the run goes by, where there is one; `timing` says which. A table of
-    another device comes first, if its parts were timed one by one (nas/profiling/fit.py determines only their sums).
+    Those of earlier versions do not have it; the genome is then read, which needs torch.
     """
-    files = [run.directory / "winners" / f"{name}.yaml" for name in run.front.get("winner", ())]
-    present = [file for file in files if file.exists()]
-    if not present:
-        return []
-    from nas.errors import SpecError
-    from nas.genome import load_genome
-    from nas.profiling import LatencyTable, TargetTable, predicted_by_layer
-    from nas.report.stack import stack_data
-
-    files = sorted(run.directory.glob("latency*.json"))
-    table = LatencyTable.read(files[0]) if files else None
-    target = TargetTable.read(run.directory / TARGET) if (run.directory / TARGET).is_file() else None
-    if target is not None and target.runtime == "torch":
-        table = target
     made = []
-    for file in present:
-        try:
-            genome = load_genome(file)
-            stack = stack_data(genome, predicted_by_layer(genome, table) if table is not None else None)
-        except SpecError:  # of a plug-in that is not loaded; the rest of the page does not need it
+    for name in run.front.get("winner", ()):
+        file = run.directory / "winners" / f"{name}.yaml"
+        if not file.exists():
             continue
-        layers = [{key: layer[key] for key in ("name", "what", "macs", "params")} for layer in stack["layers"]]
-        found = {"winner": file.stem, "macs": stack["macs"], "params": stack["params"], "layers": layers}
-        if table is not None:
-            found["timing"] = f"batches of {table.batch_size} on {table.device}, {table.threads} CPU threads"
-            for layer, timed in zip(layers, stack["layers"], strict=True):
-                layer["ms"] = _short(1000 * timed["seconds"]) if timed["seconds"] is not None else None
-        made.append(found)
+        found: Mapping[str, Any] = read_results(file)
+        if "layers" not in found:
+            from nas.errors import SpecError
+            from nas.genome import load_genome
+            from nas.search.stack import stack_of
+
+            try:
+                found = stack_of(load_genome(file), run.directory)
+            except SpecError:  # of a plug-in that is not loaded; the rest of the page does not need it
+                continue
+        totals = {key: sum(layer[key] for layer in found["layers"]) for key in ("macs", "params")}
+        made.append({"winner": name, **totals} | {key: found[key] for key in ("layers", "timing") if key in found})
     return made
 
 
@@ -223,4 +211,4 @@ def _columns_of(table: pd.DataFrame | None) -> dict[str, list[Any]] | None:
     if table is None:
         return None
     numeric = {name: pd.api.types.is_numeric_dtype(table[name]) for name in table}
-    return {str(n): numbers(table[n]) if numeric[n] else table[n].astype(str).tolist() for n in table}
+    return {str(n): numbers(table[n]) if numeric[n] else table[n].fillna("").astype(str).tolist() for n in table}

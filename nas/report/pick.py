@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from nas.errors import RunError, from_pydantic
 from nas.metrics import METRICS, ON_TARGET
-from nas.report.run import TEXT, read_run
+from nas.report.run import read_front, read_run
 from nas.report.tables import cell, with_error
 from nas.search.budget import Budget
 
@@ -86,6 +86,9 @@ def _winners(directory: Path) -> list[Winner]:
     if not file.exists():
         what = "an ablation has none" if run.facts.get("kind") == "ablation" else "front.csv is written at its end"
         raise RunError(f"the run has no winners: {what}", file=directory)
+    rows = read_front(directory, "winner").to_dict("records")
+    if not rows:
+        raise RunError("it has no winners: no trial is complete", file=file)
     return [
         Winner(
             row["winner"],
@@ -94,7 +97,7 @@ def _winners(directory: Path) -> list[Winner]:
             run.worded("accuracy"),
             run.target["device"] if run.target is not None else None,
         )
-        for row in pd.read_csv(file, dtype=TEXT).to_dict("records")
+        for row in rows
     ]
 
 

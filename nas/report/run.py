@@ -17,13 +17,17 @@ import numpy as np
 import pandas as pd
 
 from nas.engine import Ledger
-from nas.errors import RunError
-from nas.files import read_yaml
+from nas.engine.reading import read_table
+from nas.engine.record import read_record
+from nas.errors import RunError, shown
+from nas.metrics import METRICS
 from nas.report.classes import ClassResults, class_results, read_results
-from nas.report.target import conditions_of, words
+from nas.report.target import Conditions, conditions_of, words
 
 BASE = -1  # draw of the base genome in a search (nas/search/candidates.py)
-TEXT = {"hash": str}  # 12345678e901 is no number
+NEEDED = ("trial", "state", "epochs", "accuracy", "macs", "params", "seed", "hash", "seconds", "reason")
+NUMBERS = {*("trial", "epochs", "seed", "seconds", "repeats"), *METRICS, *(f"{name}_measured" for name in METRICS)}
+TEXT = ("state", "hash", "reason", "winner")  # a hash may look like a number: 12345678e901
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Run:
         return found
 
     @cached_property
-    def target(self) -> dict[str, Any] | None:
+    def target(self) -> Conditions | None:
         """The conditions in target.json: latency is that of another device. None of other runs."""
         return conditions_of(self.directory)
 
@@ -94,14 +98,17 @@ class Run:
     @cached_property
     def sensitivity(self) -> pd.DataFrame | None:
         """sensitivity.csv of a conversion; None of other runs, and before it is written."""
-        file = self.directory / "sensitivity.csv"
-        return pd.read_csv(file) if file.exists() else None
+        file, text, numbers = self.directory / "sensitivity.csv", ["layer", "candidate"], ["kl", "delta_accuracy"]
+        if not file.exists():
+            return None
+        return read_table(file, needed=[*text, *numbers], numbers=numbers, text=text)
 
     @cached_property
     def assemblies(self) -> pd.DataFrame | None:
         """assemblies.csv of a conversion; None of other runs, and before its repairs have ended."""
         file = self.directory / "assemblies.csv"
-        return pd.read_csv(file) if file.exists() else None
+        numbers = ["trial", "replaced", "macs", "kl", "accuracy", "delta_accuracy_before", "delta_accuracy"]
+        return read_table(file, needed=["arm", *numbers], numbers=numbers, text=["arm"]) if file.exists() else None
 
     @cached_property
     def by_class(self) -> dict[str, ClassResults]:
@@ -118,7 +125,10 @@ class Run:
         if self.ledger is not None:
             return anytime(self.ledger, self.objectives)
         written = self.directory / "hypervolume.csv"
-        return pd.read_csv(written) if written.exists() else pd.DataFrame()
+        needed = ["run", "trials", "worker_seconds", "hypervolume"]
+        if not written.exists():
+            return pd.DataFrame()
+        return read_table(written, needed=needed, numbers=needed[1:], text=["run"])
 
     @cached_property
     def gain(self) -> str | None:
@@ -174,12 +184,14 @@ def read_run(directory: Path) -> Run:
     if not os.path.isfile(directory / "run.yaml"):
         what = "it has no run.yaml" if os.path.isdir(directory) else "no such directory"
         raise RunError(f"not a run: {what}", file=directory)
-    facts = read_yaml(directory / "run.yaml")
-    if not isinstance(facts, dict) or not isinstance(facts.get("spec"), dict):
-        raise RunError("damaged: expected a mapping with `spec:`", file=directory / "run.yaml")
+    facts = read_record(directory)
+    assert facts is not None
     ledger = Ledger(directory) if os.path.isdir(directory / "trials") else None
     trials = (_published(directory) if ledger is None else ledger.table()).astype({"trial": int})
     objectives = facts["spec"].get("objectives") or {"accuracy": "max", "macs": "min"}
+    if not isinstance(objectives, dict) or any(word not in ("max", "min") for word in objectives.values()):
+        message = f"expected metrics, each with max or min; found {shown(objectives)}"
+        raise RunError(message, file=directory / "run.yaml", path="spec.objectives")
     front = _written_front(directory)
     if front is None:
         front = front_of(trials, objectives)
@@ -189,16 +201,21 @@ def read_run(directory: Path) -> Run:
 def _published(directory: Path) -> pd.DataFrame:
     if not os.path.exists(directory / "trials.csv"):
         raise RunError("not a run: it has neither trials/ nor trials.csv", file=directory)
-    return pd.read_csv(directory / "trials.csv", dtype=TEXT)
+    remedy = "restore it: its trials are gone"
+    return read_table(directory / "trials.csv", needed=NEEDED, numbers=NUMBERS, text=TEXT, remedy=remedy)
 
 
 def _curve(file: Path) -> np.ndarray:
-    """Epoch and accuracy from a metrics.csv. Pandas would take a millisecond for each of the many small files."""
-    rows = list(csv.reader(file.read_text().splitlines())) if file.exists() else []
-    if len(rows) < 2:
+    """Epoch and accuracy from a metrics.csv. Pandas would take a millisecond for each of the many small files.
+
+    Empty where there is none yet, or a damaged one (`read_epochs` in nas/engine/reading.py).
+    """
+    try:
+        rows = list(csv.reader(file.read_text().splitlines()))
+        columns = [rows[0].index(name) for name in ("epoch", "accuracy")]
+        return np.array([[float(row[column]) for column in columns] for row in rows[1:]]).reshape(-1, 2)
+    except (OSError, ValueError, IndexError, csv.Error):
         return np.empty((0, 2))
-    columns = [rows[0].index(name) for name in ("epoch", "accuracy")]
-    return np.array([[float(row[column]) for column in columns] for row in rows[1:]])
 
 
 def _written_front(directory: Path) -> pd.DataFrame | None:
@@ -212,7 +229,12 @@ def _written_front(directory: Path) -> pd.DataFrame | None:
     results = (directory / "trials").glob("*/result.json")
     if any(result.stat().st_mtime_ns > file.stat().st_mtime_ns for result in results):
         return None
-    return pd.read_csv(file, dtype=TEXT).astype({"trial": int})
+    return read_front(directory).astype({"trial": int})
+
+
+def read_front(directory: Path, *needed: str) -> pd.DataFrame:
+    """front.csv as it is written. needed: columns beside the usual. Raises RunError for a damaged one."""
+    return read_table(directory / "front.csv", needed=[*NEEDED, *needed], numbers=NUMBERS, text=TEXT)
 
 
 def _text(file: Path) -> str:

@@ -15,28 +15,16 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from nas.blocks import BlockConfig
 from nas.genome import Genome
-from nas.genome.layout import LayerPlan, StagePlan
+from nas.genome.layout import StagePlan
 from nas.numbers import magnitude
 from nas.paths import Difference, flat
 from nas.profiling import GenomeCost, Throughput, TimesByLayer, cost, disturbance
+from nas.profiling.stack import Seconds, row_words, value_words
 
 BAR = 16  # characters of the costliest layer
 LISTED = {"layers", "depth", "split", "core", "tail", "auxiliary", "local"}  # keys of a stage that the stack shows
-
-
-Seconds = dict[str, float]  # of one batch, by the name of the row (nas/profiling/by_layer.py)
 Drawn = tuple[str, Genome, GenomeCost, dict[str, str]]  # title, genome, cost, what each row is
-
-
-def stack_data(genome: Genome, seconds: Seconds | None = None) -> dict[str, Any]:
-    """Name, hash, cost, and for each row of the stack its name, what it is, MACs, parameters and, if timed, seconds."""
-    total, words = cost(genome), _words(genome)
-    layers = [layer._asdict() | {"what": words[layer.name]} for layer in total.layers]
-    if seconds is not None:
-        layers = [layer | {"seconds": seconds.get(layer["name"])} for layer in layers]
-    return {"name": genome.name, "hash": genome.hash, "macs": total.macs, "params": total.params, "layers": layers}
 
 
 def differences(one: Genome, two: Genome) -> list[Difference]:
@@ -55,7 +43,7 @@ def conditions(pace: Throughput) -> str:
 def stacks(genomes: list[tuple[str, Genome]], times: TimesByLayer | None = None) -> RenderableType:
     """One genome, or two to compare, each with its title. Rows that differ are marked with ≠. times: in their order."""
     seconds: list[Seconds | None] = [*times.seconds] if times is not None else [None] * len(genomes)
-    drawn: list[Drawn] = [(title, genome, cost(genome), _words(genome)) for title, genome in genomes]
+    drawn: list[Drawn] = [(title, genome, cost(genome), row_words(genome)) for title, genome in genomes]
     two = len(drawn) == 2
     table = Table(box=None, pad_edge=False)
     table.add_column("layer", no_wrap=True)
@@ -87,7 +75,7 @@ def stacks(genomes: list[tuple[str, Genome]], times: TimesByLayer | None = None)
     if not two:
         return Group(table, *told)
     found = differences(genomes[0][1], genomes[1][1])
-    lines = [f"{key}: {_value(old)} → {_value(new)}" for key, old, new in found]
+    lines = [f"{key}: {value_words(old)} → {value_words(new)}" for key, old, new in found]
     return Group(table, *told, "", *(lines or ["all other keys are equal"]))
 
 
@@ -102,31 +90,6 @@ def _add(table: Table, name: str, drawn: list[Drawn], seconds: list[Seconds | No
     last = _change(*macs) if len(drawn) == 2 else "█" * round(BAR * macs[0] / most)
     short = name if name == "head" else f"  {name.split('.', 2)[2]}"
     table.add_row(short, _mark(words), *cells, last)
-
-
-def _words(genome: Genome) -> dict[str, str]:
-    """By the name of each row of the stack, what it is."""
-    words: dict[str, str] = {}
-    for stage in genome.layout:
-        side = f"{stage.kernel}×{stage.kernel}"
-        words[f"{stage.name}.embed"] = (
-            f"{side} patches" if stage.kernel == stage.stride else f"{side}, stride {stage.stride}"
-        )
-        words[f"{stage.name}.residual"] = f"attention residual, {stage.attention_residual}"
-        words |= {layer.name: _layer_words(layer) for layer in stage.layers}
-    return words | {"head": f"{genome.classes} classes, pool {genome.pool}"}
-
-
-def _layer_words(layer: LayerPlan) -> str:
-    parts = (layer.core, layer.auxiliary, layer.local)
-    return " + ".join(_block_words(part) for part in parts if part is not None)
-
-
-def _block_words(config: BlockConfig) -> str:
-    """`less (rank 2, transform low_rank)`: a block with its options that are not at their defaults."""
-    chosen = flat(config.model_dump(mode="json", exclude_defaults=True), free=("block",))
-    options = ", ".join(f"{key} {_value(value)}" for key, value in chosen.items() if key != "block")
-    return f"{config.block} ({options})" if options else config.block
 
 
 def _stage_words(plan: StagePlan | None) -> str:
@@ -171,7 +134,3 @@ def _change(old: int, new: int) -> str:
 
 def _ms(seconds: float) -> str:
     return f"{1000 * seconds:.3g}"
-
-
-def _value(value: Any) -> str:
-    return "not set" if value is None else str(value)

@@ -6,23 +6,32 @@ for times of the machine that searched, whose throughput stands beside them.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
+from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
+from nas.engine.reading import read_json
 from nas.metrics import METRICS, ON_TARGET, TARGET
 
 if TYPE_CHECKING:
     from nas.profiling import TargetTable
 
 
-def conditions_of(run: Path) -> dict[str, Any] | None:
-    """What the run's table says besides seconds; None if there is none. Without torch: a search has validated it."""
-    file = run / TARGET
-    return json.loads(file.read_text()) | {"seconds": None} if file.is_file() else None
+class Conditions(TypedDict):
+    """What a table of another device says besides seconds (nas/profiling/target.py, which needs torch)."""
+
+    device: str
+    runtime: str
+    threads: int
+    batch_size: int
+
+
+def conditions_of(run: Path) -> Conditions | None:
+    """Those of the run's table; None if there is none. Raises RunError for a damaged one."""
+    return read_json(run / TARGET, Conditions, "restore it: `nas latency` on the device wrote it")
 
 
 def words(device: str, runtime: str, threads: int, batch_size: int) -> dict[str, str]:

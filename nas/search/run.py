@@ -30,7 +30,8 @@ from nas.model.inherit import check_inheritable
 from nas.profiling import LatencyTable, TargetTable, run_tables, table_file
 from nas.search.anytime import BASELINE, anytime
 from nas.search.budget import check_feasible
-from nas.search.gain import estimated, measured
+from nas.search.estimated_gain import estimated
+from nas.search.gain import measured
 from nas.search.retention import WeightRetention
 from nas.search.samplers import SAMPLERS, SamplerOptions, make_sampler, sampler_options
 from nas.search.schedulers import make_scheduler, scheduler_options

@@ -1,7 +1,7 @@
 """Winners: the genomes and weights of the front, copied for `nas.load` and measured without other load.
 
     winners/w1-0012.yaml + w1-0012.safetensors        sorted by the first objective, best first; 0012 is the trial
-    winners/w1-0012.json        its results, on test by class and with the confusion matrix
+    winners/w1-0012.json        its results, on test by class and with the confusion matrix; its layers with their costs
 
 No worker trains meanwhile. Metrics predicted from timings are now measured, with interleaved winners. Budgets are hard:
 a winner whose measured value misses one leaves the front, and trials that it dominated may enter. The test split is
@@ -25,6 +25,7 @@ import pandas as pd
 
 from nas.engine import Event, Job, Limits, OnEvent, Run, Workers
 from nas.engine.evaluation import read_confusion, read_test
+from nas.engine.reading import Cell
 from nas.engine.training import images_of
 from nas.engine.version import VERSION
 from nas.files import write_atomically, write_json, write_text
@@ -37,6 +38,7 @@ from nas.profiling import disturbance, throughputs
 from nas.search.budget import Budget
 from nas.search.pareto import front_of
 from nas.search.spec import SearchSpec
+from nas.search.stack import stack_of
 from nas.train import Task
 from nas.train.confusion import by_class
 
@@ -134,7 +136,7 @@ def _read(job: Job) -> tuple[float, float]:
 
 
 def _results(
-    run: Run[SearchSpec] | Run[FrontSpec], row: Mapping[Any, Any], genome: Genome, cells: list[list[int]] | None
+    run: Run[SearchSpec] | Run[FrontSpec], row: Mapping[Any, Any], genome: Genome, cells: list[Cell] | None
 ) -> dict[str, Any]:
     """What winners/<name>.json says. cells: None if the test split has not been read, or was by an earlier version."""
     keys = ("macs", "params", "accuracy_se", "accuracy_weights", *TEST)
@@ -143,7 +145,7 @@ def _results(
     if cells is not None:
         names = genome.class_names or [str(label) for label in range(genome.classes)]
         found |= {"classes": by_class(cells, names), "confusion": cells}
-    return {"version": VERSION, **found}
+    return {"version": VERSION, **found, **stack_of(genome, run.directory)}
 
 
 def _measured(examiner: Examiner, trials: list[str], metrics: list[str]) -> dict[str, dict[str, float]]:

@@ -184,7 +184,7 @@ def test_ctrl_c_in_a_training_says_how_to_resume(nas, monkeypatch):
     def interrupted(*arguments: object, **others: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nas.engine.single.train", interrupted)
+    monkeypatch.setattr("nas.train.loop.train", interrupted)
     answer = nas("train", "lavit_digits", "--out", "made")
     assert answer.code == 130
     assert answer.out.endswith("resume with: nas train lavit_digits --out made\n")

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from nas.data import ImageSet, load
 from nas.data.images import SAMPLE
 from nas.data.pictures import Arrays
 from nas.data.registry import Raw, source, source_names
+from nas.data.sources import digits
 from nas.data.split import Resident
 from nas.data.streaming import Streaming
 from nas.errors import DataError
@@ -28,6 +30,12 @@ def test_digits() -> None:
     assert len(images.train) + len(images.validation) + len(images.test) == 1797
     assert len(images.test) == 359
     assert len(images.validation) == round(0.2 * (1797 - 359))
+
+
+def test_digits_are_those_that_scikit_learn_loads() -> None:
+    ours, theirs = digits.read("digits").train, load_digits()
+    assert np.array_equal(ours.images[:, 0].numpy(), np.rint(theirs.images * (255 / 16)).astype(np.uint8))
+    assert np.array_equal(ours.labels, theirs.target)
 
 
 def test_splits_do_not_overlap_and_are_stratified() -> None:

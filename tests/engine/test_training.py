@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ class Counting(TrainJob):
         os.environ["XDG_CACHE_HOME"] = str(self.folder / "cache")
         note(self.folder)
         (self.folder / f"process-{os.getpid()}").touch()
+        while len(list(self.folder.glob("process-*"))) < 2:  # both workers take part, however slowly the other starts
+            time.sleep(0.05)
         return super().__call__(job, report)
 
 

@@ -18,6 +18,7 @@ from nas.report import plots, write_report
 from nas.report.figures import drawings
 from nas.report.run import read_run
 from nas.search import SearchSpec
+from tests.report.damaged import write_searched
 from tests.report.synthetic import add_trial, write_facts, write_run
 from tests.search.simulation import LAVIT, Simulation
 
@@ -119,11 +120,15 @@ def test_seven_curves_have_seven_looks():
     assert [segment.tolist() for segment in grey.get_segments()] == [[[1, 10], [2, 20]]] * 3
 
 
-def test_a_report_needs_no_torch(tmp_path):
-    """It takes 500 MB and seconds to import; what a search wrote down is enough."""
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_report_needs_no_torch(tmp_path, ended):
+    """It takes 500 MB and seconds to import; what a search wrote down is enough, also about winners."""
     run = tmp_path / "run"
-    Simulation(SearchSpec.parse(parse_yaml(LAVIT) | {"trials": 3}), run).run()
-    write_facts(run)
+    if ended:
+        write_searched(run)
+    else:
+        Simulation(SearchSpec.parse(parse_yaml(LAVIT) | {"trials": 3}), run).run()
+        write_facts(run)
     code = f"import sys; from nas.cli import app; app(['report', {str(run)!r}], standalone_mode=False)"
     tail = "; assert 'torch' not in sys.modules and 'pandas' in sys.modules"
     subprocess.run([sys.executable, "-c", code + tail], check=True, env=os.environ | {"PYTHONPATH": os.getcwd()})

@@ -62,7 +62,11 @@ def test_a_published_run_has_only_its_tables(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "no such directory"), ({}, "it has no run.yaml"), ({"run.yaml": "- 1"}, "damaged")],
+    [
+        (None, "no such directory"),
+        ({}, "it has no run.yaml"),
+        ({"run.yaml": "- 1"}, r"run\.yaml: expected a mapping, found \[1\]"),
+    ],
 )
 def test_what_is_not_a_run_is_refused(tmp_path, content, message):
     directory = tmp_path / "run"

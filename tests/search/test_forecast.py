@@ -38,7 +38,7 @@ def paces(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Genome, int, int]]:
         row = {"epoch": 1, "accuracy": 0.5, "images_per_second_training": 100.0, "seconds": seconds}
         return Result.of([row, row | {"epoch": 2}])
 
-    monkeypatch.setattr("nas.search.forecast.train", claimed)
+    monkeypatch.setattr("nas.train.loop.train", claimed)
     return calls
 
 
@@ -89,7 +89,7 @@ def test_a_genome_that_does_not_fit_in_memory(images: ImageSet, monkeypatch: pyt
     def exhausted(*arguments: Any, **others: Any) -> Result:
         raise RuntimeError("CUDA out of memory.\nTried to allocate 20 GiB")
 
-    monkeypatch.setattr("nas.search.forecast.train", exhausted)
+    monkeypatch.setattr("nas.train.loop.train", exhausted)
     found = forecast.forecast(space(), [load_genome("lavit_digits")], images, loading=0)
     assert (found.trials, found.failure) == ([], "CUDA out of memory.")
 

@@ -14,7 +14,8 @@ from nas.engine import Ledger
 from nas.errors import RunError
 from nas.metrics import estimator
 from nas.search.budget import Budget
-from nas.search.gain import Gain, estimated, measured
+from nas.search.estimated_gain import estimated
+from nas.search.gain import Gain, measured
 from nas.search.samplers import sampler_options
 from tests.search.simulation import Simulation
 from tests.search.test_searcher import spec
@@ -62,5 +63,5 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     Gain(0.1, -0.1, 0.2, "estimated", 24).write(tmp_path)
     assert Gain.read(tmp_path) == Gain(0.1, -0.1, 0.2, "estimated", 24)
     (tmp_path / "gain.json").write_text('{"gain": "much"}')
-    with pytest.raises(RunError, match=r"gain.json: damaged; delete it"):
+    with pytest.raises(RunError, match=r"gain.json: gain: damaged \(.*delete it"):
         Gain.read(tmp_path)

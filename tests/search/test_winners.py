@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,7 @@ from safetensors.torch import save_file
 
 from nas.data import load
 from nas.engine import Ledger, Outcome, Run
-from nas.files import parse_yaml, read_json_mapping, write_json
+from nas.files import parse_yaml, write_json
 from nas.model import build
 from nas.search import SearchSpec
 from nas.search.winners import TEST, write_front
@@ -59,7 +60,7 @@ def test_the_front_is_copied_to_where_build_finds_it(ledger: Ledger) -> None:
     for suffix in (".yaml", ".json"):
         (folder / f"w9-0099{suffix}").write_text("of an earlier front")
     cells = [[0, 0, 3], [0, 8, 1], [9, 9, 4]]
-    write_json(ledger.folder / "0001" / "test.json", {"accuracy": 0.25, "test_images": 8, "confusion": cells})
+    write_json(ledger.folder / "0001" / "test.json", {"accuracy": 0.875, "test_images": 8, "confusion": cells})
     write_json(ledger.folder / "0002" / "test.json", {"accuracy": 0.25, "test_images": 8})  # of an earlier version
     own = ["best.yaml", "notes.md", "w1.yaml", "w1-0000.onnx", "plots/front.png"]
     for name in own:
@@ -77,7 +78,7 @@ def test_the_front_is_copied_to_where_build_finds_it(ledger: Ledger) -> None:
     assert model.genome.preprocess == images.preprocess  # the weights, as of an earlier version, do not say it
     assert model.genome.class_names == images.classes
 
-    results = {name: read_json_mapping(folder / f"{name}.json") for name in front["winner"]}
+    results = {name: json.loads((folder / f"{name}.json").read_text()) for name in front["winner"]}
     assert [found["trial"] for found in results.values()] == ["0000", "0001", "0002"]
     assert [found["accuracy_test"] for found in results.values()] == [0.25] * 3
     assert ["confusion" in found for found in results.values()] == [False, True, False]

@@ -1,0 +1,131 @@
+"""The files of a run beside its trials, read back: JSON of a given form, and tables.
+
+Nothing in them is believed because it is there: an earlier crash of the machine, an editor or a copy that was cut off
+may have left anything. A file that is not what was written is named, with the line or key, and never a traceback. What
+can be made again is made again by the same command once the file is deleted, so that is what the message says.
+
+    test.json: accuracy: damaged (expected at most 1, found 7.0); delete it, and the same run, started again, writes it
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Collection, Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, cast
+
+import pandas as pd
+from pydantic import Field, TypeAdapter, ValidationError
+
+from nas.errors import RunError, shown, wording
+
+SHARES = {  # columns that have shares of 1; a factor or parameter of the user's may be called accuracy_of_something
+    *("accuracy", "accuracy_se", "accuracy_std", "accuracy_weights", "accuracy_test", "accuracy_test_se"),
+    *("accuracy_validation", "accuracy_with_auxiliary", "accuracy_before_switch", "accuracy_after_switch"),
+}
+T = TypeVar("T")
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+Cell = tuple[Count, Count, Annotated[int, Field(ge=1)]]  # of a confusion matrix: class, class answered, images
+AGAIN = "delete it, and the same run, started again, writes it anew"
+
+
+def read_json(file: Path, kind: type[T], remedy: str = AGAIN) -> T | None:
+    """What `write_json` wrote, of the form of `kind` (a TypedDict, a dataclass); None if there is no such file.
+
+    Raises RunError for a damaged file.
+
+    >>> read_json(Path("results/my_run/trials/0007/test.json"), TestResult)["accuracy"]
+    """
+    if not file.exists():
+        return None
+    try:
+        found: T = _reader(cast(Any, kind)).validate_json(file.read_bytes(), strict=True)
+        return found
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = f"no JSON: {first['ctx']['error']}" if first["type"] == "json_invalid" else wording(first)
+        raise RunError(f"damaged ({what}); {remedy}", file=file, path=".".join(map(str, first["loc"]))) from None
+
+
+def read_table(
+    file: Path,
+    *,
+    needed: Collection[str] = (),
+    numbers: Collection[str] = (),
+    text: Collection[str] = (),
+    remedy: str = AGAIN,
+    **options: Any,
+) -> pd.DataFrame:
+    """A table that pandas wrote as CSV.
+
+    needed: columns that it must have. numbers: those that have finite numbers, where they are there. text: those that
+    are kept as text. Of the others, SHARES are held to 0..1. Cells may be empty. options: of pandas' read_csv. Raises
+    RunError for a damaged file.
+
+    >>> read_table(Path("results/my_run/front.csv"), needed=["trial"], numbers=["trial", "macs"], text=["hash"])
+    """
+    try:
+        content = file.read_bytes().decode()
+        rows = list(csv.reader(io.StringIO(content, newline=""), strict=True))
+        _check_form(content, rows, needed)
+        for name in rows[0]:
+            if name not in text and (name in numbers or name in SHARES):
+                _check_numbers(name, (row[rows[0].index(name)] for row in rows[1:]))
+        literal = {"keep_default_na": False, "na_values": [""]}  # a layer's candidate may be called NA
+        kinds: dict[str, Any] = {"dtype": dict.fromkeys(text, str)} | literal | options
+        table: pd.DataFrame = pd.read_csv(io.StringIO(content, newline=""), **kinds)
+        return table
+    except (ValueError, csv.Error) as error:
+        raise RunError(f"damaged ({error}); {remedy}", file=file) from None
+
+
+def read_epochs(metrics: Path) -> list[dict[str, float]]:
+    """The rows of a metrics.csv, without empty cells.
+
+    Empty if there is no such table yet, or if it is damaged: the worker writes it anew from the checkpoint. (That of a
+    trial that has ended is held to its digest when the ledger is read.)
+    """
+    try:
+        with metrics.open(newline="") as lines:
+            rows = [{key: float(cell) for key, cell in row.items() if cell} for row in csv.DictReader(lines)]
+            return rows if all("epoch" in row for row in rows) else []
+    except (OSError, ValueError, TypeError, csv.Error):
+        return []
+
+
+@lru_cache
+def _reader(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _check_form(content: str, rows: list[list[str]], needed: Collection[str]) -> None:
+    """Raise ValueError for anything but a whole table: a header, and as many values in each row."""
+    if not rows or not content.endswith("\n"):
+        raise ValueError("it is cut off" if rows else "it is empty")
+    lacking = [name for name in needed if name not in rows[0]]
+    if lacking:
+        raise ValueError(f"there is no column {lacking[0]}; its first line is {shown(','.join(rows[0]))}")
+    for number, row in enumerate(rows[1:], start=1):
+        if len(row) != len(rows[0]):
+            raise ValueError(f"row {number} has {len(row)} values where the head has {len(rows[0])}")
+
+
+def _check_numbers(name: str, cells: Iterable[str]) -> None:
+    """Raise ValueError for a cell that is no finite number, no share of 1, or no number of a trial, by its column."""
+    for number, cell in enumerate(cells, start=1):
+        try:
+            value = float(cell or 0)
+        except ValueError:
+            value = math.nan
+        if name == "trial":
+            right, expected = cell.isdecimal(), "the number of a trial"
+        elif name in SHARES:
+            right, expected = 0 <= value <= 1, "a share of 1"
+        else:
+            right, expected = math.isfinite(value), "a number"
+        if not right:
+            raise ValueError(f"row {number}: expected {expected} in column {name}, found {shown(cell)}")

@@ -1,0 +1,73 @@
+"""A run directory with every kind of file that a report reads, and what may have become of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from safetensors.torch import save_file
+
+from nas.engine import Ledger, Outcome, Run
+from nas.files import parse_yaml, write_json
+from nas.model import build
+from nas.search import SearchSpec
+from nas.search.anytime import anytime
+from nas.search.winners import write_front
+from tests.report.synthetic import write_facts
+from tests.search.simulation import LAVIT, estimate
+
+REPLACED = {
+    "empty": b"",
+    "brace": b"{",
+    "list": b"[]",
+    "null": b"null",
+    "number": b"3",
+    "other": b'{"x": 1}\n',
+    "kinds": b'{"classes": "abc", "confusion": 3, "layers": [1], "accuracy": "x", "epochs": "many", "device": 1}\n',
+    "values": b'{"accuracy": 7.0, "accuracy_test": NaN, "confusion": [[0, 99, 1]], "layers": [{"macs": -1}]}\n',
+    "binary": bytes(range(256)),
+    "page": b"<html>\n",
+}
+
+
+def write_searched(directory: Path, trials: int = 3) -> Path:
+    """A search that has ended: trials with weights, tables, and winners with their results on test."""
+    write_facts(directory)
+    ledger = Ledger(directory)
+    for number in range(trials):
+        model = build(build("lavit_digits").genome.edit({"stages.0.split": number + 1}))
+        job = ledger.add(
+            model.genome,
+            seed=number,
+            hash=model.genome.hash,
+            parameters={"stages.0.split": number + 1},
+            costs=estimate(model.genome),
+            note={"draw": number - 1, "layers": "softmax"},
+        )
+        save_file(model.state_dict(), job.directory / "weights.safetensors")
+        (job.directory / "metrics.csv").write_text("epoch,loss,accuracy,seconds\n1,1.5,0.7,2.0\n2,1.0,0.8,2.0\n")
+        cells = [[0, 0, 3], [0, 8, 1], [9, 9, 4]]
+        write_json(job.directory / "test.json", {"accuracy": 0.875, "test_images": 8, "confusion": cells})
+        ledger.finish(job, Outcome.of(job, "complete", accuracy=0.9 - 0.1 * number, epochs=2, seconds=4.0))
+    ledger.write_table()
+    spec = SearchSpec.parse(parse_yaml(LAVIT))
+    write_front(Run(directory, "search", spec, lambda record: record), _Examiner())
+    anytime(ledger, list(spec.objectives)).to_csv(directory / "hypervolume.csv", index=False)
+    pd.DataFrame(
+        {
+            "layer": ["stages.0.layers.0"],
+            "candidate": ["less"],
+            "kl": [0.1],
+            "delta_accuracy": [-0.01],
+            "delta_macs": [-9],
+        }
+    ).to_csv(directory / "sensitivity.csv", index=False)
+    return directory
+
+
+class _Examiner:
+    def seconds(self, trials: list[str], batch_size: int) -> list[float]:
+        return [0.01 * batch_size] * len(trials)
+
+    def on_test(self, trials: list[str]) -> list[tuple[float, float]]:
+        return [(0.875, 0.1)] * len(trials)

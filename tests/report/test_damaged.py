@@ -1,0 +1,74 @@
+"""Whatever has become of a file of a run: its report is written, or the file is named."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nas.errors import SpecError
+from nas.report.page import page
+from nas.report.pick import best_winner
+from nas.report.run import read_run
+from tests.report.damaged import REPLACED, write_searched
+
+WORDS = ["null", "-1", "7.0", "NaN", "inf", "[]", "{}", "x", '"a"', "1e999", "true", ""]
+
+
+@pytest.fixture(scope="module", params=["with its trials", "published"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    directory = write_searched(tmp_path_factory.mktemp("runs") / "run")
+    if request.param == "published":
+        shutil.rmtree(directory / "trials")
+    return directory
+
+
+@st.composite
+def damages(draw: st.DrawFn, content: bytes) -> bytes:
+    """Another file, a part of the file, a byte that is another one, a word that is another one."""
+    kind = draw(st.sampled_from(["replaced", "cut", "byte", "word"]))
+    if kind == "replaced":
+        return draw(st.sampled_from(list(REPLACED.values())))
+    if kind == "word":
+        text = content.decode()
+        word = draw(st.sampled_from(list(re.finditer(r"[\w.\-]+", text))))
+        return (text[: word.start()] + draw(st.sampled_from(WORDS)) + text[word.end() :]).encode()
+    place = draw(st.integers(0, len(content) - 1))
+    return content[:place] + (b"" if kind == "cut" else draw(st.binary(min_size=1, max_size=1)) + content[place + 1 :])
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.data())
+def test_a_report_is_written_or_the_file_is_named(run: Path, data: st.DataObject) -> None:
+    files = sorted(file for file in run.rglob("*") if file.suffix in (".json", ".csv", ".yaml"))
+    file = data.draw(st.sampled_from(files))
+    whole, said = file.read_bytes(), ""
+    _exchange(file, data.draw(damages(whole)))
+    try:
+        page(read_run(run))
+        best_winner(run, {})
+    except SpecError as error:
+        said = str(error)
+    finally:
+        _exchange(file, whole)
+    # A trial's hash, costs and results are held to each other, and the message names the file that does not fit.
+    assert not said or file.name in said or file.parent.name in said or file.name == "run.yaml"
+    assert len(said) < 1000
+
+
+def test_whole_files_make_a_report(run: Path) -> None:
+    assert "w1-0000" in page(read_run(run))
+    assert best_winner(run, {}).name == "w1-0000"
+
+
+def _exchange(file: Path, content: bytes) -> None:
+    """Without a new time, by which a front would count as older than a trial."""
+    times = file.stat()
+    file.write_bytes(content)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
