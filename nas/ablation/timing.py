@@ -13,14 +13,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import (
-    Annotated,
-    Any,
-    NotRequired,  # pydantic refuses typing's before Python 3.12
-)
+from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from nas.engine import Event, Job, Ledger, OnEvent, Trial
 from nas.engine.reading import Count, read_json

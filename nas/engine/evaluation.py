@@ -16,15 +16,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    NotRequired,  # pydantic refuses typing's before Python 3.12
-)
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
 from pydantic import Field
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from nas.engine.events import Event, OnEvent
 from nas.engine.job import Job

@@ -16,13 +16,10 @@ import subprocess
 from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
-from typing import (
-    Any,
-    Required,  # pydantic refuses typing's before Python 3.12
-)
+from typing import Any, NotRequired
 
 from pydantic import TypeAdapter, ValidationError
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 import nas
 from nas.account import Account
@@ -38,21 +35,21 @@ from nas.plugins import active
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "timm")
 
 
-class _Record(TypedDict, total=False):
+class _Record(TypedDict):
     """The form of run.yaml, as far as anything reads it. The clients validate the spec."""
 
     name: str
     kind: str
     seed: int
-    accuracy: str
-    spec: Required[dict[str, Any]]
-    plugins: list[dict[str, Any]]
+    accuracy: NotRequired[str]
+    spec: dict[str, Any]
+    plugins: NotRequired[list[dict[str, Any]]]
     versions: dict[str, str]
     hardware: dict[str, Any]
     created: str
     command: str | None
     commit: str | None
-    data: Account
+    data: NotRequired[Account]
 
 
 _RECORD = TypeAdapter(_Record)

@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import (
-    Annotated,
-    NotRequired,  # pydantic refuses typing's before Python 3.12
-)
+from typing import Annotated, NotRequired
 
 from pydantic import Field
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from nas.engine.reading import AGAIN, Cell, Count, Share, read_json
 from nas.errors import RunError

@@ -19,9 +19,9 @@ from nas.ablation.run import Cells
 from nas.api import default_run
 from nas.data import load
 from nas.engine import Ledger, Pool, Signal
+from nas.engine.record import write_record
 from nas.engine.single import train_genome
 from nas.engine.start import check_start
-from nas.engine.version import VERSION
 from nas.errors import DataError, RunError, SpecError
 from nas.files import dump_yaml, read_yaml, write_text
 from nas.genome import load_genome
@@ -280,10 +280,9 @@ def test_settings_of_the_base_beside_a_start_are_refused(parent: Path) -> None:
 def test_winners_are_retrained_at_the_size_of_the_start(tmp_path: Path) -> None:
     base = {"name": "mine", "image": {"size": 16, "channels": 1}, "classes": 10}
     base |= {"stages": [{"patch": 4, "width": 8, "heads": 1, "depth": 1}]}
-    record = {"version": VERSION, "kind": "search", "seed": 0, "spec": {"base": base, "data": "digits"}}
     write_text(tmp_path / "winners" / "w1-0000.yaml", dump_yaml(base))
     for start, size in (("/gone/w.yaml", 16), (None, None)):
-        write_text(tmp_path / "run.yaml", dump_yaml(record | {"spec": record["spec"] | {"start": start}}))
+        write_record(tmp_path, kind="search", seed=0, spec={"base": base, "data": "digits", "start": start})
         assert retraining(tmp_path, from_scratch=True).image_size == size
 
 
