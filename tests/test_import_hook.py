@@ -36,6 +36,15 @@ import nas.timm
 assert "timm" not in sys.modules
 import timm
 """
+# Past the hook, importing nas.timm registers.
+PAST_THE_HOOK = """
+import sys
+import nas
+sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder) is not nas.import_hook.TimmFinder]
+import timm
+assert not timm.is_model("lavit_t")
+import nas.timm
+"""
 # Importing the training loop imports timm halfway.
 HALFWAY = """
 import sys
@@ -56,7 +65,7 @@ assert not heavy, heavy
 """
 
 
-@pytest.mark.parametrize("imports", [TIMM_FIRST, NAS_FIRST, PARTS_FIRST, HALFWAY])
+@pytest.mark.parametrize("imports", [TIMM_FIRST, NAS_FIRST, PARTS_FIRST, PAST_THE_HOOK, HALFWAY])
 def test_presets_are_registered(imports: str) -> None:
     done = subprocess.run([sys.executable, "-c", imports + REGISTERED], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

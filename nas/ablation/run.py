@@ -23,10 +23,12 @@ from nas.data import absolute, account_of
 from nas.engine import Job, Ledger, OnEvent, Outcome, Run, Signal
 from nas.engine.evaluation import read_test
 from nas.engine.events import ignore
+from nas.engine.reading import read_epochs
 from nas.engine.scale import introduce
 from nas.engine.start import check_start, keep_start
 from nas.engine.tracking import check_trackers, tracked
 from nas.engine.training import TrainJob
+from nas.errors import RunError
 from nas.genome import Genome, load_genome
 from nas.metrics import estimator
 from nas.model import Donor
@@ -144,6 +146,8 @@ def cells_of(directory: Path) -> pd.DataFrame:
     rows = []
     for trial in trials:
         job, outcome = trial.job, trial.outcome
+        if "arm" not in job.note:
+            raise RunError("damaged (there is no arm); restore it", file=job.directory / "trial.json", path="note")
         row = {"arm": job.note["arm"], "seed": job.seed, "trial": job.id, "hash": job.hash} | job.costs
         row |= {"state": outcome.state if outcome else "running"}
         row |= {name: getattr(outcome, name, None) for name in ("epochs", "seconds", "reason")}
@@ -157,7 +161,10 @@ def cells_of(directory: Path) -> pd.DataFrame:
 
 def _switch(directory: Path) -> dict[str, float]:
     """For arms with an auxiliary: mass left in the mask, accuracy with and without it, all in the last epoch."""
-    last = pd.read_csv(directory / "metrics.csv").iloc[-1]
+    rows = read_epochs(directory / "metrics.csv")
+    if not rows:
+        raise RunError("damaged or gone, of a trial that is complete; restore it", file=directory / "metrics.csv")
+    last = rows[-1]
     names = {
         "mask_mass": "mask_mass",
         "accuracy_with_auxiliary": "accuracy_before_switch",
@@ -174,7 +181,7 @@ def _finished_elsewhere(directory: Path) -> dict[str, Path]:
             try:
                 cell = json.loads(file.read_text()).get("note", {}).get("cell")
                 outcome = Outcome.read(file.parent) if cell and file.parents[2] != directory else None
-            except (OSError, ValueError):  # a damaged trial of another run is skipped
+            except (OSError, ValueError, AttributeError):  # a damaged trial of another run is skipped
                 continue
             if cell and outcome is not None and outcome.state == "complete":
                 yield cell, file.parent

@@ -22,7 +22,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from nas.errors import RunError, shown, wording
 
-SHARES = {  # columns that have shares of 1; a factor or parameter of the user's may be called accuracy_of_something
+SHARES = {  # columns that have shares of 1
     *("accuracy", "accuracy_se", "accuracy_std", "accuracy_weights", "accuracy_test", "accuracy_test_se"),
     *("accuracy_validation", "accuracy_with_auxiliary", "accuracy_before_switch", "accuracy_after_switch"),
 }
@@ -62,18 +62,18 @@ def read_table(
 ) -> pd.DataFrame:
     """A table that pandas wrote as CSV.
 
-    needed: columns that it must have. numbers: those that have finite numbers, where they are there. text: those that
-    are kept as text. Of the others, SHARES are held to 0..1. Cells may be empty. options: of pandas' read_csv. Raises
-    RunError for a damaged file.
+    needed: columns that it must have. numbers: those that have finite numbers from 0 on, where they are there; SHARES
+    end at 1, differences (`delta_...`) may be negative. text: columns that are kept as text. All cells may be empty but
+    the number of a trial. options: of pandas' read_csv. Raises RunError for a damaged file.
 
     >>> read_table(Path("results/my_run/front.csv"), needed=["trial"], numbers=["trial", "macs"], text=["hash"])
     """
     try:
-        content = file.read_bytes().decode()
-        rows = list(csv.reader(io.StringIO(content, newline=""), strict=True))
+        content = file.read_bytes().decode("utf-8-sig")  # a spreadsheet writes a mark at the beginning
+        rows = [row for row in csv.reader(io.StringIO(content, newline=""), strict=True) if row]
         _check_form(content, rows, needed)
         for name in rows[0]:
-            if name not in text and (name in numbers or name in SHARES):
+            if name in numbers and name not in text:
                 _check_numbers(name, (row[rows[0].index(name)] for row in rows[1:]))
         literal = {"keep_default_na": False, "na_values": [""]}  # a layer's candidate may be called NA
         kinds: dict[str, Any] = {"dtype": dict.fromkeys(text, str)} | literal | options
@@ -122,10 +122,11 @@ def _check_numbers(name: str, cells: Iterable[str]) -> None:
         except ValueError:
             value = math.nan
         if name == "trial":
-            right, expected = cell.isdecimal(), "the number of a trial"
+            right, expected = cell.isdecimal() and len(cell) < 10, "the number of a trial"
         elif name in SHARES:
             right, expected = 0 <= value <= 1, "a share of 1"
         else:
-            right, expected = math.isfinite(value), "a number"
+            least = -math.inf if name.startswith("delta_") else 0
+            right, expected = math.isfinite(value) and value >= least, "a number"
         if not right:
             raise ValueError(f"row {number}: expected {expected} in column {name}, found {shown(cell)}")

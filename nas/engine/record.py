@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import Any, Required
 
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
@@ -35,21 +35,28 @@ from nas.plugins import active
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "timm")
 
 
-class _Record(TypedDict):
-    """The form of run.yaml, as far as anything reads it. The clients validate the spec."""
+class _Hardware(TypedDict, total=False):
+    cpu: str
+    cores: int
+    memory_gb: float
+    gpus: list[str]
+
+
+class _Record(TypedDict, total=False):
+    """The form of run.yaml, as far as anything reads it. Keys may be missing. The clients validate the spec."""
 
     name: str
     kind: str
     seed: int
-    accuracy: NotRequired[str]
-    spec: dict[str, Any]
-    plugins: NotRequired[list[dict[str, Any]]]
+    accuracy: str
+    spec: Required[dict[str, Any]]
+    plugins: list[dict[str, Any]]
     versions: dict[str, str]
-    hardware: dict[str, Any]
+    hardware: _Hardware
     created: str
     command: str | None
     commit: str | None
-    data: NotRequired[Account]
+    data: Account
 
 
 _RECORD = TypeAdapter(_Record)

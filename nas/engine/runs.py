@@ -98,7 +98,7 @@ class Run(Generic[S]):
             raise RunError(message, file=self.directory / "run.yaml", path=f"spec.{change.path}")
         table = self.directory / "trials.csv"
         if self.begun is not None and self.storage is None and not self.ledger.trials and table.exists():
-            rows = len(read_table(table, remedy="restore it: its trials are gone"))
+            rows = len(read_table(table, remedy="restore it"))
             if rows:
                 what = f"its {rows} trials are here as a table alone, and their directories are gone"
                 raise RunError(f"{what}; restore trials/, or choose another RUN", file=table)

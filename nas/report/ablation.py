@@ -24,13 +24,21 @@ import pandas as pd
 from nas.ablation.run import cells_of
 from nas.ablation.spec import Ablation, parse_ablation
 from nas.ablation.statistics import Paired, binomial_floor, holm, paired
-from nas.engine.reading import read_table
+from nas.engine.reading import SHARES, read_table
 from nas.engine.record import read_record
 from nas.errors import RunError, shown
 from nas.files import write_dataframe, write_text
 from nas.profiling.stopwatch import BUSY
 from nas.report.markup import Column, TextTable, html, latex, markdown
 from nas.report.mask import write_mask
+from nas.report.run import GONE
+
+CELL_NUMBERS = {*("trial", "seed", "epochs", "seconds", "macs", "params", "test_images", "mask_mass"), *SHARES}
+CELL_NUMBERS |= {"images_per_second", "median_seconds", "batch_size", "batches", "threads", "spread"}
+BESIDE = {  # of a published table: what stands in the cells that have the column
+    "accuracy": ("test_images", "macs", "params"),
+    "accuracy_before_switch": ("accuracy_after_switch", "mask_mass"),
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ def write_table(directory: Path) -> list[Path]:
     """Write table.{csv,md,tex,html} into the run directory. Raises RunError if it is not an ablation's."""
     record = read_record(directory)
     if record is None or record.get("kind") != "ablation":
-        raise RunError("not the run of an ablation", file=directory)
+        raise RunError("not the run of an ablation", file=directory / "run.yaml")
     ablation = parse_ablation(record["spec"], file=directory / "run.yaml")
     published = not (directory / "trials").exists() and (directory / "table.csv").exists()
     cells = read_cells(directory, ablation) if published else cells_of(directory)
@@ -84,12 +92,19 @@ def read_cells(directory: Path, ablation: Ablation) -> pd.DataFrame:
     text = ["arm", "trial", "state", "hash", "deployed_graph", *ablation.factors]
     cells = read_table(
         directory / "table.csv",
-        needed=["arm", "trial", "state", "seed", "accuracy"],
-        numbers=["seed", "macs", "params", "images_per_second"],
+        needed=["arm", "trial", "state", "seed", "macs", "params", "seconds", *ablation.factors],
+        numbers=CELL_NUMBERS,
         text=text,
-        remedy="restore it: its trials are gone",
+        remedy=GONE,
     )
-    return cells.fillna(dict.fromkeys([factor for factor in ablation.factors if factor in cells], ""))
+    cells = cells.fillna(dict.fromkeys(ablation.factors, ""))
+    for column, others in BESIDE.items():
+        filled = cells[cells[column].notna()] if column in cells else cells[:0]
+        lacking = [other for other in others if len(filled) and (other not in cells or filled[other].isna().any())]
+        if lacking:
+            message = f"damaged (there is {column} without {lacking[0]}); {GONE}"
+            raise RunError(message, file=directory / "table.csv")
+    return cells
 
 
 def speeds(cells: pd.DataFrame) -> tuple[bool, str]:
@@ -114,7 +129,7 @@ def speeds(cells: pd.DataFrame) -> tuple[bool, str]:
 def _check_whole(directory: Path, cells: pd.DataFrame) -> None:
     """Raise RunError if table.csv has complete cells that the trial directories no longer have."""
     file = directory / "table.csv"
-    if not file.exists():
+    if not file.exists() or not file.read_bytes().strip():  # blank: written before the first cell
         return
     remedy = "delete it to have it written from the trials"
     states = read_table(file, remedy=remedy, dtype=str)
@@ -179,7 +194,7 @@ def notes_of(cells: pd.DataFrame, rows: list[Row], ablation: Ablation, record: d
 
     speed: the note about images/s.
     """
-    hardware = record["hardware"]
+    hardware = {"cpu": "an unknown processor", "cores": "?", "gpus": []} | record.get("hardware", {})
     machine = ", ".join(hardware["gpus"]) or f"{hardware['cpu']} ({hardware['cores']} cores)"
     missing = int(cells.reindex(columns=["accuracy"])["accuracy"].isna().sum())
     baseline = ablation.baseline_name

@@ -13,9 +13,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nas.engine.reading import read_table
+from nas.engine.reading import read_epochs, read_table
 from nas.files import write_atomically, write_dataframe
 from nas.report.plots import GREY, blank, look
+from nas.report.run import GONE
 
 COLUMNS = ["epoch", "mask_mass", "accuracy_with_auxiliary", "accuracy"]
 
@@ -34,13 +35,13 @@ def mask_epochs(directory: Path, cells: pd.DataFrame) -> pd.DataFrame:
     """The rows of mask.csv, from the trial directories or, of a published run, from that file."""
     if not (directory / "trials").exists():
         needed = ["arm", "seed", *COLUMNS]
-        return read_table(directory / "mask.csv", needed=needed, numbers=needed[1:], text=["arm"])
+        return read_table(directory / "mask.csv", needed=needed, numbers=needed[1:], text=["arm"], remedy=GONE)
     parts = []
     for cell in cells[cells["accuracy_before_switch"].notna()].to_dict("records"):
-        metrics = pd.read_csv(directory / "trials" / cell["trial"] / "metrics.csv")[COLUMNS]
+        metrics = pd.DataFrame(read_epochs(directory / "trials" / cell["trial"] / "metrics.csv"))[COLUMNS]
         metrics.insert(0, "seed", cell["seed"])
         metrics.insert(0, "arm", cell["arm"])
-        parts.append(metrics)
+        parts.append(metrics.astype({"epoch": int}))
     return pd.concat(parts)
 
 

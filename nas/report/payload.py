@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -136,19 +137,25 @@ def stacks_of(run: Run) -> list[dict[str, Any]]:
         file = run.directory / "winners" / f"{name}.yaml"
         if not file.exists():
             continue
-        found: Mapping[str, Any] = read_results(file)
-        if "layers" not in found:
-            from nas.errors import SpecError
-            from nas.genome import load_genome
-            from nas.search.stack import stack_of
-
-            try:
-                found = stack_of(load_genome(file), run.directory)
-            except SpecError:  # of a plug-in that is not loaded; the rest of the page does not need it
-                continue
-        totals = {key: sum(layer[key] for layer in found["layers"]) for key in ("macs", "params")}
-        made.append({"winner": name, **totals} | {key: found[key] for key in ("layers", "timing") if key in found})
+        results = read_results(file)
+        found: Mapping[str, Any] | None = results if "layers" in results else _stack_of(file)
+        if found is not None:
+            totals = {key: sum(layer[key] for layer in found["layers"]) for key in ("macs", "params")}
+            made.append({"winner": name, **totals} | {key: found[key] for key in ("layers", "timing") if key in found})
     return made
+
+
+def _stack_of(file: Path) -> dict[str, Any] | None:
+    """That of a winner's genome file; None of a plug-in that is not loaded: the rest of the page does not need it."""
+    from nas.errors import SpecError
+    from nas.genome import load_genome
+    from nas.search.stack import stack_of, table_of
+
+    table = table_of(file.parents[1])
+    try:
+        return stack_of(load_genome(file), table)
+    except SpecError:
+        return None
 
 
 def _ordered(table: pd.DataFrame) -> list[str]:

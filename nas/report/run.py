@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from nas.engine import Ledger
-from nas.engine.reading import read_table
+from nas.engine.reading import AGAIN, SHARES, read_table
 from nas.engine.record import read_record
 from nas.errors import RunError, shown
 from nas.metrics import METRICS
@@ -26,7 +26,9 @@ from nas.report.target import Conditions, conditions_of, words
 
 BASE = -1  # draw of the base genome in a search (nas/search/candidates.py)
 NEEDED = ("trial", "state", "epochs", "accuracy", "macs", "params", "seed", "hash", "seconds", "reason")
-NUMBERS = {*("trial", "epochs", "seed", "seconds", "repeats"), *METRICS, *(f"{name}_measured" for name in METRICS)}
+NUMBERS = {*("trial", "epochs", "seed", "seconds", "repeats"), *SHARES, *METRICS}
+NUMBERS |= {f"{name}_measured" for name in METRICS}
+GONE = "restore it: the trials that it was made from are gone"
 TEXT = ("state", "hash", "reason", "winner")  # a hash may look like a number: 12345678e901
 
 
@@ -98,17 +100,21 @@ class Run:
     @cached_property
     def sensitivity(self) -> pd.DataFrame | None:
         """sensitivity.csv of a conversion; None of other runs, and before it is written."""
-        file, text, numbers = self.directory / "sensitivity.csv", ["layer", "candidate"], ["kl", "delta_accuracy"]
+        file, text = self.directory / "sensitivity.csv", ["layer", "candidate"]
         if not file.exists():
             return None
-        return read_table(file, needed=[*text, *numbers], numbers=numbers, text=text)
+        needed = [*text, "kl", "delta_accuracy"]  # of a piece that diverged, kl is infinite
+        return read_table(file, needed=needed, numbers=needed[3:], text=text, remedy=remedy_in(self.directory))
 
     @cached_property
     def assemblies(self) -> pd.DataFrame | None:
         """assemblies.csv of a conversion; None of other runs, and before its repairs have ended."""
         file = self.directory / "assemblies.csv"
         numbers = ["trial", "replaced", "macs", "kl", "accuracy", "delta_accuracy_before", "delta_accuracy"]
-        return read_table(file, needed=["arm", *numbers], numbers=numbers, text=["arm"]) if file.exists() else None
+        if not file.exists():
+            return None
+        remedy = remedy_in(self.directory)
+        return read_table(file, needed=["arm", *numbers], numbers=numbers, text=["arm"], remedy=remedy)
 
     @cached_property
     def by_class(self) -> dict[str, ClassResults]:
@@ -128,7 +134,7 @@ class Run:
         needed = ["run", "trials", "worker_seconds", "hypervolume"]
         if not written.exists():
             return pd.DataFrame()
-        return read_table(written, needed=needed, numbers=needed[1:], text=["run"])
+        return read_table(written, needed=needed, numbers=needed[1:], text=["run"], remedy=GONE)
 
     @cached_property
     def gain(self) -> str | None:
@@ -201,8 +207,7 @@ def read_run(directory: Path) -> Run:
 def _published(directory: Path) -> pd.DataFrame:
     if not os.path.exists(directory / "trials.csv"):
         raise RunError("not a run: it has neither trials/ nor trials.csv", file=directory)
-    remedy = "restore it: its trials are gone"
-    return read_table(directory / "trials.csv", needed=NEEDED, numbers=NUMBERS, text=TEXT, remedy=remedy)
+    return read_table(directory / "trials.csv", needed=NEEDED, numbers=NUMBERS, text=TEXT, remedy=GONE)
 
 
 def _curve(file: Path) -> np.ndarray:
@@ -234,7 +239,13 @@ def _written_front(directory: Path) -> pd.DataFrame | None:
 
 def read_front(directory: Path, *needed: str) -> pd.DataFrame:
     """front.csv as it is written. needed: columns beside the usual. Raises RunError for a damaged one."""
-    return read_table(directory / "front.csv", needed=[*NEEDED, *needed], numbers=NUMBERS, text=TEXT)
+    file, remedy = directory / "front.csv", remedy_in(directory)
+    return read_table(file, needed=[*NEEDED, *needed], numbers=NUMBERS, text=TEXT, remedy=remedy)
+
+
+def remedy_in(directory: Path) -> str:
+    """What to do about a damaged file of a run: one that is published without its trials is not written again."""
+    return AGAIN if (directory / "trials").is_dir() else GONE
 
 
 def _text(file: Path) -> str:

@@ -20,13 +20,12 @@ from nas.profiling.stack import stack_data
 DIGITS = 6
 
 
-def stack_of(genome: Genome, directory: Path) -> dict[str, Any]:
-    """`layers`, and `timing` if a table of the run in `directory` has times of layers.
+def stack_of(genome: Genome, table: LatencyTable | None) -> dict[str, Any]:
+    """`layers`, and `timing` if there is a table of timings.
 
-    >>> stack_of(genome, Path("results/my_run"))["layers"][0]["what"]
+    >>> stack_of(genome, table_of(Path("results/my_run")))["layers"][0]["what"]
     '2×2 patches'
     """
-    table = _table(directory)
     found = stack_data(genome, predicted_by_layer(genome, table) if table is not None else None)["layers"]
     layers = [{key: layer[key] for key in ("name", "what", "macs", "params")} for layer in found]
     if table is None:
@@ -37,7 +36,8 @@ def stack_of(genome: Genome, directory: Path) -> dict[str, Any]:
     return {"layers": layers, "timing": f"batches of {table.batch_size} on {table.device}, {table.threads} CPU threads"}
 
 
-def _table(directory: Path) -> LatencyTable | None:
+def table_of(directory: Path) -> LatencyTable | None:
+    """The table by which a run has times of layers. Raises SpecError for a damaged one."""
     file = directory / TARGET
     target = TargetTable.read(file) if file.is_file() else None
     if target is not None and target.runtime == "torch":

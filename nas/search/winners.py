@@ -38,7 +38,7 @@ from nas.profiling import disturbance, throughputs
 from nas.search.budget import Budget
 from nas.search.pareto import front_of
 from nas.search.spec import SearchSpec
-from nas.search.stack import stack_of
+from nas.search.stack import stack_of, table_of
 from nas.train import Task
 from nas.train.confusion import by_class
 
@@ -136,16 +136,23 @@ def _read(job: Job) -> tuple[float, float]:
 
 
 def _results(
-    run: Run[SearchSpec] | Run[FrontSpec], row: Mapping[Any, Any], genome: Genome, cells: list[Cell] | None
+    run: Run[SearchSpec] | Run[FrontSpec],
+    row: Mapping[Any, Any],
+    genome: Genome,
+    cells: list[Cell] | None,
+    stack: dict[str, Any],
 ) -> dict[str, Any]:
-    """What winners/<name>.json says. cells: None if the test split has not been read, or was by an earlier version."""
+    """What winners/<name>.json says.
+
+    cells: None if the test split has not been read, or was by an earlier version. stack: the genome's.
+    """
     keys = ("macs", "params", "accuracy_se", "accuracy_weights", *TEST)
     figures = {key: row[key] for key in keys if pd.notna(row.get(key))}
     found = {"run": run.directory.name, "trial": row["trial"], "accuracy": row["accuracy"], **figures}
     if cells is not None:
         names = genome.class_names or [str(label) for label in range(genome.classes)]
         found |= {"classes": by_class(cells, names), "confusion": cells}
-    return {"version": VERSION, **found, **stack_of(genome, run.directory)}
+    return {"version": VERSION, **found, **stack}
 
 
 def _measured(examiner: Examiner, trials: list[str], metrics: list[str]) -> dict[str, dict[str, float]]:
@@ -164,6 +171,7 @@ def _misses(budget: Budget, found: dict[str, float]) -> bool:
 def _copy(run: Run[SearchSpec] | Run[FrontSpec], front: pd.DataFrame) -> None:
     directory, folder = run.directory, run.directory / "winners"
     folder.mkdir(exist_ok=True)
+    table = table_of(directory)
     for row in front.to_dict("records"):
         source, target = directory / "trials" / row["trial"], folder / row["winner"]
         weights = source / "weights.safetensors"
@@ -177,7 +185,8 @@ def _copy(run: Run[SearchSpec] | Run[FrontSpec], front: pd.DataFrame) -> None:
         found = f"{word} {share} on validation, {row['macs']} MACs"
         head = f"# Trial {row['trial']} of run {directory.name}: {found}.\n"
         write_text(target.with_suffix(".yaml"), head + genome.to_yaml())
-        write_json(target.with_suffix(".json"), _results(run, row, genome, read_confusion(source)))
+        results = _results(run, row, genome, read_confusion(source), stack_of(genome, table))
+        write_json(target.with_suffix(".json"), results)
     for path in folder.iterdir():  # of an earlier front; files with other names belong to the user
         if WINNER.fullmatch(path.name) and path.stem not in set(front["winner"]) and path.is_file():
             path.unlink()

@@ -11,6 +11,7 @@ itself does not import timm: what needs it is loaded on first use.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _HOME = {
     "inherit": "nas.timm.donor",
 }
 __all__ = ["TimmModel", "build", "from_timm", "inherit", "to_timm"]
+if "timm" in sys.modules:  # imported past the hook
+    importlib.import_module("nas.timm.registry").register()
 
 
 def __getattr__(name: str) -> Any:

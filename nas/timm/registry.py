@@ -24,7 +24,9 @@ default_cfgs: dict[str, Any] = {}  # where timm's register_model looks for a mod
 
 
 def register() -> None:
-    """Add `nas_vit`, and every preset whose name timm does not have."""
+    """Add `nas_vit`, and every preset whose name timm does not have, once."""
+    if is_model(ARCHITECTURE):
+        return
     _add(ARCHITECTURE, {"fixed_input_size": True, "classifier": "head"})
     for file in sorted(PRESETS.glob("*.yaml")):
         if is_model(file.stem):

@@ -20,7 +20,7 @@ TEST = {"accuracy": 0.75, "test_images": 4, "confusion": [[0, 0, 3], [0, 1, 1]]}
 
 
 def read(file: Path) -> pd.DataFrame:
-    return read_table(file, needed=["trial", "accuracy"], numbers=["trial", "macs"], text=["hash"])
+    return read_table(file, needed=["trial", "accuracy"], numbers=["trial", "accuracy", "macs"], text=["hash"])
 
 
 def test_a_whole_table(tmp_path: Path) -> None:
@@ -30,6 +30,8 @@ def test_a_whole_table(tmp_path: Path) -> None:
     assert table["hash"].iloc[0] == "1e5" and pd.isna(table["hash"].iloc[1])
     assert table["accuracy"].iloc[0] == 0.5 and pd.isna(table["accuracy"].iloc[1])
     file.write_bytes(TABLE.replace("\n", "\r\n").encode())  # of a spreadsheet, or of git on Windows
+    pd.testing.assert_frame_equal(read(file), table)
+    file.write_bytes(b"\xef\xbb\xbf" + TABLE.encode() + b"\n")
     pd.testing.assert_frame_equal(read(file), table)
 
 
@@ -44,6 +46,8 @@ def test_a_whole_table(tmp_path: Path) -> None:
         ("0.5", "-0.5", "expected a share of 1 in column accuracy"),
         ("90", "many", "row 2: expected a number in column macs, found 'many'"),
         ("90", "inf", "row 2: expected a number in column macs"),
+        ("0001", "1" * 30, "row 1: expected the number of a trial in column trial"),
+        ("90", "-90", "row 2: expected a number in column macs"),
         ("0001", "", "row 1: expected the number of a trial in column trial, found ''"),
         ("0002,,90,", "0002,,90", "row 2 has 3 values where the head has 4"),
         ("0002", '"0002', "unexpected end of data"),

@@ -7,11 +7,13 @@ from pathlib import Path
 import pandas as pd
 from safetensors.torch import save_file
 
+from nas.data import account_of, load
 from nas.engine import Ledger, Outcome, Run
-from nas.files import parse_yaml, write_json
+from nas.files import dump_yaml, parse_yaml, write_json
 from nas.model import build
 from nas.search import SearchSpec
 from nas.search.anytime import anytime
+from nas.search.gain import Gain
 from nas.search.winners import write_front
 from tests.report.synthetic import write_facts
 from tests.search.simulation import LAVIT, estimate
@@ -33,6 +35,9 @@ REPLACED = {
 def write_searched(directory: Path, trials: int = 3) -> Path:
     """A search that has ended: trials with weights, tables, and winners with their results on test."""
     write_facts(directory)
+    with (directory / "run.yaml").open("a") as file:
+        file.write(dump_yaml({"data": account_of(load("digits"))}))
+    Gain(0.1, -0.1, 0.3, "estimated", trials).write(directory)
     ledger = Ledger(directory)
     for number in range(trials):
         model = build(build("lavit_digits").genome.edit({"stages.0.split": number + 1}))
