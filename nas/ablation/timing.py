@@ -19,7 +19,8 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from nas.engine import Event, Job, Ledger, OnEvent, Trial
-from nas.engine.reading import Count, read_json
+from nas.engine.job import Count
+from nas.engine.reading import read_json
 from nas.files import write_json
 from nas.model import build
 from nas.profiling import deployed_graph, disturbance, throughputs

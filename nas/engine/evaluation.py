@@ -22,12 +22,12 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from nas.engine.events import Event, OnEvent
-from nas.engine.job import Job
+from nas.engine.job import Fraction, Job
 from nas.engine.ledger import Ledger
 from nas.engine.limits import Limits, Watch
 from nas.engine.parcel import Parcel
 from nas.engine.pool import Pool
-from nas.engine.reading import AGAIN, Cell, Share, read_json
+from nas.engine.reading import AGAIN, Cell, read_json
 from nas.engine.storage import Storage
 from nas.engine.worker import StorageError, workplace
 from nas.errors import RunError
@@ -254,7 +254,7 @@ def read_confusion(directory: Path) -> list[Cell] | None:
 
 
 class _Test(TypedDict):
-    accuracy: Share
+    accuracy: Fraction
     test_images: Annotated[int, Field(ge=1)]
     confusion: NotRequired[list[Cell]]
 

@@ -20,6 +20,7 @@ from typing import Annotated, Any, TypeVar, cast
 import pandas as pd
 from pydantic import Field, TypeAdapter, ValidationError
 
+from nas.engine.job import Count
 from nas.errors import RunError, shown, wording
 
 SHARES = {  # columns that have shares of 1
@@ -27,8 +28,6 @@ SHARES = {  # columns that have shares of 1
     *("accuracy_validation", "accuracy_with_auxiliary", "accuracy_before_switch", "accuracy_after_switch"),
 }
 T = TypeVar("T")
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
 Cell = tuple[Count, Count, Annotated[int, Field(ge=1)]]  # of a confusion matrix: class, class answered, images
 AGAIN = "delete it, and the same run, started again, writes it anew"
 

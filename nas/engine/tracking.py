@@ -27,9 +27,9 @@ from typing import Any
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from nas.engine.events import Event, OnEvent
-from nas.engine.job import Job, Outcome
+from nas.engine.job import Count, Job, Outcome
 from nas.engine.ledger import Ledger
-from nas.engine.reading import Count, read_epochs, read_json
+from nas.engine.reading import read_epochs, read_json
 from nas.engine.trackers import TRACKERS, Name, Tracker
 from nas.errors import SpaceError
 from nas.files import write_json

@@ -15,7 +15,8 @@ from typing import Annotated, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
-from nas.engine.reading import AGAIN, Cell, Count, Share, read_json
+from nas.engine.job import Count, Fraction
+from nas.engine.reading import AGAIN, Cell, read_json
 from nas.errors import RunError
 from nas.report.markup import Column, TextTable
 
@@ -78,7 +79,7 @@ class ClassResults:
         return TextTable([*self._head(labels), Column("taken for", taken)], caption)
 
 
-ClassRow = TypedDict("ClassRow", {"class": str, "images": Count, "accuracy": Share | None})
+ClassRow = TypedDict("ClassRow", {"class": str, "images": Count, "accuracy": Fraction | None})
 
 
 class LayerRow(TypedDict):
@@ -94,11 +95,11 @@ class LayerRow(TypedDict):
 class Results(TypedDict, total=False):
     """winners/<name>.json (nas/search/winners.py), as far as reports read it."""
 
-    accuracy: Share
-    accuracy_se: Share
-    accuracy_weights: Share
-    accuracy_test: Share
-    accuracy_test_se: Share
+    accuracy: Fraction
+    accuracy_se: Fraction
+    accuracy_weights: Fraction
+    accuracy_test: Fraction
+    accuracy_test_se: Fraction
     classes: list[ClassRow]
     confusion: list[Cell]
     layers: list[LayerRow]

@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 
 from nas.numbers import magnitude
-from nas.report.classes import read_results
 from nas.report.importance import importances
 from nas.report.run import Run
 from nas.report.tables import heading, metric_of
@@ -133,11 +132,10 @@ def stacks_of(run: Run) -> list[dict[str, Any]]:
     Those of earlier versions do not have it; the genome is then read, which needs torch.
     """
     made = []
-    for name in run.front.get("winner", ()):
+    for name, results in run.results.items():
         file = run.directory / "winners" / f"{name}.yaml"
         if not file.exists():
             continue
-        results = read_results(file)
         found: Mapping[str, Any] | None = results if "layers" in results else _stack_of(file)
         if found is not None:
             totals = {key: sum(layer[key] for layer in found["layers"]) for key in ("macs", "params")}

@@ -21,7 +21,7 @@ from nas.engine.reading import AGAIN, SHARES, read_table
 from nas.engine.record import read_record
 from nas.errors import RunError, shown
 from nas.metrics import METRICS
-from nas.report.classes import ClassResults, class_results, read_results
+from nas.report.classes import ClassResults, Results, class_results, read_results
 from nas.report.target import Conditions, conditions_of, words
 
 BASE = -1  # draw of the base genome in a search (nas/search/candidates.py)
@@ -117,10 +117,14 @@ class Run:
         return read_table(file, needed=["arm", *numbers], numbers=numbers, text=["arm"], remedy=remedy)
 
     @cached_property
+    def results(self) -> dict[str, Results]:
+        """What winners/<name>.json says of each winner, in the order of the front; empty where there is none."""
+        return {n: read_results(self.directory / "winners" / f"{n}.yaml") for n in self.front.get("winner", ())}
+
+    @cached_property
     def by_class(self) -> dict[str, ClassResults]:
         """The results on test by class, of each winner that has them, in the order of the front."""
-        winners = self.front.get("winner", ())
-        found = {name: class_results(read_results(self.directory / "winners" / f"{name}.yaml")) for name in winners}
+        found = {name: class_results(results) for name, results in self.results.items()}
         return {name: results for name, results in found.items() if results is not None}
 
     @cached_property
