@@ -7,27 +7,27 @@ process, as a command would:
 
     report      `nas report`: page and figures
     resume      the run is opened, its decisions are replayed into the default sampler, and the next job is issued;
-                study and retention of weights follow it as in a search. Ray, which a search starts as well, is not in
-                it: it has no part in the count of trials that ended before
+                study and retention of weights follow it as in a search
     study       optuna.db is deleted and written anew
+    driver      the search goes on for two trials with Ray, which a worker trains on digits, and writes front, winners
+                and report: the whole of `nas search`
 
-Seconds are CPU seconds of the process, the imports included; memory is its peak (VmHWM of Linux). Each figure is the
-median of three rounds of all steps, with the least and the most. The driver of a search is the process that resumes.
-To import torch takes more than half of its memory, and of that a large part is code of its libraries: pages of files,
-which all processes of a machine share and which the system can drop. So the peak without them is said as well: what is
-the process's own (VmHWM − RssFile). `nas report` does not import torch. What Ray and the report at the end of a search
-add to the driver is not in these figures.
+Seconds are CPU seconds of the process and of those that it waits for, the imports included; memory is its peak (VmHWM
+of Linux). Each figure is the median of three rounds of all steps, with the least and the most. To import torch takes
+more than half of the memory of a driver, and of that a large part is code of its libraries: pages of files, which all
+processes of a machine share and which the system can drop. So the peak without them is said as well: what is the
+process's own (VmHWM − RssFile). `nas report` does not import torch.
 """
 
 from __future__ import annotations
 
 import csv
 import multiprocessing
+import os
 import shutil
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -42,6 +42,7 @@ from benchmarks import scale
 from benchmarks.contest import met
 from benchmarks.machine import Setting
 from benchmarks.simulated import candidates, finished, scratch
+from nas.api import run_search
 from nas.engine import Event, Job, Ledger, Outcome, Run
 from nas.engine.events import ignore
 from nas.engine.record import write_record
@@ -62,14 +63,15 @@ _BARS = {  # step: CPU seconds, MB in all, MB of its own
     "report": (10.0, 500.0, None),
     "resume": (10.0, 1000.0, 500.0),
     "study": (60.0, 1000.0, 500.0),
+    "driver": (None, 1000.0, None),
 }
 _REPORT = """
-import sys, time
+import os, sys
 from pathlib import Path
 from nas.cli import app
 app(["report", sys.argv[1]], standalone_mode=False)
 line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-print(time.process_time(), 1024 * int(line.split()[1]))
+print(sum(os.times()[:4]), 1024 * int(line.split()[1]))
 """
 _STEP = """
 import sys
@@ -92,7 +94,6 @@ def run(setting: Setting, trials: int = TRIALS) -> list[dict[str, Any]]:
         for _ in range(ROUNDS):
             for step in _STEPS:
                 found[step].append(_in_python(_STEP, step, str(folder)))
-            shutil.rmtree(folder / "trials" / f"{trials:04d}")  # the job that was issued
             found["report"].append(_in_python(_REPORT, str(folder)))
     return [{"at": f"{trials:,} trials", "rows": rows(found, trials)}]
 
@@ -150,7 +151,9 @@ def resume(folder: Path) -> None:
         WeightRetention(ledger, objectives, repeat=1)
         with StudyWriter(ledger, _database(folder), folder.name, space, spec.objectives, ignore):
             assert searcher.unfinished() == []
-            assert isinstance(searcher.next(), Job)
+            issued = searcher.next()
+            assert isinstance(issued, Job)
+    shutil.rmtree(issued.directory)
 
 
 def study(folder: Path) -> None:
@@ -162,12 +165,18 @@ def study(folder: Path) -> None:
         mirror.add(ledger.trials[begin : begin + BATCH])
 
 
-_STEPS: dict[str, Callable[[Path], None]] = {"study": study, "resume": resume}
+def driver(folder: Path) -> None:
+    trials = len(list((folder / "trials").iterdir())) + 2
+    found = run_search(_resumed(trials), folder, settings={"workers.count": 1}, progress=False)
+    assert list(found.trials["state"][-2:]) == ["complete", "complete"]
+
+
+_STEPS: dict[str, Callable[[Path], None]] = {"study": study, "resume": resume, "driver": driver}
 
 
 def measured(step: str, folder: Path) -> list[float]:
     _STEPS[step](folder)
-    return [time.process_time(), scale.peak_bytes(), scale.peak_bytes() - scale.status_bytes("RssFile")]
+    return [sum(os.times()[:4]), scale.peak_bytes(), scale.peak_bytes() - scale.status_bytes("RssFile")]
 
 
 def _in_python(script: str, *arguments: str) -> list[float]:

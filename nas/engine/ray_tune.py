@@ -23,6 +23,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ def run(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
+    _leave_callbacks_uncounted()
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(pool.slots)  # start all workers at once
     try:
@@ -102,6 +104,15 @@ def run(
         driver.guarded(ledger.write_table)
     if driver.error is not None:
         raise driver.error
+
+
+def _leave_callbacks_uncounted() -> None:
+    """Tune counts kinds of callbacks for its usage statistics, which are off. For that it imports every tracker that is
+    installed: mlflow takes 40 MB and a second."""
+    with suppress(ImportError):
+        from ray.air._internal import usage
+
+        usage.tag_callbacks = lambda callbacks: False
 
 
 def _trainable() -> Callable[..., None]:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from nas.report.forest import losses_apart
+
 LEAST = 16  # complete trials below which a forest has nothing to learn from
 MOST = 1000  # trials that it sees, drawn at random from more
 SPLITS = 5
@@ -42,26 +44,16 @@ def importances(trials: pd.DataFrame, parameters: list[str], outcome: str = "acc
     varied = [name for name in parameters if complete[name].nunique(dropna=False) > 1]
     if len(complete) < LEAST or not varied or complete[outcome].nunique() < 2:
         return None
-    from sklearn.ensemble import RandomForestRegressor
-    from sklearn.inspection import permutation_importance
-    from sklearn.model_selection import train_test_split
-
     seen = complete.sample(min(len(complete), MOST), random_state=0)
     x_NP = np.column_stack([_numbers(seen[name]) for name in varied])
     y_N = seen[outcome].to_numpy(float)
-    losses, scores = [], []
-    for seed in range(SPLITS):
-        x_train, x_test, y_train, y_test = train_test_split(x_NP, y_N, test_size=1 / 3, random_state=seed)
-        forest = RandomForestRegressor(n_estimators=32, min_samples_leaf=2, random_state=seed).fit(x_train, y_train)
-        scores.append(forest.score(x_test, y_test))
-        losses.append(permutation_importance(forest, x_test, y_test, n_repeats=3, random_state=seed).importances_mean)
-    losses_SP = np.array(losses)
+    losses_SP, r2_S = losses_apart(x_NP, y_N, SPLITS)
     order = np.argsort(-losses_SP.mean(0), kind="stable")
     return Importance(
         [varied[place] for place in order],
         losses_SP.mean(0)[order].tolist(),
         losses_SP.std(0)[order].tolist(),
-        float(np.mean(scores)),
+        float(r2_S.mean()),
         len(seen),
     )
 

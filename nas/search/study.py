@@ -27,6 +27,9 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import optuna  # early: where redis is missing it keeps the frames that import it; those of a search hold all trials
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
 from nas.credentials import has_credentials
 from nas.engine import Event, Job, Ledger, OnEvent, Trial
 from nas.errors import RunError, SpaceError, nearest, shown
@@ -34,8 +37,6 @@ from nas.search.parameter import Parameter, label
 from nas.search.study_rows import add_trials, attributes_of
 
 if TYPE_CHECKING:
-    import optuna
-
     from nas.search.space import SearchSpace
 
 RETRY = 60.0  # seconds between an error and the next attempt
@@ -99,8 +100,6 @@ class Study:
     """
 
     def __init__(self, url: str, name: str, space: SearchSpace, objectives: dict[str, str], first: Job):
-        import optuna
-
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", message=".*set_metric_names is experimental")
         self.name, self.objectives = name, objectives
@@ -126,8 +125,6 @@ class Study:
         Such a trial's directory was deleted, or it was trained further; Optuna cannot change an ended trial. Earlier
         versions numbered trials as they ended, and not as the run does: such a study is made anew as well.
         """
-        import optuna
-
         if self.renumbered or not self.known <= {_key(trial) for trial in trials}:
             optuna.delete_study(study_name=self.name, storage=self.storage)
             self.study, self.known = self._open(), set()
@@ -141,8 +138,6 @@ class Study:
             self.known |= new.keys()
 
     def _open(self) -> optuna.Study:
-        import optuna
-
         ways: Any = [f"{direction}imize" for direction in self.objectives.values()]
         return optuna.create_study(storage=self.storage, study_name=self.name, directions=ways, load_if_exists=True)
 
@@ -151,8 +146,6 @@ class Study:
         self.study.set_metric_names(list(self.objectives))
 
     def _frozen(self, trial: Trial) -> optuna.trial.FrozenTrial:
-        import optuna
-
         job, outcome = trial.job, trial.outcome
         assert outcome is not None
         held = {path: v for path, v in job.parameters.items() if path in self.parameters}
@@ -199,8 +192,6 @@ class StudyWriter:
         self._report_error()
 
     def __enter__(self) -> StudyWriter:
-        import optuna  # noqa: F401  (here, so that the thread does not import it while the driver does)
-
         self._thread.start()
         return self
 
@@ -276,8 +267,6 @@ def _key(trial: Trial) -> tuple[Any, ...]:
 
 def _distribution(parameter: Parameter) -> Any:
     """The distribution for plots, in the parameter's own units (the samplers' distributions use step indices)."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
     values = parameter.values
     if values is None:
         return FloatDistribution(parameter.low, parameter.high, log=parameter.log)

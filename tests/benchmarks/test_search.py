@@ -180,11 +180,13 @@ def test_every_step_of_a_large_run_is_measured(tmp_path: Path) -> None:
     large_run.resume(run)
     figures = large_run._in_python(large_run._REPORT, str(run))
     assert figures[0] > 0 and figures[1] > 1e6 and (run / "report.html").exists()
-    rounds = {"report": [figures], "resume": [[9, 2e9, 1e6], [11, 2e9, 1e6], [9.5, 2e9, 1e6]], "study": [[1, 2e8, 1e6]]}
+    rounds = {"report": [figures], "resume": [[9, 2e9, 1e6], [11, 2e9, 1e6], [9.5, 2e9, 1e6]]}
+    rounds |= {"study": [[1, 2e8, 1e6]], "driver": [[9, 9e8, 6e8]]}
     rows = large_run.rows(rounds, 12)
     assert [row["what"] for row in rows[:3]] == ["report, CPU seconds", "report, MB", "resume, CPU seconds"]
     assert [row["met"] for row in rows[2:5]] == [True, False, True]  # the median counts
-    assert len(Ledger(run).trials) == 13  # and the one that the resumed search issued
+    assert [row["met"] for row in rows[-3:]] == [None, True, None]
+    assert len(Ledger(run).trials) == 12  # and none that the resumed search issued
 
 
 def test_a_job_of_the_replay_finds_what_was_found() -> None:

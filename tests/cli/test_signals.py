@@ -34,6 +34,7 @@ pytestmark = pytest.mark.usefixtures("signals_heeded")
     ids=["TERM", "HUP of a terminal, and four Ctrl-C"],
 )
 def test_a_search_that_is_ended_shows_its_front(tmp_path: Path, signals: list[int], to_all: bool) -> None:
+    (tmp_path / "mlflow.py").write_text("open('imported', 'w')")  # found before an installed one
     command = [sys.executable, "-m", "nas", "search", "lavit_split", "--run", "r", "--set", SETTINGS]
     search = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -49,6 +50,7 @@ def test_a_search_that_is_ended_shows_its_front(tmp_path: Path, signals: list[in
     assert len(pd.read_csv(run / "front.csv")) >= 1
     assert not list(run.glob(".*.tmp"))  # a draft in a trial directory is removed by the trial's next worker
     assert not (run / ".ray").exists()
+    assert not (tmp_path / "imported").exists(), "Ray would, to count callbacks"
 
 
 @pytest.mark.slow
