@@ -85,7 +85,8 @@ def start(
 def log(folder: Path) -> Entries:
     """What workers did in each trial, line by line: process, node, epoch."""
     lines = {file.parent.name: file.read_text().splitlines() for file in folder.glob("trials/[0-9]*/log")}
-    return {trial: [(*line.split()[:2], int(line.split()[2])) for line in lines[trial]] for trial in lines}  # type: ignore[misc]
+    begun = [trial for trial in lines if lines[trial]]  # a file is there before its first line
+    return {trial: [(*line.split()[:2], int(line.split()[2])) for line in lines[trial]] for trial in begun}  # type: ignore[misc]
 
 
 def length(entries: Entries) -> int:
