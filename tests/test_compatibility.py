@@ -27,6 +27,7 @@ from nas.search.warm_start import earlier_runs
 from nas.train import evaluate
 
 OLD = Path(__file__).parent / "fixtures" / "v0_1"
+ALONE = {"workers.count": 1}  # a worker takes longer to start than to train these
 COLUMNS = ["trial", "state", "epochs", "accuracy", "macs", "params", "seed", "hash"]
 
 
@@ -101,20 +102,20 @@ def test_a_space_that_leaves_the_rungs_open_goes_on_with_those_of_the_run(runs: 
 
 
 def test_an_interrupted_search_ends_as_the_whole_one_did(runs: Path, pool: Pool) -> None:
-    found = nas.run_search("halving.yaml", "interrupted", settings={"name": "interrupted"})
+    found = nas.run_search("halving.yaml", "interrupted", settings={"name": "interrupted"} | ALONE)
     check(found.trials, table(OLD / "halving" / "trials.csv"))
     record = read_record(runs / "interrupted")
     assert record is not None and "version" not in record, "what a run was begun with stays"
 
 
 def test_a_finished_search_goes_further(runs: Path, pool: Pool) -> None:
-    found = nas.run_search("halving.yaml", "halving", settings={"trials": 13})
+    found = nas.run_search("halving.yaml", "halving", settings={"trials": 13} | ALONE)
     assert len(found.trials) == 13
     check(found.trials[found.trials["state"] == "complete"][:1], table(OLD / "halving" / "trials.csv")[:1])
 
 
 def test_the_same_search_gives_the_same(runs: Path, pool: Pool) -> None:
-    found = nas.run_search("halving.yaml", "again")
+    found = nas.run_search("halving.yaml", "again", settings=ALONE)
     check(found.trials, table(OLD / "halving" / "trials.csv"))
     front = table(OLD / "halving" / "front.csv")
     if same_machine():
@@ -123,7 +124,7 @@ def test_the_same_search_gives_the_same(runs: Path, pool: Pool) -> None:
 
 
 def test_the_same_ablation_gives_the_same(runs: Path, pool: Pool) -> None:
-    nas.run_ablation("parts.yaml", "again")
+    nas.run_ablation("parts.yaml", "again", settings=ALONE)
     old, new = (table(folder / "table.csv") for folder in (OLD / "parts", runs / "again"))
     exact = ["arm", "seed", "hash", "macs", "params", "state", "epochs"]
     pd.testing.assert_frame_equal(new[exact], old[exact])

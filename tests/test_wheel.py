@@ -13,7 +13,7 @@ import pytest
 from nas.files import read_yaml
 
 ROOT = Path(__file__).parents[1]
-QUICK = "training.epochs=1 training.limit=200 training.batch_size=50"
+QUICK = "training.epochs=1 training.limit=200 training.batch_size=50 workers.count=1"
 EMPTY = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
 
 

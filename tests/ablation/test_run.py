@@ -30,6 +30,7 @@ SPEC: dict[str, Any] = {
     "factors": {"local": {"no": {}, "yes": {"stages.0.local": "depthwise"}}},
     "seeds": 2,
     "training": {"epochs": 1},
+    "workers": {"count": 1},  # which takes longer to start than to train
 }
 
 

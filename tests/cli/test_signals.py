@@ -14,7 +14,7 @@ import pytest
 
 from nas.signals import interruptible
 
-SETTINGS = "training.epochs=1 training.limit=200 trials=500 study=off"
+SETTINGS = "training.epochs=1 training.limit=200 trials=500 study=off workers.count=1"
 
 
 def wait_for(files, process: subprocess.Popen) -> None:

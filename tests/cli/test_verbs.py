@@ -18,6 +18,7 @@ from nas.train import evaluate
 from tests.report.synthetic import write_run
 
 QUICK = "training.epochs=1 training.limit=300 training.batch_size=50"
+ALONE = "workers.count=1"
 
 
 def test_help_needs_neither_torch_nor_ray():
@@ -113,13 +114,13 @@ def test_dry_run_writes_nothing(nas, tmp_path):
 
 def test_where_every_trial_fails_the_command_fails(nas, pool):
     diverging = "training.epochs=3 training.limit=300 training.lr=1e30 training.min_lr=1e30"
-    answer = nas("search", "lavit_split", "--trials", "1", "--run", "lost", "--set", diverging)
+    answer = nas("search", "lavit_split", "--trials", "1", "--run", "lost", "--set", f"{diverging} {ALONE}")
     assert answer.code == 1
     assert "no trial completed; the first failure was: " in answer.out and "front in" not in answer.out
 
 
 def test_search_from_the_command_to_the_loaded_winner(nas, tmp_path, pool):
-    arguments = ["search", "lavit_split", "--trials", "2", "--run", "tiny", "--set", QUICK]
+    arguments = ["search", "lavit_split", "--trials", "2", "--run", "tiny", "--set", f"{QUICK} {ALONE}"]
     answer = nas(*arguments)
     assert answer.code == 0, answer.err
     run = tmp_path / "results" / "tiny"
@@ -151,7 +152,7 @@ def test_search_from_the_command_to_the_loaded_winner(nas, tmp_path, pool):
     picked = json.loads(nas("pick", "tiny", f"macs={front['macs'].min()}", "--json").out)
     assert picked["genome"] == f"results/tiny/winners/{front.loc[front['macs'].idxmin(), 'winner']}.yaml"
 
-    again = nas("retrain", "tiny", "--set", "seeds=1")
+    again = nas("retrain", "tiny", "--set", f"seeds=1 {ALONE}")
     assert again.code == 0, again.err
     assert "300 training images." in again.out and "Trained on validation images as well." in again.out
     table = pd.read_csv(tmp_path / "results" / "tiny-retrained" / "table.csv")
@@ -159,7 +160,7 @@ def test_search_from_the_command_to_the_loaded_winner(nas, tmp_path, pool):
     assert list(table["arm"]) == ["base", *sorted(others)]
     assert table["accuracy"].notna().all() and table["accuracy_validation"].isna().all()
     assert set(table["test_images"]) == {len(load("digits").test)}
-    cells = json.loads(nas("retrain", "tiny", "--set", "seeds=1", "--json").out)["cells"]
+    cells = json.loads(nas("retrain", "tiny", "--set", f"seeds=1 {ALONE}", "--json").out)["cells"]
     assert [cell["accuracy"] for cell in cells] == list(table["accuracy"])
     assert all(cell["accuracy_validation"] is None for cell in cells)
 

@@ -20,4 +20,4 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def whole(parent: Path, pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> ConversionResult:
-    return convert(spec(parent), tmp_path_factory.mktemp("whole") / "run")
+    return convert(spec(parent, workers={}), tmp_path_factory.mktemp("whole") / "run")

@@ -17,5 +17,6 @@ def spec(parent: Path, **keys: Any) -> ConversionSpec:
         "points": 2,
         "compare": ["random", "all"],
         "training": {"epochs": 1, "limit": 400},
+        "workers": {"count": 1},  # which takes longer to start than to do all of this
     }
     return ConversionSpec.parse(small | keys).only(["reuse", "linear"])

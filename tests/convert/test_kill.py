@@ -26,7 +26,7 @@ def test_three_kills_change_nothing(
     whole: ConversionResult, parent: Path, tmp_path: Path, drivers: ForkServerContext
 ) -> None:
     budget = {"latency": "1000000x"}  # needs a table, and admits all on the busiest machine
-    killed, small = tmp_path / "killed", spec(parent, budget=budget, workers={"count": 1})
+    killed, small = tmp_path / "killed", spec(parent, budget=budget)
     states, tables = [], []
     with cluster() as nodes:
         nodes.start(cpus=1)

@@ -49,6 +49,7 @@ def spec(start: Path | str, **keys: Any) -> SearchSpec:
         "training": {"epochs": 1, "limit": 300, "lr": 1e-3},
         "trials": 3,
         "sampler": "grid",
+        "workers": {"count": 1},  # which takes longer to start than to train
     }
     return SearchSpec.parse(given | keys)
 
@@ -97,6 +98,7 @@ def test_arms_of_an_ablation_are_edits_of_the_model(parent: Path, pool: Pool, tm
         "arms": {"reuse": {"stages.1.layers.2.core": "less"}},
         "seeds": 1,
         "training": {"epochs": 1, "lr": 1e-3, "limit": 300},
+        "workers": {"count": 1},
     }
     cells = ablate(parse_ablation(ablation), tmp_path / "runs" / "a")
     assert cells["accuracy"].min() > 0.8

@@ -167,7 +167,7 @@ def test_an_absent_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
 
 def test_a_search_that_goes_further_is_tracked_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool) -> None:
     monkeypatch.chdir(tmp_path)
-    wanted = {"training.epochs": 2, "training.limit": 200, "halving.first": 1, "track": ["csv"]}
+    wanted = {"training.epochs": 2, "training.limit": 200, "halving.first": 1, "track": ["csv"], "workers.count": 1}
     for trials in (2, 3):
         found = nas.run_search("lavit_split", "my_run", settings=wanted | {"trials": trials}, progress=False)
     rows = table(found.directory)

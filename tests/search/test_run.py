@@ -27,7 +27,8 @@ from nas.train import evaluate
 from tests.report.described import undescribed
 from tests.search.simulation import LAVIT
 
-SHORT = {"training": {"epochs": 2, "limit": 200}, "trials": 3}
+ALONE = {"count": 1}  # a worker takes longer to start than to train such trials
+SHORT = {"training": {"epochs": 2, "limit": 200}, "trials": 3, "workers": ALONE}
 
 
 def spec(**keys: object) -> SearchSpec:
@@ -83,7 +84,7 @@ def start(folder: Path, wanted: SearchSpec) -> subprocess.Popen[str]:
 def test_a_search_is_killed_and_resumed_and_goes_further(tmp_path: Path, pool: Pool) -> None:
     """From the first trial to the winners, with a kill -9 of the driver in between."""
     timed = {"objectives": {"accuracy": "max", "macs": "min", "throughput": "max"}, "budget": {"throughput": 1.0}}
-    wanted = spec(sampler={"name": "random", "lag": 2}, training={"epochs": 12, "limit": 200}, **timed)
+    wanted = spec(sampler={"name": "random", "lag": 2}, training={"epochs": 12, "limit": 200}, workers={}, **timed)
     run = tmp_path / "run"
 
     driver = start(tmp_path, wanted)
@@ -117,7 +118,7 @@ def test_a_search_is_killed_and_resumed_and_goes_further(tmp_path: Path, pool: P
         assert evaluate(model, images.test) == row["accuracy_test"]
         assert row["throughput_measured"] > 0
 
-    again = search(wanted.with_settings({"trials": 4}), run)
+    again = search(wanted.with_settings({"trials": 4, "workers": ALONE}), run)
     pd.testing.assert_frame_equal(again.trials[:3], result.trials, check_dtype=False)
     space = resolved(wanted, wanted.task.load())
     drawn = [space.genome(space.draw(Random(derive(0, "suggest", draw)))).hash for draw in range(20)]

@@ -35,7 +35,7 @@ SLOW = "linear_angular"
 
 def spec(**keys: Any) -> SearchSpec:
     given = {"base": "mixed_digits", "parameters": PARAMETERS, "training": {"epochs": 1, "limit": 200}, "trials": 3}
-    return SearchSpec.parse(given | {"sampler": "random"} | keys)
+    return SearchSpec.parse(given | {"sampler": "random", "workers": {"count": 1}} | keys)
 
 
 def table(**given: Any) -> TargetTable:

@@ -111,7 +111,7 @@ def test_a_run_goes_on_with_what_the_recipe_said_then(monkeypatch):
 def test_a_search_with_a_recipe_records_it_resumes_and_is_retrained(tmp_path, monkeypatch, pool):
     monkeypatch.chdir(tmp_path)
     settings = {"training.recipe": "deit", "training.epochs": 1, "training.limit": 120, "training.lr_base_size": 16,
-                "trials": 1, "training.batch_size": 48}  # fmt: skip
+                "trials": 1, "training.batch_size": 48, "workers.count": 1}  # fmt: skip
     nas.run_search("lavit_split", "short", settings=settings)
     record = read_yaml(tmp_path / "results/short/run.yaml")["spec"]["training"]
     assert (record["recipe"], record["mixup"], record["epochs"]) == ("deit", 0.8, 1)
