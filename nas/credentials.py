@@ -1,6 +1,6 @@
 """Credentials in URLs: recognised, so that they are refused where a URL is kept, and hidden where one is quoted.
 
-    scheme://USER:SECRET@host/...       also where the secret has slashes or percent signs
+    scheme://USER:SECRET@host/...       also where the secret has slashes or percent signs; also scheme:/ and scheme//
     ...?secret_key=SECRET               whatever is called password, secret, token, key, ...
 
 A database has ~/.pgpass and PGPASSWORD for them, object stores have the environment and files such as ~/.aws. From
@@ -13,7 +13,7 @@ import re
 from urllib.parse import unquote
 
 _NAMES = r"[\w.-]*(?:pass(?!file)|pwd|secret|token|key|credential|signature)[\w.-]*|sig"  # passfile is only a path
-_USER = re.compile(r"(://[^/@:\s]*:)[^\s'\"]*@")
+_USER = re.compile(r"((?:://?|//)[^/@:\s]*:)[^\s'\"]*@")  # a slash or the colon may have been forgotten
 _ENCODED = re.compile(r"://\S*%\S*")
 _QUERY = re.compile(rf"([?&;](?:{_NAMES})=)[^&;#'\"\s]*", re.IGNORECASE)
 

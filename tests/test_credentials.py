@@ -38,6 +38,8 @@ QUERIES = (
 SECRETS = [
     f"postgresql://me:{SECRET}@host/db",
     f"postgresql://:{SECRET}@host/db",
+    f"postgresql:/me:{SECRET}@host/db",
+    f"postgresql//me:{SECRET}@host/db",
     f"postgresql://me:p@{SECRET}@host/db",
     f"postgresql://host/db?user=me&pass%77ord={SECRET}",
     f"s3://KEY:{SECRET}@bucket/nas",

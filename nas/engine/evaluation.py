@@ -1,6 +1,6 @@
 """Accuracy of finished trials on the test split, evaluated once each, in the workers.
 
-    trials/0007/test.json    accuracy, test_images, confusion (nas/train/confusion.py)
+    trials/0007/test.json    accuracy, test_images, hash, seed, confusion (nas/train/confusion.py)
 
 Trials that have the file are skipped, so an interrupted evaluation resumes where it stopped. A worker that dies or
 makes no progress (nas/engine/limits.py) is replaced, and its trial tried once more. If that fails too, the trial is
@@ -22,7 +22,7 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from nas.engine.events import Event, OnEvent
-from nas.engine.job import Fraction, Job
+from nas.engine.job import Count, Fraction, Job
 from nas.engine.ledger import Ledger
 from nas.engine.limits import Limits, Watch
 from nas.engine.parcel import Parcel
@@ -227,7 +227,9 @@ class _Worker:
                 model = build(directory / "genome.yaml", weights=True).to(device)
                 test = images_of(task, model.genome.image.size).test
                 answers_N = predicted(model, test, device=device)
-                found = {"accuracy": accuracy_of(answers_N, test), "test_images": len(test)}
+                job = Job.read(directory)
+                found: dict[str, Any] = {"accuracy": accuracy_of(answers_N, test), "test_images": len(test)}
+                found |= {"hash": job.hash, "seed": job.seed}
                 write_json(directory / FILE, found | {"confusion": confusion(answers_N, test.labels_N)})
                 keep(False)
         except (StorageError, RunError) as error:
@@ -254,6 +256,8 @@ def read_confusion(directory: Path) -> list[Cell] | None:
 
 
 class _Test(TypedDict):
+    hash: NotRequired[str]  # with the seed, of the trial that it is about; earlier versions did not say
+    seed: NotRequired[Count]
     accuracy: Fraction
     test_images: Annotated[int, Field(ge=1)]
     confusion: NotRequired[list[Cell]]
@@ -261,6 +265,10 @@ class _Test(TypedDict):
 
 def _read(directory: Path) -> _Test | None:
     found = read_json(directory / FILE, _Test)
+    if found is not None and "hash" in found and "seed" in found:
+        job = Job.read(directory)
+        if (found["hash"], found["seed"]) != (job.hash, job.seed):
+            raise RunError(f"it is about another trial; {AGAIN}", file=directory / FILE)
     if found is not None and "confusion" in found:
         cells = found["confusion"]
         images = sum(count for _, _, count in cells)

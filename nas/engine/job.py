@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from nas.genome import Genome
 
 State = Literal["complete", "paused", "pruned", "infeasible", "failed"]
-Count = Annotated[int, Field(strict=True, ge=0)]
+Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]  # what a table's column holds
 Fraction = Annotated[float, Field(strict=True, ge=0, le=1)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
-Cost = Annotated[int, Field(strict=True, ge=0)] | Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Cost = Count | Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 PUBLIC_COSTS = ("macs", "params", "throughput")  # costs that are in all files and tables, known or not
 
 
@@ -142,6 +142,8 @@ class Outcome:
         content = _read(path)
         outcome = _from_flat(cls, content, path)
         if outcome.state == "complete":  # others may be trained further
+            if outcome.accuracy is None:
+                raise RunError(DAMAGED.format("a complete trial has an accuracy"), file=path, path="accuracy")
             _check_metrics(directory, content.get(DIGEST))
         return outcome
 
@@ -227,7 +229,9 @@ def _explained(error: ValidationError, file: Path | None) -> RunError:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(), object_pairs_hook=_shared)
+        content = json.loads(text := path.read_text(), object_pairs_hook=_shared)
+        if "\\ud" in text.lower():  # perhaps half of a character, which no file can be written with
+            json.dumps(content, ensure_ascii=False).encode()
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(DAMAGED.format(error), file=path) from None
     if not isinstance(content, dict):

@@ -38,7 +38,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
 
-from nas.engine.job import PUBLIC_COSTS, Job, Outcome, is_trial, read_rungs
+from nas.engine.job import DAMAGED, PUBLIC_COSTS, Job, Outcome, is_trial, read_rungs
 from nas.engine.reading import read_epochs
 from nas.errors import RunError
 from nas.files import put_in_place, write_atomically, write_dataframe, write_text
@@ -90,8 +90,8 @@ class Ledger:
                 self._trials[number] = before[number]
                 continue
             job, outcome = Job.read(path), Outcome.read(path)
-            if outcome is not None and not outcome.costs.keys() >= job.costs.keys():
-                outcome = replace(outcome, costs=job.costs | outcome.costs)  # the job recomputes what is missing
+            if outcome is not None:
+                outcome = _with_costs(outcome, job)
             self._trials[number] = Trial(job, outcome, read_rungs(path))
             self._stamps[number] = stamp
         self.next_number = max(self._trials, default=-1) + 1
@@ -248,6 +248,15 @@ def _lock(file: IO[str], directory: Path) -> None:
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
+
+
+def _with_costs(outcome: Outcome, job: Job) -> Outcome:
+    """With the costs that are missing, as the job has them. Raises RunError for one that differs."""
+    for name in outcome.costs.keys() & job.costs.keys():
+        if outcome.costs[name] != job.costs[name]:
+            what = f"it is {outcome.costs[name]}, and trial.json says {job.costs[name]}"
+            raise RunError(DAMAGED.format(what), file=job.directory / "result.json", path=name)
+    return outcome if outcome.costs.keys() >= job.costs.keys() else replace(outcome, costs=job.costs | outcome.costs)
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:

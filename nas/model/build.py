@@ -55,7 +55,7 @@ def build(
 
 def weights_beside(genome: str | Path | dict[str, Any] | Genome) -> Path:
     """The weights that belong to a genome file. Raises GenomeError for a genome that is no file."""
-    if isinstance(genome, (Genome, dict)) or not os.path.exists(genome):
+    if isinstance(genome, (Genome, dict)) or not os.path.exists(genome) or os.path.isdir(genome):
         raise GenomeError(f"the weights are those beside a genome file, and {shown(genome)} is not a file: give a path")
     weights = Path(genome).with_suffix(".safetensors")
     # A trial directory has genome.yaml and weights.safetensors.

@@ -21,10 +21,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 import torch
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from nas.blocks.base import Slot, registered
 from nas.cache import cache_file, locked
@@ -48,7 +48,7 @@ class LatencyTable:
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
-    seconds: dict[str, float]
+    seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
     device: str
     threads: int
     batch_size: int

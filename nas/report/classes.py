@@ -7,6 +7,7 @@ taken for.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,7 @@ class ClassResults:
         return TextTable([*self._head(labels), Column("taken for", taken)], caption)
 
 
+WINNER = re.compile(r"w\d+-(\d{4,})")
 ClassRow = TypedDict("ClassRow", {"class": str, "images": Count, "accuracy": Fraction | None})
 
 
@@ -95,6 +97,7 @@ class LayerRow(TypedDict):
 class Results(TypedDict, total=False):
     """winners/<name>.json (nas/search/winners.py), as far as reports read it."""
 
+    trial: str
     accuracy: Fraction
     accuracy_se: Fraction
     accuracy_weights: Fraction
@@ -128,6 +131,9 @@ def read_results(genome: Path) -> Results:
     if file.parent.name != "winners" and not {"run", "trial"} <= _keys(file):  # a file of the user's own
         return {}
     found: Results = read_json(file, Results) or {}
+    named = WINNER.fullmatch(genome.stem)
+    if named is not None and found.get("trial", named[1]) != named[1]:
+        raise RunError(f"it is about trial {found['trial']}; {AGAIN}", file=file)
     known = range(len(found.get("classes", ())))
     if any(label not in known or answer not in known for label, answer, _ in found.get("confusion", ())):
         raise RunError(f"damaged (confusion: there are {len(known)} classes); {AGAIN}", file=file)

@@ -253,6 +253,8 @@ FILES: dict[str, Contents] = {
         {
             "accuracy": _TEST,
             "test_images": "number of images in the test split",
+            "hash": "of the trial that it is about",
+            "seed": "of the trial that it is about",
             "confusion": "list of [class, class answered, images], without zeros; classes by index",
         },
     ),

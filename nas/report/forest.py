@@ -3,6 +3,7 @@
     loss of p = R²(held-out rows) − R²(held-out rows, the values of p shuffled)                 Breiman, 2001
 
 The process is for memory: scikit-learn and SciPy take 90 MB, which the driver of a search, or a notebook, would keep.
+It reads and writes files, since anything may print at the start of a Python of the user's.
 
 Legend: N rows, P parameters, S splits.
 """
@@ -12,25 +13,27 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 
 def losses_apart(x_NP: np.ndarray, y_N: np.ndarray, splits: int) -> tuple[np.ndarray, np.ndarray]:
-    """What `losses` gives, from a new process; from this one where none can be started, or where it is killed.
+    """What `losses` gives, from a new process; from this one where none can be started, or where it does not answer.
 
     >>> losses_SP, r2_S = losses_apart(x_NP, y_N, splits=5)
     """
-    command = [sys.executable, "-m", __name__, str(splits)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     try:
-        answer = subprocess.run(
-            command, input=_packed(np.column_stack([x_NP, y_N])), capture_output=True, check=True, env=environment
-        )
-    except (OSError, subprocess.CalledProcessError):
+        with TemporaryDirectory(prefix="nas-") as folder:
+            rows, answer = Path(folder) / "rows.npy", Path(folder) / "answer.npy"
+            np.save(rows, np.column_stack([x_NP, y_N]))
+            command = [sys.executable, "-m", __name__, str(rows), str(answer), str(splits)]
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, env=environment)
+            found = np.load(answer)
+    except (OSError, ValueError, TypeError, subprocess.CalledProcessError):  # an embedded Python has no program
         return losses(x_NP, y_N, splits)
-    found = _unpacked(answer.stdout)
     return found[:, :-1], found[:, -1]
 
 
@@ -49,23 +52,12 @@ def losses(x_NP: np.ndarray, y_N: np.ndarray, splits: int) -> tuple[np.ndarray, 
     return np.array(found), np.array(scores)
 
 
-def _packed(values: np.ndarray) -> bytes:
-    buffer = BytesIO()
-    np.save(buffer, values, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _unpacked(content: bytes) -> np.ndarray:
-    values: np.ndarray = np.load(BytesIO(content), allow_pickle=False)
-    return values
-
-
-def _main() -> None:
-    """Rows on stdin, the outcome in the last column; a row for each split on stdout, R² in the last column."""
-    table = _unpacked(sys.stdin.buffer.read())
-    losses_SP, r2_S = losses(table[:, :-1], table[:, -1], int(sys.argv[1]))
-    sys.stdout.buffer.write(_packed(np.column_stack([losses_SP, r2_S])))
+def _main(rows: str, answer: str, splits: str) -> None:
+    """rows: the outcome is in the last column. answer: a row for each split, with R² in the last column."""
+    table = np.load(rows)
+    losses_SP, r2_S = losses(table[:, :-1], table[:, -1], int(splits))
+    np.save(answer, np.column_stack([losses_SP, r2_S]))
 
 
 if __name__ == "__main__":
-    _main()
+    _main(*sys.argv[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -13,11 +14,22 @@ _STYLE = (
     "td{white-space:nowrap}td.n,th.n{text-align:right}"
     "caption{caption-side:bottom;max-width:70rem;text-align:left;padding-top:.8rem;color:#555;font-size:.9rem}"
 )
-_TEX = {character: f"\\{character}" for character in "&%_#${}"} | {
-    "±": "$\\pm$", "Δ": "$\\Delta$", "−": "$-$", "×": "$\\times$", "½": "$\\frac12$", "ε": "$\\varepsilon$",
-    "Σ": "$\\Sigma$", "→": "$\\to$", "✓": "\\checkmark{}",
-    "\\": "\\textbackslash{}", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}",
-}  # fmt: skip
+_MATHS = """
+α alpha β beta γ gamma δ delta ε varepsilon ζ zeta η eta θ theta ι iota κ kappa λ lambda μ mu ν nu ξ xi π pi ρ rho ς
+varsigma σ sigma τ tau υ upsilon φ varphi χ chi ψ psi ω omega Γ Gamma Δ Delta Θ Theta Λ Lambda Ξ Xi Π Pi Σ Sigma Υ
+Upsilon Φ Phi Ψ Psi Ω Omega ± pm × times ÷ div ≤ le ≥ ge ≠ ne ≈ approx ∞ infty → to ← leftarrow ↔ leftrightarrow ↑
+uparrow ↓ downarrow ∈ in ∝ propto ∂ partial ∇ nabla √ surd ∑ sum ∏ prod ∪ cup ∩ cap ⊂ subset ⊆ subseteq ∅ emptyset ∼
+sim
+"""
+_TEX = (
+    {character: f"\\{character}" for character in "&%_#${}"}
+    | {character: f"$\\{name}$" for character, name in zip(_MATHS.split()[::2], _MATHS.split()[1::2], strict=True)}
+    | {character: f"$_{digit}$" for digit, character in enumerate("₀₁₂₃₄₅₆₇₈₉")}
+    | {"−": "$-$", "½": "$\\frac12$", "✓": "\\checkmark{}"}
+    | {"\\": "\\textbackslash{}", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}"}
+)
+_LATIN = {*map(chr, range(0xC0, 0x180))} - set("ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ")  # those need another font encoding
+_KNOWN = {*map(chr, range(0x20, 0x7F)), *"‘’“”–—…°·µ§£€©®¹²³", *_LATIN}  # to pdflatex, as they are
 
 
 @dataclass(frozen=True)
@@ -128,4 +140,7 @@ def _format(cells: list[str]) -> str:
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in text)
+    """One line of text. A character that pdflatex has no glyph for is its number: `漢` is [U+6F22]."""
+    line = "".join(_TEX.get(c) or (c if c in _KNOWN else f"[U+{ord(c):04X}]") for c in " ".join(text.split()))
+    line = re.sub("-(?=-)", "-{}", line)  # two hyphens would be a dash
+    return "{}" + line if line[:1] in ("[", "*") else line  # the end of the row before would take it for its argument

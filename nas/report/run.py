@@ -203,8 +203,10 @@ def read_run(directory: Path) -> Run:
         message = f"expected metrics, each with max or min; found {shown(objectives)}"
         raise RunError(message, file=directory / "run.yaml", path="spec.objectives")
     front = _written_front(directory)
-    if front is None:
+    if front is None or not set(front["trial"]) <= set(trials["trial"]):  # a trial's directory may have been deleted
         front = front_of(trials, objectives)
+    else:
+        _check_front(front, trials, directory)
     return Run(directory, facts, ledger, trials, front, objectives)
 
 
@@ -239,6 +241,19 @@ def _written_front(directory: Path) -> pd.DataFrame | None:
     if any(result.stat().st_mtime_ns > file.stat().st_mtime_ns for result in results):
         return None
     return read_front(directory).astype({"trial": int})
+
+
+def _check_front(front: pd.DataFrame, trials: pd.DataFrame, directory: Path) -> None:
+    """Raises RunError unless the rows are those of the trials. With repeats, accuracies are means of several."""
+    own = trials.set_index("trial").loc[front["trial"]].reset_index()
+    differing = (front["hash"] != own["hash"]) | front["trial"].duplicated()
+    if "repeats" not in front:
+        differing |= ~np.isclose(front["accuracy"], own["accuracy"].astype(float), rtol=1e-9)
+    if differing.any():
+        row = int(differing.argmax())
+        trial = f"trials/{front['trial'][row]:04d}"
+        what = f"damaged (row {1 + row} is not what {trial} has, or is there twice)"
+        raise RunError(f"{what}; {remedy_in(directory)}", file=directory / "front.csv")
 
 
 def read_front(directory: Path, *needed: str) -> pd.DataFrame:

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pandas as pd
+from pydantic import Field
 
+from nas.engine.job import Count
 from nas.engine.reading import read_json
 from nas.files import write_json
 from nas.search.anytime import BASELINE
@@ -27,11 +29,11 @@ FILE = "gain.json"
 class Gain:
     """gain, low, high: relative, 0.12 for 12 % more. Measured on one baseline, there is no interval."""
 
-    gain: float
-    low: float | None
-    high: float | None
+    gain: Annotated[float, Field(ge=-1, allow_inf_nan=False)]
+    low: Annotated[float, Field(allow_inf_nan=False)] | None
+    high: Annotated[float, Field(allow_inf_nan=False)] | None
     how: Literal["measured", "estimated"]
-    trials: int
+    trials: Count
 
     def write(self, directory: Path) -> None:
         write_json(directory / FILE, asdict(self))

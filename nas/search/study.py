@@ -62,7 +62,8 @@ def check_url(url: str) -> str:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise SpaceError(f"expected sqlite:///FILE or postgresql://USER@HOST/DATABASE, found {shown(url)}") from None
+        found = "a text with an @, which may hold a password" if "@" in url else shown(url)
+        raise SpaceError(f"expected sqlite:///FILE or postgresql://USER@HOST/DATABASE, found {found}") from None
     kind = parsed.get_backend_name()
     if kind not in ("sqlite", "postgresql"):
         raise SpaceError(f"no database {kind!r}; {nearest(kind, ('sqlite', 'postgresql'))}")

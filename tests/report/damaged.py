@@ -52,7 +52,8 @@ def write_searched(directory: Path, trials: int = 3) -> Path:
         save_file(model.state_dict(), job.directory / "weights.safetensors")
         (job.directory / "metrics.csv").write_text("epoch,loss,accuracy,seconds\n1,1.5,0.7,2.0\n2,1.0,0.8,2.0\n")
         cells = [[0, 0, 3], [0, 8, 1], [9, 9, 4]]
-        write_json(job.directory / "test.json", {"accuracy": 0.875, "test_images": 8, "confusion": cells})
+        tested = {"accuracy": 0.875, "test_images": 8, "hash": job.hash, "seed": job.seed, "confusion": cells}
+        write_json(job.directory / "test.json", tested)
         ledger.finish(job, Outcome.of(job, "complete", accuracy=0.9 - 0.1 * number, epochs=2, seconds=4.0))
     ledger.write_table()
     spec = SearchSpec.parse(parse_yaml(LAVIT))

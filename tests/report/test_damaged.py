@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nas.engine.evaluation import read_test
 from nas.errors import SpecError
 from nas.report.ablation import write_table
 from nas.report.page import page
@@ -51,6 +52,66 @@ def damages(draw: st.DrawFn, content: bytes) -> bytes:
         return (text[: word.start()] + draw(st.sampled_from(WORDS)) + text[word.end() :]).encode()
     place = draw(st.integers(0, len(content) - 1))
     return content[:place] + (b"" if kind == "cut" else draw(st.binary(min_size=1, max_size=1)) + content[place + 1 :])
+
+
+def _swap(one: Path, other: Path) -> None:
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+def _edit(file: Path, old: str, new: str) -> None:
+    before = os.stat(file)
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+MIXED_UP = {  # each file is whole, and is not what it was
+    "an accuracy of the front": (lambda run: _edit(run / "front.csv", ",0.9,", ",0.99,"), "front.csv"),
+    "a hash of the front": (lambda run: _edit(run / "front.csv", _hash(run), "0123456789ab"), "front.csv"),
+    "a row twice": (lambda run: _edit(run / "front.csv", (row := _row(run)), row + row), "front.csv"),
+    "a winner": (lambda run: _edit(run / "winners/w1-0000.json", '"0000"', '"0001"'), "w1-0000.json"),
+    "costs": (lambda run: _edit(run / "trials/0000/result.json", '"macs": ', '"macs": 1'), "result.json: macs"),
+    "no accuracy": (lambda run: _edit(run / "trials/0000/result.json", ": 0.9,", ": null,"), "result.json: accuracy"),
+    "a number": (
+        lambda run: _edit(run / "trials/0000/trial.json", '"seed": 0', f'"seed": {10**30}'),
+        "trial.json: seed",
+    ),
+    "half a letter": (lambda run: _edit(run / "trials/0000/trial.json", '"softmax"', '"\\ud800"'), "trial.json"),
+    "a gain": (lambda run: _edit(run / "gain.json", "0.3", "NaN"), "gain.json: high"),
+}
+
+
+def _row(run: Path) -> str:
+    return (run / "front.csv").read_text().splitlines(keepends=True)[1]
+
+
+def _hash(run: Path) -> str:
+    return str(json.loads((run / "trials/0000/trial.json").read_text())["hash"])
+
+
+@pytest.mark.parametrize("kind", MIXED_UP)
+def test_what_is_no_longer_of_the_trials_is_named(tmp_path: Path, kind: str) -> None:
+    run = write_searched(tmp_path / "run")
+    page(read_run(run))
+    mix, said = MIXED_UP[kind]
+    mix(run)
+    with pytest.raises(SpecError, match=re.escape(said)):
+        page(read_run(run))
+
+
+def test_a_front_of_a_trial_that_is_gone_is_computed_anew(tmp_path: Path) -> None:
+    run = write_searched(tmp_path / "run")
+    shutil.rmtree(run / "trials/0000")
+    assert 0 not in set(read_run(run).front["trial"])
+
+
+def test_results_on_test_of_another_trial_are_named(tmp_path: Path) -> None:
+    run = write_searched(tmp_path / "run")
+    _swap(run / "trials/0000/test.json", run / "trials/0001/test.json")
+    with pytest.raises(SpecError, match=r"0000/test\.json: it is about another trial"):
+        read_test(run / "trials/0000")
 
 
 @settings(max_examples=100, deadline=None)

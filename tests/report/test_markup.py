@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.report.markup import Column, TextTable, html, latex, markdown, markdown_lines
+from nas.report.markup import _KNOWN, _TEX, Column, TextTable, html, latex, markdown, markdown_lines
 
 TABLE = TextTable(
     [
@@ -21,6 +21,8 @@ TABLE = TextTable(
     notes="Bold: p < 0.05 & Δ > 0.",
     label="tab:an-arm",
 )
+NAMES = ["x", "[0]", "*x", "β ≤ ∞", "a--b", "漢 \u202f\x07", "a\n\nb", *_TEX, *sorted(_KNOWN)]
+ODD = TextTable([Column("[0]", NAMES), Column("*", NAMES, bold=[True] * len(NAMES))], "a [b]\n\nc", notes="[*]\n\nβ")
 DOCUMENT = "\\documentclass{article}\\usepackage{booktabs,siunitx,amssymb}\\begin{document}%s\\end{document}"
 
 
@@ -49,9 +51,16 @@ def test_latex_has_numbers_by_their_point() -> None:
     assert "arm\\_1 \\& co" in text and "\\textbf{40.5 $\\pm$ 0.9 (3)}" in text
 
 
+def test_latex_has_every_character_in_a_form_of_its_own() -> None:
+    text = latex(TextTable([Column("a", ["[0] a*", "β ≤ ∞ a--b", "x\ny 漢"])], "two\n\nparagraphs"))
+    for line in (r"{}[0] a* \\", r"$\beta$ $\le$ $\infty$ a-{}-b \\", r"x y [U+6F22] \\", "{two paragraphs}"):
+        assert line in text
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
-def test_latex_compiles(tmp_path: Path) -> None:
-    (tmp_path / "table.tex").write_text(DOCUMENT % latex(TABLE))
+@pytest.mark.parametrize("table", [TABLE, ODD], ids=["usual", "odd"])
+def test_latex_compiles(tmp_path: Path, table: TextTable) -> None:
+    (tmp_path / "table.tex").write_text(DOCUMENT % latex(table))
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "table.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
