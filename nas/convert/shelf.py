@@ -76,13 +76,16 @@ class Shelf:
         except Exception as error:  # damage shows in many ways
             log.warning("%s is damaged (%s): the piece is trained again", file, error)
             return None
-        if content.pop("parent", self.parent) != self.parent:  # those of 0.1 do not say
-            log.warning("%s belongs to another model: the piece is trained again", file)
+        whose = content.pop("parent", self.parent), content.pop("place", file.stem)  # those of 0.1 do not say
+        if whose != (self.parent, file.stem):
+            log.warning("%s belongs to another model or layer: the piece is trained again", file)
             return None
         return content
 
     def keep_piece(self, place: Place, content: Content) -> None:
-        write_atomically(self._file(place), lambda path: path.write_bytes(packed(content | {"parent": self.parent})))
+        file = self._file(place)
+        kept = content | {"parent": self.parent, "place": file.stem}
+        write_atomically(file, lambda path: path.write_bytes(packed(kept)))
         self._upload(LIBRARY)
 
     def _file(self, place: Place) -> Path:

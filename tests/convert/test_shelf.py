@@ -18,6 +18,9 @@ def test_a_piece_of_another_model_is_trained_again(tmp_path: Path, caplog: pytes
     assert found is not None and found["rounds"] == 2 and found.keys() == CONTENT.keys()
     assert Shelf(tmp_path, "other").piece(PLACE) is None
     assert "stages.0.layers.1-linear.pt belongs to another model" in caplog.text
+    library = tmp_path / "library"
+    (library / "stages.0.layers.1-linear.pt").rename(library / "stages.0.layers.2-linear.pt")
+    assert Shelf(tmp_path, "this").piece(("stages.0.layers.2", "linear")) is None, "of another layer"
 
 
 def test_a_piece_of_before_that_does_not_say_is_taken(tmp_path: Path) -> None:
