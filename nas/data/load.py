@@ -33,6 +33,7 @@ from nas.seeds import derive
 
 TEST_SHARE = 0.2
 TEST_SEED = 0  # never the run's
+MAX_SIDE = 16_384  # as of a genome
 LARGEST = 224  # side that is proposed where images are of several sizes
 RESIDENT_BYTES = 2 * 2**30  # decoded size up to which a split is kept on the device
 
@@ -204,8 +205,8 @@ def _notes(raw: Raw) -> list[str]:
 def _side(raw: Raw, size: int | None, shapes: set[tuple[int, int]]) -> int:
     """`size`, or the side that all images have."""
     if size is not None:
-        if size < 1:
-            raise DataError(f"size is {size}; expected a side in pixels")
+        if not 1 <= size <= MAX_SIDE:
+            raise DataError(f"size is {size}; expected a side in pixels, at most {MAX_SIDE:,}")
         return size
     height, width = max(shapes)
     if len(shapes) > 1 or height != width:

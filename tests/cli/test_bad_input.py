@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from nas.files import dump_yaml
+from tests.report.damaged import write_searched
 
 GENOME = {
     "image": {"size": 8, "channels": 1},
@@ -204,3 +205,20 @@ def test_usage_errors_exit_with_2_as_well(nas):
     answer = nas("cots", "lavit_digits")
     assert answer.code == 2
     assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("arguments", [["diagnose", "."], ["export", ".", "--to", "x.onnx"], ["diagnose", "/"]])
+def test_a_folder_is_no_genome(nas, arguments):
+    refused(nas(*arguments), "is not a file: give a path")
+
+
+@pytest.mark.parametrize("file", ["front.csv", "winners/w1-0000.json", "trials/0000/metrics.csv", "report.html"])
+def test_a_folder_or_a_link_to_itself_in_place_of_a_file_is_named(nas, tmp_path, file):
+    run = write_searched(tmp_path / "run")
+    (run / file).unlink(missing_ok=True)
+    (run / file).mkdir()
+    refused(nas("report", run), file.rpartition("/")[2])
+    (run / file).rmdir()
+    (run / file).symlink_to(run / file)
+    answer = nas("report", run)
+    assert answer.code in (0, 2) and "Traceback" not in answer.err

@@ -110,6 +110,7 @@ def test_every_source_is_found() -> None:
         ("digits", {"limit": 10}, "the validation split is empty"),
         ("digits", {"validation": 1.0}, "validation is 1.0; expected a share of at least 0 and below 1"),
         ("digits", {"size": 0}, "size is 0"),
+        ("digits", {"size": 10**9}, "size is 1000000000"),
     ],
 )
 def test_mistakes(source: str, options: dict, message: str) -> None:
