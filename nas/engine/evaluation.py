@@ -22,7 +22,7 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from nas.engine.events import Event, OnEvent
-from nas.engine.job import Count, Fraction, Job
+from nas.engine.job import Count, Fraction, Job, check_weights
 from nas.engine.ledger import Ledger
 from nas.engine.limits import Limits, Watch
 from nas.engine.parcel import Parcel
@@ -224,6 +224,7 @@ class _Worker:
         try:
             task = parcel.open()
             with workplace(folder, storage, trial) as (directory, keep), heard_by(self._beat):
+                check_weights(directory)
                 model = build(directory / "genome.yaml", weights=True).to(device)
                 test = images_of(task, model.genome.image.size).test
                 answers_N = predicted(model, test, device=device)

@@ -4,7 +4,7 @@ A trial directory is the only durable record of a trial (nas/engine/ledger.py li
     trial.json    `Job`, written by the driver before training
     rungs.json    epochs -> `Outcome` (paused), if a scheduler paused the training
     result.json   `Outcome`, written last; without it, the trial is running or was interrupted
-                  metrics_sha256: of the metrics.csv that it ended with, so that a changed figure is noticed
+                  metrics_sha256, weights_sha256: of the files that it ended with, so that a change is noticed
 Workers read the job from its directory, so a trial is trained exactly as recorded.
 In the files, costs are top-level keys (`"macs": 722080`): a number under any unknown key is a cost.
 """
@@ -144,31 +144,43 @@ class Outcome:
         if outcome.state == "complete":  # others may be trained further
             if outcome.accuracy is None:
                 raise RunError(DAMAGED.format("a complete trial has an accuracy"), file=path, path="accuracy")
-            _check_metrics(directory, content.get(DIGEST))
+            _check(directory, content, "metrics_sha256")
         return outcome
 
     def write(self, directory: Path) -> None:
         """Write result.json; a pause is added to rungs.json."""
         if self.state != "paused":
-            content = {"version": VERSION} | self.as_dict() | {DIGEST: _digest(directory)}
+            digests = {key: _digest(directory / name) for key, name in DIGESTS.items()}
+            content = {"version": VERSION} | self.as_dict() | digests
             write_json(directory / "result.json", content)
             return
         pauses = {str(epochs): pause.as_dict() for epochs, pause in read_rungs(directory).items()}
         write_json(directory / "rungs.json", pauses | {str(self.epochs): self.as_dict()})
 
 
-def _check_metrics(directory: Path, expected: str | None) -> None:
-    """Raises RunError if metrics.csv is not what the trial ended with. Results of version 0.1 do not say (None)."""
-    found = _digest(directory) if expected is not None else None
+def check_weights(directory: Path) -> None:
+    """Raises RunError if weights.safetensors is not what the trial ended with: wrong bytes in it load as well.
+
+    >>> check_weights(Path("results/my_run/trials/0007"))
+    """
+    result = directory / "result.json"
+    _check(directory, _read(result) if result.exists() else {}, "weights_sha256")
+
+
+def _check(directory: Path, content: dict[str, Any], key: str) -> None:
+    """Raises RunError if a file is there and is not that of the digest. Results of earlier versions have none."""
+    expected, file = content.get(key), directory / DIGESTS[key]
+    found = _digest(file) if expected is not None else None
     if found is not None and found != expected:
         reason = "it is not what the trial ended with: its SHA-256 differs from result.json's"
-        raise RunError(DAMAGED.format(reason), file=directory / "metrics.csv")
+        raise RunError(DAMAGED.format(reason), file=file)
 
 
-def _digest(directory: Path) -> str | None:
-    """SHA-256 of metrics.csv; None if there is none."""
+def _digest(file: Path) -> str | None:
+    """SHA-256; None if there is no such file."""
     try:
-        return hashlib.sha256((directory / "metrics.csv").read_bytes()).hexdigest()
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
     except FileNotFoundError:
         return None
 
@@ -190,7 +202,7 @@ def is_trial(directory: Path) -> bool:
     return name.isascii() and name.isdigit() and name == f"{int(name):04d}" and directory.is_dir()
 
 
-DIGEST = "metrics_sha256"
+DIGESTS = {"metrics_sha256": "metrics.csv", "weights_sha256": "weights.safetensors"}
 DAMAGED = "damaged ({}); delete the trial's directory to have it trained again"
 R = TypeVar("R", Job, Outcome)
 

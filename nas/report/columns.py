@@ -238,6 +238,7 @@ FILES: dict[str, Contents] = {
             **_ENDED,
             "finished": "time in UTC, ISO 8601",
             "metrics_sha256": "SHA-256 of the metrics.csv that it ended with; null if there is none",
+            "weights_sha256": "SHA-256 of the weights.safetensors that it ended with; null if there is none",
         },
         metrics=True,
     ),

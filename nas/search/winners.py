@@ -25,6 +25,7 @@ import pandas as pd
 
 from nas.engine import Event, Job, Limits, OnEvent, Run, Workers
 from nas.engine.evaluation import read_confusion, read_test
+from nas.engine.job import check_weights
 from nas.engine.reading import Cell
 from nas.engine.training import images_of
 from nas.engine.version import VERSION
@@ -175,6 +176,7 @@ def _copy(run: Run[SearchSpec] | Run[FrontSpec], front: pd.DataFrame) -> None:
     for row in front.to_dict("records"):
         source, target = directory / "trials" / row["trial"], folder / row["winner"]
         weights = source / "weights.safetensors"
+        check_weights(source)
         genome = described(Job.read(source).genome, weights)
         if genome.preprocess is None:  # weights of an earlier version
             genome = genome.edit(served(images_of(run.spec.task, genome.image.size)))

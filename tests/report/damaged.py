@@ -56,9 +56,10 @@ def write_searched(directory: Path, trials: int = 3) -> Path:
         write_json(job.directory / "test.json", tested)
         ledger.finish(job, Outcome.of(job, "complete", accuracy=0.9 - 0.1 * number, epochs=2, seconds=4.0))
     ledger.write_table()
-    spec = SearchSpec.parse(parse_yaml(LAVIT))
-    write_front(Run(directory, "search", spec, lambda record: record), _Examiner())
-    anytime(ledger, list(spec.objectives)).to_csv(directory / "hypervolume.csv", index=False)
+    write_front_of(directory)
+    anytime(ledger, list(SearchSpec.parse(parse_yaml(LAVIT)).objectives)).to_csv(
+        directory / "hypervolume.csv", index=False
+    )
     pd.DataFrame(
         {
             "layer": ["stages.0.layers.0"],
@@ -69,6 +70,11 @@ def write_searched(directory: Path, trials: int = 3) -> Path:
         }
     ).to_csv(directory / "sensitivity.csv", index=False)
     return directory
+
+
+def write_front_of(directory: Path) -> None:
+    spec = SearchSpec.parse(parse_yaml(LAVIT))
+    write_front(Run(directory, "search", spec, lambda record: record), _Examiner())
 
 
 class _Examiner:

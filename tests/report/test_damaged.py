@@ -19,7 +19,7 @@ from nas.report.page import page
 from nas.report.payload import stacks_of
 from nas.report.pick import best_winner
 from nas.report.run import read_run
-from tests.report.damaged import REPLACED, write_searched
+from tests.report.damaged import REPLACED, write_front_of, write_searched
 
 WORDS = ["null", "-1", "7.0", "NaN", "inf", "[]", "{}", "x", '"a"', "1e999", "true", ""]
 
@@ -105,6 +105,16 @@ def test_a_front_of_a_trial_that_is_gone_is_computed_anew(tmp_path: Path) -> Non
     run = write_searched(tmp_path / "run")
     shutil.rmtree(run / "trials/0000")
     assert 0 not in set(read_run(run).front["trial"])
+
+
+def test_weights_of_which_a_byte_has_changed_are_named(tmp_path: Path) -> None:
+    run = write_searched(tmp_path / "run")
+    weights = run / "trials/0000/weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(SpecError, match=r"0000/weights\.safetensors: damaged"):
+        write_front_of(run)
 
 
 def test_results_on_test_of_another_trial_are_named(tmp_path: Path) -> None:
