@@ -142,8 +142,6 @@ class Outcome:
         content = _read(path)
         outcome = _from_flat(cls, content, path)
         if outcome.state == "complete":  # others may be trained further
-            if outcome.accuracy is None:
-                raise RunError(DAMAGED.format("a complete trial has an accuracy"), file=path, path="accuracy")
             _check(directory, content, "metrics_sha256")
         return outcome
 

@@ -91,7 +91,7 @@ class Ledger:
                 continue
             job, outcome = Job.read(path), Outcome.read(path)
             if outcome is not None:
-                outcome = _with_costs(outcome, job)
+                outcome = _of_job(outcome, job)
             self._trials[number] = Trial(job, outcome, read_rungs(path))
             self._stamps[number] = stamp
         self.next_number = max(self._trials, default=-1) + 1
@@ -250,8 +250,14 @@ def _lock(file: IO[str], directory: Path) -> None:
     file.flush()
 
 
-def _with_costs(outcome: Outcome, job: Job) -> Outcome:
-    """With the costs that are missing, as the job has them. Raises RunError for one that differs."""
+def _of_job(outcome: Outcome, job: Job) -> Outcome:
+    """With the costs that are missing, as the job has them. Raises RunError for a cost that differs, and if a complete
+    training was validated and has no accuracy."""
+    if outcome.state == "complete" and outcome.accuracy is None:
+        epochs = read_epochs(job.directory / "metrics.csv")
+        if epochs and "accuracy" in epochs[-1]:
+            what = f"it is null, and metrics.csv ends with {epochs[-1]['accuracy']}"
+            raise RunError(DAMAGED.format(what), file=job.directory / "result.json", path="accuracy")
     for name in outcome.costs.keys() & job.costs.keys():
         if outcome.costs[name] != job.costs[name]:
             what = f"it is {outcome.costs[name]}, and trial.json says {job.costs[name]}"
