@@ -251,8 +251,8 @@ def _check_front(front: pd.DataFrame, trials: pd.DataFrame, directory: Path) -> 
         differing |= ~np.isclose(front["accuracy"], own["accuracy"].astype(float), rtol=1e-9)
     if differing.any():
         row = int(differing.argmax())
-        trial = f"trials/{front['trial'][row]:04d}"
-        what = f"damaged (row {1 + row} is not what {trial} has, or is there twice)"
+        source = f"trials/{front['trial'][row]:04d}" if (directory / "trials").is_dir() else "trials.csv"
+        what = f"damaged (row {1 + row} is not what {source} has, or is there twice)"
         raise RunError(f"{what}; {remedy_in(directory)}", file=directory / "front.csv")
 
 
