@@ -25,7 +25,7 @@ from nas.data.encoded import MAX_PIXELS, EncodedImages
 from nas.data.images import ImageSet, make_split, measure
 from nas.data.partition import stratified, without
 from nas.data.pictures import Concatenated, Form
-from nas.data.preprocess import Preprocess
+from nas.data.preprocess import MAX_SIDE, Preprocess
 from nas.data.registry import Raw
 from nas.data.split import Subset
 from nas.errors import DataError
@@ -33,7 +33,6 @@ from nas.seeds import derive
 
 TEST_SHARE = 0.2
 TEST_SEED = 0  # never the run's
-MAX_SIDE = 16_384  # as of a genome
 LARGEST = 224  # side that is proposed where images are of several sizes
 RESIDENT_BYTES = 2 * 2**30  # decoded size up to which a split is kept on the device
 

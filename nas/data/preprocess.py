@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_valid
 from torch import Tensor
 
 Interpolation = Literal["bilinear", "bicubic"]
+MAX_SIDE = 16_384  # pixels, of an image as a model takes it: a slip of the keyboard is refused
 
 
 class Preprocess(BaseModel):

@@ -16,11 +16,12 @@ from pydantic_core import CoreSchema
 from safetensors.torch import save_file
 
 from nas.data import MAX_PIXELS, ImageSet, absolute
+from nas.data.preprocess import MAX_SIDE
 from nas.engine.events import Event, OnEvent
 from nas.engine.record import read_record
 from nas.errors import RunError, SpaceError
 from nas.files import write_atomically, write_text
-from nas.genome.schema import MAX_SIDE, Genome
+from nas.genome.schema import Genome
 from nas.model import Donor
 from nas.paths import SET
 from nas.timm.donor import absolute_start, read_donor

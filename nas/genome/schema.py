@@ -32,7 +32,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from nas.blocks import BlockConfig, spec_of
-from nas.data.preprocess import Preprocess
+from nas.data.preprocess import MAX_SIDE, Preprocess
 from nas.errors import GenomeError, from_pydantic
 from nas.files import dump_yaml, parse_yaml, read_yaml
 from nas.genome.edit import edited, parse_run
@@ -50,7 +50,6 @@ else:
 # Far above any model that trains; a slip of the keyboard is refused before its layers are laid out.
 MAX_DEPTH = 1000
 MAX_WIDTH = 65_536
-MAX_SIDE = 16_384
 
 
 class _Part(BaseModel):

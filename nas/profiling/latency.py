@@ -36,6 +36,7 @@ from nas.model import build
 from nas.profiling.parts import part_times, parts, without_timeless
 from nas.profiling.stopwatch import throughput
 
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 TIMED_PACKAGES = ("blocks", "genome", "model", "profiling")  # their code determines what is timed, and how
 
 
@@ -48,7 +49,7 @@ class LatencyTable:
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
-    seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+    seconds: dict[str, Seconds]
     device: str
     threads: int
     batch_size: int

@@ -28,10 +28,9 @@ from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter,
 
 from nas.errors import GenomeError, SpecError, wording
 from nas.genome import Genome
-from nas.profiling.latency import LatencyTable
+from nas.profiling.latency import LatencyTable, Seconds
 from nas.profiling.parts import parts
 
-Seconds = Annotated[float, Field(ge=0)]
 NAMED = 5  # missing parts that a message names
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 

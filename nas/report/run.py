@@ -202,11 +202,9 @@ def read_run(directory: Path) -> Run:
     if not isinstance(objectives, dict) or any(word not in ("max", "min") for word in objectives.values()):
         message = f"expected metrics, each with max or min; found {shown(objectives)}"
         raise RunError(message, file=directory / "run.yaml", path="spec.objectives")
-    front = _written_front(directory)
-    if front is None or not set(front["trial"]) <= set(trials["trial"]):  # a trial's directory may have been deleted
+    front = _written_front(directory, trials)
+    if front is None:
         front = front_of(trials, objectives)
-    else:
-        _check_front(front, trials, directory)
     return Run(directory, facts, ledger, trials, front, objectives)
 
 
@@ -229,10 +227,11 @@ def _curve(file: Path) -> np.ndarray:
         return np.empty((0, 2))
 
 
-def _written_front(directory: Path) -> pd.DataFrame | None:
-    """front.csv, or None if a trial has ended since it was written.
+def _written_front(directory: Path, trials: pd.DataFrame) -> pd.DataFrame | None:
+    """front.csv, or None if a trial has ended since it was written, or one of its trials is gone.
 
-    It has more than the trials: the winners' names and their measured throughput.
+    It has more than the trials: the winners' names and their measured throughput. Raises RunError if a row is not what
+    its trial has.
     """
     file = directory / "front.csv"
     if not file.exists():
@@ -240,7 +239,11 @@ def _written_front(directory: Path) -> pd.DataFrame | None:
     results = (directory / "trials").glob("*/result.json")
     if any(result.stat().st_mtime_ns > file.stat().st_mtime_ns for result in results):
         return None
-    return read_front(directory).astype({"trial": int})
+    front = read_front(directory).astype({"trial": int})
+    if not set(front["trial"]) <= set(trials["trial"]):
+        return None
+    _check_front(front, trials, directory)
+    return front
 
 
 def _check_front(front: pd.DataFrame, trials: pd.DataFrame, directory: Path) -> None:

@@ -18,6 +18,7 @@ from nas.search.winners import write_front
 from tests.report.synthetic import write_facts
 from tests.search.simulation import LAVIT, estimate
 
+SPEC = SearchSpec.parse(parse_yaml(LAVIT))
 REPLACED = {
     "empty": b"",
     "brace": b"{",
@@ -57,9 +58,7 @@ def write_searched(directory: Path, trials: int = 3) -> Path:
         ledger.finish(job, Outcome.of(job, "complete", accuracy=0.9 - 0.1 * number, epochs=2, seconds=4.0))
     ledger.write_table()
     write_front_of(directory)
-    anytime(ledger, list(SearchSpec.parse(parse_yaml(LAVIT)).objectives)).to_csv(
-        directory / "hypervolume.csv", index=False
-    )
+    anytime(ledger, list(SPEC.objectives)).to_csv(directory / "hypervolume.csv", index=False)
     pd.DataFrame(
         {
             "layer": ["stages.0.layers.0"],
@@ -73,8 +72,7 @@ def write_searched(directory: Path, trials: int = 3) -> Path:
 
 
 def write_front_of(directory: Path) -> None:
-    spec = SearchSpec.parse(parse_yaml(LAVIT))
-    write_front(Run(directory, "search", spec, lambda record: record), _Examiner())
+    write_front(Run(directory, "search", SPEC, lambda record: record), _Examiner())
 
 
 class _Examiner:
