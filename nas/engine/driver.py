@@ -27,11 +27,10 @@ class Driver:
         self,
         source: JobSource,
         ledger: Ledger,
-        slots: Callable[[], int],
         on_event: OnEvent,
         limits: Limits = Limits(),
     ):
-        self.source, self.ledger, self.slots, self.on_event = source, ledger, slots, on_event
+        self.source, self.ledger, self.on_event = source, ledger, on_event
         self.watch = Watch(limits)
         self.exceeded: dict[str, Excess] = {}  # by trial whose worker is being killed
         self.resumed = deque(source.unfinished())
@@ -47,9 +46,10 @@ class Driver:
         return object, ()
 
     def next(self) -> Job | Signal:
+        """The job for a worker that is free."""
         if self.error is not None:
             return Signal.DONE
-        if len(self.live) >= self.slots() or self.alone is not None:
+        if self.alone is not None:
             return Signal.WAIT
         answer = self._asked()
         if not isinstance(answer, Job):

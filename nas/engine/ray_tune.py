@@ -67,7 +67,7 @@ def run(
     """
     scratch = ledger.directory / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)
-    driver = Driver(source, ledger, Recent(pool.slots_now), on_event, limits)
+    driver = Driver(source, ledger, on_event, limits)
     trainable = tune.with_parameters(
         _trainable(),
         folder=ledger.folder,
@@ -79,7 +79,7 @@ def run(
     tuner = tune.Tuner(
         tune.with_resources(trainable, tune.PlacementGroupFactory(pool.bundles)),
         tune_config=tune.TuneConfig(
-            search_alg=_Jobs(driver),
+            search_alg=_Jobs(driver, Recent(pool.slots_now)),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.config["trial"],
@@ -167,20 +167,31 @@ def _trainable() -> Callable[..., None]:
 
 
 class _Jobs(Searcher):
-    """Tune's search algorithm: its configurations are ids of trial directories."""
+    """Tune's search algorithm: its configurations are ids of trial directories.
 
-    def __init__(self, driver: Driver):
+    A worker is free once Tune has ended its trial, which is some time after its outcome was reported. If the next job
+    were issued before, Tune would request resources for a new worker, and withdraw the request when it reuses the old
+    one. Ray can lose the resources of a request that is withdrawn while they are being reserved (ray#64693): until the
+    session ends, or on a cluster for good.
+    """
+
+    def __init__(self, driver: Driver, slots: Callable[[], int]):
         super().__init__()
-        self._driver = driver
+        self._driver, self._slots = driver, slots
+        self._issued: set[str] = set()  # Tune's trials that have not ended
 
     def suggest(self, trial_id: str) -> Any:
+        if len(self._issued) >= self._slots():
+            return None
         job = self._driver.guarded(self._driver.next)
         if isinstance(job, Job):
+            self._issued.add(trial_id)
             return {"trial": job.id, "until": job.until, "alone": job.id == self._driver.alone}
         return Searcher.FINISHED if job is Signal.DONE else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing to do: the callback below receives the trial itself and its error."""
+        """Its worker is free. What became of the trial is told to the callback below."""
+        self._issued.discard(trial_id)
 
 
 class _Watch(tune.Callback):

@@ -19,14 +19,14 @@ class Tune:
         self.events: list[Event] = []
         self.source = Patient(self.ledger, [{"behaviour": behaviour} for behaviour in behaviours])
         self.source.waits = waits
-        self.driver = Driver(self.source, self.ledger, lambda: 2, self.events.append)
+        self.driver = Driver(self.source, self.ledger, self.events.append)
         self.ran: list[tuple[str, bool]] = []  # trial, whether alone
 
     def go(self) -> list[tuple[str, bool]]:
         live: list[tuple[Job, bool]] = []
         answer: Job | Signal = Signal.WAIT
         while live or answer is not Signal.DONE:  # which is final: Tune does not ask again
-            while answer is not Signal.DONE and isinstance(answer := self.driver.next(), Job):
+            while answer is not Signal.DONE and len(live) < 2 and isinstance(answer := self.driver.next(), Job):
                 live.append((answer, self.driver.alone == answer.id))
             if not live:
                 continue

@@ -171,7 +171,7 @@ class Tune:
     def __init__(self, folder: Path, clock: Clock, bounds: Limits):
         self.clock, self.events, self.killed = clock, list[Event](), list[str]()
         self.source = Listed(Ledger(folder), [{}])
-        self.driver = Driver(self.source, self.source.ledger, lambda: 1, self.events.append, bounds)
+        self.driver = Driver(self.source, self.source.ledger, self.events.append, bounds)
         job = self.driver.next()
         assert isinstance(job, Job)
         self.job, self.trial = job, job.id

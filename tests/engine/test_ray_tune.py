@@ -89,7 +89,7 @@ def test_each_trial_ends_as_what_it_is_and_the_others_go_on(tmp_path: Path, pool
 def test_a_trial_that_got_on_before_its_worker_died_twice_is_queued_again(tmp_path: Path, news: dict[str, Any]) -> None:
     """A new checkpoint is progress, within an epoch too; a sign of life is not."""
     ledger = Ledger(tmp_path)
-    driver = Driver(Listed(ledger, [{}]), ledger, lambda: 1, lambda event: None)
+    driver = Driver(Listed(ledger, [{}]), ledger, lambda event: None)
     job = driver.next()
     assert isinstance(job, Job)
     driver.started(job.id)
@@ -109,7 +109,7 @@ def test_a_worker_that_dies_after_its_outcome_was_heard_is_no_news(tmp_path: Pat
     """Tune starts its trial once more, and tells of that."""
     ledger, events = Ledger(tmp_path), []
     source = Listed(ledger, [{}])
-    driver = Driver(source, ledger, lambda: 1, events.append)
+    driver = Driver(source, ledger, events.append)
     job = driver.next()
     outcome = Outcome.of(job, "complete", accuracy=0.5)
     outcome.write(job.directory)
@@ -126,7 +126,7 @@ def test_a_worker_that_dies_after_its_outcome_was_heard_is_no_news(tmp_path: Pat
 def test_a_trial_goes_on_while_it_gets_further_between_deaths(tmp_path: Path) -> None:
     ledger, events = Ledger(tmp_path), []
     source = Listed(ledger, [{}])
-    driver = Driver(source, ledger, lambda: 1, events.append)
+    driver = Driver(source, ledger, events.append)
     job, watch = driver.next(), _Watch(driver)
     trial = SimpleNamespace(config={"trial": job.id})
 
@@ -143,6 +143,15 @@ def test_a_trial_goes_on_while_it_gets_further_between_deaths(tmp_path: Path) ->
     assert driver.next() == job and not source.told
     advance_and_die_twice(between=False)
     assert source.told[0].state == "failed" and driver.next() is Signal.DONE
+
+
+def test_resources_are_asked_for_once_for_each_worker(tmp_path: Path, pool: Pool) -> None:
+    """Tune makes and withdraws a request for every job that it gets early, and Ray may lose what was requested."""
+    import ray
+
+    before = len(ray.util.placement_group_table())
+    drive(tmp_path, pool, [""] * 10, works.succeed)
+    assert len(ray.util.placement_group_table()) - before <= pool.slots
 
 
 def test_unfinished_trials_are_run_first_and_finished_ones_never_again(tmp_path: Path, pool: Pool) -> None:
