@@ -23,11 +23,12 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
@@ -36,12 +37,15 @@ from nas.errors import RunError, SpecError, shown
 if TYPE_CHECKING:
     import pandas as pd
 
+T = TypeVar("T")
 CHARACTERS = 2**20  # of a text
 VALUES = 50_000  # of a document, with aliases written out
 DEPTH = 64  # of nested lists and mappings
 DIGITS = 100  # of a number
 NAME = 200  # bytes of a file name chosen by the user: file systems allow 255, and suffixes are appended
 PATH = 3000  # bytes of a path; Linux takes 4,095, of which the files of a run need some
+SEAL = "sha256"  # key of a JSON file's own digest
+ALTERED = f"a value has changed since it was written; if the change is yours, remove the key {SEAL}"
 FULL = 2**16  # a disk with fewer free bytes counts as full
 
 
@@ -103,6 +107,15 @@ def usable_path(path: Path) -> Path:
     return path
 
 
+def regular(path: Path) -> Path:
+    """The path itself, to be opened for reading. Raises OSError for a pipe in the place of a file, whose reader would
+    wait for a writer, and for a device. A pipe of the shell is meant (`/dev/stdin`, `/dev/fd/63`)."""
+    mode = os.stat(path).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or os.fspath(path).startswith("/dev/"):  # opening a folder says so
+        return path
+    raise OSError(errno.ESPIPE, "a pipe or a device, where a file is expected", str(path))
+
+
 def put_in_place(draft: Path, target: Path) -> None:
     """Rename a complete file or folder to `target` in the same folder, durably even after a power cut.
 
@@ -129,6 +142,46 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, default=str) + "\n")
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """`write_json` of a mapping, with the SHA-256 of all other keys under `sha256`: a later change is noticed.
+
+    >>> write_sealed(Path("result.json"), {"accuracy": 0.9})
+    """
+    plain = json.loads(json.dumps(content, default=str))
+    write_json(path, plain | {SEAL: _seal(plain)})
+
+
+def is_altered(content: Mapping[str, Any]) -> bool:
+    """Whether a value of what `write_sealed` wrote has changed. Files of earlier versions have no seal.
+
+    >>> is_altered(json.loads(Path("result.json").read_text()))
+    False
+    """
+    return SEAL in content and content[SEAL] != _seal({key: content[key] for key in content if key != SEAL})
+
+
+def read_sealed(path: Path, valid: Callable[[Any], T]) -> T:
+    """What `valid` makes of the content that `write_sealed` wrote, without its seal.
+
+    Raises OSError, what `valid` raises, and ValueError for no JSON or for a valid value that has changed.
+
+    >>> read_sealed(Path("latency.json"), TypeAdapter(LatencyTable).validate_python)
+    """
+    try:
+        content = json.loads(regular(path).read_text())
+    except RecursionError:
+        raise ValueError("no JSON: too deeply nested") from None
+    plain = {key: content[key] for key in content if key != SEAL} if isinstance(content, dict) else content
+    found = valid(plain)
+    if plain is not content and is_altered(content):
+        raise ValueError(ALTERED)
+    return found
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_dataframe(path: Path, table: pd.DataFrame) -> None:
@@ -272,7 +325,7 @@ def parse_yaml(text: str, *, file: object = None) -> Any:
 def read_yaml(path: Path) -> Any:
     """`parse_yaml` of a file. Also raises SpecError for a missing, binary or very large file."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(regular(path), encoding="utf-8") as file:
             text = file.read(CHARACTERS + 1)
     except FileNotFoundError:
         raise SpecError("no such file", file=path) from None

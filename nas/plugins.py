@@ -34,7 +34,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from nas.errors import RunError, SpecError
-from nas.files import read_yaml
+from nas.files import read_yaml, regular
 from nas.registry import Registry
 
 GROUP = "nas.plugins"
@@ -191,7 +191,7 @@ class _InMemory(SourceLoader):
 
 def _load_file(path: Path) -> None:
     try:
-        source = path.read_bytes()
+        source = regular(path).read_bytes()
     except FileNotFoundError:
         raise SpecError("no such file", file=path) from None
     except OSError as error:

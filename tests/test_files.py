@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -15,7 +16,19 @@ import nas
 from nas.ablation.spec import load_ablation
 from nas.api import load_data, load_space, write_report
 from nas.errors import SpecError
-from nas.files import dump_yaml, parse_yaml, put_in_place, read_yaml, write_atomically, write_json, write_text
+from nas.files import (
+    SEAL,
+    dump_yaml,
+    is_altered,
+    parse_yaml,
+    put_in_place,
+    read_sealed,
+    read_yaml,
+    write_atomically,
+    write_json,
+    write_sealed,
+    write_text,
+)
 from tests import fuzz
 
 # ------------------------------------------------------------------------------------------------------------- scalars
@@ -311,3 +324,43 @@ def test_a_disk_that_fails_to_flush_keeps_the_old_file(tmp_path: Path, monkeypat
     with pytest.raises(OSError, match=r"No space left|the disk is full"):
         write_text(tmp_path / "file", "new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), PLAIN, max_size=4), st.text(), PLAIN)
+def test_a_sealed_file_may_be_laid_out_anew_but_not_changed(
+    tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any], key: str, value: Any
+) -> None:
+    assume(SEAL not in {*content, key})
+    file = tmp_path_factory.mktemp("sealed") / "a.json"
+    write_sealed(file, content)
+    assert read_sealed(file, dict) == content
+    sealed = json.loads(file.read_text())
+    file.write_text(json.dumps(dict(sorted(sealed.items()))))
+    assert read_sealed(file, dict) == content
+    assert is_altered(sealed | {key: value}) == (json.dumps(content.get(key, ...), default=str) != json.dumps(value))
+    for gone in content:
+        assert is_altered({key: sealed[key] for key in sealed if key != gone})
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "pipe"])
+def test_what_never_ends_is_not_a_file(tmp_path: Path, name: str) -> None:
+    """A link to a device; a pipe that nobody writes to."""
+    file = tmp_path / "genome.yaml"
+    os.mkfifo(file) if name == "pipe" else file.symlink_to(name)
+    with pytest.raises(SpecError, match=r"genome\.yaml: not readable: .*a pipe or a device, where a file is expected"):
+        read_yaml(file)
+
+
+def test_a_pipe_of_the_shell_is_read() -> None:
+    source, target = os.pipe()
+    os.write(target, b"{split: 2}")
+    os.close(target)
+    assert read_yaml(Path(f"/dev/fd/{source}")) == {"split": 2}
+    os.close(source)

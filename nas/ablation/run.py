@@ -179,9 +179,9 @@ def _finished_elsewhere(directory: Path) -> dict[str, Path]:
     def found() -> Iterator[tuple[str, Path]]:
         for file in directory.parent.glob("*/trials/[0-9]*/trial.json"):
             try:
-                cell = json.loads(file.read_text()).get("note", {}).get("cell")
+                cell = Job.read(file.parent).note.get("cell")
                 outcome = Outcome.read(file.parent) if cell and file.parents[2] != directory else None
-            except (OSError, ValueError, AttributeError):  # a damaged trial of another run is skipped
+            except RunError:  # a damaged trial of another run is skipped
                 continue
             if cell and outcome is not None and outcome.state == "complete":
                 yield cell, file.parent

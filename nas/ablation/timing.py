@@ -21,7 +21,7 @@ from typing_extensions import TypedDict  # pydantic refuses typing's before Pyth
 from nas.engine import Event, Job, Ledger, OnEvent, Trial
 from nas.engine.job import Count
 from nas.engine.reading import read_json
-from nas.files import write_json
+from nas.files import write_sealed
 from nas.model import build
 from nas.profiling import deployed_graph, disturbance, throughputs
 from nas.profiling.stopwatch import BUSY
@@ -48,7 +48,7 @@ def time_arms(ledger: Ledger, done: list[Job], device: str, on_event: OnEvent) -
         on_event(Event("message", data={"text": f"{told}; the table leaves them out"}))
     for (key, same), speed in zip(graphs.items(), found, strict=True):
         for job in same:
-            write_json(job.directory / SPEED, speed.as_dict() | {GRAPH: key})
+            write_sealed(job.directory / SPEED, speed.as_dict() | {GRAPH: key})
             ledger.bring(job)
 
 

@@ -16,7 +16,7 @@ from nas.convert.workers import Common, Crew
 from nas.data import ImageSet, Labels, digest_of
 from nas.engine.pool import Pool
 from nas.errors import RunError, SpaceError
-from nas.files import write_text
+from nas.files import regular, write_text
 from nas.genome import Genome
 from nas.train import Training, predicted
 
@@ -41,7 +41,7 @@ def kept_labels(directory: Path) -> Labels | None:
     """The labels of the run in `directory`; None where it has no file of them. Raises RunError for a damaged one."""
     file = directory / FILE
     try:
-        return Labels.model_validate_json(file.read_bytes()) if file.exists() else None
+        return Labels.model_validate_json(regular(file).read_bytes()) if file.exists() else None
     except ValueError:
         message = "damaged; restore it, or delete it, and the model labels the images again"
         raise RunError(message, file=file) from None

@@ -25,7 +25,7 @@ from nas.convert.candidates import Assembly, Place, key_of
 from nas.convert.score import Score
 from nas.convert.workers import Content
 from nas.engine.storage import Seen, Storage
-from nas.files import write_atomically, write_dataframe
+from nas.files import regular, write_atomically, write_dataframe
 
 log = logging.getLogger(__name__)
 FIELDS = [field.name for field in fields(Score)]
@@ -70,7 +70,7 @@ class Shelf:
         file = self._file(place)
         if not file.exists():
             return None
-        blob = file.read_bytes()  # an error here is the disk's, and throws nothing away
+        blob = regular(file).read_bytes()  # an error here is the disk's, and throws nothing away
         try:
             content = unpacked(blob)
         except Exception as error:  # damage shows in many ways

@@ -34,6 +34,7 @@ from nas.data.index import Paths
 from nas.data.pictures import Form, Pictures
 from nas.data.pixels import Choose, is_grey, pixels_of, upright_size
 from nas.errors import DataError
+from nas.files import regular
 from nas.heartbeat import beat
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM", "TIFF")  # tried in this order; naming them halves the search
@@ -213,7 +214,7 @@ class ImageFiles(EncodedImages):
 
     def read(self, index: int) -> bytes:
         try:
-            return self.paths[index].read_bytes()
+            return regular(self.paths[index]).read_bytes()
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}") from None
 

@@ -34,7 +34,7 @@ from nas.data.cache import file_state
 from nas.data.folders import EXTENSIONS
 from nas.data.pictures import UNKNOWN
 from nas.errors import DataError, shown
-from nas.files import write_atomically
+from nas.files import regular, write_atomically
 from nas.heartbeat import beat
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def _made(files: Sequence[Path]) -> TarIndex:
 
 def _samples(file: Path) -> Iterator[tuple[str, Piece, int | None]]:
     """(key, the place of the image, the label if there is one) of each sample of a shard."""
-    with file.open("rb") as stream:
+    with regular(file).open("rb") as stream:
         for key, pieces in _grouped(_members(file, stream)):
             beat()
             for kind, names in (("image", EXTENSIONS), ("cls", (".cls",)), ("json", (".json",))):

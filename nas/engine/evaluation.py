@@ -31,7 +31,7 @@ from nas.engine.reading import AGAIN, Cell, read_json
 from nas.engine.storage import Storage
 from nas.engine.worker import StorageError, workplace
 from nas.errors import RunError
-from nas.files import write_json
+from nas.files import write_sealed
 from nas.heartbeat import heard_by
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class _Worker:
                 job = Job.read(directory)
                 found: dict[str, Any] = {"accuracy": accuracy_of(answers_N, test), "test_images": len(test)}
                 found |= {"hash": job.hash, "seed": job.seed}
-                write_json(directory / FILE, found | {"confusion": confusion(answers_N, test.labels_N)})
+                write_sealed(directory / FILE, found | {"confusion": confusion(answers_N, test.labels_N)})
                 keep(False)
         except (StorageError, RunError) as error:
             return str(error)

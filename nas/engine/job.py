@@ -23,7 +23,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from nas.engine.version import VERSION, check_version
 from nas.errors import RunError, shown, wording
-from nas.files import write_json
+from nas.files import ALTERED, SEAL, is_altered, regular, write_sealed
 
 if TYPE_CHECKING:
     from nas.genome import Genome
@@ -79,19 +79,21 @@ class Job:
     def read(cls, directory: Path) -> Job:
         """Raises RunError if trial.json is damaged, or belongs to another directory."""
         file = directory / "trial.json"
-        job = replace(_from_flat(cls, _read(file), file), directory=directory)
+        job = replace(_from_flat(cls, content := _read(file), file), directory=directory)
         if job.id != directory.name and is_trial(directory):
             raise RunError(f"it belongs to trial {job.id}; put it back, or delete this directory", file=file)
         if job.hash and not job.costs.keys() >= {"macs", "params"}:  # recomputed
             from nas.metrics import estimator
 
             job = replace(job, costs=estimator()(job.genome) | job.costs)
+        if is_altered(content) and is_altered(content | {name: job.costs.get(name) for name in PUBLIC_COSTS}):
+            raise RunError(DAMAGED.format(ALTERED), file=file)
         return job
 
     def write(self, directory: Path) -> None:
         content = {"version": VERSION} | _flat(self)
         del content["directory"], content["until"]
-        write_json(directory / "trial.json", content)
+        write_sealed(directory / "trial.json", content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,8 @@ class Outcome:
             return None
         content = _read(path)
         outcome = _from_flat(cls, content, path)
+        if is_altered(content):
+            raise RunError(DAMAGED.format(ALTERED), file=path)
         if outcome.state == "complete":  # others may be trained further
             _check(directory, content, "metrics_sha256")
         return outcome
@@ -150,10 +154,10 @@ class Outcome:
         if self.state != "paused":
             digests = {key: _digest(directory / name) for key, name in DIGESTS.items()}
             content = {"version": VERSION} | self.as_dict() | digests
-            write_json(directory / "result.json", content)
+            write_sealed(directory / "result.json", content)
             return
         pauses = {str(epochs): pause.as_dict() for epochs, pause in read_rungs(directory).items()}
-        write_json(directory / "rungs.json", pauses | {str(self.epochs): self.as_dict()})
+        write_sealed(directory / "rungs.json", pauses | {str(self.epochs): self.as_dict()})
 
 
 def check_weights(directory: Path) -> None:
@@ -177,10 +181,12 @@ def _check(directory: Path, content: dict[str, Any], key: str) -> None:
 def _digest(file: Path) -> str | None:
     """SHA-256; None if there is no such file."""
     try:
-        with file.open("rb") as opened:
+        with regular(file).open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise RunError(DAMAGED.format(error.strerror), file=file) from None
 
 
 def read_rungs(directory: Path) -> dict[int, Outcome]:
@@ -188,9 +194,12 @@ def read_rungs(directory: Path) -> dict[int, Outcome]:
     path = directory / "rungs.json"
     if not path.exists():
         return {}
-    pauses = {epochs: _from_flat(Outcome, pause, path) for epochs, pause in _read(path).items()}
+    content = _read(path)
+    pauses = {epochs: _from_flat(Outcome, pause, path) for epochs, pause in content.items() if epochs != SEAL}
     if any(epochs != str(pause.epochs) or pause.state != "paused" for epochs, pause in pauses.items()):
         raise RunError(DAMAGED.format("a pause is not under its number of epochs"), file=path)
+    if is_altered(content):
+        raise RunError(DAMAGED.format(ALTERED), file=path)
     return {int(epochs): pause for epochs, pause in pauses.items()}
 
 
@@ -221,7 +230,7 @@ def _from_flat(cls: type[R], content: Any, file: Path | None) -> R:
     costs = {
         name: value
         for name, value in content.items()
-        if name not in own and isinstance(value, (int, float)) and not isinstance(value, bool)
+        if name not in own and name != "version" and isinstance(value, (int, float)) and not isinstance(value, bool)
     }
     given = {name: value for name, value in content.items() if name in own}
     try:
@@ -239,7 +248,7 @@ def _explained(error: ValidationError, file: Path | None) -> RunError:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(text := path.read_text(), object_pairs_hook=_shared)
+        content = json.loads(text := regular(path).read_text(), object_pairs_hook=_shared)
         if "\\ud" in text.lower():  # perhaps half of a character, which no file can be written with
             json.dumps(content, ensure_ascii=False).encode()
     except (OSError, ValueError, RecursionError) as error:
@@ -247,7 +256,6 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RunError(DAMAGED.format(f"expected a mapping, found {shown(content)}"), file=path)
     check_version(content, path)
-    content.pop("version", None)
     return content
 
 

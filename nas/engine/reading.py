@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Collection, Iterable
 from functools import lru_cache
@@ -22,6 +23,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from nas.engine.job import Count
 from nas.errors import RunError, shown, wording
+from nas.files import ALTERED, is_altered, regular
 
 SHARES = {  # columns that have shares of 1
     *("accuracy", "accuracy_se", "accuracy_std", "accuracy_weights", "accuracy_test", "accuracy_test_se"),
@@ -42,12 +44,17 @@ def read_json(file: Path, kind: type[T], remedy: str = AGAIN) -> T | None:
     if not file.exists():
         return None
     try:
-        found: T = _reader(cast(Any, kind)).validate_json(file.read_bytes(), strict=True)
+        content = regular(file).read_bytes()
+        found: T = _reader(cast(Any, kind)).validate_json(content, strict=True)
+        if isinstance(values := json.loads(content), dict) and is_altered(values):
+            raise RunError(f"damaged ({ALTERED}); {remedy}", file=file)
         return found
     except ValidationError as error:
         first = error.errors()[0]
         what = f"no JSON: {first['ctx']['error']}" if first["type"] == "json_invalid" else wording(first)
         raise RunError(f"damaged ({what}); {remedy}", file=file, path=".".join(map(str, first["loc"]))) from None
+    except OSError as error:
+        raise RunError(f"damaged ({error.strerror}); {remedy}", file=file) from None
 
 
 def read_table(
@@ -68,7 +75,7 @@ def read_table(
     >>> read_table(Path("results/my_run/front.csv"), needed=["trial"], numbers=["trial", "macs"], text=["hash"])
     """
     try:
-        content = file.read_bytes().decode("utf-8-sig")  # a spreadsheet writes a mark at the beginning
+        content = regular(file).read_bytes().decode("utf-8-sig")  # a spreadsheet writes a mark at the beginning
         rows = [row for row in csv.reader(io.StringIO(content, newline=""), strict=True) if row]
         _check_form(content, rows, needed)
         for name in rows[0]:
@@ -78,8 +85,9 @@ def read_table(
         kinds: dict[str, Any] = {"dtype": dict.fromkeys(text, str)} | literal | options
         table: pd.DataFrame = pd.read_csv(io.StringIO(content, newline=""), **kinds)
         return table
-    except (ValueError, csv.Error) as error:
-        raise RunError(f"damaged ({error}); {remedy}", file=file) from None
+    except (ValueError, csv.Error, OSError) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"damaged ({what}); {remedy}", file=file) from None
 
 
 def read_epochs(metrics: Path) -> list[dict[str, float]]:
@@ -89,7 +97,7 @@ def read_epochs(metrics: Path) -> list[dict[str, float]]:
     trial that has ended is held to its digest when the ledger is read.)
     """
     try:
-        with metrics.open(newline="") as lines:
+        with regular(metrics).open(newline="") as lines:
             rows = [{key: float(cell) for key, cell in row.items() if cell} for row in csv.DictReader(lines)]
             return rows if all("epoch" in row for row in rows) else []
     except (OSError, ValueError, TypeError, csv.Error):

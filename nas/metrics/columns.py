@@ -19,6 +19,6 @@ COLUMNS = frozenset(
 KEYS = frozenset(
     {
         *("winner", "repeats", "layers", "version", "number", "parameters", "note", "created", "directory", "until"),
-        *("finished", "metrics_sha256", "weights_sha256", "table"),
+        *("finished", "metrics_sha256", "weights_sha256", "sha256", "table"),
     }
 )

@@ -5,18 +5,23 @@ Weights are safetensors files, which cannot contain code.
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nas.errors import GenomeError, shown
+from nas.files import regular
 from nas.genome import Genome, load_genome
 from nas.model.pyramid import Model
+
+log = logging.getLogger(__name__)
 
 ARCHIVE, PICKLE = b"PK\x03\x04", b"\x80"  # torch.save's archive, which holds a pickle, and a pickle itself
 
@@ -32,6 +37,7 @@ def build(
 
     genome: preset name, YAML path (a run's `winners/<name>.yaml`, for instance), mapping, or Genome.
     weights: a safetensors file; True takes the one beside the YAML file. None: new weights from torch's RNG.
+        A file that you name may have been trained as another genome whose tensors fit, with a warning.
         Tensors in float16 or bfloat16 become float32, which is exact; any other difference in dtype is refused.
     num_classes: another number of classes; with weights, the head is then initialised anew.
     model_class: Model or a subclass.
@@ -42,6 +48,7 @@ def build(
     torch.Size([1, 10])
     """
     loaded = load_genome(genome)
+    own = loaded.hash
     fresh_head = num_classes is not None and num_classes != loaded.classes
     if fresh_head:
         loaded = loaded.edit({"classes": num_classes})
@@ -49,17 +56,40 @@ def build(
     if weights is True:
         weights = weights_beside(genome)
     if weights:
+        if (trained := trained_as(Path(weights))) not in (None, own):
+            log.warning("%s was trained as genome %s, and is loaded into %s", weights, trained, own)
         _load(model, Path(weights), fresh_head)
     return model
 
 
 def weights_beside(genome: str | Path | dict[str, Any] | Genome) -> Path:
-    """The weights that belong to a genome file. Raises GenomeError for a genome that is no file."""
+    """The weights that belong to a genome file.
+
+    Raises GenomeError for a genome that is no file, and if the weights beside it were trained as another genome: with
+    other windows or another mask, all tensors may fit, and the model computes something else.
+    """
     if isinstance(genome, (Genome, dict)) or not os.path.exists(genome) or os.path.isdir(genome):
         raise GenomeError(f"the weights are those beside a genome file, and {shown(genome)} is not a file: give a path")
     weights = Path(genome).with_suffix(".safetensors")
-    # A trial directory has genome.yaml and weights.safetensors.
-    return weights if weights.exists() else weights.with_name("weights.safetensors")
+    if not weights.exists():  # a trial directory has genome.yaml and weights.safetensors
+        weights = weights.with_name("weights.safetensors")
+    if (trained := trained_as(weights)) not in (None, own := load_genome(genome).hash):
+        message = (
+            f"trained as genome {trained}, and {Path(genome).name} is {own}; to load it all the same, name the file"
+        )
+        raise GenomeError(f"weights of another genome: {message}", file=weights)
+    return weights
+
+
+def trained_as(weights: Path) -> str | None:
+    """The hash of the genome that weights were trained as; None where the file is not ours, or cannot be read."""
+    try:
+        with safe_open(regular(weights), framework="pt") as file:
+            job = json.loads((file.metadata() or {}).get("job", "{}"))
+    except (OSError, SafetensorError, ValueError):
+        return None
+    trained = job.get("genome") if isinstance(job, dict) else None
+    return trained if isinstance(trained, str) else None
 
 
 def _load(model: Model, path: Path, fresh_head: bool) -> None:
@@ -85,7 +115,7 @@ def _load(model: Model, path: Path, fresh_head: bool) -> None:
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file. A pickle is recognised by its first bytes, and left alone."""
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             is_pickle = looks_pickled(file.read(9))
         state = {} if is_pickle else safetensors.torch.load_file(path)
     except (OSError, ValueError) as error:  # a NUL in the path is a ValueError

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from nas.data import ImageSet, Preprocess
 from nas.errors import GenomeError
+from nas.files import regular
 from nas.genome import Genome
 
 KEYS = ("preprocess", "class_names")
@@ -53,7 +54,7 @@ def described(genome: Genome, weights: Path) -> Genome:
     if not lacking:
         return genome
     try:
-        with safe_open(weights, framework="pt") as file:
+        with safe_open(regular(weights), framework="pt") as file:
             found = file.metadata() or {}
         return genome.edit({key: json.loads(found[key]) for key in lacking if key in found})
     except (OSError, SafetensorError, ValueError) as error:  # a GenomeError is a ValueError

@@ -29,7 +29,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from nas.blocks.base import Slot, registered
 from nas.cache import cache_file, locked
 from nas.errors import RunError
-from nas.files import write_json
+from nas.files import read_sealed, regular, write_json, write_sealed
 from nas.genome import Genome
 from nas.hardware import hardware
 from nas.model import build
@@ -102,15 +102,15 @@ class LatencyTable:
         return cls(seconds, device_name(device), pace.threads, batch_size)
 
     def write(self, path: Path) -> None:
-        write_json(path, asdict(self))
+        write_sealed(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> LatencyTable:
         """Raises RunError if the file is damaged."""
         try:
-            table = TypeAdapter(cls).validate_json(path.read_text())
+            table = read_sealed(path, TypeAdapter(cls).validate_python)
             return replace(table, seconds={without_timeless(key): value for key, value in table.seconds.items()})
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             what = " ".join(str(error).split())
             raise RunError(f"not a table of timings: {what}; delete it to measure again", file=path) from None
 
@@ -123,7 +123,7 @@ def device_file(base: Genome, device: str, batch_size: int) -> Path:
 def known_parts(base: Genome, device: str, batch_size: int) -> dict[str, float]:
     """Time of each part in the device's file; empty if it is missing or not readable."""
     try:
-        content = json.loads(device_file(base, device, batch_size).read_text())
+        content = json.loads(regular(device_file(base, device, batch_size)).read_text())
         return TypeAdapter(dict[str, float]).validate_python(content["multiples"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -27,6 +27,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 
 from nas.errors import GenomeError, SpecError, wording
+from nas.files import read_sealed
 from nas.genome import Genome
 from nas.profiling.latency import LatencyTable, Seconds
 from nas.profiling.parts import parts
@@ -122,14 +123,14 @@ class TargetTable(LatencyTable):
     def read(cls, path: Path) -> TargetTable:
         """Raises SpecError, with the key path, if the file is no such table."""
         try:
-            table = TypeAdapter(cls).validate_json(path.read_text())
+            table = read_sealed(path, TypeAdapter(cls).validate_python)
             if table.models is None or {len(row) for row in table.models} == {len(table.seconds)}:
                 return table
             what, where = "expected rows with a number for each part of `seconds`", "models"
         except ValidationError as error:
             first = error.errors()[0]
             what, where = wording(first), ".".join(map(str, first["loc"]))
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             what, where = str(error), ""
         hint = "`nas latency SPACE --out FILE` on the device writes one"
         raise SpecError(f"not a table of another device: {what}; {hint}", file=path, path=where)

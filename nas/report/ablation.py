@@ -27,7 +27,7 @@ from nas.ablation.statistics import Paired, binomial_floor, holm, paired
 from nas.engine.reading import SHARES, read_table
 from nas.engine.record import read_record
 from nas.errors import RunError, shown
-from nas.files import write_dataframe, write_text
+from nas.files import regular, write_dataframe, write_text
 from nas.profiling.stopwatch import BUSY
 from nas.report.markup import Column, TextTable, html, latex, markdown
 from nas.report.mask import write_mask
@@ -129,7 +129,7 @@ def speeds(cells: pd.DataFrame) -> tuple[bool, str]:
 def _check_whole(directory: Path, cells: pd.DataFrame) -> None:
     """Raise RunError if table.csv has complete cells that the trial directories no longer have."""
     file = directory / "table.csv"
-    if not file.exists() or not file.read_bytes().strip():  # blank: written before the first cell
+    if not file.exists() or not regular(file).read_bytes().strip():  # blank: written before the first cell
         return
     remedy = "delete it to have it written from the trials"
     states = read_table(file, remedy=remedy, dtype=str)

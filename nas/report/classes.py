@@ -19,6 +19,7 @@ from typing_extensions import TypedDict  # pydantic refuses typing's before Pyth
 from nas.engine.job import Count, Fraction
 from nas.engine.reading import AGAIN, Cell, read_json
 from nas.errors import RunError
+from nas.files import regular
 from nas.report.markup import Column, TextTable
 
 MATRIX = 20  # classes whose confusion matrix a page can hold; also the rows of the table of more
@@ -142,7 +143,7 @@ def read_results(genome: Path) -> Results:
 
 def _keys(file: Path) -> set[str]:
     try:
-        return set(json.loads(file.read_bytes()))
+        return set(json.loads(regular(file).read_bytes()))
     except (OSError, ValueError, TypeError):
         return set()
 

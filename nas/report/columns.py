@@ -55,6 +55,7 @@ _TRIAL: Columns = {
     "hash": "12 hex digits over all of the genome that affects training; equal genomes have equal ones",
 }
 _FORMAT = "of the file's format"
+_SEAL = "SHA-256 of all other keys: a value that has changed since is noticed. Remove the key to keep a change of yours"
 _SPEED: Columns = {
     "images_per_second": "of the deployed model, by stopwatch; the arm's first cell is timed, in turns with other arms",
     "median_seconds": "of one batch",
@@ -215,6 +216,7 @@ FILES: dict[str, Contents] = {
         "What is to be trained; written before the training.",
         {
             "version": _FORMAT,
+            "sha256": _SEAL,
             "number": "of the trial",
             "seed": _TRIAL["seed"],
             "hash": _TRIAL["hash"] + "; empty if the parameters make no valid genome",
@@ -235,6 +237,7 @@ FILES: dict[str, Contents] = {
         "How a trial ended; written last, so a trial without it is unfinished.",
         {
             "version": _FORMAT,
+            "sha256": _SEAL,
             **_ENDED,
             "finished": "time in UTC, ISO 8601",
             "metrics_sha256": "SHA-256 of the metrics.csv that it ended with; null if there is none",
@@ -245,13 +248,14 @@ FILES: dict[str, Contents] = {
     "rungs.json": Contents(
         "trials/<id>/rungs.json",
         "Where a scheduler paused the training: epochs to the keys of result.json, with the state paused.",
-        {},
+        {"sha256": _SEAL},
         rest="number of epochs trained: the result until then, with the keys of result.json",
     ),
     "test.json": Contents(
         "trials/<id>/test.json",
         "The trained model on the test split.",
         {
+            "sha256": _SEAL,
             "accuracy": _TEST,
             "test_images": "number of images in the test split",
             "hash": "of the trial that it is about",
@@ -262,13 +266,15 @@ FILES: dict[str, Contents] = {
     "speed.json": Contents(
         "trials/<id>/speed.json",
         "The stopwatch on an arm of an ablation.",
-        _SPEED | {"deployed_graph": "key of the graph after deployment, which other arms may have as well"},
+        _SPEED
+        | {"deployed_graph": "key of the graph after deployment, which other arms may have as well", "sha256": _SEAL},
     ),
     "winner.json": Contents(
         "winners/<name>.json",
         "A winner's results, beside its genome and weights.",
         {
             "version": _FORMAT,
+            "sha256": _SEAL,
             "run": "name of the run",
             "trial": _TRIAL["trial"],
             "accuracy": _VALIDATION,
@@ -287,6 +293,7 @@ FILES: dict[str, Contents] = {
         "gain.json",
         "What a search gained over random search of the same length.",
         {
+            "sha256": _SEAL,
             "gain": "hypervolume over that of random search, less 1: 0.12 is 12 % more",
             "low": "lower end of its 95 % interval; null if measured",
             "high": "upper end of its 95 % interval; null if measured",
@@ -298,6 +305,7 @@ FILES: dict[str, Contents] = {
         "latency.json, latency-1.json",
         "Timings of the parts of all models of the space, at batch size 64 and 1.",
         {
+            "sha256": _SEAL,
             "seconds": "of one batch, by part: kind and settings of the part, as JSON",
             "device": "that they were timed on",
             "threads": "of torch while timed",
@@ -309,6 +317,7 @@ FILES: dict[str, Contents] = {
         "Timings of another device, from nas latency: the run's copy of `budget.table`.",
         {
             "version": _FORMAT,
+            "sha256": _SEAL,
             "seconds": "of one batch, by part; with onnx only sums over whole models are determined",
             "device": "that they were timed on: the name of the processor or GPU",
             "runtime": "torch or onnx: what ran the models",

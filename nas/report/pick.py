@@ -16,8 +16,9 @@ import pandas as pd
 from pydantic import ValidationError
 
 from nas.errors import RunError, from_pydantic
+from nas.genome import load_genome
 from nas.metrics import METRICS, ON_TARGET
-from nas.report.run import read_front, read_run
+from nas.report.run import read_front, read_run, remedy_in
 from nas.report.tables import cell, with_error
 from nas.search.budget import Budget
 
@@ -78,6 +79,7 @@ def best_winner(directory: Path, limits: Mapping[str, float]) -> Winner:
         nearest = valued[excess.index(min(excess))]
         found = f"the nearest, {nearest.name}: {budget.refusal(nearest.metrics)}"
         raise RunError(f"no winner is within the limits; {found}", file=directory)
+    _check_genome(within[0])
     return within[0]
 
 
@@ -99,6 +101,13 @@ def _winners(directory: Path) -> list[Winner]:
         )
         for row in rows
     ]
+
+
+def _check_genome(winner: Winner) -> None:
+    """Raises RunError if the winner's file is another genome than its row is of, which was held to its trial."""
+    if winner.genome.exists() and (genome := load_genome(winner.genome)).hash != winner.values["hash"]:
+        what = f"another genome than that of front.csv: its hash is {genome.hash}, there it is {winner.values['hash']}"
+        raise RunError(f"{what}; {remedy_in(winner.genome.parents[1])}", file=winner.genome)
 
 
 def _column(metric: str, values: Mapping[str, Any]) -> str | None:

@@ -20,6 +20,7 @@ from nas.engine import Ledger
 from nas.engine.reading import AGAIN, SHARES, read_table
 from nas.engine.record import read_record
 from nas.errors import RunError, shown
+from nas.files import regular
 from nas.metrics import METRICS
 from nas.report.classes import ClassResults, Results, class_results, read_results
 from nas.report.target import Conditions, conditions_of, words
@@ -220,7 +221,7 @@ def _curve(file: Path) -> np.ndarray:
     Empty where there is none yet, or a damaged one (`read_epochs` in nas/engine/reading.py).
     """
     try:
-        rows = list(csv.reader(file.read_text().splitlines()))
+        rows = list(csv.reader(regular(file).read_text().splitlines()))
         columns = [rows[0].index(name) for name in ("epoch", "accuracy")]
         return np.array([[float(row[column]) for column in columns] for row in rows[1:]]).reshape(-1, 2)
     except (OSError, ValueError, IndexError, csv.Error):
@@ -271,4 +272,4 @@ def remedy_in(directory: Path) -> str:
 
 
 def _text(file: Path) -> str:
-    return file.read_text(errors="replace") if file.exists() else ""
+    return regular(file).read_text(errors="replace") if file.exists() else ""

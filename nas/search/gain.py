@@ -19,7 +19,7 @@ from pydantic import Field
 
 from nas.engine.job import Count
 from nas.engine.reading import read_json
-from nas.files import write_json
+from nas.files import write_sealed
 from nas.search.anytime import BASELINE
 
 FILE = "gain.json"
@@ -36,7 +36,7 @@ class Gain:
     trials: Count
 
     def write(self, directory: Path) -> None:
-        write_json(directory / FILE, asdict(self))
+        write_sealed(directory / FILE, asdict(self))
 
     @classmethod
     def read(cls, directory: Path) -> Gain | None:

@@ -29,7 +29,7 @@ from nas.engine.job import check_weights
 from nas.engine.reading import Cell
 from nas.engine.training import images_of
 from nas.engine.version import VERSION
-from nas.files import write_atomically, write_json, write_text
+from nas.files import write_atomically, write_sealed, write_text
 from nas.genome import Genome
 from nas.metrics import METRICS, ON_TARGET, batch_sizes
 from nas.model import build
@@ -188,7 +188,7 @@ def _copy(run: Run[SearchSpec] | Run[FrontSpec], front: pd.DataFrame) -> None:
         head = f"# Trial {row['trial']} of run {directory.name}: {found}.\n"
         write_text(target.with_suffix(".yaml"), head + genome.to_yaml())
         results = _results(run, row, genome, read_confusion(source), stack_of(genome, table))
-        write_json(target.with_suffix(".json"), results)
+        write_sealed(target.with_suffix(".json"), results)
     for path in folder.iterdir():  # of an earlier front; files with other names belong to the user
         if WINNER.fullmatch(path.name) and path.stem not in set(front["winner"]) and path.is_file():
             path.unlink()

@@ -21,6 +21,7 @@ from nas.data.encoded import MAX_PIXELS, decode
 from nas.data.pictures import Form
 from nas.data.pixels import pixels_of
 from nas.errors import DataError
+from nas.files import regular
 
 Picture = str | Path | bytes | bytearray | memoryview | Image.Image
 
@@ -48,7 +49,7 @@ class Transform:
         if not isinstance(image, (str, Path)):
             return decode(bytes(image), self.form.channels, self.max_pixels)
         try:
-            return decode(Path(image).read_bytes(), self.form.channels, self.max_pixels)
+            return decode(regular(Path(image)).read_bytes(), self.form.channels, self.max_pixels)
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", file=image) from None
         except DataError as error:

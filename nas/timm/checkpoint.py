@@ -22,6 +22,7 @@ from timm.models import clean_state_dict
 from torch import Tensor, nn
 
 from nas.errors import SpecError, shown
+from nas.files import regular
 from nas.model.build import looks_pickled
 
 STATES = ("state_dict_ema", "model_ema", "state_dict", "model")  # keys of a training's checkpoint, the best first
@@ -49,7 +50,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 def _is_pickle(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             return looks_pickled(file.read(9))
     except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
         raise SpecError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=path) from None

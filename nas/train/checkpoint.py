@@ -28,7 +28,7 @@ from torch import Tensor
 
 from nas.data import ImageSet
 from nas.errors import RunError, shown
-from nas.files import write_atomically
+from nas.files import regular, write_atomically
 from nas.genome import Genome
 from nas.model.inherit import Donor
 from nas.paths import difference, flat
@@ -115,7 +115,7 @@ class TrainingFiles:
         for file in (self.checkpoint, self.previous):
             if not file.exists():
                 continue
-            blob = file.read_bytes()  # an error here is the disk's, and throws nothing away
+            blob = regular(file).read_bytes()  # an error here is the disk's, and throws nothing away
             try:
                 content = _unpacked(blob)
                 job = json.loads(content["job"])
@@ -144,14 +144,14 @@ class TrainingFiles:
         if not (self.weights.exists() and self.metrics.exists()):
             return None
         try:
-            with safe_open(self.weights, framework="pt") as file:
+            with safe_open(regular(self.weights), framework="pt") as file:
                 job = json.loads((file.metadata() or {}).get("job", "{}"))
         except (SafetensorError, ValueError) as error:
             log.warning("%s is damaged (%s): the training is done again", self.weights, error)
             return None
         self._check(job, self.weights)
         try:
-            with self.metrics.open(newline="") as file:
+            with regular(self.metrics).open(newline="") as file:
                 rows = [{name: json.loads(value) for name, value in row.items()} for row in csv.DictReader(file)]
             epochs = [row["epoch"] for row in rows]
             if epochs != list(range(1, self.fingerprint["training.epochs"] + 1)):

@@ -210,15 +210,21 @@ def test_a_changed_figure_in_the_metrics_of_a_finished_trial_is_noticed(
         with pytest.raises(RunError, match=r"trials/0000/metrics\.csv: damaged \(it is not what the trial ended with"):
             Ledger(tmp_path)
     result = json.loads((job.directory / "result.json").read_text())
-    del result["metrics_sha256"]  # as in version 0.1
+    del result["metrics_sha256"], result["sha256"]  # as in version 0.1
     (job.directory / "result.json").write_text(json.dumps(result))
     assert len(Ledger(tmp_path).trials) == 1
 
 
-def test_costs_that_a_formula_knows_are_worked_out_again(tmp_path: Path, genome: Genome) -> None:
-    job = add(Ledger(tmp_path), genome, hash=genome.hash)
+@pytest.mark.parametrize("sealed", [True, False])
+def test_costs_that_a_formula_knows_are_worked_out_again(tmp_path: Path, genome: Genome, sealed: bool) -> None:
+    job = add(
+        Ledger(tmp_path), genome, hash=genome.hash, costs={"macs": cost(genome).macs, "params": cost(genome).params}
+    )
     file = job.directory / "trial.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"macs": None, "of_a_later_version": {"a": 1}}))
+    content = json.loads(file.read_text()) | {"macs": None}
+    if not sealed:  # as in earlier versions, and with a key of a later one
+        content = {key: content[key] for key in content if key != "sha256"} | {"of_a_later_version": {"a": 1}}
+    file.write_text(json.dumps(content))
     (again,) = Ledger(tmp_path).trials
     assert again.job.costs["macs"] == cost(genome).macs
 

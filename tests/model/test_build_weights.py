@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,45 @@ def test_no_length_of_a_header_is_taken_for_a_pickle(file: Path, length: int) ->
             break
     assert file.read_bytes()[0] == length
     assert torch.equal(nas.build("lavit_digits", weights=file).state_dict()[NAME], OWN[NAME])
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Path:
+    """A genome whose weights were trained as another one, in which all tensors fit."""
+    other = nas.load_genome("lavit_digits").edit({"drop_path": 0.3})
+    (tmp_path / "genome.yaml").write_text(other.to_yaml())
+    save_file(
+        OWN, tmp_path / "genome.safetensors", {"job": json.dumps({"genome": nas.load_genome("lavit_digits").hash})}
+    )
+    return tmp_path / "genome.yaml"
+
+
+def build_beside(file: Path) -> nas.Model:
+    return nas.build(file, weights=True)
+
+
+@pytest.mark.parametrize("use", [build_beside, nas.load, nas.diagnose], ids=["build", "load", "diagnose"])
+def test_weights_of_another_genome_are_not_taken_for_those_of_the_genome_beside(
+    beside: Path, use: Callable[[Path], object]
+) -> None:
+    own, theirs = nas.load_genome(beside).hash, nas.load_genome("lavit_digits").hash
+    message = rf"genome\.safetensors: weights of another genome: trained as genome {theirs}, and genome\.yaml is {own}"
+    with pytest.raises(GenomeError, match=message):
+        use(beside)
+
+
+def test_weights_of_another_genome_that_are_named_are_loaded_with_a_warning(
+    beside: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    nas.build(beside, weights=beside.with_suffix(".safetensors"))
+    assert "was trained as genome" in caplog.text
+    caplog.clear()
+    nas.build("lavit_digits", weights=beside.with_suffix(".safetensors"))
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("job", [None, "{", "[]", "3", '{"genome": null}', '{"data": "digits"}'])
+def test_weights_that_do_not_say_what_they_were_trained_as_are_loaded(tmp_path: Path, job: str | None) -> None:
+    (tmp_path / "genome.yaml").write_text(nas.load_genome("lavit_digits").to_yaml())
+    save_file(OWN, tmp_path / "genome.safetensors", None if job is None else {"job": job})
+    nas.build(tmp_path / "genome.yaml", weights=True)

@@ -10,7 +10,7 @@ import pytest
 
 from nas.errors import GenomeError, SpecError
 from nas.genome import load_genome
-from nas.profiling import TargetTable
+from nas.profiling import LatencyTable, TargetTable
 from nas.profiling.parts import parts
 from nas.profiling.target import described
 from tests.profiling.target import table_for, table_of
@@ -63,9 +63,32 @@ def test_parts_in_words() -> None:
 def test_a_wrong_value_is_named_by_file_and_key(tmp_path: Path, change: dict[str, Any], path: str) -> None:
     file = tmp_path / "table.json"
     table_of({"a": 0.1}).write(file)
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    content = json.loads(file.read_text()) | change
+    file.write_text(json.dumps({key: content[key] for key in content if key != "sha256"}))
     with pytest.raises(SpecError, match=rf"table\.json: {path}.*`nas latency SPACE --out FILE`"):
         TargetTable.read(file)
+
+
+@pytest.mark.parametrize("kind", [LatencyTable, TargetTable])
+def test_a_time_that_has_changed_is_noticed(tmp_path: Path, kind: type[LatencyTable]) -> None:
+    file = tmp_path / "table.json"
+    table = table_of({"a {}": 0.125}) if kind is TargetTable else LatencyTable({"a {}": 0.125}, "cpu", 1, 64)
+    table.write(file)
+    assert [*kind.read(file).seconds.values()] == [0.125]
+    file.write_text(file.read_text().replace("0.125", "0.25"))
+    with pytest.raises(SpecError, match=r"table\.json: .*a value has changed since it was written"):
+        kind.read(file)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "message"),
+    [({"a {}": -0.1}, "greater than or equal to 0"), ({"a": 0.1}, ""), ({"a x": 0.1}, ""), ({"a [1]": 0.1}, "")],
+)
+def test_times_that_cannot_be_are_refused(tmp_path: Path, seconds: dict[str, float], message: str) -> None:
+    content = {"seconds": seconds, "device": "cpu", "threads": 1, "batch_size": 64}
+    (tmp_path / "latency.json").write_text(json.dumps(content))
+    with pytest.raises(SpecError, match=rf"latency\.json: not a table of timings: .*{message}"):
+        LatencyTable.read(tmp_path / "latency.json")
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,26 @@ import json
 import os
 import re
 import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nas.engine import Ledger
 from nas.engine.evaluation import read_test
+from nas.engine.job import check_weights
 from nas.errors import SpecError
+from nas.model import build
 from nas.report.ablation import write_table
 from nas.report.page import page
 from nas.report.payload import stacks_of
 from nas.report.pick import best_winner
 from nas.report.run import read_run
+from nas.serve import load
 from tests.report.damaged import REPLACED, write_front_of, write_searched
 
 WORDS = ["null", "-1", "7.0", "NaN", "inf", "[]", "{}", "x", '"a"', "1e999", "true", ""]
@@ -72,15 +79,28 @@ MIXED_UP = {  # each file is whole, and is not what it was
     "a hash of the front": (lambda run: _edit(run / "front.csv", _hash(run), "0123456789ab"), "front.csv"),
     "a row twice": (lambda run: _edit(run / "front.csv", (row := _row(run)), row + row), "front.csv"),
     "a winner": (lambda run: _edit(run / "winners/w1-0000.json", '"0000"', '"0001"'), "w1-0000.json"),
-    "costs": (lambda run: _edit(run / "trials/0000/result.json", '"macs": ', '"macs": 1'), "result.json: macs"),
-    "no accuracy": (lambda run: _edit(run / "trials/0000/result.json", ": 0.9,", ": null,"), "result.json: accuracy"),
+    "costs": (lambda run: _edit(_unsealed(run), '"macs": ', '"macs": 1'), "result.json: macs"),
+    "no accuracy": (lambda run: _edit(_unsealed(run), ": 0.9,", ": null,"), "result.json: accuracy"),
+    "an accuracy": (lambda run: _edit(run / "trials/0001/result.json", ": 0.8,", ": 0.85,"), "0001/result.json"),
+    "a state": (lambda run: _edit(run / "trials/0001/result.json", "complete", "pruned"), "0001/result.json"),
+    "a seed": (lambda run: _edit(run / "trials/0001/trial.json", '"seed": 1', '"seed": 3'), "0001/trial.json"),
+    "a winner's figure": (lambda run: _edit(run / "winners/w1-0000.json", "0.875", "0.925"), "w1-0000.json"),
     "a number": (
         lambda run: _edit(run / "trials/0000/trial.json", '"seed": 0', f'"seed": {10**30}'),
         "trial.json: seed",
     ),
     "half a letter": (lambda run: _edit(run / "trials/0000/trial.json", '"softmax"', '"\\ud800"'), "trial.json"),
+    "another gain": (lambda run: _edit(run / "gain.json", '"gain": 0.1', '"gain": 0.2'), "gain.json"),
     "a gain": (lambda run: _edit(run / "gain.json", "0.3", "NaN"), "gain.json: high"),
 }
+
+
+def _unsealed(run: Path) -> Path:
+    """The result of trial 0 as an earlier version wrote it."""
+    file = run / "trials/0000/result.json"
+    content = json.loads(file.read_text())
+    _exchange(file, json.dumps({key: content[key] for key in content if key != "sha256"}, indent=1).encode())
+    return file
 
 
 def _row(run: Path) -> str:
@@ -99,6 +119,63 @@ def test_what_is_no_longer_of_the_trials_is_named(tmp_path: Path, kind: str) -> 
     mix(run)
     with pytest.raises(SpecError, match=re.escape(said)):
         page(read_run(run))
+
+
+@contextmanager
+def _watched(seconds: int = 60) -> Iterator[None]:
+    """Ends what hangs."""
+
+    def end(*_: object) -> None:
+        raise AssertionError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_pipe_in_the_place_of_a_file_holds_nothing_up(tmp_path: Path) -> None:
+    run = write_searched(tmp_path / "run")
+    files = sorted(path.relative_to(run) for path in run.rglob("*") if path.is_file())
+    assert len(files) > 15
+    for file in files:
+        damaged = Path(shutil.copytree(run, tmp_path / "damaged"))
+        (damaged / file).unlink()
+        os.mkfifo(damaged / file)
+        for read in (_reported, _picked, _resumed):
+            with _watched(), suppress(SpecError, OSError):
+                read(damaged)
+        shutil.rmtree(damaged)
+
+
+def _reported(run: Path) -> None:
+    page(read_run(run))
+
+
+def _picked(run: Path) -> None:
+    load(best_winner(run, {}).genome)
+
+
+def _resumed(run: Path) -> None:
+    ledger = Ledger(run)
+    with ledger.locked():
+        ledger.table()
+        for trial in ledger.trials:
+            read_test(trial.job.directory)
+            build(trial.job.directory / "genome.yaml", weights=True)
+            check_weights(trial.job.directory)
+
+
+def test_winners_whose_genomes_were_exchanged_are_named(tmp_path: Path) -> None:
+    run = write_searched(tmp_path / "run")
+    genome = run / "winners/w1-0000.yaml"
+    assert best_winner(run, {}).genome == genome
+    shutil.copyfile(run / "trials/0001/genome.yaml", genome)
+    with pytest.raises(SpecError, match=r"winners/w1-0000\.yaml: another genome than that of front\.csv"):
+        best_winner(run, {})
 
 
 def test_a_front_of_a_trial_that_is_gone_is_computed_anew(tmp_path: Path) -> None:
@@ -166,7 +243,7 @@ def test_whole_files_make_a_report(run: Path) -> None:
     assert stack["macs"] == opened.front["macs"].iloc[0] and stack["layers"][1]["what"]
     file = run / "winners" / "w1-0000.json"  # of an earlier version
     whole = file.read_text()
-    file.write_text(json.dumps({key: value for key, value in json.loads(whole).items() if key != "layers"}))
+    file.write_text(json.dumps({k: value for k, value in json.loads(whole).items() if k not in ("layers", "sha256")}))
     assert stacks_of(read_run(run)) == [stack]
     file.write_text(whole)
     (run / "latency.json").write_text("{")
