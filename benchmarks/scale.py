@@ -30,8 +30,8 @@ from benchmarks.contest import met
 from benchmarks.machine import Setting
 from benchmarks.simulated import candidates, finished, scratch
 from nas.engine import Job, JobSource, Ledger, Outcome, Signal
-from nas.files import parse_yaml
 from nas.metrics import estimator
+from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec
 from nas.search.samplers import sampler_options
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 from nas.errors import SpecError, shown
-from nas.files import parse_yaml
+from nas.plain_yaml import parse_yaml
 
 SET = "--set"  # the `file` of a mistake in a setting
 Opened = Callable[[str, Any], Any]

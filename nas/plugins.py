@@ -34,7 +34,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from nas.errors import RunError, SpecError
-from nas.files import read_yaml, regular
+from nas.files import regular
+from nas.plain_yaml import read_yaml
 from nas.registry import Registry
 
 GROUP = "nas.plugins"

@@ -16,8 +16,8 @@ from typing import Any
 
 from nas.ablation.spec import parse_ablation
 from nas.errors import SpecError
-from nas.files import parse_yaml
 from nas.genome import Genome
+from nas.plain_yaml import parse_yaml
 from nas.search.space import SearchSpace
 from nas.search.spec import SearchSpec
 

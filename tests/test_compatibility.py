@@ -19,8 +19,8 @@ from nas.engine import Ledger, Pool, Run
 from nas.engine.events import ignore
 from nas.engine.record import hardware, read_record, versions
 from nas.errors import RunError
-from nas.files import dump_yaml, read_yaml
 from nas.genome import load_genome
+from nas.plain_yaml import dump_yaml, read_yaml
 from nas.search.run import _planned
 from nas.search.spec import recorded, upgraded
 from nas.search.warm_start import earlier_runs

@@ -18,17 +18,15 @@ from nas.api import load_data, load_space, write_report
 from nas.errors import SpecError
 from nas.files import (
     SEAL,
-    dump_yaml,
     is_altered,
-    parse_yaml,
     put_in_place,
     read_sealed,
-    read_yaml,
     write_atomically,
     write_json,
     write_sealed,
     write_text,
 )
+from nas.plain_yaml import dump_yaml, parse_yaml, read_yaml
 from tests import fuzz
 
 # ------------------------------------------------------------------------------------------------------------- scalars

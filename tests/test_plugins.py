@@ -22,10 +22,10 @@ from nas.data.registry import SOURCES
 from nas.engine import Ledger, Pool, run
 from nas.engine.training import TrainJob
 from nas.errors import GenomeError, RunError, SpecError
-from nas.files import dump_yaml
 from nas.genome import Genome, load_genome
 from nas.metrics import METRICS
 from nas.model import build
+from nas.plain_yaml import dump_yaml
 from nas.plugins import active, check, install, load_plugins, shipment
 from nas.profiling.latency import _code_digest
 from nas.registry import Registry

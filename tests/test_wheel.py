@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nas.files import read_yaml
+from nas.plain_yaml import read_yaml
 
 ROOT = Path(__file__).parents[1]
 QUICK = "training.epochs=1 training.limit=200 training.batch_size=50 workers.count=1"

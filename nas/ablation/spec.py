@@ -32,13 +32,13 @@ from nas.engine import Limits, Workers
 from nas.engine.start import Starting, refuse_edits_of_base, relative_to
 from nas.engine.trackers import Name
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
-from nas.files import read_yaml
 from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings
 from nas.metrics import METRICS
 from nas.metrics.columns import COLUMNS
 from nas.model.inherit import check_inheritable
 from nas.paths import SET
+from nas.plain_yaml import read_yaml
 from nas.seeds import derive
 from nas.shipped import ABLATIONS
 from nas.train import Task

@@ -37,10 +37,10 @@ from nas.convert.rivals import Arm
 from nas.engine import Limits, Workers
 from nas.engine.start import Starting, relative_to
 from nas.errors import SpaceError, from_pydantic, nearest, shown
-from nas.files import read_yaml
 from nas.genome.settings import with_settings
 from nas.metrics import METRICS, Costs, known_objectives
 from nas.paths import SET
+from nas.plain_yaml import read_yaml
 from nas.search.budget import Budget
 from nas.train import Task, Training
 from nas.train.recipe import only_given

@@ -27,9 +27,10 @@ from nas.engine.job import now
 from nas.engine.version import VERSION, check_version
 from nas.environment import typed_command
 from nas.errors import RunError, from_pydantic, shown
-from nas.files import dump_yaml, read_yaml, usable_path, write_text
+from nas.files import usable_path, write_text
 from nas.hardware import hardware
 from nas.paths import changed, found
+from nas.plain_yaml import dump_yaml, read_yaml
 from nas.plugins import active
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "timm")

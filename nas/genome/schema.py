@@ -34,10 +34,10 @@ from pydantic_core import CoreSchema
 from nas.blocks import BlockConfig, spec_of
 from nas.data.preprocess import MAX_SIDE, Preprocess
 from nas.errors import GenomeError, from_pydantic
-from nas.files import dump_yaml, parse_yaml, read_yaml
 from nas.genome.edit import edited, parse_run
 from nas.genome.hash import hash_of
 from nas.genome.layout import Layout, layout_of
+from nas.plain_yaml import dump_yaml, parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     CoreSpec: TypeAlias = BlockConfig

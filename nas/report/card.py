@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from nas.engine.origin import record_of
-from nas.files import dump_yaml
 from nas.genome import Genome
 from nas.genome.describe import describe
 from nas.numbers import magnitude
+from nas.plain_yaml import dump_yaml
 from nas.profiling import cost
 from nas.report.classes import Results, class_results, percent, read_results
 from nas.report.markup import markdown, markdown_lines

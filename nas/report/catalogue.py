@@ -16,11 +16,11 @@ from rich.table import Table
 
 from nas.blocks.base import BLOCKS
 from nas.errors import SpecError
-from nas.files import read_yaml
 from nas.genome import list_presets, load_genome
 from nas.genome.describe import describe
 from nas.genome.presets import FOLDER
 from nas.numbers import magnitude
+from nas.plain_yaml import read_yaml
 from nas.profiling import cost
 from nas.shipped import ABLATIONS, SPACES
 

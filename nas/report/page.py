@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from nas.account import account_lines
-from nas.files import dump_yaml
 from nas.numbers import magnitude
+from nas.plain_yaml import dump_yaml
 from nas.report import conversion
 from nas.report.document import document
 from nas.report.payload import payload

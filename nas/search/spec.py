@@ -36,11 +36,11 @@ from nas.engine import Limits, Workers
 from nas.engine.start import Starting, refuse_edits_of_base, relative_to
 from nas.engine.trackers import Name
 from nas.errors import SpaceError, SpecError, from_pydantic
-from nas.files import read_yaml
 from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings
 from nas.metrics import METRICS, ON_TARGET, TARGET, known_objectives
 from nas.paths import SET
+from nas.plain_yaml import read_yaml
 from nas.search.budget import Budget
 from nas.search.options import Named
 from nas.search.parameter import Parameter, ParameterSpec, expand

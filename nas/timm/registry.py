@@ -16,7 +16,7 @@ from typing import Any
 from timm.models import generate_default_cfgs, is_model, register_model
 from torch import nn
 
-from nas.files import read_yaml
+from nas.plain_yaml import read_yaml
 
 ARCHITECTURE = "nas_vit"
 PRESETS = Path(__file__).parents[1] / "genome" / "presets"

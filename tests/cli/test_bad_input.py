@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from nas.files import dump_yaml
+from nas.plain_yaml import dump_yaml
 from tests.report.damaged import write_searched
 
 GENOME = {

@@ -14,8 +14,8 @@ import pytest
 import nas as package
 from nas.ablation import load_ablation
 from nas.blocks.base import BLOCKS
-from nas.files import parse_yaml
 from nas.genome import list_presets, load_genome
+from nas.plain_yaml import parse_yaml
 from nas.profiling import cost
 from nas.search import SearchSpec, list_spaces, load_space
 from nas.shipped import ABLATIONS

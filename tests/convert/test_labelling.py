@@ -20,7 +20,7 @@ from nas.convert.spec import ConversionSpec
 from nas.data import ImageSet, labelled
 from nas.engine import Event, Pool
 from nas.errors import DataError, RunError, SpecError
-from nas.files import read_yaml
+from nas.plain_yaml import read_yaml
 from nas.report import write_report
 from nas.report.conversion import sensitivity_table
 from nas.report.run import read_run

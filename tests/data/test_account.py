@@ -10,7 +10,7 @@ import pytest
 
 from nas.account import account_lines
 from nas.data import account_of, load
-from nas.files import dump_yaml, parse_yaml
+from nas.plain_yaml import dump_yaml, parse_yaml
 
 Write = Callable[..., Path]
 

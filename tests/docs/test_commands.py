@@ -20,7 +20,7 @@ from PIL import Image
 
 from nas.cli import app
 from nas.engine import Pool
-from nas.files import read_yaml
+from nas.plain_yaml import read_yaml
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import nas
-from nas.files import parse_yaml, read_yaml
+from nas.plain_yaml import parse_yaml, read_yaml
 from nas.report.schemas import SCHEMAS
 
 ROOT = Path(__file__).parents[2]

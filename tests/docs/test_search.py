@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.files import parse_yaml
 from nas.metrics import METRICS
+from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec
 from nas.search.run import MAY_DIFFER
 from nas.search.samplers import SAMPLERS

@@ -12,7 +12,7 @@ from typing import Any
 from nas.engine import Ledger, Signal, Workers, run, session
 from nas.engine.storage import Storage
 from nas.engine.worker import run_job
-from nas.files import parse_yaml
+from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec
 from tests.engine import works
 from tests.engine.cluster import Cluster

@@ -23,8 +23,9 @@ from nas.engine.evaluation import test_in_workers as read_in_workers
 from nas.engine.limits import EPOCHS, LISTENED, Pulse, Watch
 from nas.engine.storage import Storage
 from nas.errors import SpaceError
-from nas.files import parse_yaml, write_text
+from nas.files import write_text
 from nas.heartbeat import beat, heard_by
+from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec
 from nas.train import Task, Training, train
 from tests.engine import works

@@ -23,9 +23,10 @@ from nas.engine.record import write_record
 from nas.engine.single import train_genome
 from nas.engine.start import check_start
 from nas.errors import DataError, RunError, SpecError
-from nas.files import dump_yaml, read_yaml, write_text
+from nas.files import write_text
 from nas.genome import load_genome
 from nas.model import Donor, build, inherit
+from nas.plain_yaml import dump_yaml, read_yaml
 from nas.search import SearchSpec, search
 from nas.timm.donor import absolute_start, read_donor
 from nas.train import Training, evaluate, fitted, train

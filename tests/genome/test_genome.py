@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from nas.blocks import registered
 from nas.errors import GenomeError
-from nas.files import parse_yaml
 from nas.genome import Genome, list_presets, load_genome
+from nas.plain_yaml import parse_yaml
 
 BASE = {
     "image": {"size": 16, "channels": 3},

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.errors import GenomeError
-from nas.files import parse_yaml
 from nas.genome import Genome, load_genome
+from nas.plain_yaml import parse_yaml
 
 LAVIT = load_genome("lavit_digits")
 PIXELS = {"mean": [0.3], "std": [0.37]}

@@ -9,8 +9,9 @@ from safetensors.torch import save_file
 
 from nas.data import account_of, load
 from nas.engine import Ledger, Outcome, Run
-from nas.files import dump_yaml, parse_yaml, write_json
+from nas.files import write_json
 from nas.model import build
+from nas.plain_yaml import dump_yaml, parse_yaml
 from nas.search import SearchSpec
 from nas.search.anytime import anytime
 from nas.search.gain import Gain

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from nas.files import read_yaml
+from nas.plain_yaml import read_yaml
 from nas.report.columns import FILES, describe_column
 
 

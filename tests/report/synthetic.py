@@ -6,8 +6,9 @@ import random
 from pathlib import Path
 
 from nas.engine import Job, Ledger, Outcome
-from nas.files import dump_yaml, write_text
+from nas.files import write_text
 from nas.genome import load_genome
+from nas.plain_yaml import dump_yaml
 
 SPEC = {
     "name": "lavit_split",

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from nas.errors import RunError
-from nas.files import dump_yaml, parse_yaml, write_text
+from nas.files import write_text
+from nas.plain_yaml import dump_yaml, parse_yaml
 from nas.report.compare import differences, hypervolumes, write_comparison
 from nas.report.run import read_run
 from tests.report.browser import browser, opened

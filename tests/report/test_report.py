@@ -13,7 +13,7 @@ from PIL import Image
 
 from nas.engine import Ledger
 from nas.errors import RunError
-from nas.files import parse_yaml
+from nas.plain_yaml import parse_yaml
 from nas.report import plots, write_report
 from nas.report.figures import drawings
 from nas.report.run import read_run

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nas.engine import Ledger, Outcome
-from nas.files import parse_yaml
+from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec
 from nas.search.anytime import BASELINE, anytime
 from tests.search.simulation import LAVIT, Simulation

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.engine import Outcome
-from nas.files import parse_yaml
 from nas.metrics import estimator
+from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec
 from nas.search.budget import Budget
 from nas.search.pareto import hypervolume, reference_of

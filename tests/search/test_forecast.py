@@ -7,9 +7,9 @@ import pytest
 from torch import Tensor
 
 from nas.data import ImageSet, load
-from nas.files import parse_yaml
 from nas.genome import Genome, load_genome
 from nas.model import Model
+from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec, forecast
 from nas.search.forecast import START, STOPWATCH, WINNERS
 from nas.search.schedulers import make_scheduler

@@ -10,7 +10,7 @@ import pytest
 
 from nas.engine.job import read_rungs
 from nas.errors import SpaceError
-from nas.files import parse_yaml
+from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec, front_of
 from nas.search.schedulers import make_scheduler, scheduler_options
 from nas.search.schedulers.halving import SuccessiveHalving

@@ -15,8 +15,8 @@ import torch
 
 import nas
 from nas.errors import GenomeError, SpecError
-from nas.files import dump_yaml
 from nas.genome import Genome, load_genome
+from nas.plain_yaml import dump_yaml
 from nas.profiling import LatencyTable, TargetTable
 from nas.profiling.parts import parts
 from nas.profiling.stopwatch import Timing

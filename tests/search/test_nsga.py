@@ -6,7 +6,7 @@ import pytest
 from optuna import samplers
 
 from nas.engine import Outcome
-from nas.files import parse_yaml
+from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec
 from nas.search.samplers import make_sampler, nsga, sampler_options
 from tests.search.simulation import LAVIT

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from nas.files import parse_yaml
 from nas.metrics import estimator
+from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec
 from nas.search.budget import Budget
 from nas.search.pool import MUTATIONS, Pool

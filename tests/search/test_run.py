@@ -15,9 +15,9 @@ import pytest
 from nas.data import load
 from nas.engine import Event, Ledger, Pool
 from nas.errors import BudgetError, DataError, RunError, SpaceError, SpecError
-from nas.files import parse_yaml, read_yaml
 from nas.genome import load_genome
 from nas.model import build
+from nas.plain_yaml import parse_yaml, read_yaml
 from nas.profiling.memory import peak_memory
 from nas.report import write_report
 from nas.search import SearchSpec, load_space, search
@@ -48,7 +48,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from nas.search import SearchSpec, search
-from nas.files import read_yaml
+from nas.plain_yaml import read_yaml
 if __name__ == "__main__":
     space = SearchSpec.parse(read_yaml(Path(sys.argv[1])))
     search(space, Path(sys.argv[2]))

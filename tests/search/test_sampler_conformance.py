@@ -11,8 +11,8 @@ import pytest
 
 from nas.engine import Outcome
 from nas.errors import SpaceError
-from nas.files import parse_yaml
 from nas.metrics import estimator
+from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec
 from nas.search.budget import Budget
 from nas.search.samplers import SAMPLERS, Sampler, SamplerOptions, make_sampler, sampler_options

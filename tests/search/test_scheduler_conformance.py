@@ -13,7 +13,7 @@ import pytest
 from nas.engine import Job, Outcome
 from nas.engine.job import read_rungs
 from nas.errors import SpaceError
-from nas.files import parse_yaml
+from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec
 from nas.search.schedulers import SCHEDULERS, Scheduler, SchedulerOptions, make_scheduler, scheduler_options
 from tests.search.simulation import LAVIT, Simulation, killed_and_resumed, sequence

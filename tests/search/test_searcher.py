@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nas.files import parse_yaml
+from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec
 from tests.search.simulation import LAVIT, Simulation, killed_and_resumed, sequence
 

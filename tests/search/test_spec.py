@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from nas.errors import SpaceError, SpecError
-from nas.files import read_yaml
 from nas.paths import parse_settings
+from nas.plain_yaml import read_yaml
 from nas.search import SearchSpec, list_spaces, load_space
 from nas.search.spec import upgrade_spec
 

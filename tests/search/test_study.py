@@ -19,8 +19,8 @@ from optuna.trial import TrialState
 
 from nas.engine import Event, Job, Ledger, Outcome
 from nas.errors import RunError, SpaceError
-from nas.files import parse_yaml
 from nas.genome import load_genome
+from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec, front_of
 from nas.search import study as module
 from nas.search.space import SearchSpace
@@ -121,7 +121,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from nas.engine import Ledger
-from nas.files import read_yaml
+from nas.plain_yaml import read_yaml
 from nas.search import SearchSpec
 from nas.search.space import SearchSpace
 from nas.search import study

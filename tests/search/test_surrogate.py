@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.files import parse_yaml
+from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec
 from nas.search.parameter import Parameter
 from nas.search.surrogate import NOISES, PAIRS, Encoding, Posterior, place

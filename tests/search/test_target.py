@@ -13,9 +13,10 @@ from rich.console import Console
 
 from nas.engine import Event, Pool
 from nas.errors import BudgetError, GenomeError, RunError, SpaceError, SpecError
-from nas.files import dump_yaml, read_yaml, write_text
+from nas.files import write_text
 from nas.genome import load_genome
 from nas.metrics import estimator
+from nas.plain_yaml import dump_yaml, read_yaml
 from nas.profiling import TargetTable
 from nas.profiling.parts import parts
 from nas.report.dry_run import dry_run_table

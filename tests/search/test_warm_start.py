@@ -10,7 +10,7 @@ import pytest
 from nas.engine import Ledger
 from nas.engine.record import write_record
 from nas.errors import RunError
-from nas.files import parse_yaml
+from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec
 from nas.search.run import resolved
 from nas.search.spec import recorded

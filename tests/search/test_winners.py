@@ -9,8 +9,9 @@ from safetensors.torch import save_file
 
 from nas.data import load
 from nas.engine import Ledger, Outcome, Run
-from nas.files import parse_yaml, write_json
+from nas.files import write_json
 from nas.model import build
+from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec
 from nas.search.winners import TEST, write_front
 from tests.search.simulation import LAVIT, estimate

@@ -15,9 +15,10 @@ from safetensors.torch import load_file, save_file
 import nas
 from nas.data import load
 from nas.errors import GenomeError
-from nas.files import read_yaml, write_text
+from nas.files import write_text
 from nas.genome import Genome, load_genome
 from nas.model.pixels import served
+from nas.plain_yaml import read_yaml
 from nas.train import evaluate
 
 

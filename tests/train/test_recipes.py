@@ -10,7 +10,7 @@ from nas.ablation.retrain import retraining
 from nas.convert.spec import REPAIR, ConversionSpec
 from nas.engine.single import training_of
 from nas.errors import SpecError
-from nas.files import read_yaml
+from nas.plain_yaml import read_yaml
 from nas.search.spec import SearchSpec
 from nas.train import Training
 from nas.train.checkpoint import recipe_of
