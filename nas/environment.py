@@ -27,12 +27,12 @@ import shlex
 import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from nas.errors import RunError, shown
+from nas.scratch import scratch
 
 NO_HOME = Path("/nonexistent")  # Debian's home of `nobody`: can be neither read nor written
 SOCKET = 107  # maximal length of a Unix socket path on Linux, in bytes
@@ -117,15 +117,13 @@ def private_folder() -> Iterator[Path]:
     """
     wanted = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     place = wanted if len(os.fsencode(os.path.abspath(wanted))) <= SOCKET - BELOW else "/tmp"
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="nas-", dir=place))
-    except OSError as error:
-        message = f"Ray needs a temporary folder ({error.strerror}); name one with TMPDIR or RAY_TMPDIR"
-        raise RunError(message, file=place) from None
-    try:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch("nas-", Path(place)))
+        except OSError as error:
+            message = f"Ray needs a temporary folder ({error.strerror}); name one with TMPDIR or RAY_TMPDIR"
+            raise RunError(message, file=place) from None
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def has_ray_token() -> bool:

@@ -28,7 +28,7 @@ from nas.engine.scale import introduce
 from nas.engine.start import check_start, keep_start
 from nas.engine.tracking import check_trackers, tracked
 from nas.engine.training import TrainJob
-from nas.errors import RunError
+from nas.errors import RunError, SpecError
 from nas.genome import Genome, load_genome
 from nas.metrics import estimator
 from nas.model import Donor
@@ -181,7 +181,7 @@ def _finished_elsewhere(directory: Path) -> dict[str, Path]:
             try:
                 cell = Job.read(file.parent).note.get("cell")
                 outcome = Outcome.read(file.parent) if cell and file.parents[2] != directory else None
-            except RunError:  # a damaged trial of another run is skipped
+            except SpecError:  # a damaged trial of another run is skipped
                 continue
             if cell and outcome is not None and outcome.state == "complete":
                 yield cell, file.parent

@@ -20,9 +20,7 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
-import shutil
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -34,6 +32,7 @@ from nas.engine.job import Job, Outcome
 from nas.engine.ledger import STORAGE
 from nas.errors import RunError
 from nas.files import write_text
+from nas.scratch import scratch
 
 if TYPE_CHECKING:
     from nas.engine.storage import Storage
@@ -119,19 +118,16 @@ def workplace(trials: Path, storage: Storage | None, trial: str) -> Iterator[tup
 
     def keep(ended: bool) -> None:
         try:
-            storage.push(scratch, f"trials/{trial}", seen, prune=ended)
+            storage.push(directory, f"trials/{trial}", seen, prune=ended)
         except RunError as error:
             raise StorageError(str(error)) from error
 
-    scratch = Path(tempfile.mkdtemp(prefix="nas-trial-"))
-    try:
+    with scratch("nas-trial-") as directory:
         try:
-            seen = storage.pull(f"trials/{trial}", scratch)
+            seen = storage.pull(f"trials/{trial}", directory)
         except RunError as error:
             raise StorageError(str(error)) from error
-        yield scratch, keep
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        yield directory, keep
 
 
 def _is_storage(error: Exception) -> bool:
