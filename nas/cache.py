@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from nas.environment import cache_home
+from nas.files import regular
 from nas.heartbeat import beat
 
 
@@ -31,7 +32,8 @@ def locked(path: Path) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("w")
+        lock.touch()
+        file = regular(lock).open("w")
         while not _taken(file):  # whoever has it is at work, and so is who waits for it
             beat()
             time.sleep(0.1)

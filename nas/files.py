@@ -36,6 +36,7 @@ SEAL = "sha256"  # key of a JSON file's own digest
 ALTERED = f"a value has changed since it was written; if the change is yours, remove the key {SEAL}"
 FULL = 2**16  # a disk with fewer free bytes counts as full
 UNUSABLE = re.compile("[\0\ud800-\udfff]")  # in a path or a text
+_OF_THE_SHELL = re.compile("/dev/stdin|/dev/fd/[0-9]+|/proc/(self|[0-9]+)/fd/[0-9]+")
 _UNSAFE = re.compile("[/\0-\x1f\x7f\ud800-\udfff]")  # in a file's name
 
 
@@ -99,9 +100,11 @@ def usable_path(path: Path) -> Path:
 
 def regular(path: Path) -> Path:
     """The path itself, to be opened for reading. Raises OSError for a pipe in the place of a file, whose reader would
-    wait for a writer, and for a device. A pipe of the shell is meant (`/dev/stdin`, `/dev/fd/63`)."""
+    wait for a writer, and for a device, which may have no end. A pipe of the shell is meant (`/dev/fd/63`)."""
     mode = os.stat(path).st_mode
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or os.fspath(path).startswith("/dev/"):  # opening a folder says so
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):  # opening a folder says so
+        return path
+    if stat.S_ISFIFO(mode) and _OF_THE_SHELL.fullmatch(os.fspath(path)):
         return path
     raise OSError(errno.ESPIPE, "a pipe or a device, where a file is expected", str(path))
 
@@ -134,6 +137,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, default=str) + "\n")
 
 
+def parse_json(text: str | bytes) -> Any:
+    """`json.loads`, for which any text that is no JSON is a ValueError: deep nesting too."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("no JSON: too deeply nested") from None
+
+
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     """`write_json` of a mapping, with the SHA-256 of all other keys under `sha256`: a later change is noticed.
 
@@ -159,10 +170,7 @@ def read_sealed(path: Path, valid: Callable[[Any], T]) -> T:
 
     >>> read_sealed(Path("latency.json"), TypeAdapter(LatencyTable).validate_python)
     """
-    try:
-        content = json.loads(regular(path).read_text())
-    except RecursionError:
-        raise ValueError("no JSON: too deeply nested") from None
+    content = parse_json(regular(path).read_text())
     plain = {key: content[key] for key in content if key != SEAL} if isinstance(content, dict) else content
     found = valid(plain)
     if plain is not content and is_altered(content):
@@ -171,7 +179,16 @@ def read_sealed(path: Path, valid: Callable[[Any], T]) -> T:
 
 
 def _seal(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_in_one_form(content), sort_keys=True).encode()).hexdigest()
+
+
+def _in_one_form(value: Any) -> Any:
+    """Of equal numbers, other programs write one: 4.0 becomes 4 in JavaScript and jq."""
+    if isinstance(value, dict):
+        return {key: _in_one_form(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_in_one_form(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def write_dataframe(path: Path, table: pd.DataFrame) -> None:

@@ -1,8 +1,9 @@
 """Temporary folders that do not outlive their process for long.
 
 A folder is removed at its end. A process that is killed cannot do so: a trial's checkpoints and weights, or Ray's logs,
-would fill the disk of a machine whose workers are killed for days. So each folder has a locked file, and the next
-process that makes one there removes those whose lock is free. The kernel releases a lock however its process ends.
+would fill the disk of a machine whose workers are killed for days. So each folder has a locked file that names it, and
+the next process that makes one there removes those whose lock is free. The kernel releases a lock whenever its process
+ends.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from nas.files import regular
 
 ALIVE = ".alive"
 MINUTE = 60  # a newer file may not be locked yet
@@ -31,6 +34,8 @@ def scratch(prefix: str, place: Path | None = None) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
     try:
         with (folder / ALIVE).open("w") as lock:
+            lock.write(str(folder))
+            lock.flush()
             with suppress(OSError):  # not every file system has locks: there, nothing is swept
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield folder
@@ -44,6 +49,8 @@ def _sweep(place: Path, prefix: str) -> None:
         with suppress(OSError):
             if time.time() - mark.stat().st_mtime < MINUTE:
                 continue
-            with mark.open("r+") as lock:
+            with regular(mark).open("r+") as lock:
+                if lock.read() != str(mark.parent):  # a copy that somebody made, or another program's
+                    continue
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(mark.parent, ignore_errors=True)

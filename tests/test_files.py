@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from nas.files import (
     is_altered,
     put_in_place,
     read_sealed,
+    regular,
     write_atomically,
     write_json,
     write_sealed,
@@ -331,6 +334,15 @@ PLAIN = st.recursive(
 )
 
 
+def _as_javascript_writes_it(value: Any) -> Any:
+    """4.0 is 4."""
+    if isinstance(value, dict):
+        return {key: _as_javascript_writes_it(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_as_javascript_writes_it(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 @given(st.dictionaries(st.text(), PLAIN, max_size=4), st.text(), PLAIN)
 def test_a_sealed_file_may_be_laid_out_anew_but_not_changed(
     tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any], key: str, value: Any
@@ -340,25 +352,35 @@ def test_a_sealed_file_may_be_laid_out_anew_but_not_changed(
     write_sealed(file, content)
     assert read_sealed(file, dict) == content
     sealed = json.loads(file.read_text())
-    file.write_text(json.dumps(dict(sorted(sealed.items()))))
+    file.write_text(json.dumps(_as_javascript_writes_it(dict(sorted(sealed.items())))))
     assert read_sealed(file, dict) == content
-    assert is_altered(sealed | {key: value}) == (json.dumps(content.get(key, ...), default=str) != json.dumps(value))
+    same = key in content and _as_javascript_writes_it(content[key]) == _as_javascript_writes_it(value)
+    assert is_altered(sealed | {key: value}) != (same and str(content[key]) == str(value))
     for gone in content:
         assert is_altered({key: sealed[key] for key in sealed if key != gone})
 
 
+@pytest.mark.parametrize("place", ["/tmp", "/dev/shm"])
 @pytest.mark.parametrize("name", ["/dev/zero", "pipe"])
-def test_what_never_ends_is_not_a_file(tmp_path: Path, name: str) -> None:
-    """A link to a device; a pipe that nobody writes to."""
-    file = tmp_path / "genome.yaml"
+def test_what_never_ends_is_not_a_file(name: str, place: str, request: pytest.FixtureRequest) -> None:
+    """A link to a device; a pipe that nobody writes to. /dev/shm holds files."""
+    folder = Path(tempfile.mkdtemp(dir=place))
+    request.addfinalizer(lambda: shutil.rmtree(folder))
+    file = folder / "genome.yaml"
     os.mkfifo(file) if name == "pipe" else file.symlink_to(name)
     with pytest.raises(SpecError, match=r"genome\.yaml: not readable: .*a pipe or a device, where a file is expected"):
         read_yaml(file)
 
 
-def test_a_pipe_of_the_shell_is_read() -> None:
+def test_a_device_itself_is_not_a_file() -> None:
+    with pytest.raises(OSError, match="a pipe or a device, where a file is expected"):
+        regular(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize("folder", ["/dev/fd", "/proc/self/fd", "/proc/PID/fd"])
+def test_a_pipe_of_the_shell_is_read(folder: str) -> None:
     source, target = os.pipe()
     os.write(target, b"{split: 2}")
     os.close(target)
-    assert read_yaml(Path(f"/dev/fd/{source}")) == {"split": 2}
+    assert read_yaml(Path(folder.replace("PID", str(os.getpid())), str(source))) == {"split": 2}
     os.close(source)

@@ -419,3 +419,9 @@ assert shipment() == []
     subprocess.run(
         [sys.executable, str(tmp_path / "script.py")], check=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
+
+
+def test_a_link_to_a_device_is_no_plug_in(tmp_path: Path) -> None:
+    (tmp_path / "plug.py").symlink_to("/dev/zero")
+    with pytest.raises(SpecError, match=r"not readable: a pipe or a device, where a file is expected"):
+        load_plugins([tmp_path / "plug.py"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,3 +65,18 @@ def test_a_place_without_locks_will_do(tmp_path: Path, monkeypatch: pytest.Monke
             with scratch("nas-", tmp_path):
                 assert folder.exists()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_copy_of_a_folder_is_the_users(tmp_path: Path) -> None:
+    dead, left = hold(tmp_path)
+    dead.kill()
+    dead.wait()
+    shutil.copytree(left, tmp_path / "nas-rescued")
+    (tmp_path / "nas-mine").mkdir()
+    (tmp_path / "nas-mine" / ALIVE).touch()
+    os.mkfifo(tmp_path / "nas-mine" / "pipe")
+    for folder in tmp_path.iterdir():
+        age(folder)
+    with scratch("nas-", tmp_path):
+        assert not left.exists()
+        assert (tmp_path / "nas-rescued").exists() and (tmp_path / "nas-mine").exists()

@@ -23,6 +23,7 @@ from nas.data import absolute, account_of
 from nas.engine import Job, Ledger, OnEvent, Outcome, Run, Signal
 from nas.engine.evaluation import read_test
 from nas.engine.events import ignore
+from nas.engine.job import check_weights
 from nas.engine.reading import read_epochs
 from nas.engine.scale import introduce
 from nas.engine.start import check_start, keep_start
@@ -73,6 +74,8 @@ class Cells:
             arm, seed = self.todo.pop(0)
             cell = hashlib.sha256(f"{arm.genome.hash}/{self.key}/{seed}".encode()).hexdigest()[:16]
             twin = self.elsewhere.get(cell)
+            if twin is not None and not _is_whole(twin):
+                twin = None
             job = self.ledger.add(
                 arm.genome,
                 outcome=Outcome.read(twin) if twin else None,
@@ -171,6 +174,16 @@ def _switch(directory: Path) -> dict[str, float]:
         "accuracy": "accuracy_after_switch",
     }
     return {new: last[old] for old, new in names.items() if old in last} if "mask_mass" in last else {}
+
+
+def _is_whole(directory: Path) -> bool:
+    """Whether what is copied of a complete cell is what it ended with."""
+    try:
+        check_weights(directory)
+        read_test(directory)
+    except SpecError:
+        return False
+    return True
 
 
 def _finished_elsewhere(directory: Path) -> dict[str, Path]:

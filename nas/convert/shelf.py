@@ -107,7 +107,7 @@ class Shelf:
         if not file.exists():
             return {}
         try:
-            rows = pd.read_csv(file, dtype=str).to_dict("records")  # Python reads floats exactly
+            rows = pd.read_csv(regular(file), dtype=str).to_dict("records")  # Python reads floats exactly
             scores = {str(row["assembly"]): Score(*(float(row[name]) for name in FIELDS)) for row in rows}
             return {key: score for key, score in scores.items() if math.isfinite(score.kl)}  # others are taken anew
         except (ValueError, TypeError, KeyError) as error:

@@ -11,7 +11,6 @@ Without it, a column is known by a usual name, or by being the only one of its t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ import pyarrow.parquet as pq
 
 from nas.data.pictures import UNKNOWN
 from nas.errors import DataError, nearest, shown
+from nas.files import parse_json
 
 LABELS = ("label", "labels", "fine_label", "class", "target")  # by preference, where several columns could be the label
 TEXTS = (*LABELS, "label_name", "class_name", "category")  # text under another name may be anything
@@ -153,7 +153,7 @@ def _labels(file: Path, columns: Columns, trains: bool) -> np.ndarray:
 def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
     """The hub's description of the columns: {"label": {"_type": "ClassLabel", "names": [...]}, ...}, or {}."""
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        features = parse_json((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}

@@ -15,7 +15,6 @@ Legend: N images, S shards.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import tarfile
@@ -34,7 +33,7 @@ from nas.data.cache import file_state
 from nas.data.folders import EXTENSIONS
 from nas.data.pictures import UNKNOWN
 from nas.errors import DataError, shown
-from nas.files import regular, write_atomically
+from nas.files import parse_json, regular, write_atomically
 from nas.heartbeat import beat
 
 log = logging.getLogger(__name__)
@@ -182,7 +181,7 @@ def _label(file: Path, key: str, stream: BinaryIO, pieces: dict[str, list[Piece]
         if kind == "cls":
             label = int(text)
         else:
-            described = json.loads(text)
+            described = parse_json(text)
             value = described.get("label", described.get("cls"))
             if value is None:
                 return None

@@ -86,8 +86,7 @@ class Job:
             from nas.metrics import estimator
 
             job = replace(job, costs=estimator()(job.genome) | job.costs)
-        if is_altered(content) and is_altered(content | {name: job.costs.get(name) for name in PUBLIC_COSTS}):
-            raise RunError(DAMAGED.format(ALTERED), file=file)
+        _check_seal(content, job.costs, file)
         return job
 
     def write(self, directory: Path) -> None:
@@ -144,7 +143,7 @@ class Outcome:
         content = _read(path)
         outcome = _from_flat(cls, content, path)
         if is_altered(content):
-            raise RunError(DAMAGED.format(ALTERED), file=path)
+            _check_seal(content, Job.read(directory).costs, path)
         if outcome.state == "complete":  # others may be trained further
             _check(directory, content, "metrics_sha256")
         return outcome
@@ -158,6 +157,13 @@ class Outcome:
             return
         pauses = {str(epochs): pause.as_dict() for epochs, pause in read_rungs(directory).items()}
         write_sealed(directory / "rungs.json", pauses | {str(self.epochs): self.as_dict()})
+
+
+def _check_seal(content: dict[str, Any], costs: dict[str, Cost], file: Path) -> None:
+    """Raises RunError for a changed value. A cost that is missing may be missing: it is known all the same."""
+    known = {name: costs.get(name) for name in PUBLIC_COSTS if content.get(name) is None}
+    if is_altered(content) and is_altered(content | known):
+        raise RunError(DAMAGED.format(ALTERED), file=file)
 
 
 def check_weights(directory: Path) -> None:

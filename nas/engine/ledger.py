@@ -41,7 +41,7 @@ import pandas as pd
 from nas.engine.job import DAMAGED, PUBLIC_COSTS, Job, Outcome, is_trial, read_rungs
 from nas.engine.reading import read_epochs
 from nas.errors import RunError
-from nas.files import put_in_place, write_atomically, write_dataframe, write_text
+from nas.files import put_in_place, regular, write_atomically, write_dataframe, write_text
 from nas.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Ledger:
         if genome is not None:
             write_text(draft / "genome.yaml", genome.to_yaml())
         for file in files:
-            write_atomically(draft / file.name, partial(shutil.copyfile, file))
+            write_atomically(draft / file.name, partial(shutil.copyfile, regular(file)))
         if outcome is not None:
             outcome.write(draft)
         draft.chmod(0o755)

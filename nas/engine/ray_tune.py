@@ -181,7 +181,7 @@ class _Jobs(Searcher):
         self._issued: set[str] = set()  # Tune's trials that have not ended
 
     def suggest(self, trial_id: str) -> Any:
-        if len(self._issued) >= self._slots():
+        if len(self._issued) >= self._slots() and self._driver.error is None:
             return None
         job = self._driver.guarded(self._driver.next)
         if isinstance(job, Job):

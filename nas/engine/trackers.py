@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from nas.engine.job import Job, Outcome
 from nas.environment import mlflow_store, wandb_mode
+from nas.files import regular
 
 Name = Literal["tensorboard", "mlflow", "wandb", "csv"]
 Metrics = Mapping[str, float]
@@ -163,7 +164,7 @@ class CSV:
         return job.id
 
     def epoch(self, job: Job, epoch: int, metrics: Metrics) -> None:
-        with self.file.open("a", newline="") as file:
+        with regular(self.file).open("a", newline="") as file:
             rows = ((job.id, epoch, name, value) for name, value in metrics.items())
             csv.writer(file, lineterminator="\n").writerows(rows)
 

@@ -5,7 +5,6 @@ Weights are safetensors files, which cannot contain code.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from pathlib import Path
@@ -17,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nas.errors import GenomeError, shown
-from nas.files import regular
+from nas.files import parse_json, regular
 from nas.genome import Genome, load_genome
 from nas.model.pyramid import Model
 
@@ -85,7 +84,7 @@ def trained_as(weights: Path) -> str | None:
     """The hash of the genome that weights were trained as; None where the file is not ours, or cannot be read."""
     try:
         with safe_open(regular(weights), framework="pt") as file:
-            job = json.loads((file.metadata() or {}).get("job", "{}"))
+            job = parse_json((file.metadata() or {}).get("job", "{}"))
     except (OSError, SafetensorError, ValueError):
         return None
     trained = job.get("genome") if isinstance(job, dict) else None

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from nas.data import ImageSet, Preprocess
 from nas.errors import GenomeError
-from nas.files import regular
+from nas.files import parse_json, regular
 from nas.genome import Genome
 
 KEYS = ("preprocess", "class_names")
@@ -56,7 +56,7 @@ def described(genome: Genome, weights: Path) -> Genome:
     try:
         with safe_open(regular(weights), framework="pt") as file:
             found = file.metadata() or {}
-        return genome.edit({key: json.loads(found[key]) for key in lacking if key in found})
+        return genome.edit({key: parse_json(found[key]) for key in lacking if key in found})
     except (OSError, SafetensorError, ValueError) as error:  # a GenomeError is a ValueError
         raise GenomeError(f"its metadata cannot be used: {error}", file=weights) from None
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import statistics
 import sys
@@ -29,7 +28,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from nas.blocks.base import Slot, registered
 from nas.cache import cache_file, locked
 from nas.errors import RunError
-from nas.files import read_sealed, regular, write_json, write_sealed
+from nas.files import parse_json, read_sealed, regular, write_json, write_sealed
 from nas.genome import Genome
 from nas.hardware import hardware
 from nas.model import build
@@ -123,7 +122,7 @@ def device_file(base: Genome, device: str, batch_size: int) -> Path:
 def known_parts(base: Genome, device: str, batch_size: int) -> dict[str, float]:
     """Time of each part in the device's file; empty if it is missing or not readable."""
     try:
-        content = json.loads(regular(device_file(base, device, batch_size)).read_text())
+        content = parse_json(regular(device_file(base, device, batch_size)).read_text())
         return TypeAdapter(dict[str, float]).validate_python(content["multiples"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from nas.blocks.base import BLOCKS
 from nas.errors import SpecError
+from nas.files import regular
 from nas.genome import list_presets, load_genome
 from nas.genome.describe import describe
 from nas.genome.presets import FOLDER
@@ -30,7 +32,7 @@ _SENTENCE = re.compile(r"(.*?[.?!])(?:\s|$)", re.DOTALL)
 
 def spaces() -> list[Entry]:
     """Name, what it asks, and file of each space in ./search_spaces and in the package."""
-    return [{"name": name, "about": headline(file), "file": file} for name, file in SPACES.files.items()]
+    return [{"name": name, "about": _about(file), "file": file} for name, file in SPACES.files.items()]
 
 
 def ablations() -> list[Entry]:
@@ -58,16 +60,19 @@ def blocks() -> list[Entry]:
     ]
 
 
+def _about(space: Path) -> str:
+    try:
+        return headline(space)
+    except OSError as error:
+        return f"not readable: {error.strerror}"
+
+
 def headline(file: Path) -> str:
     """The first sentence of the comment at the head of a YAML file; empty without one."""
-    lines = []
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        if not line.startswith("#"):
-            break
-        if line.startswith("# yaml-language-server:"):  # nas init
-            continue
-        lines.append(line.lstrip("# "))
-    text = " ".join(lines)
+    with regular(file).open(encoding="utf-8", errors="replace") as opened:
+        comment = [*takewhile(lambda line: line.startswith("#"), opened)]
+    written = [line for line in comment if not line.startswith("# yaml-language-server:")]  # nas init
+    text = " ".join(line.strip().lstrip("# ") for line in written)
     found = _SENTENCE.match(text)
     return found[1] if found else text
 

@@ -6,7 +6,6 @@ taken for.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing_extensions import TypedDict  # pydantic refuses typing's before Pyth
 from nas.engine.job import Count, Fraction
 from nas.engine.reading import AGAIN, Cell, read_json
 from nas.errors import RunError
-from nas.files import regular
+from nas.files import parse_json, regular
 from nas.report.markup import Column, TextTable
 
 MATRIX = 20  # classes whose confusion matrix a page can hold; also the rows of the table of more
@@ -143,7 +142,7 @@ def read_results(genome: Path) -> Results:
 
 def _keys(file: Path) -> set[str]:
     try:
-        return set(json.loads(regular(file).read_bytes()))
+        return set(parse_json(regular(file).read_bytes()))
     except (OSError, ValueError, TypeError):
         return set()
 

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from nas.errors import RunError, from_pydantic
+from nas.errors import RunError, SpecError, from_pydantic
 from nas.genome import load_genome
 from nas.metrics import METRICS, ON_TARGET
 from nas.report.run import read_front, read_run, remedy_in
@@ -104,8 +104,15 @@ def _winners(directory: Path) -> list[Winner]:
 
 
 def _check_genome(winner: Winner) -> None:
-    """Raises RunError if the winner's file is another genome than its row is of, which was held to its trial."""
-    if winner.genome.exists() and (genome := load_genome(winner.genome)).hash != winner.values["hash"]:
+    """Raises RunError if the winner's file is another genome than its row is of, which was held to its trial.
+
+    A genome that cannot be read here, without a plug-in for instance, is left to whoever loads it.
+    """
+    try:
+        genome = load_genome(winner.genome)
+    except SpecError:
+        return
+    if genome.hash != winner.values["hash"]:
         what = f"another genome than that of front.csv: its hash is {genome.hash}, there it is {winner.values['hash']}"
         raise RunError(f"{what}; {remedy_in(winner.genome.parents[1])}", file=winner.genome)
 

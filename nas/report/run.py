@@ -19,7 +19,7 @@ import pandas as pd
 from nas.engine import Ledger
 from nas.engine.reading import AGAIN, SHARES, read_table
 from nas.engine.record import read_record
-from nas.errors import RunError, shown
+from nas.errors import RunError, SpecError, shown
 from nas.files import regular
 from nas.metrics import METRICS
 from nas.report.classes import ClassResults, Results, class_results, read_results
@@ -165,7 +165,10 @@ class Run:
         from nas.genome import load_genome
 
         base = self.facts["spec"].get("base")
-        return load_genome(base).hash if base else ""
+        try:
+            return load_genome(base).hash if base else ""
+        except SpecError as error:
+            raise RunError(str(error), file=self.directory / "run.yaml", path="spec.base") from None
 
     @cached_property
     def failures(self) -> list[tuple[int, str, str]]:

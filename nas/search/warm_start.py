@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from nas.engine import Ledger, Outcome, Trial
+from nas.engine.job import check_weights
 from nas.engine.record import read_record
 from nas.errors import GenomeError, RunError
 from nas.genome import Genome
@@ -130,6 +131,7 @@ def _expressed(space: SearchSpace, trial: Trial) -> Genome | None:
 
 
 def _copy(one: _Taken, ledger: Ledger, budget: Budget) -> None:
+    check_weights(one.trial.job.directory)
     ledger.add(
         one.genome,
         outcome=one.outcome,

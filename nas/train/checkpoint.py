@@ -28,7 +28,7 @@ from torch import Tensor
 
 from nas.data import ImageSet
 from nas.errors import RunError, shown
-from nas.files import regular, write_atomically
+from nas.files import parse_json, regular, write_atomically
 from nas.genome import Genome
 from nas.model.inherit import Donor
 from nas.paths import difference, flat
@@ -145,14 +145,14 @@ class TrainingFiles:
             return None
         try:
             with safe_open(regular(self.weights), framework="pt") as file:
-                job = json.loads((file.metadata() or {}).get("job", "{}"))
+                job = parse_json((file.metadata() or {}).get("job", "{}"))
         except (SafetensorError, ValueError) as error:
             log.warning("%s is damaged (%s): the training is done again", self.weights, error)
             return None
         self._check(job, self.weights)
         try:
             with regular(self.metrics).open(newline="") as file:
-                rows = [{name: json.loads(value) for name, value in row.items()} for row in csv.DictReader(file)]
+                rows = [{name: parse_json(value) for name, value in row.items()} for row in csv.DictReader(file)]
             epochs = [row["epoch"] for row in rows]
             if epochs != list(range(1, self.fingerprint["training.epochs"] + 1)):
                 raise ValueError(f"{len(epochs)} of {self.fingerprint['training.epochs']} epochs")

@@ -11,9 +11,11 @@ import pytest
 
 import nas
 from nas.ablation import ablate, cells_of, parse_ablation, timing
+from nas.ablation.run import Cells
 from nas.data import load
-from nas.engine import Ledger, Outcome, Pool
+from nas.engine import Job, Ledger, Outcome, Pool, Signal
 from nas.errors import GenomeError, RunError
+from nas.files import write_sealed
 from nas.profiling import Throughput, deployed_graph
 from nas.report.ablation import write_table
 from nas.train import evaluate
@@ -114,3 +116,20 @@ def test_a_teacher_that_does_not_fit_ends_it_before_anything_is_written(tmp_path
 def test_a_run_of_something_else_has_no_table(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not the run of an ablation"):
         write_table(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["nothing", "weights.safetensors", "test.json"])
+def test_a_cell_of_which_a_file_has_changed_is_not_taken(tmp_path: Path, name: str) -> None:
+    table = parse_ablation(SPEC | {"seeds": 1, "factors": {}, "arms": {"plain": {}}})
+    arms = table.arms_of(table.genome())
+    first = Ledger(tmp_path / "first")
+    job = Cells(table, arms, first, None).next()
+    assert isinstance(job, Job)
+    (job.directory / "weights.safetensors").write_bytes(b"weights")
+    write_sealed(job.directory / "test.json", {"accuracy": 0.5, "test_images": 8})
+    first.finish(job, Outcome.of(job, "complete", accuracy=0.5, epochs=1))
+    if name != "nothing":
+        file = job.directory / name
+        file.write_bytes(file.read_bytes().replace(b"weights", b"others").replace(b"8", b"9"))
+    taken = Cells(table, arms, Ledger(tmp_path / "second"), None).next() is Signal.DONE
+    assert taken == (name == "nothing")

@@ -72,6 +72,8 @@ def test_lists_have_the_users_own(nas, tmp_path):
         (tmp_path / folder / "mine.yaml").write_text(text)
     assert "mine         Mine." in re.sub(" *\n", "\n", nas("spaces").out)
     assert re.search(r"mine +not readable: line 2", nas("ablations").out)
+    os.mkfifo(tmp_path / "search_spaces" / "pipe.yaml")
+    assert re.search(r"pipe +not readable: a pipe or a device", nas("spaces").out)
 
 
 @pytest.mark.parametrize("kind", ["space", "genome"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,16 @@ def test_a_storage_that_comes_later_gets_what_there_is(tmp_path: Path) -> None:
     Shelf(tmp_path / "run", storage=Storage(str(tmp_path / "storage"), "run"))
     found = Shelf(tmp_path / "elsewhere", storage=Storage(str(tmp_path / "storage"), "run")).piece(PLACE)
     assert found is not None and found["rounds"] == 2
+
+
+def test_a_pipe_in_the_place_of_a_file_is_an_error_and_no_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "scores.csv")
+    with pytest.raises(OSError, match="a pipe or a device"):
+        Shelf(tmp_path, "this")
+    (tmp_path / "scores.csv").unlink()
+    Shelf(tmp_path, "this").keep_piece(PLACE, CONTENT)
+    (file,) = tmp_path.rglob("*.pt")
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(OSError, match="a pipe or a device"):
+        Shelf(tmp_path, "this").piece(PLACE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.cache import cache_file
+from nas.cache import cache_file, locked
 from nas.data import cache, load
 from nas.data.cache import DecodedImages, keep
 from nas.data.sources import parquet
@@ -281,3 +282,9 @@ def test_without_a_place_to_keep_them_images_are_made_each_time(
 def test_a_folder_in_the_place_of_the_file_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "some.images").mkdir()
     assert torch.equal(keep(tmp_path / "some.images", SHAPE, EVERY, lambda: IMAGES).images, IMAGES)
+
+
+def test_a_pipe_in_the_place_of_a_lock_is_gone_without(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".file.lock")
+    with locked(tmp_path / "file"):
+        pass

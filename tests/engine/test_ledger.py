@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -227,6 +228,20 @@ def test_costs_that_a_formula_knows_are_worked_out_again(tmp_path: Path, genome:
     file.write_text(json.dumps(content))
     (again,) = Ledger(tmp_path).trials
     assert again.job.costs["macs"] == cost(genome).macs
+
+
+@pytest.mark.parametrize("change", [{"macs": None}, {"macs": ...}, {"throughput": ...}])
+def test_a_cost_that_a_result_lacks_is_that_of_its_trial(
+    tmp_path: Path, genome: Genome, change: dict[str, Any]
+) -> None:
+    ledger = Ledger(tmp_path)
+    job = add(ledger, genome)
+    ledger.finish(job, Outcome.of(job, "complete", accuracy=0.5, epochs=2))
+    file = job.directory / "result.json"
+    content = json.loads(file.read_text()) | change
+    file.write_text(json.dumps({key: content[key] for key in content if content[key] is not ...}))
+    (again,) = Ledger(tmp_path).trials
+    assert again.outcome is not None and again.outcome.costs["macs"] == job.costs["macs"]
 
 
 def test_what_is_no_trials_is_left_alone(tmp_path: Path, genome: Genome) -> None:

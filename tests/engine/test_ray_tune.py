@@ -17,7 +17,7 @@ import pytest
 
 from nas.engine import Event, Job, Ledger, Limits, Outcome, Pool, Signal, run
 from nas.engine.driver import Driver
-from nas.engine.ray_tune import _Watch
+from nas.engine.ray_tune import _Jobs, _Watch
 from nas.engine.storage import Storage
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
@@ -152,6 +152,15 @@ def test_resources_are_asked_for_once_for_each_worker(tmp_path: Path, pool: Pool
     before = len(ray.util.placement_group_table())
     drive(tmp_path, pool, [""] * 10, works.succeed)
     assert len(ray.util.placement_group_table()) - before <= pool.slots
+
+
+def test_an_error_ends_a_run_whose_machines_are_gone(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    driver = Driver(Listed(ledger, [{}]), ledger, lambda event: None)
+    jobs = _Jobs(driver, lambda: 0)
+    assert jobs.suggest("a") is None
+    driver.error = RunError("the disk is full")
+    assert jobs.suggest("a") == _Jobs.FINISHED
 
 
 def test_unfinished_trials_are_run_first_and_finished_ones_never_again(tmp_path: Path, pool: Pool) -> None:

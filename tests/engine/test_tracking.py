@@ -175,3 +175,9 @@ def test_a_search_that_goes_further_is_tracked_on(tmp_path: Path, monkeypatch: p
     told = [(trial, epoch) for trial, epoch, metric, _ in rows if metric == "accuracy"]
     assert sorted(told) == sorted(expected), "each epoch once, of pruned trials too"
     assert sum(metric == "end/seconds" for *_, metric, _ in rows) == 3
+
+
+def test_a_pipe_in_the_place_of_the_csv_trackers_file_is_an_error_and_no_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tracked.csv")
+    with pytest.raises(OSError, match="a pipe or a device"):
+        CSV(tmp_path, "run").epoch(Job(0, 0, "", {}), 1, {"loss": 1.0})

@@ -191,3 +191,9 @@ def test_weights_that_do_not_say_what_they_were_trained_as_are_loaded(tmp_path: 
     (tmp_path / "genome.yaml").write_text(nas.load_genome("lavit_digits").to_yaml())
     save_file(OWN, tmp_path / "genome.safetensors", None if job is None else {"job": job})
     nas.build(tmp_path / "genome.yaml", weights=True)
+
+
+def test_metadata_that_is_deeply_nested_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "genome.yaml").write_text(nas.load_genome("lavit_digits").to_yaml())
+    save_file(OWN, tmp_path / "genome.safetensors", {"job": "[" * 100_000})
+    nas.build(tmp_path / "genome.yaml", weights=True)

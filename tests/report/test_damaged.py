@@ -178,6 +178,23 @@ def test_winners_whose_genomes_were_exchanged_are_named(tmp_path: Path) -> None:
         best_winner(run, {})
 
 
+def test_a_winner_of_a_plug_in_that_is_not_loaded_is_picked(tmp_path: Path) -> None:
+    run = write_searched(tmp_path / "run")
+    genome = run / "winners/w1-0000.yaml"
+    genome.write_text(genome.read_text().replace("split: 1", "core: block_of_a_plug_in"))
+    with pytest.raises(SpecError, match="block_of_a_plug_in"):
+        load(genome)
+    assert best_winner(run, {}).genome == genome
+
+
+def test_a_base_that_does_not_exist_is_named_by_its_file(tmp_path: Path) -> None:
+    run = write_searched(tmp_path / "run")
+    shutil.rmtree(run / "trials")  # which would know it
+    (run / "run.yaml").write_text(re.sub(r"base: \w+", "base: nowhere", (run / "run.yaml").read_text()))
+    with pytest.raises(SpecError, match=r"run\.yaml: spec\.base: no genome file and no preset called 'nowhere'"):
+        page(read_run(run))
+
+
 def test_a_front_of_a_trial_that_is_gone_is_computed_anew(tmp_path: Path) -> None:
     run = write_searched(tmp_path / "run")
     shutil.rmtree(run / "trials/0000")

@@ -105,3 +105,15 @@ def test_a_run_that_cannot_be_compared_is_refused(tmp_path: Path, earlier: Path)
         earlier_runs((str(earlier),), _record(spec_of(training={"epochs": 3})))
     with pytest.raises(RunError, match="no search to start from"):
         earlier_runs((str(tmp_path / "nowhere"),), _record(spec_of()))
+
+
+def test_weights_that_have_changed_are_not_taken_over(tmp_path: Path, earlier: Path) -> None:
+    wanted = spec_of(trials=6)
+    trial = next(trial for trial in Ledger(earlier).trials if trial.outcome and trial.outcome.state == "complete")
+    trial.outcome.write(trial.job.directory)  # now with the digest of its weights
+    (trial.job.directory / "weights.safetensors").write_bytes(b"others")
+    new = Simulation(wanted, tmp_path / "new")
+    with pytest.raises(
+        RunError, match=rf"{trial.job.id}/weights\.safetensors: damaged \(it is not what the trial ended"
+    ):
+        take_over(earlier_runs((str(earlier),), _record(wanted)), new.ledger, new.space, wanted, estimate)
