@@ -9,6 +9,7 @@ ends.
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import tempfile
 import time
@@ -33,10 +34,9 @@ def scratch(prefix: str, place: Path | None = None) -> Iterator[Path]:
     _sweep(place, prefix)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
     try:
-        with (folder / ALIVE).open("w") as lock:
-            lock.write(str(folder))
-            lock.flush()
-            with suppress(OSError):  # not every file system has locks: there, nothing is swept
+        with (folder / ALIVE).open("wb", buffering=0) as lock:
+            with suppress(OSError):  # on a full disk, or where there are no locks: then it is not swept
+                lock.write(os.fsencode(folder))
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield folder
     finally:
@@ -49,8 +49,8 @@ def _sweep(place: Path, prefix: str) -> None:
         with suppress(OSError):
             if time.time() - mark.stat().st_mtime < MINUTE:
                 continue
-            with regular(mark).open("r+") as lock:
-                if lock.read() != str(mark.parent):  # a copy that somebody made, or another program's
+            with regular(mark).open("rb+") as lock:
+                if lock.read() != os.fsencode(mark.parent):  # a copy that somebody made, or another program's
                     continue
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(mark.parent, ignore_errors=True)
