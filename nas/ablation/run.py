@@ -191,9 +191,11 @@ def _finished_elsewhere(directory: Path) -> dict[str, Path]:
 
     def found() -> Iterator[tuple[str, Path]]:
         for file in directory.parent.glob("*/trials/[0-9]*/trial.json"):
+            if file.parents[2] == directory:
+                continue
             try:
                 cell = Job.read(file.parent).note.get("cell")
-                outcome = Outcome.read(file.parent) if cell and file.parents[2] != directory else None
+                outcome = Outcome.read(file.parent) if cell else None
             except SpecError:  # a damaged trial of another run is skipped
                 continue
             if cell and outcome is not None and outcome.state == "complete":
