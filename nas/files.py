@@ -109,6 +109,12 @@ def regular(path: Path) -> Path:
     raise OSError(errno.ESPIPE, "a pipe or a device, where a file is expected", str(path))
 
 
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file in hex. Raises OSError if it cannot be read."""
+    with regular(path).open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
 def put_in_place(draft: Path, target: Path) -> None:
     """Rename a complete file or folder to `target` in the same folder, durably even after a power cut.
 

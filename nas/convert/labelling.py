@@ -16,7 +16,7 @@ from nas.convert.workers import Common, Crew
 from nas.data import ImageSet, Labels, digest_of
 from nas.engine.pool import Pool
 from nas.errors import RunError, SpaceError
-from nas.files import regular, write_text
+from nas.files import ALTERED, read_sealed, write_sealed
 from nas.genome import Genome
 from nas.train import Training, predicted
 
@@ -41,9 +41,10 @@ def kept_labels(directory: Path) -> Labels | None:
     """The labels of the run in `directory`; None where it has no file of them. Raises RunError for a damaged one."""
     file = directory / FILE
     try:
-        return Labels.model_validate_json(regular(file).read_bytes()) if file.exists() else None
-    except ValueError:
-        message = "damaged; restore it, or delete it, and the model labels the images again"
+        return read_sealed(file, Labels.model_validate) if file.exists() else None
+    except ValueError as error:
+        what = ALTERED if str(error) == ALTERED else "not what was written"
+        message = f"damaged ({what}); restore it, or delete it, and the model labels the images again"
         raise RunError(message, file=file) from None
 
 
@@ -56,7 +57,7 @@ def label(common: Common, images: ImageSet, pool: Pool, directory: Path) -> Labe
     Crew(common, pool).each(run_labels, [(name,) for name in SPLITS], answers.__setitem__)
     train, validation, test = (tuple(answers[number]) for number in range(len(SPLITS)))
     labels = Labels(classes=images.classes, images=digest_of(images), train=train, validation=validation, test=test)
-    write_text(directory / FILE, labels.model_dump_json())
+    write_sealed(directory / FILE, labels.model_dump(mode="json"))
     return labels
 
 

@@ -5,12 +5,14 @@
     results/<run>/sensitivity.csv                          a row per layer and candidate: what replacing it alone does
 
 Files are written whole. A damaged piece is thrown away and trained again; scores of a damaged file are taken anew. A
-piece says which model it was trained beside, and one of another model is trained again. With a storage, each file is
-uploaded when it is written, and pieces that are missing here are fetched from there first.
+piece says which model it was trained beside, and one of another model is trained again; so does a row of scores, with a
+digest of its values and of that model. With a storage, each file is uploaded when it is written, and pieces that are
+missing here are fetched from there first.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import math
@@ -25,7 +27,7 @@ from nas.convert.candidates import Assembly, Place, key_of
 from nas.convert.score import Score
 from nas.convert.workers import Content
 from nas.engine.storage import Seen, Storage
-from nas.files import regular, write_atomically, write_dataframe
+from nas.files import SEAL, regular, write_atomically, write_dataframe
 
 log = logging.getLogger(__name__)
 FIELDS = [field.name for field in fields(Score)]
@@ -93,7 +95,7 @@ class Shelf:
 
     def keep_scores(self, assemblies: Sequence[Assembly], scores: Sequence[Score]) -> None:
         self.scores |= {key_of(assembly): score for assembly, score in zip(assemblies, scores, strict=True)}
-        rows = [{"assembly": key} | asdict(score) for key, score in self.scores.items()]
+        rows = [{"assembly": key} | asdict(s) | {SEAL: self._seal(key, s)} for key, s in self.scores.items()]
         write_dataframe(self.directory / "scores.csv", pd.DataFrame(rows))
         self._upload("")
 
@@ -109,7 +111,17 @@ class Shelf:
         try:
             rows = pd.read_csv(regular(file), dtype=str).to_dict("records")  # Python reads floats exactly
             scores = {str(row["assembly"]): Score(*(float(row[name]) for name in FIELDS)) for row in rows}
-            return {key: score for key, score in scores.items() if math.isfinite(score.kl)}  # others are taken anew
+            seals = {str(row["assembly"]): row[SEAL] for row in rows}
         except (ValueError, TypeError, KeyError) as error:
             log.warning("%s is damaged (%s): assemblies are scored again", file, error)
             return {}
+        finite = {key: score for key, score in scores.items() if math.isfinite(score.kl)}  # others are taken anew
+        own = {key: score for key, score in finite.items() if seals[key] == self._seal(key, score)}
+        if len(own) < len(finite):
+            count = len(finite) - len(own)
+            log.warning("%s: rows that have changed, or are of another model: %d; these are scored again", file, count)
+        return own
+
+    def _seal(self, assembly: str, score: Score) -> str:
+        """12 hex digits that show whether a row has changed, and whether it is of the model that is converted."""
+        return hashlib.sha256(repr((self.parent, assembly, *asdict(score).values())).encode()).hexdigest()[:12]

@@ -11,7 +11,6 @@ In the files, costs are top-level keys (`"macs": 722080`): a number under any un
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from dataclasses import dataclass, field, fields, replace
@@ -23,7 +22,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from nas.engine.version import VERSION, check_version
 from nas.errors import RunError, shown, wording
-from nas.files import ALTERED, SEAL, is_altered, regular, write_sealed
+from nas.files import ALTERED, SEAL, is_altered, regular, sha256_of, write_sealed
 
 if TYPE_CHECKING:
     from nas.genome import Genome
@@ -187,8 +186,7 @@ def _check(directory: Path, content: dict[str, Any], key: str) -> None:
 def _digest(file: Path) -> str | None:
     """SHA-256; None if there is no such file."""
     try:
-        with regular(file).open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+        return sha256_of(file)
     except FileNotFoundError:
         return None
     except OSError as error:

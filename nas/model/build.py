@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nas.errors import GenomeError, shown
-from nas.files import parse_json, regular
+from nas.files import parse_json, regular, sha256_of
 from nas.genome import Genome, load_genome
 from nas.model.pyramid import Model
 
@@ -64,8 +64,9 @@ def build(
 def weights_beside(genome: str | Path | dict[str, Any] | Genome) -> Path:
     """The weights that belong to a genome file.
 
-    Raises GenomeError for a genome that is no file, and if the weights beside it were trained as another genome: with
-    other windows or another mask, all tensors may fit, and the model computes something else.
+    Raises GenomeError for a genome that is no file, if the weights beside it were trained as another genome (with other
+    windows or another mask, all tensors may fit, and the model computes something else), and if they are not those that
+    the results beside them are of: wrong bytes load as well.
     """
     if isinstance(genome, (Genome, dict)) or not os.path.exists(genome) or os.path.isdir(genome):
         raise GenomeError(f"the weights are those beside a genome file, and {shown(genome)} is not a file: give a path")
@@ -77,7 +78,20 @@ def weights_beside(genome: str | Path | dict[str, Any] | Genome) -> Path:
             f"trained as genome {trained}, and {Path(genome).name} is {own}; to load it all the same, name the file"
         )
         raise GenomeError(f"weights of another genome: {message}", file=weights)
+    results = weights.with_name("result.json") if weights.stem == "weights" else weights.with_suffix(".json")
+    if (expected := _digest_in(results)) is not None and weights.exists() and sha256_of(weights) != expected:
+        message = f"their SHA-256 differs from that in {results.name}; restore them, or name the file to load it"
+        raise GenomeError(f"other weights than the results are of: {message}", file=weights)
     return weights
+
+
+def _digest_in(results: Path) -> str | None:
+    """The digest of the weights in a result.json or a winner's JSON; None without one, and in a file of the user's."""
+    try:
+        found = parse_json(regular(results).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found.get("weights_sha256") if isinstance(found, dict) else None
 
 
 def trained_as(weights: Path) -> str | None:

@@ -29,9 +29,9 @@ from nas.engine.record import read_record
 from nas.errors import RunError, shown
 from nas.files import regular, write_dataframe, write_text
 from nas.profiling.stopwatch import BUSY
+from nas.report.front import GONE
 from nas.report.markup import Column, TextTable, html, latex, markdown
 from nas.report.mask import write_mask
-from nas.report.run import GONE
 
 CELL_NUMBERS = {*("trial", "seed", "epochs", "seconds", "macs", "params", "test_images", "mask_mass"), *SHARES}
 CELL_NUMBERS |= {"images_per_second", "median_seconds", "batch_size", "batches", "threads", "spread"}

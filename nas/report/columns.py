@@ -193,7 +193,9 @@ FILES: dict[str, Contents] = {
     "scores.csv": Contents(
         "scores.csv",
         "A row per assembly of a conversion that was compared with the parent.",
-        {"assembly": "the candidates in it, as JSON: layer to name; other layers are the parent's"} | _SCORE,
+        {"assembly": "the candidates in it, as JSON: layer to name; other layers are the parent's"}
+        | _SCORE
+        | {"sha256": "12 hex digits over the row and the model that is converted; a changed row is scored again"},
     ),
     "assemblies.csv": Contents(
         "assemblies.csv",
@@ -282,6 +284,8 @@ FILES: dict[str, Contents] = {
             "accuracy_weights": "with `repeat`: accuracy of the training whose weights these are",
             "accuracy_test": _TEST,
             "accuracy_test_se": "standard error of accuracy_test",
+            "measured": "metrics by stopwatch, by their names; what front.csv has as `<metric>_measured`",
+            "weights_sha256": "SHA-256 of the winner's .safetensors",
             "classes": "list of {class, images, accuracy} on test, in the order of the model's answers",
             "confusion": "list of [class, class answered, test images], without zeros; classes by index",
             "layers": "list of {name, what, macs, params, ms} of the deployed graph's layers; ms if a table has times",
@@ -336,6 +340,7 @@ FILES: dict[str, Contents] = {
         "labels.json",
         "The parent's answers for images that have no labels.",
         {
+            "sha256": _SEAL,
             "classes": "names of the parent's classes",
             "images": "16 hex digits over the images of the splits",
             "train": "class of each training image, as an index into classes",

@@ -15,8 +15,8 @@ from matplotlib.ticker import MaxNLocator
 
 from nas.engine.reading import read_epochs, read_table
 from nas.files import write_atomically, write_dataframe
+from nas.report.front import GONE
 from nas.report.plots import GREY, blank, look
-from nas.report.run import GONE
 
 COLUMNS = ["epoch", "mask_mass", "accuracy_with_auxiliary", "accuracy"]
 

@@ -18,7 +18,8 @@ from pydantic import ValidationError
 from nas.errors import RunError, SpecError, from_pydantic
 from nas.genome import load_genome
 from nas.metrics import METRICS, ON_TARGET
-from nas.report.run import read_front, read_run, remedy_in
+from nas.report.front import read_front, remedy_in
+from nas.report.run import read_run
 from nas.report.tables import cell, with_error
 from nas.search.budget import Budget
 

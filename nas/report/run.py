@@ -17,20 +17,16 @@ import numpy as np
 import pandas as pd
 
 from nas.engine import Ledger
-from nas.engine.reading import AGAIN, SHARES, read_table
+from nas.engine.reading import read_table
 from nas.engine.record import read_record
 from nas.errors import RunError, SpecError, shown
 from nas.files import regular
-from nas.metrics import METRICS
 from nas.report.classes import ClassResults, Results, class_results, read_results
+from nas.report.converted import read_assemblies, read_sensitivity
+from nas.report.front import GONE, NEEDED, NUMBERS, TEXT, written_front
 from nas.report.target import Conditions, conditions_of, words
 
 BASE = -1  # draw of the base genome in a search (nas/search/candidates.py)
-NEEDED = ("trial", "state", "epochs", "accuracy", "macs", "params", "seed", "hash", "seconds", "reason")
-NUMBERS = {*("trial", "epochs", "seed", "seconds", "repeats"), *SHARES, *METRICS}
-NUMBERS |= {f"{name}_measured" for name in METRICS}
-GONE = "restore it: the trials that it was made from are gone"
-TEXT = ("state", "hash", "reason", "winner")  # a hash may look like a number: 12345678e901
 
 
 @dataclass(frozen=True)
@@ -101,21 +97,12 @@ class Run:
     @cached_property
     def sensitivity(self) -> pd.DataFrame | None:
         """sensitivity.csv of a conversion; None of other runs, and before it is written."""
-        file, text = self.directory / "sensitivity.csv", ["layer", "candidate"]
-        if not file.exists():
-            return None
-        needed = [*text, "kl", "delta_accuracy"]  # of a piece that diverged, kl is infinite
-        return read_table(file, needed=needed, numbers=needed[3:], text=text, remedy=remedy_in(self.directory))
+        return read_sensitivity(self.directory)
 
     @cached_property
     def assemblies(self) -> pd.DataFrame | None:
         """assemblies.csv of a conversion; None of other runs, and before its repairs have ended."""
-        file = self.directory / "assemblies.csv"
-        numbers = ["trial", "replaced", "macs", "kl", "accuracy", "delta_accuracy_before", "delta_accuracy"]
-        if not file.exists():
-            return None
-        remedy = remedy_in(self.directory)
-        return read_table(file, needed=["arm", *numbers], numbers=numbers, text=["arm"], remedy=remedy)
+        return read_assemblies(self.directory, self.trials)
 
     @cached_property
     def results(self) -> dict[str, Results]:
@@ -206,7 +193,7 @@ def read_run(directory: Path) -> Run:
     if not isinstance(objectives, dict) or any(word not in ("max", "min") for word in objectives.values()):
         message = f"expected metrics, each with max or min; found {shown(objectives)}"
         raise RunError(message, file=directory / "run.yaml", path="spec.objectives")
-    front = _written_front(directory, trials)
+    front = written_front(directory, trials, objectives)
     if front is None:
         front = front_of(trials, objectives)
     return Run(directory, facts, ledger, trials, front, objectives)
@@ -229,49 +216,6 @@ def _curve(file: Path) -> np.ndarray:
         return np.array([[float(row[column]) for column in columns] for row in rows[1:]]).reshape(-1, 2)
     except (OSError, ValueError, IndexError, csv.Error):
         return np.empty((0, 2))
-
-
-def _written_front(directory: Path, trials: pd.DataFrame) -> pd.DataFrame | None:
-    """front.csv, or None if a trial has ended since it was written, or one of its trials is gone.
-
-    It has more than the trials: the winners' names and their measured throughput. Raises RunError if a row is not what
-    its trial has.
-    """
-    file = directory / "front.csv"
-    if not file.exists():
-        return None
-    results = (directory / "trials").glob("*/result.json")
-    if any(result.stat().st_mtime_ns > file.stat().st_mtime_ns for result in results):
-        return None
-    front = read_front(directory).astype({"trial": int})
-    if not set(front["trial"]) <= set(trials["trial"]):
-        return None
-    _check_front(front, trials, directory)
-    return front
-
-
-def _check_front(front: pd.DataFrame, trials: pd.DataFrame, directory: Path) -> None:
-    """Raises RunError unless the rows are those of the trials. With repeats, accuracies are means of several."""
-    own = trials.set_index("trial").loc[front["trial"]].reset_index()
-    differing = (front["hash"] != own["hash"]) | front["trial"].duplicated()
-    if "repeats" not in front:
-        differing |= ~np.isclose(front["accuracy"], own["accuracy"].astype(float), rtol=1e-9)
-    if differing.any():
-        row = int(differing.argmax())
-        source = f"trials/{front['trial'][row]:04d}" if (directory / "trials").is_dir() else "trials.csv"
-        what = f"damaged (row {1 + row} is not what {source} has, or is there twice)"
-        raise RunError(f"{what}; {remedy_in(directory)}", file=directory / "front.csv")
-
-
-def read_front(directory: Path, *needed: str) -> pd.DataFrame:
-    """front.csv as it is written. needed: columns beside the usual. Raises RunError for a damaged one."""
-    file, remedy = directory / "front.csv", remedy_in(directory)
-    return read_table(file, needed=[*NEEDED, *needed], numbers=NUMBERS, text=TEXT, remedy=remedy)
-
-
-def remedy_in(directory: Path) -> str:
-    """What to do about a damaged file of a run: one that is published without its trials is not written again."""
-    return AGAIN if (directory / "trials").is_dir() else GONE
 
 
 def _text(file: Path) -> str:

@@ -29,7 +29,7 @@ from nas.engine.job import check_weights
 from nas.engine.reading import Cell
 from nas.engine.training import images_of
 from nas.engine.version import VERSION
-from nas.files import write_atomically, write_sealed, write_text
+from nas.files import sha256_of, write_atomically, write_sealed, write_text
 from nas.genome import Genome
 from nas.metrics import METRICS, ON_TARGET, batch_sizes
 from nas.model import build
@@ -142,18 +142,22 @@ def _results(
     genome: Genome,
     cells: list[Cell] | None,
     stack: dict[str, Any],
+    weights: str,
 ) -> dict[str, Any]:
     """What winners/<name>.json says.
 
-    cells: None if the test split has not been read, or was by an earlier version. stack: the genome's.
+    cells: None if the test split has not been read, or was by an earlier version. stack: the genome's. weights: their
+    SHA-256.
     """
     keys = ("macs", "params", "accuracy_se", "accuracy_weights", *TEST)
     figures = {key: row[key] for key in keys if pd.notna(row.get(key))}
     found = {"run": run.directory.name, "trial": row["trial"], "accuracy": row["accuracy"], **figures}
+    columns = {name: f"{name}_measured" for name in METRICS}
+    found["measured"] = {name: row[column] for name, column in columns.items() if pd.notna(row.get(column))}
     if cells is not None:
         names = genome.class_names or [str(label) for label in range(genome.classes)]
         found |= {"classes": by_class(cells, names), "confusion": cells}
-    return {"version": VERSION, **found, **stack}
+    return {"version": VERSION, **found, "weights_sha256": weights, **stack}
 
 
 def _measured(examiner: Examiner, trials: list[str], metrics: list[str]) -> dict[str, dict[str, float]]:
@@ -180,14 +184,15 @@ def _copy(run: Run[SearchSpec] | Run[FrontSpec], front: pd.DataFrame) -> None:
         genome = described(Job.read(source).genome, weights)
         if genome.preprocess is None:  # weights of an earlier version
             genome = genome.edit(served(images_of(run.spec.task, genome.image.size)))
-        write_atomically(target.with_suffix(".safetensors"), partial(shutil.copyfile, weights))
+        copied = target.with_suffix(".safetensors")
+        write_atomically(copied, partial(shutil.copyfile, weights))
         word = "accuracy" if run.spec.task.labels is None else "agreement with the parent"
         own, error = row.get("accuracy_weights", row["accuracy"]), row["accuracy_se"]
         share = f"{own:.4f}" if pd.isna(error) else f"{own:.4f} ± {error:.4f}"
         found = f"{word} {share} on validation, {row['macs']} MACs"
         head = f"# Trial {row['trial']} of run {directory.name}: {found}.\n"
         write_text(target.with_suffix(".yaml"), head + genome.to_yaml())
-        results = _results(run, row, genome, read_confusion(source), stack_of(genome, table))
+        results = _results(run, row, genome, read_confusion(source), stack_of(genome, table), sha256_of(copied))
         write_sealed(target.with_suffix(".json"), results)
     for path in folder.iterdir():  # of an earlier front; files with other names belong to the user
         if WINNER.fullmatch(path.name) and path.stem not in set(front["winner"]) and path.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -144,7 +145,12 @@ def test_labels_of_other_images_and_damaged_ones_are_refused(
     with pytest.raises(DataError, match="not those"):
         labelled(other.load(), labels)
     (tmp_path / FILE).write_bytes((whole.directory / FILE).read_bytes()[:-9])
-    with pytest.raises(RunError, match=f"{FILE}: damaged; .*delete it"):
+    with pytest.raises(RunError, match=f"{FILE}: damaged .*delete it"):
+        kept_labels(tmp_path)
+    content = json.loads((whole.directory / FILE).read_text())
+    content["validation"][0] = (content["validation"][0] + 1) % 10
+    (tmp_path / FILE).write_text(json.dumps(content))
+    with pytest.raises(RunError, match=f"{FILE}: damaged .a value has changed"):
         kept_labels(tmp_path)
     assert kept_labels(tmp_path / "nowhere") is None
 

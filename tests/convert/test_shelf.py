@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
+from nas.convert.candidates import key_of
+from nas.convert.score import Score
 from nas.convert.shelf import Shelf, packed
 from nas.engine.storage import Storage
 
@@ -35,6 +39,24 @@ def test_a_storage_that_comes_later_gets_what_there_is(tmp_path: Path) -> None:
     Shelf(tmp_path / "run", storage=Storage(str(tmp_path / "storage"), "run"))
     found = Shelf(tmp_path / "elsewhere", storage=Storage(str(tmp_path / "storage"), "run")).piece(PLACE)
     assert found is not None and found["rounds"] == 2
+
+
+def test_scores_that_have_changed_or_are_of_another_model_are_taken_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scores = [Score(0.1, 0.9, -0.01, 0.005), Score(1 / 3, 0.8, -0.1, 0.02), Score(math.inf, 0.1, -0.5, 0.05)]
+    assemblies = [{"stages.0.layers.1": name} for name in ("linear", "reuse", 'all,\n"wrong"')]
+    keys = [key_of(assembly) for assembly in assemblies]
+    Shelf(tmp_path, "this").keep_scores(assemblies, scores)
+    assert Shelf(tmp_path, "this").scores == dict(zip(keys[:2], scores[:2], strict=True)), "to the last digit"
+    assert not caplog.text
+    assert not Shelf(tmp_path, "other").scores
+    assert "rows that have changed, or are of another model: 2" in caplog.text
+    file = tmp_path / "scores.csv"
+    file.write_text(file.read_text().replace("0.1,0.9,", "0.01,0.9,"))
+    assert list(Shelf(tmp_path, "this").scores) == [keys[1]]
+    file.write_text(pd.read_csv(file).drop(columns="sha256").to_csv(index=False))
+    assert not Shelf(tmp_path, "this").scores, "of a version that did not say"
 
 
 def test_a_pipe_in_the_place_of_a_file_is_an_error_and_no_wait(tmp_path: Path) -> None:

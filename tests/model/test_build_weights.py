@@ -17,6 +17,7 @@ from safetensors.torch import save, save_file
 
 import nas
 from nas.errors import GenomeError
+from nas.files import sha256_of
 
 NAME = "stages.0.layers.0.attention.qkv.weight"
 OWN = {name: tensor.clone() for name, tensor in nas.build("lavit_digits").state_dict().items()}
@@ -174,6 +175,26 @@ def test_weights_of_another_genome_are_not_taken_for_those_of_the_genome_beside(
     message = rf"genome\.safetensors: weights of another genome: trained as genome {theirs}, and genome\.yaml is {own}"
     with pytest.raises(GenomeError, match=message):
         use(beside)
+
+
+@pytest.mark.parametrize("names", [("w1-0003", "w1-0003.json"), ("weights", "result.json")], ids=["winner", "trial"])
+def test_weights_that_are_not_those_of_the_results_beside_them_are_named(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    weights, results = tmp_path / f"{names[0]}.safetensors", tmp_path / names[1]
+    genome = tmp_path / ("genome.yaml" if names[0] == "weights" else f"{names[0]}.yaml")
+    genome.write_text(nas.load_genome("lavit_digits").to_yaml())
+    save_file(OWN, weights)
+    results.write_text(json.dumps({"weights_sha256": sha256_of(weights)}))
+    nas.build(genome, weights=True)
+    save_file(OWN | {NAME: OWN[NAME] + 1}, weights)
+    for use in (build_beside, nas.load):
+        with pytest.raises(GenomeError, match=rf"other weights than the results .*differs from that in {names[1]}"):
+            use(genome)
+    nas.build(genome, weights=weights)
+    for content in ("[", "[]", "{}", '{"weights_sha256": null}'):
+        results.write_text(content)
+        nas.build(genome, weights=True)
 
 
 def test_weights_of_another_genome_that_are_named_are_loaded_with_a_warning(

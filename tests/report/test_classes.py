@@ -53,8 +53,8 @@ def test_the_page_shows_each_winner(tmp_path: Path) -> None:
     front = Ledger(run).table().head(2)
     front["winner"] = ["w1-0000", "w2-0001"]
     front.to_csv(run / "front.csv", index=False)
-    write_json(run / "winners" / "w1-0000.json", FEW | {"trial": "0000"})
-    write_json(run / "winners" / "w2-0001.json", {"accuracy": 0.5})  # of an earlier version
+    write_json(run / "winners" / "w1-0000.json", FEW | {"trial": "0000", "accuracy": front["accuracy"][0]})
+    write_json(run / "winners" / "w2-0001.json", {"accuracy": front["accuracy"][1]})  # of an earlier version
     html = write_report(run).read_text()
     assert "w1-0000, least recognised: &lt;b&gt;dog (50.0 %), cat (80.0 %)" in html
     assert html.count("least recognised") == 1 and "<b>dog" not in html

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from nas.engine import Ledger
 from nas.engine.evaluation import read_test
 from nas.engine.job import check_weights
 from nas.errors import SpecError
+from nas.files import write_sealed
 from nas.model import build
 from nas.report.ablation import write_table
 from nas.report.page import page
@@ -77,6 +79,17 @@ def _edit(file: Path, old: str, new: str) -> None:
 MIXED_UP = {  # each file is whole, and is not what it was
     "an accuracy of the front": (lambda run: _edit(run / "front.csv", ",0.9,", ",0.99,"), "front.csv"),
     "a hash of the front": (lambda run: _edit(run / "front.csv", _hash(run), "0123456789ab"), "front.csv"),
+    "MACs of the front": (
+        lambda run: _edit(run / "front.csv", (macs := f",{_macs(run)},"), f"{macs[:-1]}0,"),
+        "row 1 ",
+    ),
+    "a searched parameter": (
+        lambda run: _edit(run / "front.csv", _hash(run) + ",4.0,,1,", _hash(run) + ",4.0,,2,"),
+        "row 1 ",
+    ),
+    "a measured value": (lambda run: _edit(run / "front.csv", ",100.0,", ",120.0,"), "w1-0000.json has"),
+    "a tested value": (lambda run: _edit(run / "front.csv", "0.875", "0.925"), "w1-0000.json has"),
+    "the name of a winner": (lambda run: _edit(run / "front.csv", "w1-0000", "w2-0001"), "front.csv: damaged (row 1 "),
     "a row twice": (lambda run: _edit(run / "front.csv", (row := _row(run)), row + row), "front.csv"),
     "a winner": (lambda run: _edit(run / "winners/w1-0000.json", '"0000"', '"0001"'), "w1-0000.json"),
     "costs": (lambda run: _edit(_unsealed(run), '"macs": ', '"macs": 1'), "result.json: macs"),
@@ -103,6 +116,10 @@ def _unsealed(run: Path) -> Path:
     return file
 
 
+def _macs(run: Path) -> int:
+    return int(json.loads((run / "trials/0000/trial.json").read_text())["macs"])
+
+
 def _row(run: Path) -> str:
     return (run / "front.csv").read_text().splitlines(keepends=True)[1]
 
@@ -119,6 +136,46 @@ def test_what_is_no_longer_of_the_trials_is_named(tmp_path: Path, kind: str) -> 
     mix(run)
     with pytest.raises(SpecError, match=re.escape(said)):
         page(read_run(run))
+
+
+CONVERTED = {  # a number in a table of a conversion that is not what its scores and trials have
+    "KL of a layer": ("sensitivity.csv", "kl", "row 1 is not what scores.csv has: kl"),
+    "KL of an assembly": ("assemblies.csv", "kl", "row 1 is not what scores.csv has: kl"),
+    "change before": ("assemblies.csv", "delta_accuracy_before", "row 1 is not what scores.csv has: delta_accuracy"),
+    "change after": ("assemblies.csv", "delta_accuracy", "row 1 is not what trial 0001 has: delta_accuracy"),
+    "accuracy": ("assemblies.csv", "accuracy", "row 1 is not what trial 0001 has: accuracy"),
+    "MACs": ("assemblies.csv", "macs", "row 1 is not what trial 0001 has: macs"),
+}
+
+
+@pytest.mark.parametrize("kind", CONVERTED)
+def test_a_number_of_a_conversion_that_has_changed_is_named(tmp_path: Path, kind: str) -> None:
+    run = Path(shutil.copytree(PUBLISHED / "cifar10-repaired", tmp_path / "run"))
+    page(read_run(run))
+    name, column, said = CONVERTED[kind]
+    table = pd.read_csv(run / name, dtype=str)
+    table.loc[0, column] = str(0.9 * float(table[column][0]))
+    table.to_csv(run / name, index=False)
+    with pytest.raises(SpecError, match=re.escape(f"{name}: damaged ({said}")):
+        page(read_run(run))
+
+
+def test_assemblies_of_a_trial_that_is_trained_again_are_left_out(tmp_path: Path) -> None:
+    run = Path(shutil.copytree(PUBLISHED / "cifar10-repaired", tmp_path / "run"))
+    trials = (run / "trials.csv").read_text().splitlines(keepends=True)
+    (run / "trials.csv").write_text("".join(trials[:2] + trials[3:]))
+    assert read_run(run).assemblies is None
+
+
+def test_a_front_that_is_older_than_its_winners_is_not_held_to_them(tmp_path: Path) -> None:
+    """A resume that is killed while it writes winners leaves them beside the front of before."""
+    run = write_searched(tmp_path / "run")
+    file = run / "winners/w1-0000.json"
+    content = json.loads(file.read_text())
+    write_sealed(file, {key: content[key] for key in content if key != "sha256"} | {"measured": {"throughput": 90.0}})
+    os.utime(file, ns=(later := os.stat(run / "front.csv").st_mtime_ns + 10**9, later))
+    assert "throughput_measured" not in read_run(run).front
+    page(read_run(run))
 
 
 @contextmanager

@@ -74,7 +74,8 @@ def test_a_run_is_followed_until_it_ends(tmp_path, monkeypatch):
         slept.append(seconds)
         ledger = Ledger(directory)
         add_trial(ledger, "complete", accuracy=0.99, macs=100_000)
-        front = read_run(directory).front.assign(winner="w1-0003", throughput_measured=1.0)
+        front = read_run(directory).front.assign(throughput_measured=1.0)
+        front["winner"] = [f"w{rank}-{trial:04d}" for rank, trial in enumerate(front["trial"], start=1)]
         write_text(directory / "front.csv", front.to_csv(index=False))
 
     monkeypatch.setattr(following.time, "sleep", sleep)

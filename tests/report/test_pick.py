@@ -22,7 +22,7 @@ ROWS = [
 def run(tmp_path: Path) -> Path:
     write_facts(tmp_path)
     front = pd.DataFrame(ROWS, columns=[*COLUMNS, "throughput_measured", "accuracy_test"])
-    front = front.assign(epochs=4, params=None, seed=0, hash="aa11", seconds=6.0, reason=None)
+    front = front.assign(epochs=4, params=None, seed=0, hash=["aa11", "bb22", "cc33"], seconds=6.0, reason=None)
     front.to_csv(tmp_path / "front.csv", index=False)
     front.drop(columns="winner").to_csv(tmp_path / "trials.csv", index=False)
     return tmp_path

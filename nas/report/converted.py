@@ -1,0 +1,90 @@
+"""The tables of a conversion as they were written, held to what they were made from.
+
+    sensitivity.csv    scores of single candidates, from scores.csv
+    assemblies.csv     scores before repair, from scores.csv; accuracy and costs after it, from the trials
+
+Scores are found by the candidates that are chosen, as JSON: the column `assembly` of scores.csv.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nas.engine.reading import read_table
+from nas.errors import RunError
+from nas.metrics import METRICS
+from nas.report.front import remedy_in
+
+KEEP = "keep"  # a layer's own attention (nas/convert/candidates.py, which imports torch)
+BEFORE = {"kl": "kl", "delta_accuracy": "delta_accuracy_before"}  # columns of scores.csv in assemblies.csv
+
+
+def read_sensitivity(directory: Path) -> pd.DataFrame | None:
+    """sensitivity.csv; None before it is written. Raises RunError for a damaged one."""
+    file, text = directory / "sensitivity.csv", ["layer", "candidate"]
+    if not file.exists():
+        return None
+    needed = [*text, "kl", "delta_accuracy"]  # of a piece that diverged, kl is infinite
+    table = read_table(file, needed=needed, numbers=needed[3:], text=text, remedy=remedy_in(directory))
+    scores = _scores(directory)
+    for number, row in enumerate(table.to_dict("records"), start=1):
+        key = json.dumps({row["layer"]: row["candidate"]})
+        _hold(row, scores.get(key, {}), file, f"row {number} is not what scores.csv has")
+    return table
+
+
+def read_assemblies(directory: Path, trials: pd.DataFrame) -> pd.DataFrame | None:
+    """assemblies.csv; None before it is written, and if one of its trials is to be trained again.
+
+    trials: as in trials.csv, of which trial 0 is the parent. Raises RunError for a damaged file.
+    """
+    file = directory / "assemblies.csv"
+    numbers = ["trial", "replaced", "macs", "kl", "accuracy", "delta_accuracy_before", "delta_accuracy"]
+    if not file.exists():
+        return None
+    table = read_table(file, needed=["arm", *numbers], numbers=numbers, text=["arm"], remedy=remedy_in(directory))
+    known = {row["trial"]: row for row in trials.to_dict("records")}
+    if not {0, *table["trial"]} <= known.keys():
+        return None
+    scores = _scores(directory)
+    for number, row in enumerate(table.to_dict("records"), start=1):
+        trial = known[row["trial"]]
+        own = {name: trial[name] for name in METRICS if name in trial}
+        own["delta_accuracy"] = trial["accuracy"] - known[0]["accuracy"]
+        _hold(row, own, file, f"row {number} is not what trial {row['trial']:04d} has")
+        score = scores.get(_key(trial), {})
+        before = {column: score[name] for name, column in BEFORE.items() if name in score}
+        _hold(row, before, file, f"row {number} is not what scores.csv has")
+    return table
+
+
+def _scores(directory: Path) -> dict[str, dict[Any, Any]]:
+    """The rows of scores.csv by assembly; none where it is gone."""
+    file = directory / "scores.csv"
+    if not file.exists():
+        return {}
+    rows = read_table(file, needed=["assembly"], text=["assembly", "sha256"], remedy=remedy_in(directory))
+    return {row["assembly"]: row for row in rows.to_dict("records")}
+
+
+def _key(trial: Mapping[Any, Any]) -> str:
+    names = list(map(str, trial))
+    layers = names[names.index("reason") + 1 :]  # parameters are the last columns of every run (nas/engine/ledger.py)
+    return json.dumps({layer: trial[layer] for layer in layers if trial[layer] != KEEP}, sort_keys=True)
+
+
+def _hold(row: Mapping[Any, Any], own: Mapping[Any, Any], file: Path, what: str) -> None:
+    """Raise RunError if a number that both have differs; one that is missing in a row is missing in both."""
+    for name, value in own.items():
+        if name in row and isinstance(row[name], (int, float)) and not _same(row[name], value):
+            raise RunError(f"damaged ({what}: {name}); {remedy_in(file.parent)}", file=file)
+
+
+def _same(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12) or (math.isnan(one) and math.isnan(other))
