@@ -23,6 +23,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from nas.archive import read_archive
 from nas.convert.candidates import Assembly, Place, key_of
 from nas.convert.score import Score
 from nas.convert.workers import Content
@@ -43,7 +44,7 @@ def packed(content: Content) -> bytes:
 
 def unpacked(blob: bytes) -> Content:
     """The content of `packed`. Damage raises errors of many kinds."""
-    content: Content = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
+    content: Content = read_archive(blob)
     content["rounds"]
     return content
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,12 @@ def read_front(directory: Path, *needed: str) -> pd.DataFrame:
     return read_table(file, needed=[*NEEDED, *needed], numbers=NUMBERS, text=TEXT, remedy=remedy)
 
 
-def written_front(directory: Path, trials: pd.DataFrame, objectives: Collection[str]) -> pd.DataFrame | None:
+def written_front(directory: Path, trials: pd.DataFrame) -> pd.DataFrame | None:
     """front.csv, or None if a trial has ended since it was written, one of its trials is gone, or winners/ is newer.
 
     Raises RunError if a row is not what its trial or its winner has.
 
-    >>> written_front(run.directory, run.trials, ["accuracy", "macs"])
+    >>> written_front(run.directory, run.trials)
     """
     file = directory / "front.csv"
     if not file.exists():
@@ -50,7 +50,7 @@ def written_front(directory: Path, trials: pd.DataFrame, objectives: Collection[
     front = read_front(directory).astype({"trial": int})
     if not set(front["trial"]) <= set(trials["trial"]):
         return None
-    row = next(_unlike_trials(front, trials, objectives), None)
+    row = next(_unlike_trials(front, trials), None)
     if row is not None:
         source = f"trials/{front['trial'][row]:04d}" if (directory / "trials").is_dir() else "trials.csv"
         what = f"damaged (row {1 + row} is not what {source} has, or is there twice)"
@@ -74,12 +74,11 @@ def _is_newer(one: Path, other: Path) -> bool:
     return one.stat().st_mtime_ns > other.stat().st_mtime_ns
 
 
-def _unlike_trials(front: pd.DataFrame, trials: pd.DataFrame, objectives: Collection[str]) -> Iterator[int]:
+def _unlike_trials(front: pd.DataFrame, trials: pd.DataFrame) -> Iterator[int]:
     """The rows that are not what the trials make of them: in cells, in the rank of the winner, or twice there."""
-    from nas.search.pareto import front_of
+    from nas.search.pareto import by_genome
 
-    own = front_of(trials[trials["hash"].isin(front["hash"])], objectives)
-    own = own.set_index("trial").reindex(front["trial"]).reset_index()
+    own = by_genome(trials).drop_duplicates("trial").set_index("trial").reindex(front["trial"]).reset_index()
     columns = [name for name in front if name in own]
     for row, (found, made) in enumerate(zip(_cells(front[columns]), _cells(own[columns]), strict=True)):
         same = (a == b or (name not in TEXT and _close(a, b)) for name, a, b in zip(columns, found, made, strict=True))

@@ -193,7 +193,7 @@ def read_run(directory: Path) -> Run:
     if not isinstance(objectives, dict) or any(word not in ("max", "min") for word in objectives.values()):
         message = f"expected metrics, each with max or min; found {shown(objectives)}"
         raise RunError(message, file=directory / "run.yaml", path="spec.objectives")
-    front = written_front(directory, trials, objectives)
+    front = written_front(directory, trials)
     if front is None:
         front = front_of(trials, objectives)
     return Run(directory, facts, ledger, trials, front, objectives)

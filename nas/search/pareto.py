@@ -55,19 +55,22 @@ def near_front(points_NM: np.ndarray) -> np.ndarray:
 
 
 def front_of(table: pd.DataFrame, objectives: Collection[str]) -> pd.DataFrame:
-    """The rows of trials.csv on the front, sorted by the first objective, best first.
-
-    A genome trained with several seeds is represented by its first trial, with the mean accuracy of all of them and two
-    more columns: accuracy_std and repeats.
+    """The rows of `by_genome` on the front, sorted by the first objective, best first.
 
     >>> front_of(ledger.table(), ["accuracy", "macs"])
     """
-    complete = _by_genome(table[table["state"] == "complete"])
+    complete = by_genome(table)
     front = complete[non_dominated(costs(complete, objectives))]
     return front.iloc[np.lexsort(costs(front, objectives).T[::-1])].reset_index(drop=True)
 
 
-def _by_genome(complete: pd.DataFrame) -> pd.DataFrame:
+def by_genome(table: pd.DataFrame) -> pd.DataFrame:
+    """The complete trials in trials.csv, one for each genome.
+
+    A genome trained with several seeds is represented by its first trial, with the mean accuracy of all of them and two
+    more columns: accuracy_std and repeats.
+    """
+    complete = table[table["state"] == "complete"]
     if "hash" not in complete or not complete["hash"].duplicated().any():
         return complete
     accuracies = complete.groupby("hash")["accuracy"].agg(["mean", "std", "count"])

@@ -21,9 +21,10 @@ from safetensors import SafetensorError
 from timm.models import clean_state_dict
 from torch import Tensor, nn
 
+from nas.archive import check_archive
 from nas.errors import SpecError, shown
 from nas.files import regular
-from nas.model.build import looks_pickled
+from nas.model.build import ARCHIVE, looks_pickled
 
 STATES = ("state_dict_ema", "model_ema", "state_dict", "model")  # keys of a training's checkpoint, the best first
 
@@ -68,6 +69,9 @@ def _torch_load(path: Path) -> Any:
     options = torch.serialization.safe_globals([argparse.Namespace])  # timm's train.py saves its own beside the weights
     try:
         with options, path.open("rb") as file:  # an open file: by its path, torch would go by the suffix
+            if file.read(len(ARCHIVE)) == ARCHIVE:  # pickles of before torch 1.6 have no checksums
+                check_archive(file)
+            file.seek(0)
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise SpecError(

@@ -6,18 +6,15 @@ Checkpoint and weights carry the fingerprint of their training (genome, data, re
 A directory that belongs to another training is refused: a mix of two would give numbers that belong to neither.
 
 A damaged checkpoint is thrown away with a warning. The one before it is kept as checkpoint.previous.pt, and the
-training goes on from there, or else from the start; it computes the same. torch writes a CRC-32 of everything in a
-checkpoint, but does not look at it when it reads, so that is done here.
+training goes on from there, or else from the start; it computes the same.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 import logging
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from nas.archive import read_archive
 from nas.data import ImageSet
 from nas.errors import RunError, shown
 from nas.files import parse_json, regular, write_atomically
@@ -199,11 +197,7 @@ def _ordered(blob: bytes) -> bytes:
 
 
 def _unpacked(blob: bytes) -> dict[str, Any]:
-    """The content of a checkpoint, whose bytes are checked before torch reads them."""
-    with zipfile.ZipFile(io.BytesIO(blob)) as archive:
-        if (damaged := archive.testzip()) is not None:
-            raise ValueError(f"wrong checksum of {damaged}")
-    content: dict[str, Any] = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
+    content: dict[str, Any] = read_archive(blob)
     if not content["rows"] and "within" not in content:
         raise ValueError("no epochs")
     return content

@@ -41,6 +41,16 @@ def test_a_storage_that_comes_later_gets_what_there_is(tmp_path: Path) -> None:
     assert found is not None and found["rounds"] == 2
 
 
+def test_a_piece_with_a_flipped_bit_is_trained_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Shelf(tmp_path, "this").keep_piece(PLACE, CONTENT)
+    (file,) = tmp_path.rglob("*.pt")
+    blob = bytearray(file.read_bytes())
+    blob[blob.find(torch.ones(3).numpy().tobytes())] ^= 1
+    file.write_bytes(blob)
+    assert Shelf(tmp_path, "this").piece(PLACE) is None
+    assert "is damaged (wrong checksum of" in caplog.text
+
+
 def test_scores_that_have_changed_or_are_of_another_model_are_taken_anew(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -122,6 +122,11 @@ def damage(path: Path, state: dict[str, torch.Tensor], how: str) -> None:
     elif how == "cut torch":
         torch.save(state, path)
         path.write_bytes(path.read_bytes()[:5000])
+    elif how == "flipped bit":
+        torch.save(state, path)
+        blob = bytearray(path.read_bytes())
+        blob[blob.find(state["pos_embed"].numpy().tobytes())] ^= 1
+        path.write_bytes(blob)
     elif how == "numbers":
         torch.save({"epoch": 3}, path)
     elif how == "list":
@@ -150,6 +155,7 @@ def damage(path: Path, state: dict[str, torch.Tensor], how: str) -> None:
         ("empty", "no checkpoint"),
         ("cut", "no checkpoint: .*whole safetensors"),
         ("cut torch", "no checkpoint that torch can read"),
+        ("flipped bit", "no checkpoint that torch can read: wrong checksum of"),
         ("numbers", "no weights in it.*found the keys .*epoch"),
         ("list", "no weights in it.*found list"),
         ("nan", "norm.bias has 1 value"),
