@@ -16,6 +16,7 @@ not killed is given a copy, since a second measurement would differ.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -38,7 +39,7 @@ from benchmarks.machine import Setting
 from nas.convert import plan
 from nas.convert.candidates import Place, key_of
 from nas.convert.run import convert
-from nas.convert.shelf import Shelf, unpacked
+from nas.convert.shelf import unpacked
 from nas.convert.spec import ConversionSpec
 from nas.convert.workers import Content, Crew, run_round
 from nas.engine import Event
@@ -171,8 +172,15 @@ def kept(folder: Path) -> set[str]:
     units = {f"table {file.name}" for file in folder.glob("latency*.json")}
     for file in folder.glob("library/[!.]*.pt"):
         units |= {f"piece {file.stem}, round {done + 1}" for done in range(unpacked(file.read_bytes())["rounds"])}
-    units |= {f"score {key}" for key in Shelf(folder).scores}
+    units |= {f"score {key}" for key in _scores(folder)}
     return units | {f"trial {file.parent.name}" for file in folder.glob("trials/[0-9]*/result.json")}
+
+
+def _scores(folder: Path) -> dict[str, dict[str, str]]:
+    """The rows of scores.csv by assembly, without those that are taken anew."""
+    file = folder / "scores.csv"
+    rows = pd.read_csv(file, dtype=str).to_dict("records") if file.exists() else []
+    return {str(row["assembly"]): row for row in rows if math.isfinite(float(row["kl"]))}
 
 
 def handed(folder: Path) -> set[str]:
@@ -191,7 +199,7 @@ def differences(folder: Path, other: Path) -> list[str]:
     """The files of two conversions that should be equal and are not, in the columns that both have."""
     names = {file.relative_to(root) for root in (folder, other) for file in root.glob("library/*.pt")}
     found = [str(name) for name in sorted(names) if not _same_piece(folder / name, other / name)]
-    found += [] if Shelf(folder).scores == Shelf(other).scores else ["scores.csv"]
+    found += [] if _scores(folder) == _scores(other) else ["scores.csv"]
     for name in ("sensitivity.csv", "assemblies.csv", "trials.csv", "front.csv"):
         one, two = (pd.read_csv(root / name) for root in (folder, other))
         columns = [column for column in one if column in two and column not in BY_THE_CLOCK]

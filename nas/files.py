@@ -18,7 +18,6 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -43,10 +42,9 @@ _UNSAFE = re.compile("[/\0-\x1f\x7f\ud800-\udfff]")  # in a file's name
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write(temporary)` and move the result over `path`; if `write` raises, nothing is left behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.tmp"
+    try:  # from before the file is there: an interrupt may come at any point
+        temporary.touch(mode=0o600)
         write(temporary)
         temporary.chmod(0o644)
         put_in_place(temporary, path)
@@ -66,7 +64,8 @@ def _is_full(error: Exception, folder: Path) -> bool:
 
 
 def _full(temporary: Path, path: Path) -> OSError:
-    written, free = temporary.stat().st_size / 1e6, shutil.disk_usage(path.parent).free / 1e6
+    written = temporary.stat().st_size / 1e6 if temporary.exists() else 0.0
+    free = shutil.disk_usage(path.parent).free / 1e6
     before = f", before it had {path.stat().st_size / 1e6:.1f} MB" if path.exists() else ""
     text = f"No space left, the disk is full: the file was {written:.1f} MB so far{before}; {free:.1f} MB are free"
     return OSError(errno.ENOSPC, text, str(path))

@@ -38,6 +38,15 @@ def test_a_byte_that_has_changed_changes_no_value(place: int, difference: int) -
     assert _is_whole(found)
 
 
+def test_an_archive_without_checksums_is_read() -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        blob = _archive()
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert blob != BLOB and _is_whole(read_archive(blob))
+
+
 def test_a_flipped_bit_of_a_tensor_is_named() -> None:
     assert _is_whole(read_archive(BLOB))
     damaged = bytearray(BLOB)

@@ -4,8 +4,10 @@ import json
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -285,6 +287,35 @@ def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["file.txt"]
     assert target.read_text(encoding="utf-8") == "old é"
     assert stat.S_IMODE(target.stat().st_mode) == 0o644
+
+
+def test_an_interrupt_at_any_line_leaves_the_old_file_or_the_new_one_alone(tmp_path: Path) -> None:
+    """The handler of a signal raises between any two lines: of the function, and of those of Python that it calls."""
+    file = tmp_path / "file"
+    for line in range(1, 10_000):
+        file.write_text("old")
+        left = line
+
+        def trace(frame: FrameType, event: str, argument: object) -> Any:
+            nonlocal left
+            left -= event == "line"
+            if left == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return trace
+
+        try:
+            sys.settrace(trace)
+            write_text(file, "new")
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        assert [path.name for path in tmp_path.iterdir()] == ["file"], line
+        assert file.read_text() in ("old", "new")
+        if left > 0:
+            break
+    assert line > 20, "none of its lines was interrupted"
 
 
 def test_content_is_on_the_disk_before_the_name_and_the_name_before_the_return(

@@ -5,9 +5,9 @@
     results/<run>/sensitivity.csv                          a row per layer and candidate: what replacing it alone does
 
 Files are written whole. A damaged piece is thrown away and trained again; scores of a damaged file are taken anew. A
-piece says which model it was trained beside, and one of another model is trained again; so does a row of scores, with a
-digest of its values and of that model. With a storage, each file is uploaded when it is written, and pieces that are
-missing here are fetched from there first.
+piece says which model it was trained beside, and one of another model is trained again. A row of scores has a digest
+of its values and of that model, and is taken anew where it is another. With a storage, each file is uploaded when it is
+written, and pieces that are missing here are fetched from there first.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Shelf:
     parent: digest of the model that is converted.
     """
 
-    def __init__(self, directory: Path, parent: str = "", storage: Storage | None = None):
+    def __init__(self, directory: Path, parent: str, storage: Storage | None = None):
         self.directory, self.parent, self.storage = directory, parent, storage
         library = directory / LIBRARY
         for temporary in library.glob(".*.tmp"):  # left by a kill during a write
@@ -112,7 +112,7 @@ class Shelf:
         try:
             rows = pd.read_csv(regular(file), dtype=str).to_dict("records")  # Python reads floats exactly
             scores = {str(row["assembly"]): Score(*(float(row[name]) for name in FIELDS)) for row in rows}
-            seals = {str(row["assembly"]): row[SEAL] for row in rows}
+            seals = {str(row["assembly"]): row.get(SEAL) for row in rows}  # earlier versions have none
         except (ValueError, TypeError, KeyError) as error:
             log.warning("%s is damaged (%s): assemblies are scored again", file, error)
             return {}

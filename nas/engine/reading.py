@@ -125,7 +125,7 @@ def _check_numbers(name: str, cells: Iterable[str]) -> None:
     """Raise ValueError for a cell that is no finite number, no share of 1, or no number of a trial, by its column."""
     for number, cell in enumerate(cells, start=1):
         try:
-            value = float(cell or 0)
+            value = float(cell or 0) if cell.isascii() and "_" not in cell else math.nan  # as pandas reads them
         except ValueError:
             value = math.nan
         if name == "trial":

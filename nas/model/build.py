@@ -86,7 +86,7 @@ def weights_beside(genome: str | Path | dict[str, Any] | Genome) -> Path:
 
 
 def _digest_in(results: Path) -> str | None:
-    """The digest of the weights in a result.json or a winner's JSON; None without one, and in a file of the user's."""
+    """The digest of the weights in a result.json or a winner's JSON; None without one."""
     try:
         found = parse_json(regular(results).read_bytes())
     except (OSError, ValueError):

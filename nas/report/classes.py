@@ -80,7 +80,7 @@ class ClassResults:
         return TextTable([*self._head(labels), Column("taken for", taken)], caption)
 
 
-WINNER = re.compile(r"w(\d+)-(\d{4,})")  # rank, trial
+WINNER = re.compile(r"w\d+-(\d{4,})")
 ClassRow = TypedDict("ClassRow", {"class": str, "images": Count, "accuracy": Fraction | None})
 
 
@@ -135,7 +135,7 @@ def read_results(genome: Path) -> Results:
         return {}
     found: Results = read_json(file, Results) or {}
     named = WINNER.fullmatch(genome.stem)
-    if named is not None and found.get("trial", named[2]) != named[2]:
+    if named is not None and found.get("trial", named[1]) != named[1]:
         raise RunError(f"it is about trial {found['trial']}; {AGAIN}", file=file)
     known = range(len(found.get("classes", ())))
     if any(label not in known or answer not in known for label, answer, _ in found.get("confusion", ())):

@@ -3,23 +3,24 @@
     sensitivity.csv    scores of single candidates, from scores.csv
     assemblies.csv     scores before repair, from scores.csv; accuracy and costs after it, from the trials
 
+While a conversion goes on, the tables are of before, and are shown as they are: their last writing is at its end.
 Scores are found by the candidates that are chosen, as JSON: the column `assembly` of scores.csv.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from nas.engine.reading import read_table
 from nas.errors import RunError
 from nas.metrics import METRICS
-from nas.report.front import remedy_in
+from nas.report.front import is_newest, remedy_in, same_number
 
 KEEP = "keep"  # a layer's own attention (nas/convert/candidates.py, which imports torch)
 BEFORE = {"kl": "kl", "delta_accuracy": "delta_accuracy_before"}  # columns of scores.csv in assemblies.csv
@@ -32,6 +33,7 @@ def read_sensitivity(directory: Path) -> pd.DataFrame | None:
         return None
     needed = [*text, "kl", "delta_accuracy"]  # of a piece that diverged, kl is infinite
     table = read_table(file, needed=needed, numbers=needed[3:], text=text, remedy=remedy_in(directory))
+    _check_numbers(table, text, file)
     scores = _scores(directory)
     for number, row in enumerate(table.to_dict("records"), start=1):
         key = json.dumps({row["layer"]: row["candidate"]})
@@ -53,11 +55,13 @@ def read_assemblies(directory: Path, trials: pd.DataFrame) -> pd.DataFrame | Non
     if not {0, *table["trial"]} <= known.keys():
         return None
     scores = _scores(directory)
+    current = is_newest(file, *(directory / "trials").glob("*/result.json"))
     for number, row in enumerate(table.to_dict("records"), start=1):
         trial = known[row["trial"]]
-        own = {name: trial[name] for name in METRICS if name in trial}
-        own["delta_accuracy"] = trial["accuracy"] - known[0]["accuracy"]
-        _hold(row, own, file, f"row {number} is not what trial {row['trial']:04d} has")
+        if current and trial["state"] == known[0]["state"] == "complete":
+            own = {name: trial[name] for name in METRICS if name in trial}
+            own["delta_accuracy"] = trial["accuracy"] - known[0]["accuracy"]
+            _hold(row, own, file, f"row {number} is not what trial {row['trial']:04d} has")
         score = scores.get(_key(trial), {})
         before = {column: score[name] for name, column in BEFORE.items() if name in score}
         _hold(row, before, file, f"row {number} is not what scores.csv has")
@@ -65,26 +69,31 @@ def read_assemblies(directory: Path, trials: pd.DataFrame) -> pd.DataFrame | Non
 
 
 def _scores(directory: Path) -> dict[str, dict[Any, Any]]:
-    """The rows of scores.csv by assembly; none where it is gone."""
-    file = directory / "scores.csv"
-    if not file.exists():
+    """The rows of scores.csv by assembly; none where it is gone, or while the conversion goes on."""
+    file, last, text = directory / "scores.csv", directory / "assemblies.csv", ["assembly", "sha256"]
+    going_on = (directory / "trials").is_dir() and not (last.exists() and is_newest(last, file))
+    if not file.exists() or going_on:
         return {}
-    rows = read_table(file, needed=["assembly"], text=["assembly", "sha256"], remedy=remedy_in(directory))
+    rows = read_table(file, needed=["assembly"], text=text, remedy=remedy_in(directory))
+    _check_numbers(rows, text, file)
     return {row["assembly"]: row for row in rows.to_dict("records")}
+
+
+def _check_numbers(table: pd.DataFrame, text: list[str], file: Path) -> None:
+    """Raise RunError if a column beside those of text is no column of numbers. They may be infinite."""
+    wrong = [name for name in table if name not in text and not is_numeric_dtype(table[name])]
+    if wrong and len(table):
+        raise RunError(f"damaged (not all in column {wrong[0]} are numbers); {remedy_in(file.parent)}", file=file)
 
 
 def _key(trial: Mapping[Any, Any]) -> str:
     names = list(map(str, trial))
     layers = names[names.index("reason") + 1 :]  # parameters are the last columns of every run (nas/engine/ledger.py)
-    return json.dumps({layer: trial[layer] for layer in layers if trial[layer] != KEEP}, sort_keys=True)
+    return json.dumps({layer: trial[layer] for layer in layers if trial[layer] != KEEP}, sort_keys=True, default=str)
 
 
 def _hold(row: Mapping[Any, Any], own: Mapping[Any, Any], file: Path, what: str) -> None:
-    """Raise RunError if a number that both have differs; one that is missing in a row is missing in both."""
+    """Raise RunError if a number that both have differs."""
     for name, value in own.items():
-        if name in row and isinstance(row[name], (int, float)) and not _same(row[name], value):
+        if name in row and not same_number(row[name], value):
             raise RunError(f"damaged ({what}: {name}); {remedy_in(file.parent)}", file=file)
-
-
-def _same(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12) or (math.isnan(one) and math.isnan(other))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ import pandas as pd
 from nas.engine.reading import AGAIN, SHARES, read_table
 from nas.errors import RunError
 from nas.metrics import METRICS
-from nas.report.classes import WINNER, read_results
+from nas.report.classes import read_results
 
+MEASURED = [f"{name}_measured" for name in METRICS]
+KNOWN_LAST = (*MEASURED, "accuracy_test", "accuracy_test_se")  # what only the winners' results have beside front.csv
 NEEDED = ("trial", "state", "epochs", "accuracy", "macs", "params", "seed", "hash", "seconds", "reason")
-NUMBERS = {*("trial", "epochs", "seed", "seconds", "repeats"), *SHARES, *METRICS}
-NUMBERS |= {f"{name}_measured" for name in METRICS}
+NUMBERS = {*("trial", "epochs", "seed", "seconds", "repeats"), *SHARES, *METRICS, *MEASURED}
 GONE = "restore it: the trials that it was made from are gone"
 TEXT = ("state", "hash", "reason", "winner")  # a hash may look like a number: 12345678e901
 
@@ -35,34 +36,36 @@ def read_front(directory: Path, *needed: str) -> pd.DataFrame:
 
 
 def written_front(directory: Path, trials: pd.DataFrame) -> pd.DataFrame | None:
-    """front.csv, or None if a trial has ended since it was written, one of its trials is gone, or winners/ is newer.
+    """front.csv; None if a trial has ended since it was written, or if one of its trials is not complete.
 
-    Raises RunError if a row is not what its trial or its winner has.
+    Raises RunError if a row is not what its trial or its winner has. If winners/ are the newer ones, their writing was
+    ended by a kill, and front.csv is that of before: None.
 
     >>> written_front(run.directory, run.trials)
     """
-    file = directory / "front.csv"
-    if not file.exists():
-        return None
-    results = (directory / "trials").glob("*/result.json")
-    if any(_is_newer(result, file) for result in results):
+    file, trained_here = directory / "front.csv", (directory / "trials").is_dir()
+    if not file.exists() or not is_newest(file, *(directory / "trials").glob("*/result.json")):
         return None
     front = read_front(directory).astype({"trial": int})
-    if not set(front["trial"]) <= set(trials["trial"]):
+    if not set(front["trial"]) <= set(trials.loc[trials["state"] == "complete", "trial"]):
         return None
-    row = next(_unlike_trials(front, trials), None)
+    row = _unlike_trials(front, trials)
     if row is not None:
-        source = f"trials/{front['trial'][row]:04d}" if (directory / "trials").is_dir() else "trials.csv"
+        source = f"trials/{front['trial'][row]:04d}" if trained_here else "trials.csv"
         what = f"damaged (row {1 + row} is not what {source} has, or is there twice)"
         raise RunError(f"{what}; {remedy_in(directory)}", file=file)
-    for row, winner in enumerate(front.get("winner", ())):
-        results_file = directory / "winners" / f"{winner}.json"
-        if _is_unlike(front.iloc[row].to_dict(), results_file):
-            if _is_newer(results_file, file):  # killed before it wrote front.csv
-                return None
-            what = f"damaged (row {1 + row} is not what winners/{winner}.json has)"
-            raise RunError(f"{what}; {remedy_in(directory)}", file=file)
+    if trained_here and not is_newest(file, *(directory / "winners").glob("w*-*.json")):
+        return front if _unlike_winners(front, directory) is None else None
+    hold_to_winners(front, directory)
     return front
+
+
+def hold_to_winners(front: pd.DataFrame, directory: Path) -> None:
+    """Raise RunError if a row says something else than the results of its winner, where there are some."""
+    row = _unlike_winners(front, directory)
+    if row is not None:
+        what = f"damaged (row {1 + row} is not what winners/{front['winner'][row]}.json has)"
+        raise RunError(f"{what}; {remedy_in(directory)}", file=directory / "front.csv")
 
 
 def remedy_in(directory: Path) -> str:
@@ -70,21 +73,33 @@ def remedy_in(directory: Path) -> str:
     return AGAIN if (directory / "trials").is_dir() else GONE
 
 
-def _is_newer(one: Path, other: Path) -> bool:
-    return one.stat().st_mtime_ns > other.stat().st_mtime_ns
+def is_newest(file: Path, *others: Path) -> bool:
+    """Whether none of the other files, where they exist, has been written after it."""
+    written = file.stat().st_mtime_ns
+    return all(other.stat().st_mtime_ns <= written for other in others if other.exists())
 
 
-def _unlike_trials(front: pd.DataFrame, trials: pd.DataFrame) -> Iterator[int]:
-    """The rows that are not what the trials make of them: in cells, in the rank of the winner, or twice there."""
+def same_number(one: object, other: object) -> bool:
+    """Whether two cells are one number, but for the last digits of a CSV file; a missing one is missing in both."""
+    try:
+        a, b = float(str(one)), float(str(other))
+    except ValueError:
+        return False
+    return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) or (math.isnan(a) and math.isnan(b))
+
+
+def _unlike_trials(front: pd.DataFrame, trials: pd.DataFrame) -> int | None:
+    """The first row that is not what the trials make of it: in a cell, in the winner's name, or there twice."""
     from nas.search.pareto import by_genome
 
     own = by_genome(trials).drop_duplicates("trial").set_index("trial").reindex(front["trial"]).reset_index()
-    columns = [name for name in front if name in own]
+    columns = [str(name) for name in front if name in own]
+    names = [f"w{rank}-{trial:04d}" for rank, trial in enumerate(front["trial"], start=1)]
     for row, (found, made) in enumerate(zip(_cells(front[columns]), _cells(own[columns]), strict=True)):
-        same = (a == b or (name not in TEXT and _close(a, b)) for name, a, b in zip(columns, found, made, strict=True))
-        ranked = "winner" not in front or _ranked(front["winner"][row]) == (1 + row, front["trial"][row])
-        if not all(same) or not ranked:
-            yield row
+        same = all(_same(name, *cells) for name, *cells in zip(columns, found, made, strict=True))
+        if not same or ("winner" in front and front["winner"][row] != names[row]):
+            return row
+    return None
 
 
 def _cells(table: pd.DataFrame) -> list[list[str]]:
@@ -92,22 +107,24 @@ def _cells(table: pd.DataFrame) -> list[list[str]]:
     return list(csv.reader(io.StringIO(table.to_csv(index=False, header=False))))
 
 
-def _close(one: str, other: str) -> bool:
-    try:
-        return math.isclose(float(one), float(other), rel_tol=1e-9)
-    except ValueError:
-        return False
+def _same(column: str, one: str, other: str) -> bool:
+    if column in TEXT:
+        return one == other
+    return one.lower() == other.lower() or same_number(one, other)  # pandas writes the text TRUE as True
 
 
-def _ranked(winner: str) -> tuple[int, int] | None:
-    """Rank and trial in the name of a winner; None if it is none."""
-    found = WINNER.fullmatch(str(winner))
-    return None if found is None else (int(found[1]), int(found[2]))
+def _unlike_winners(front: pd.DataFrame, directory: Path) -> int | None:
+    """The first row that says something else than the results of its winner, where there are some."""
+    for row, winner in enumerate(front.get("winner", ())):
+        results = read_results(directory / "winners" / f"{winner}.yaml")
+        if _is_unlike(front.iloc[row].to_dict(), results):
+            return row
+    return None
 
 
-def _is_unlike(row: Mapping[Any, Any], file: Path) -> bool:
-    """Whether the results of a winner, where there are some, are others than those in its row."""
-    results = read_results(file.with_suffix(".yaml"))
-    said = dict(results) | {f"{name}_measured": value for name, value in results.get("measured", {}).items()}
-    both = [name for name in said if name in row and name in NUMBERS and name != "trial"]
-    return any(not _close(str(row[name]), str(said[name])) for name in both)
+def _is_unlike(row: Mapping[Any, Any], results: Mapping[str, Any]) -> bool:
+    said = {name: value for name, value in results.items() if name in NUMBERS and name != "trial"}
+    if "measured" in results:  # those of earlier versions do not have all
+        said = dict.fromkeys(KNOWN_LAST, math.nan) | said
+        said |= {f"{name}_measured": value for name, value in results["measured"].items()}
+    return any(not same_number(row[name], said[name]) for name in said if name in row)

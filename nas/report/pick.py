@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from nas.errors import RunError, SpecError, from_pydantic
 from nas.genome import load_genome
 from nas.metrics import METRICS, ON_TARGET
-from nas.report.front import read_front, remedy_in
+from nas.report.front import hold_to_winners, read_front, remedy_in
 from nas.report.run import read_run
 from nas.report.tables import cell, with_error
 from nas.search.budget import Budget
@@ -89,7 +89,9 @@ def _winners(directory: Path) -> list[Winner]:
     if not file.exists():
         what = "an ablation has none" if run.facts.get("kind") == "ablation" else "front.csv is written at its end"
         raise RunError(f"the run has no winners: {what}", file=directory)
-    rows = read_front(directory, "winner").to_dict("records")
+    front = read_front(directory, "winner")
+    hold_to_winners(front, directory)
+    rows = front.to_dict("records")
     if not rows:
         raise RunError("it has no winners: no trial is complete", file=file)
     return [

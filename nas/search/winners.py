@@ -142,12 +142,12 @@ def _results(
     genome: Genome,
     cells: list[Cell] | None,
     stack: dict[str, Any],
-    weights: str,
+    digest: str,
 ) -> dict[str, Any]:
     """What winners/<name>.json says.
 
-    cells: None if the test split has not been read, or was by an earlier version. stack: the genome's. weights: their
-    SHA-256.
+    cells: None if the test split has not been read, or was by an earlier version. stack: the genome's. digest: SHA-256
+    of the weights.
     """
     keys = ("macs", "params", "accuracy_se", "accuracy_weights", *TEST)
     figures = {key: row[key] for key in keys if pd.notna(row.get(key))}
@@ -157,7 +157,7 @@ def _results(
     if cells is not None:
         names = genome.class_names or [str(label) for label in range(genome.classes)]
         found |= {"classes": by_class(cells, names), "confusion": cells}
-    return {"version": VERSION, **found, "weights_sha256": weights, **stack}
+    return {"version": VERSION, **found, "weights_sha256": digest, **stack}
 
 
 def _measured(examiner: Examiner, trials: list[str], metrics: list[str]) -> dict[str, dict[str, float]]:

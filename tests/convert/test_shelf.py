@@ -35,9 +35,10 @@ def test_a_piece_of_before_that_does_not_say_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_storage_that_comes_later_gets_what_there_is(tmp_path: Path) -> None:
-    Shelf(tmp_path / "run").keep_piece(PLACE, CONTENT)
-    Shelf(tmp_path / "run", storage=Storage(str(tmp_path / "storage"), "run"))
-    found = Shelf(tmp_path / "elsewhere", storage=Storage(str(tmp_path / "storage"), "run")).piece(PLACE)
+    storage = str(tmp_path / "storage")
+    Shelf(tmp_path / "run", "this").keep_piece(PLACE, CONTENT)
+    Shelf(tmp_path / "run", "this", Storage(storage, "run"))
+    found = Shelf(tmp_path / "elsewhere", "this", Storage(storage, "run")).piece(PLACE)
     assert found is not None and found["rounds"] == 2
 
 

@@ -16,19 +16,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.engine import Ledger
+from nas.engine import Ledger, Run
 from nas.engine.evaluation import read_test
 from nas.engine.job import check_weights
 from nas.errors import SpecError
 from nas.files import write_sealed
 from nas.model import build
 from nas.report.ablation import write_table
+from nas.report.converted import read_assemblies, read_sensitivity
 from nas.report.page import page
 from nas.report.payload import stacks_of
 from nas.report.pick import best_winner
 from nas.report.run import read_run
+from nas.search.winners import write_front
 from nas.serve import load
-from tests.report.damaged import REPLACED, write_front_of, write_searched
+from tests.report.damaged import REPLACED, SPEC, write_front_of, write_searched
 
 WORDS = ["null", "-1", "7.0", "NaN", "inf", "[]", "{}", "x", '"a"', "1e999", "true", ""]
 
@@ -89,6 +91,10 @@ MIXED_UP = {  # each file is whole, and is not what it was
     ),
     "a measured value": (lambda run: _edit(run / "front.csv", ",100.0,", ",120.0,"), "w1-0000.json has"),
     "a tested value": (lambda run: _edit(run / "front.csv", "0.875", "0.925"), "w1-0000.json has"),
+    "another name of a winner": (
+        lambda run: _edit(run / "front.csv", "w1-0000", "w01-0000"),
+        "front.csv: damaged (row 1 ",
+    ),
     "the name of a winner": (lambda run: _edit(run / "front.csv", "w1-0000", "w2-0001"), "front.csv: damaged (row 1 "),
     "a row twice": (lambda run: _edit(run / "front.csv", (row := _row(run)), row + row), "front.csv"),
     "a winner": (lambda run: _edit(run / "winners/w1-0000.json", '"0000"', '"0001"'), "w1-0000.json"),
@@ -158,6 +164,58 @@ def test_a_number_of_a_conversion_that_has_changed_is_named(tmp_path: Path, kind
     table.to_csv(run / name, index=False)
     with pytest.raises(SpecError, match=re.escape(f"{name}: damaged ({said}")):
         page(read_run(run))
+
+
+@pytest.mark.parametrize("name", ["sensitivity.csv", "scores.csv"])
+@pytest.mark.parametrize("cell", ["x", "0.1x"])
+def test_text_in_a_column_of_numbers_is_named(tmp_path: Path, name: str, cell: str) -> None:
+    run = Path(shutil.copytree(PUBLISHED / "cifar10-repaired", tmp_path / "run"))
+    table = pd.read_csv(run / name, dtype=str)
+    table.loc[1, "kl"] = cell
+    table.to_csv(run / name, index=False)
+    with pytest.raises(SpecError, match=rf"{name}: damaged \(not all in column kl are numbers"):
+        page(read_run(run))
+
+
+def test_a_conversion_that_goes_on_is_not_held_to_new_scores(tmp_path: Path) -> None:
+    """Its tables are written anew at its end."""
+    run = Path(shutil.copytree(PUBLISHED / "cifar10-repaired", tmp_path / "run"))
+    trials = read_run(run).trials
+    (run / "trials").mkdir()
+    scores = pd.read_csv(run / "scores.csv")
+    scores.assign(kl=1.01 * scores["kl"]).to_csv(run / "scores.csv", index=False)
+    assert read_sensitivity(run) is not None and read_assemblies(run, trials) is not None
+    again = trials.assign(state=["complete", "running"], accuracy=[0.7, None])
+    assert read_assemblies(run, again) is not None
+    os.utime(run / "assemblies.csv")
+    with pytest.raises(SpecError, match=r"sensitivity.csv: damaged \(row 1 is not what scores.csv has"):
+        read_sensitivity(run)
+
+
+def test_a_front_of_a_trial_that_is_trained_again_is_of_before(tmp_path: Path) -> None:
+    run = write_searched(tmp_path / "run")
+    (run / "trials/0000/result.json").unlink()
+    assert read_run(run).front["trial"].tolist() == [1]
+
+
+def test_a_front_that_is_of_before_is_held_to_its_winners(tmp_path: Path) -> None:
+    run = write_searched(tmp_path / "run")
+    later = os.stat(run / "front.csv").st_mtime_ns + 10**9
+    os.utime(run / "trials/0002/result.json", ns=(later, later))
+    assert best_winner(run, {}).metrics["throughput"] == 100
+    _edit(run / "front.csv", ",100.0,", ",120.0,")
+    with pytest.raises(SpecError, match=r"front\.csv: damaged \(row 1 is not what winners/w1-0000\.json has"):
+        best_winner(run, {})
+
+
+def test_what_was_not_tested_has_no_result_on_test(tmp_path: Path) -> None:
+    run = write_searched(tmp_path / "run")
+    write_front(Run(run, "search", SPEC, lambda record: record), None)
+    page(read_run(run))
+    table = pd.read_csv(run / "front.csv", dtype=str).assign(accuracy_test="0.99")
+    table.to_csv(run / "front.csv", index=False)
+    with pytest.raises(SpecError, match=r"front\.csv: damaged \(row 1 is not what winners/w1-0000\.json has"):
+        best_winner(run, {})
 
 
 def test_assemblies_of_a_trial_that_is_trained_again_are_left_out(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def damage(path: Path, state: dict[str, torch.Tensor], how: str) -> None:
         ("empty", "no checkpoint"),
         ("cut", "no checkpoint: .*whole safetensors"),
         ("cut torch", "no checkpoint that torch can read"),
-        ("flipped bit", "no checkpoint that torch can read: wrong checksum of"),
+        ("flipped bit", "no checkpoint that torch can read: .wrong checksum of"),
         ("numbers", "no weights in it.*found the keys .*epoch"),
         ("list", "no weights in it.*found list"),
         ("nan", "norm.bias has 1 value"),
