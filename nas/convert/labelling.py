@@ -12,11 +12,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from nas.convert.workers import Common, Crew
 from nas.data import ImageSet, Labels, digest_of
 from nas.engine.pool import Pool
-from nas.errors import RunError, SpaceError
-from nas.files import ALTERED, read_sealed, write_sealed
+from nas.errors import RunError, SpaceError, wording
+from nas.files import read_sealed, write_sealed
 from nas.genome import Genome
 from nas.train import Training, predicted
 
@@ -42,10 +44,12 @@ def kept_labels(directory: Path) -> Labels | None:
     file = directory / FILE
     try:
         return read_sealed(file, Labels.model_validate) if file.exists() else None
+    except ValidationError as error:
+        what = wording(error.errors()[0])
     except ValueError as error:
-        what = ALTERED if str(error) == ALTERED else "not what was written"
-        message = f"damaged ({what}); restore it, or delete it, and the model labels the images again"
-        raise RunError(message, file=file) from None
+        what = str(error)
+    message = f"damaged ({what}); restore it, or delete it, and the model labels the images again"
+    raise RunError(message, file=file)
 
 
 def label(common: Common, images: ImageSet, pool: Pool, directory: Path) -> Labels:

@@ -33,7 +33,7 @@ def read_sensitivity(directory: Path) -> pd.DataFrame | None:
         return None
     needed = [*text, "kl", "delta_accuracy"]  # of a piece that diverged, kl is infinite
     table = read_table(file, needed=needed, numbers=needed[3:], text=text, remedy=remedy_in(directory))
-    _check_numbers(table, text, file)
+    _check_types(table, text, file)
     scores = _scores(directory)
     for number, row in enumerate(table.to_dict("records"), start=1):
         key = json.dumps({row["layer"]: row["candidate"]})
@@ -71,15 +71,16 @@ def read_assemblies(directory: Path, trials: pd.DataFrame) -> pd.DataFrame | Non
 def _scores(directory: Path) -> dict[str, dict[Any, Any]]:
     """The rows of scores.csv by assembly; none where it is gone, or while the conversion goes on."""
     file, last, text = directory / "scores.csv", directory / "assemblies.csv", ["assembly", "sha256"]
-    going_on = (directory / "trials").is_dir() and not (last.exists() and is_newest(last, file))
-    if not file.exists() or going_on:
+    if not file.exists():
+        return {}
+    if (directory / "trials").is_dir() and not (last.exists() and is_newest(last, file)):
         return {}
     rows = read_table(file, needed=["assembly"], text=text, remedy=remedy_in(directory))
-    _check_numbers(rows, text, file)
+    _check_types(rows, text, file)
     return {row["assembly"]: row for row in rows.to_dict("records")}
 
 
-def _check_numbers(table: pd.DataFrame, text: list[str], file: Path) -> None:
+def _check_types(table: pd.DataFrame, text: list[str], file: Path) -> None:
     """Raise RunError if a column beside those of text is no column of numbers. They may be infinite."""
     wrong = [name for name in table if name not in text and not is_numeric_dtype(table[name])]
     if wrong and len(table):

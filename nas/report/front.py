@@ -74,9 +74,9 @@ def remedy_in(directory: Path) -> str:
 
 
 def is_newest(file: Path, *others: Path) -> bool:
-    """Whether none of the other files, where they exist, has been written after it."""
+    """Whether none of the other files has been written after it."""
     written = file.stat().st_mtime_ns
-    return all(other.stat().st_mtime_ns <= written for other in others if other.exists())
+    return all(other.stat().st_mtime_ns <= written for other in others)
 
 
 def same_number(one: object, other: object) -> bool:

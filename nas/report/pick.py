@@ -89,8 +89,10 @@ def _winners(directory: Path) -> list[Winner]:
     if not file.exists():
         what = "an ablation has none" if run.facts.get("kind") == "ablation" else "front.csv is written at its end"
         raise RunError(f"the run has no winners: {what}", file=directory)
-    front = read_front(directory, "winner")
-    hold_to_winners(front, directory)
+    front = run.front
+    if "winner" not in front:  # the search has gone on: its winners are those of before
+        front = read_front(directory, "winner")
+        hold_to_winners(front, directory)
     rows = front.to_dict("records")
     if not rows:
         raise RunError("it has no winners: no trial is complete", file=file)

@@ -145,7 +145,7 @@ def test_labels_of_other_images_and_damaged_ones_are_refused(
     with pytest.raises(DataError, match="not those"):
         labelled(other.load(), labels)
     (tmp_path / FILE).write_bytes((whole.directory / FILE).read_bytes()[:-9])
-    with pytest.raises(RunError, match=f"{FILE}: damaged .*delete it"):
+    with pytest.raises(RunError, match=rf"{FILE}: damaged \(.*\); .*delete it"):
         kept_labels(tmp_path)
     content = json.loads((whole.directory / FILE).read_text())
     content["validation"][0] = (content["validation"][0] + 1) % 10
