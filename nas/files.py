@@ -155,8 +155,13 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
 
     >>> write_sealed(Path("result.json"), {"accuracy": 0.9})
     """
-    plain = json.loads(json.dumps(content, default=str))
-    write_json(path, plain | {SEAL: _seal(plain)})
+    write_json(path, sealed(content))
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content as JSON has it, with its seal: for files of other forms."""
+    plain: dict[str, Any] = json.loads(json.dumps(content, default=str))
+    return plain | {SEAL: _seal(plain)}
 
 
 def is_altered(content: Mapping[str, Any]) -> bool:

@@ -175,9 +175,14 @@ def check_weights(directory: Path) -> None:
 
 
 def _check(directory: Path, content: dict[str, Any], key: str) -> None:
-    """Raises RunError if a file is there and is not that of the digest. Results of earlier versions have none."""
+    """Raises RunError if a file is not that of the digest. Results of earlier versions have none.
+
+    Weights may be gone: those of trials that cannot win are deleted (nas/search/retention.py).
+    """
     expected, file = content.get(key), directory / DIGESTS[key]
     found = _digest(file) if expected is not None else None
+    if found is None and expected is not None and key == "metrics_sha256":
+        raise RunError("gone, of a trial that is complete: restore it, or delete the trial's directory", file=file)
     if found is not None and found != expected:
         reason = "it is not what the trial ended with: its SHA-256 differs from result.json's"
         raise RunError(DAMAGED.format(reason), file=file)

@@ -1,8 +1,8 @@
 """run.yaml: the full record of a run. Written before the first trial, read when the run is resumed or reported.
 
 version (of the format), name, kind (search or ablation), spec (everything resolved), seed, plugins (nas/plugins.py),
-versions, hardware, created, command, commit, data (what was loaded: nas/data/account.py), and accuracy (what it is,
-where the images have no labels)
+versions, hardware, created, command, commit, data (what was loaded: nas/data/account.py), accuracy (what it is, where
+the images have no labels), and sha256 (of the other keys: a later change is noticed)
 
 A key that is missing from a spec has the behaviour from before the key existed, which is its default. Clients upgrade
 an old spec to the current keys (nas/engine/runs.py).
@@ -27,7 +27,7 @@ from nas.engine.job import now
 from nas.engine.version import VERSION, check_version
 from nas.environment import typed_command
 from nas.errors import RunError, from_pydantic, shown
-from nas.files import usable_path, write_text
+from nas.files import ALTERED, SEAL, is_altered, sealed, usable_path, write_text
 from nas.hardware import hardware
 from nas.paths import changed, found
 from nas.plain_yaml import dump_yaml, read_yaml
@@ -91,7 +91,7 @@ def write_record(
         "commit": _commit(),
         **({} if data is None else {"data": data}),
     }
-    write_text(directory / "run.yaml", dump_yaml(record))
+    _write(directory, record)
 
 
 def update_record(directory: Path, spec: dict[str, Any], *, may_differ: Collection[str]) -> None:
@@ -101,7 +101,7 @@ def update_record(directory: Path, spec: dict[str, Any], *, may_differ: Collecti
     now = {path: found(spec, path) for path in may_differ}
     changes = {path: values[0] for path, values in now.items() if values and found(record["spec"], path) != values}
     if changes:
-        write_text(directory / "run.yaml", dump_yaml(record | {"spec": changed(record["spec"], changes)}))
+        _write(directory, record | {"spec": changed(record["spec"], changes)})
 
 
 def read_record(directory: Path) -> dict[str, Any] | None:
@@ -116,8 +116,13 @@ def read_record(directory: Path) -> dict[str, Any] | None:
         _RECORD.validate_python(record, strict=True)
     except ValidationError as error:
         raise from_pydantic(error, dict, kind=RunError, file=path) from None
-    found: dict[str, Any] = record
-    return found
+    if is_altered(record):
+        raise RunError(f"damaged ({ALTERED})", file=path)
+    return {key: value for key, value in record.items() if key != SEAL}
+
+
+def _write(directory: Path, record: dict[str, Any]) -> None:
+    write_text(directory / "run.yaml", dump_yaml(sealed(record)))
 
 
 def run_directory(run: str | Path) -> Path:

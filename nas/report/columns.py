@@ -374,6 +374,7 @@ FILES: dict[str, Contents] = {
             "command": "as typed",
             "commit": "of the source, `+` for local changes; null outside a checkout",
             "data": "what was loaded: images, classes, splits, what was left out",
+            "sha256": _SEAL,
         },
     ),
 }

@@ -46,11 +46,7 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Any:
     "run", [device.device, training.bfloat16, training.float16, training.weights, loading.streaming]
 )
 def test_a_check_passes_on_the_cpu(run: Any, place: Place) -> None:
-    threads = torch.get_num_threads()
-    try:
-        found: Found = run(place)
-    finally:
-        torch.set_num_threads(threads)
+    found: Found = run(place)
     assert found.text and not found.wrong
     json.dumps(found.figures)
 

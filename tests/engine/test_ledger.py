@@ -196,7 +196,7 @@ def test_a_value_that_cannot_be_is_named(
 
 
 @pytest.mark.parametrize(("state", "noticed"), [("complete", True), ("pruned", False)])
-def test_a_changed_figure_in_the_metrics_of_a_finished_trial_is_noticed(
+def test_metrics_of_a_finished_trial_that_have_changed_or_are_gone_are_noticed(
     tmp_path: Path, genome: Genome, state: str, noticed: bool
 ) -> None:
     """A pruned trial may have been trained further when the driver was killed."""
@@ -209,6 +209,10 @@ def test_a_changed_figure_in_the_metrics_of_a_finished_trial_is_noticed(
     metrics.write_text(metrics.read_text().replace("2.31", "2.37"))
     if noticed:
         with pytest.raises(RunError, match=r"trials/0000/metrics\.csv: damaged \(it is not what the trial ended with"):
+            Ledger(tmp_path)
+    metrics.unlink()
+    if noticed:
+        with pytest.raises(RunError, match=r"trials/0000/metrics\.csv: gone, of a trial that is complete: restore it"):
             Ledger(tmp_path)
     result = json.loads((job.directory / "result.json").read_text())
     del result["metrics_sha256"], result["sha256"]  # as in version 0.1

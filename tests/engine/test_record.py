@@ -14,9 +14,10 @@ from nas.engine import Run, Workers
 from nas.engine.record import read_record, versions, write_record
 from nas.engine.single import train_genome
 from nas.engine.version import VERSION
-from nas.errors import SpecError
+from nas.errors import RunError, SpecError
 from nas.files import write_text
 from nas.hardware import hardware
+from nas.plain_yaml import dump_yaml
 
 SPEC: dict[str, Any] = {
     "data": "digits",
@@ -64,7 +65,8 @@ def test_any_reader_reads_the_record(tmp_path: Path, version: tuple[int, int]) -
     text = (tmp_path / "run.yaml").read_text()
     reader = YAML(typ="safe", pure=True)
     reader.version = version
-    assert read_record(tmp_path) == yaml.safe_load(text) == reader.load(text)
+    assert yaml.safe_load(text) == reader.load(text)
+    assert read_record(tmp_path) == {key: value for key, value in reader.load(text).items() if key != "sha256"}
     assert yaml.safe_load(text)["spec"] == spec
 
 
@@ -146,6 +148,25 @@ def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.yaml").write_text(text)
     with pytest.raises(SpecError, match=r"run\.yaml"):
         read_record(tmp_path)
+
+
+def test_a_changed_record_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    write_record(tmp_path, kind="search", seed=4, spec=SPEC, accuracy="top-1")
+    written = yaml.safe_load(file.read_text())
+    assert read_record(tmp_path) == {key: value for key, value in written.items() if key != "sha256"}
+    for key in written.keys() - {"version", "sha256"}:
+        value = {"kind": "ablation", "seed": 5, "spec": SPEC | {"more": 1}}.get(key)
+        lost = {name: each for name, each in written.items() if name != key}
+        for content in (lost, written | {key: value}) if written[key] is not None else (lost,):
+            file.write_text(dump_yaml(content))
+            with pytest.raises(RunError, match=r"run\.yaml: "):
+                read_record(tmp_path)
+    del written["sha256"]
+    written["seed"] = 5
+    file.write_text(dump_yaml(written))
+    record = read_record(tmp_path)
+    assert record is not None and record["seed"] == 5, "the user's own change, or a record of an earlier version"
 
 
 @pytest.mark.parametrize("version", [VERSION + 1, 0, "2", None])
