@@ -19,7 +19,7 @@ import pandas as pd
 from nas.engine.reading import AGAIN, SHARES, read_table
 from nas.errors import RunError
 from nas.metrics import METRICS
-from nas.report.classes import read_results
+from nas.report.classes import WINNER, read_results
 
 MEASURED = [f"{name}_measured" for name in METRICS]
 KNOWN_LAST = (*MEASURED, "accuracy_test", "accuracy_test_se")  # what only the winners' results have beside front.csv
@@ -38,8 +38,8 @@ def read_front(directory: Path, *needed: str) -> pd.DataFrame:
 def written_front(directory: Path, trials: pd.DataFrame) -> pd.DataFrame | None:
     """front.csv; None if a trial has ended since it was written, or if one of its trials is not complete.
 
-    Raises RunError if a row is not what its trial or its winner has. If winners/ are the newer ones, their writing was
-    ended by a kill, and front.csv is that of before: None.
+    Raises RunError if a row is not what its trial or its winner has, or if that of a winner is gone. If winners/ are
+    the newer ones, their writing was ended by a kill, and front.csv is that of before: None.
 
     >>> written_front(run.directory, run.trials)
     """
@@ -57,6 +57,8 @@ def written_front(directory: Path, trials: pd.DataFrame) -> pd.DataFrame | None:
     if trained_here and not is_newest(file, *(directory / "winners").glob("w*-*.json")):
         return front if _unlike_winners(front, directory) is None else None
     hold_to_winners(front, directory)
+    if "winner" in front and (lost := _winners_in(directory) - set(front["winner"])):
+        raise RunError(f"damaged (no row is winners/{min(lost)}.json's); {remedy_in(directory)}", file=file)
     return front
 
 
@@ -66,6 +68,10 @@ def hold_to_winners(front: pd.DataFrame, directory: Path) -> None:
     if row is not None:
         what = f"damaged (row {1 + row} is not what winners/{front['winner'][row]}.json has)"
         raise RunError(f"{what}; {remedy_in(directory)}", file=directory / "front.csv")
+
+
+def _winners_in(directory: Path) -> set[str]:
+    return {path.stem for path in (directory / "winners").glob("*.json") if WINNER.fullmatch(path.stem)}
 
 
 def remedy_in(directory: Path) -> str:

@@ -96,6 +96,10 @@ MIXED_UP = {  # each file is whole, and is not what it was
         "front.csv: damaged (row 1 ",
     ),
     "the name of a winner": (lambda run: _edit(run / "front.csv", "w1-0000", "w2-0001"), "front.csv: damaged (row 1 "),
+    "a row that is gone": (
+        lambda run: _edit(run / "front.csv", _row(run), ""),
+        "front.csv: damaged (no row is winners/w1-0000.json's)",
+    ),
     "a row twice": (lambda run: _edit(run / "front.csv", (row := _row(run)), row + row), "front.csv"),
     "a winner": (lambda run: _edit(run / "winners/w1-0000.json", '"0000"', '"0001"'), "w1-0000.json"),
     "costs": (lambda run: _edit(_unsealed(run), '"macs": ', '"macs": 1'), "result.json: macs"),
