@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from nas.engine import Run, Workers
@@ -176,3 +178,19 @@ def test_a_record_of_a_later_version_is_refused(tmp_path: Path, version: object)
     (tmp_path / "run.yaml").write_text(text.replace(f"version: {VERSION}", f"version: {json.dumps(version)}"))
     with pytest.raises(SpecError, match=r"run\.yaml: its format is version .*: use a newer nas"):
         read_record(tmp_path)
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]))
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(TEXT, values, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(spec=st.dictionaries(TEXT, PLAIN, max_size=5))
+def test_no_record_is_taken_for_a_changed_one(tmp_path_factory: pytest.TempPathFactory, spec: dict[str, Any]) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    write_record(folder, kind="search", seed=4, spec=spec)
+    record = read_record(folder)
+    assert record is not None and record["spec"] == spec
