@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas.errors import SpecError
+from nas.errors import SpecError, shown
 
 
 def default_device(gpus: float | None = None) -> str:
@@ -24,5 +24,5 @@ def usable_device(name: str | None) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise SpecError(f"torch cannot use {name!r}: {str(error).splitlines()[0]}", path="--device") from None
+        raise SpecError(f"torch cannot use {shown(name)}: {str(error).splitlines()[0]}", path="--device") from None
     return name

@@ -31,6 +31,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from nas.credentials import hidden
 from nas.errors import RunError, shown
 from nas.scratch import scratch
 
@@ -88,19 +89,19 @@ def command_line() -> None:
 
 
 def typed_command() -> str:
-    """The command of this process as a shell takes it again, from the same folder.
+    """The command of this process as a shell takes it again, from the same folder, but for secrets.
 
     Python hands over the full path of a program that the shell found on PATH; its name is what was typed.
     """
-    program = sys.argv[0]
+    program, arguments = sys.argv[0], hidden(sys.argv[1:])
     if os.path.basename(program) == "__main__.py":
-        return shlex.join(["python", "-m", os.path.basename(os.path.dirname(program)), *sys.argv[1:]])
+        return shlex.join(["python", "-m", os.path.basename(os.path.dirname(program)), *arguments])
     name, below = os.path.basename(program), os.path.relpath(program or ".")
     if os.path.isabs(program) and shutil.which(name) == program:
         program = name
     elif os.path.isabs(program) and not below.startswith(".."):
         program = below
-    return shlex.join([program, *sys.argv[1:]])
+    return shlex.join([program, *arguments])
 
 
 def quieten_ray() -> None:

@@ -18,7 +18,7 @@ from typing import Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from nas.credentials import masked
+from nas.credentials import hidden, masked
 
 QUOTED = 200  # characters of what was found that a message quotes at most
 LONGEST = 2000  # characters of a message
@@ -64,7 +64,7 @@ def shown(value: object) -> str:
     >>> shown("lavit_digits")
     "'lavit_digits'"
     """
-    return _clipped(masked(repr(value)), QUOTED)
+    return _clipped(masked(repr(hidden(value))), QUOTED)
 
 
 def _clipped(text: str, length: int) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, ClassVar, Generic, TypeVar
 
-from nas.errors import SpecError, nearest
+from nas.errors import SpecError, nearest, shown
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class Registry(Generic[T]):
                 known = self._members.setdefault(name, member)
                 if known is not member and not self._outdated(name, known, member, owner):
                     files = " and in ".join(dict.fromkeys(map(_file, (self.owners[self, name], owner))))
-                    raise SpecError(f"there are two {self.kind}s called {name!r}, in {files}: rename one of them")
+                    raise SpecError(f"there are two {self.kind}s called {shown(name)}, in {files}: rename one of them")
                 self._members[name] = member
                 self.owners[self, name] = owner
             if not owner.startswith("nas."):
@@ -86,7 +86,7 @@ class Registry(Generic[T]):
         """Raises SpecError for an unknown name."""
         self._import()
         if name not in self._members:
-            raise SpecError(f"no {self.kind} is called {name!r}; {nearest(name, self._members)}")
+            raise SpecError(f"no {self.kind} is called {shown(name)}; {nearest(name, self._members)}")
         return self._members[name]
 
     def get(self, name: str) -> T | None:

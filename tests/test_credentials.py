@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.credentials import has_credentials, masked
+from nas.credentials import has_credentials, hidden, masked
 from nas.engine.storage import Storage
+from nas.environment import typed_command
 from nas.errors import SpecError, shown
 from nas.search import SearchSpec
 
@@ -34,6 +35,8 @@ QUERIES = (
     "secret_key",
     "access-key",
     "api.key",
+    "auth",
+    "jwt",
 )
 SECRETS = [
     f"postgresql://me:{SECRET}@host/db",
@@ -45,6 +48,22 @@ SECRETS = [
     f"s3://KEY:{SECRET}@bucket/nas",
     f"s3://KEY:a/{SECRET}+b@bucket/nas",
     f"s3://KEY%3A{SECRET}%40bucket/nas",
+    f"s3:/KEY:{SECRET}@bucket/nas",
+    f"s3:KEY:{SECRET}@bucket/nas",
+    f"s3://K/Y:{SECRET}@bucket/nas",
+    f"s3://KEY:a%20{SECRET}@bucket/nas",
+    f"s3://KEY:a%27{SECRET}@bucket/nas",
+    f"s3://KEY:a {SECRET}@bucket/nas",
+    f"s3://KEY:a'{SECRET}@bucket/nas",
+    f"postgresql://me%40host:{SECRET}@host/db",
+    f"postgresql://me@host:{SECRET}@host/db",
+    f"postgresql://me%253A{SECRET}%2540host/db",
+    f"postgresql://host/db?password=a%26{SECRET}",
+    f"postgresql://host/db?password=a%23{SECRET}",
+    f"postgresql://host/db?password=a%20{SECRET}",
+    f"postgresql://host/db?pass%2577ord={SECRET}",
+    f"postgresql://host/db?options=-c%20password%3D{SECRET}",
+    f"postgresql://?dsn=host=h password={SECRET}",
     *(
         f"{scheme}?{name}={SECRET}"
         for name in (*QUERIES, "sig", "pwd")
@@ -62,7 +81,7 @@ def test_what_holds_no_secret_is_left_alone(url: str) -> None:
 @pytest.mark.parametrize("url", SECRETS)
 def test_a_secret_is_found_and_hidden(url: str) -> None:
     assert has_credentials(url)
-    for text in (masked(url), shown(url), shown({"storage": [url]}), shown([1, url, "b@c"])):
+    for text in (hidden(url), shown(url), shown({"storage": [url]}), shown([1, url, "b@c"])):
         assert SECRET not in text
 
 
@@ -100,3 +119,21 @@ def test_a_storage_with_a_secret_is_refused_before_it_is_tried(url: str) -> None
 @given(st.text(st.characters(categories=["L", "N"]), min_size=4).map(lambda text: f"§{text}"))
 def test_any_password(secret: str) -> None:
     assert secret not in masked(f"'postgresql://me:{secret}@host/db?password={secret}&x=1'")
+
+
+@pytest.mark.parametrize("url", SECRETS)
+def test_the_command_in_a_record_has_no_secret(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setattr("sys.argv", ["nas", "search", "my space", "--set", f"study={url}", f"--run={url}"])
+    command = typed_command()
+    assert SECRET not in command
+    assert command.startswith("nas search 'my space' --set ")
+
+
+def test_a_storage_whose_slashes_were_forgotten_makes_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in ("s3:/bucket/nas", "s3:bucket/nas", "file:nas"):
+        with pytest.raises(SpecError, match=r"^storage: expected a path, file://, s3://bucket/folder, .* found '"):
+            Storage.of(place, Path("results/r"))
+    assert list(tmp_path.iterdir()) == []

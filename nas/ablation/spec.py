@@ -87,7 +87,7 @@ class Ablation(Starting):
             raise SpaceError("there is nothing to compare: give `factors:` or `arms:`")
         for factor, levels in self.factors.items():
             if factor in COLUMNS or factor in METRICS:  # a factor has a column of its own
-                message = f"the table has a column {factor!r}: give the factor another name"
+                message = f"the table has a column {shown(factor)}: give the factor another name"
                 raise SpaceError(message, path=f"factors.{factor}")
             if len(levels) < 2:
                 raise SpaceError(f"a factor needs at least two levels, found {list(levels)}", path=f"factors.{factor}")
@@ -100,7 +100,9 @@ class Ablation(Starting):
         if len(set(names)) < len(names):
             raise SpaceError("two arms have the same name", path="arms")
         if self.baseline is not None and self.baseline not in names:
-            raise SpaceError(f"no arm is called {self.baseline!r}; {nearest(self.baseline, names)}", path="baseline")
+            raise SpaceError(
+                f"no arm is called {shown(self.baseline)}; {nearest(self.baseline, names)}", path="baseline"
+            )
         if not self.seed_list:
             raise SpaceError("at least one seed is needed", path="seeds")
         if len(set(self.seed_list)) < len(self.seed_list):

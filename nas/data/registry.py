@@ -67,7 +67,7 @@ def source(*names: str) -> Callable[[Reader], Reader]:
         for name in names:
             kind, _, takes = name.partition(":")
             if takes not in ("", "PATH", "FILE"):
-                raise SpecError(f"a source is called NAME, NAME:PATH (a folder) or NAME:FILE, found {name!r}")
+                raise SpecError(f"a source is called NAME, NAME:PATH (a folder) or NAME:FILE, found {shown(name)}")
             SOURCES.add(_normal(kind))(Source(reader, takes))
         return reader
 
@@ -95,7 +95,7 @@ def read(text: str, base: Path | None = None) -> Raw:
     if not known.takes:
         return known.read(kind)
     if not rest:
-        raise DataError(f"{text!r} needs a path after the colon")
+        raise DataError(f"{shown(text)} needs a path after the colon")
     path = (base or Path()) / Path(rest).expanduser()
     found, wanted = ("file", "directory") if known.takes == "PATH" else ("directory", "file")
     if not os.path.exists(path):

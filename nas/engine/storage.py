@@ -17,6 +17,7 @@ upload an epoch that its successor has computed too; the results are identical.
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import tempfile
 import uuid
@@ -38,6 +39,7 @@ from nas.files import put_in_place, write_atomically
 Seen = dict[str, tuple[int, int]]  # file -> its size and modification time when last copied
 ATOMIC = ("s3", "gcs", "abfs")  # pyarrow's names of object stores
 CHUNK = 2**20
+_SCHEME = re.compile("[a-z][a-z0-9+.-]*:")  # whose slashes were forgotten
 KINDS = "a path, file://, s3://bucket/folder, gs://, abfs://, hdfs://"
 
 
@@ -59,9 +61,11 @@ class Storage:
         """The storage of run directory `run` below `place`, after a test write; None for None."""
         if place is None:
             return None
-        if "://" in place and has_credentials(place):
+        if has_credentials(place):
             message = "run.yaml keeps this URI: leave credentials to the environment, ~/.aws or the machine's role"
             raise RunError(message, path="storage")
+        if "://" not in place and _SCHEME.match(place):
+            raise RunError(f"expected {KINDS}, found {shown(place)}", path="storage")
         storage = cls(place if "://" in place else str(Path(place).expanduser().resolve()), run.name)
         with storage._usable():
             storage._put(io.BytesIO(), ".try")

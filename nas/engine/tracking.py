@@ -26,6 +26,7 @@ from typing import Any
 
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
+from nas.credentials import masked
 from nas.engine.events import Event, OnEvent
 from nas.engine.job import Count, Job, Outcome
 from nas.engine.ledger import Ledger
@@ -127,7 +128,7 @@ class Tracking:
         for name, error in list(self.failed.items()):
             if name not in self.reported:
                 self.reported.add(name)
-                reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+                reason = masked(str(error).strip().partition("\n")[0])[:200] or type(error).__name__
                 self._say(f"the tracker {name} failed; the run goes on without it, the next start catches up: {reason}")
 
     def _say(self, text: str) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nas.errors import SpaceError, SpecError, nearest
+from nas.errors import SpaceError, SpecError, nearest, shown
 from nas.metrics.columns import COLUMNS, KEYS
 from nas.registry import Registry
 
@@ -112,9 +112,9 @@ def known_objectives(objectives: dict[str, str]) -> dict[str, str]:
     """
     for name, direction in objectives.items():
         if name not in METRICS:
-            raise SpaceError(f"no objective {name!r}; {nearest(name, METRICS)}", path=name)
+            raise SpaceError(f"no objective {shown(name)}; {nearest(name, METRICS)}", path=name)
         if direction != METRICS[name].direction:
-            raise SpaceError(f"expected {METRICS[name].direction}, found {direction!r}", path=name)
+            raise SpaceError(f"expected {METRICS[name].direction}, found {shown(direction)}", path=name)
     return objectives
 
 

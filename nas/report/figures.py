@@ -23,7 +23,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nas.engine.record import read_record, run_directory
-from nas.errors import RunError, SpecError, nearest
+from nas.errors import RunError, SpecError, nearest, shown
 from nas.files import write_atomically
 from nas.metrics import METRICS, Metric
 from nas.report import conversion, plots
@@ -50,7 +50,7 @@ def front(run: str | Path | Run, metric: str | None = None) -> Figure:
     if opened.front.empty:
         raise RunError("no trial has been trained to the end: there is no front to draw", file=opened.directory)
     if name not in drawable:
-        what = f"the trials of this run have no {name!r}; {nearest(name, drawable)}"
+        what = f"the trials of this run have no {shown(name)}; {nearest(name, drawable)}"
         raise RunError(what, file=opened.directory)
     limit = (opened.facts["spec"].get("budget") or {}).get(name)
     drawn = plots.accuracy_against(name, opened.trials, opened.front, limit=limit, base=opened.base)

@@ -23,7 +23,7 @@ import torch
 from nas.engine import Event, OnEvent
 from nas.engine.events import ignore
 from nas.engine.record import versions
-from nas.errors import SpecError, nearest
+from nas.errors import SpecError, nearest, shown
 from nas.genome import Genome
 from nas.genome.describe import describe
 from nas.model import build, deploy
@@ -65,7 +65,7 @@ def measure_latency(
         if value < 1:
             raise SpecError(f"expected at least 1, found {value}", path=name)
     if runtime not in RUNTIMES:
-        raise SpecError(f"no runtime {runtime!r}; {nearest(runtime, RUNTIMES)}", path="--runtime")
+        raise SpecError(f"no runtime {shown(runtime)}; {nearest(runtime, RUNTIMES)}", path="--runtime")
     if runtime == "onnx":
         onnx.check_installed("--runtime")
         onnx.check_device(device)

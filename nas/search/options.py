@@ -12,7 +12,7 @@ from typing import Any, Literal, Union
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, TypeAdapter, ValidationError, create_model
 from pydantic_core import CoreSchema
 
-from nas.errors import SpaceError, SpecError, from_pydantic, nearest
+from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
 from nas.registry import Registry
 
 
@@ -52,7 +52,7 @@ def parse_options(registry: Registry[Any], given: Any, *, default: str) -> Any:
         return given
     section = {"name": given} if isinstance(given, str) else given
     if not isinstance(section, dict):
-        raise SpaceError(f"expected the name of a {registry.kind}, or a mapping with `name:`, found {given!r}")
+        raise SpaceError(f"expected the name of a {registry.kind}, or a mapping with `name:`, found {shown(given)}")
     section = {"name": default} | section
     name = str(section["name"])
     try:
@@ -63,7 +63,7 @@ def parse_options(registry: Registry[Any], given: Any, *, default: str) -> Any:
         if key not in options.model_fields:
             allowed = options.model_fields.keys() - {"name"}
             hint = nearest(key, allowed) if allowed else "it has no options"
-            raise SpaceError(f"the {registry.kind} {name} takes no {key!r}; {hint}", path=str(key))
+            raise SpaceError(f"the {registry.kind} {name} takes no {shown(key)}; {hint}", path=str(key))
     try:
         return options.model_validate(section)
     except ValidationError as error:

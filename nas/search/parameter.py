@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from nas.errors import SpaceError
+from nas.errors import SpaceError, shown
 
 Integer: TypeAlias = int  # in the class below, `int` and `float` are keys
 Real: TypeAlias = float
@@ -127,7 +127,7 @@ def expand(path: str, spec: ParameterSpec) -> list[Parameter]:
         for other, value in spec.when.items():
             filled = _filled(other, pairs)
             if "{" in filled:
-                raise SpaceError(f"the braces of {other!r} do not appear in the parameter's own path", path="when")
+                raise SpaceError(f"the braces of {shown(other)} do not appear in the parameter's own path", path="when")
             conditions.append((filled, tuple(value) if isinstance(value, list) else (value,)))
         made.append(_parameter(_filled(path, pairs), spec, tuple(conditions)))
     return made

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from random import Random
 
-from nas.errors import GenomeError, SpaceError, nearest
+from nas.errors import GenomeError, SpaceError, nearest, shown
 from nas.genome import Genome
 from nas.model.inherit import check_inheritable
 from nas.paths import found
@@ -123,7 +123,7 @@ class SearchSpace:
             refused = self._refusal(parameter, value)
             if refused is not None:
                 where = "" if refused.path == parameter.path else f" (at {refused.path})"
-                message = f"no genome can have the value {value!r}: {refused.message}{where}"
+                message = f"no genome can have the value {shown(value)}: {refused.message}{where}"
                 raise SpaceError(message, path=f"parameters.{parameter.path}")
 
     def _refusal(self, parameter: Parameter, value: Value) -> GenomeError | None:
@@ -162,12 +162,12 @@ def _ordered(parameters: list[Parameter]) -> tuple[Parameter, ...]:
         where = f"parameters.{parameter.path}.when"
         for path, allowed in parameter.conditions:
             if path not in by_path:
-                raise SpaceError(f"no parameter {path!r}; {nearest(path, by_path)}", path=where)
+                raise SpaceError(f"no parameter {shown(path)}; {nearest(path, by_path)}", path=where)
             if path in waiting:
-                raise SpaceError(f"the condition on {path!r} goes round in a circle", path=where)
+                raise SpaceError(f"the condition on {shown(path)} goes round in a circle", path=where)
             wrong = [value for value in allowed if not by_path[path].holds(value)]
             if wrong:
-                raise SpaceError(f"{path} is never {wrong[0]!r}", path=where)
+                raise SpaceError(f"{path} is never {shown(wrong[0])}", path=where)
             visit(by_path[path], (*waiting, parameter.path))
         ordered[parameter.path] = parameter
 

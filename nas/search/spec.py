@@ -35,7 +35,7 @@ from nas.data import absolute
 from nas.engine import Limits, Workers
 from nas.engine.start import Starting, refuse_edits_of_base, relative_to
 from nas.engine.trackers import Name
-from nas.errors import SpaceError, SpecError, from_pydantic
+from nas.errors import SpaceError, SpecError, from_pydantic, shown
 from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings
 from nas.metrics import METRICS, ON_TARGET, TARGET, known_objectives
@@ -301,7 +301,7 @@ def _with_scheduler(data: dict[str, Any]) -> dict[str, Any]:
     elif given.get("name", "halving") != "halving":
         raise SpaceError("it is short for `scheduler: {name: halving}`; leave one of them out", path="halving")
     elif not isinstance(short, dict):
-        raise SpaceError(f"expected a mapping such as {{first: 1, factor: 3}}, found {short!r}", path="halving")
+        raise SpaceError(f"expected a mapping such as {{first: 1, factor: 3}}, found {shown(short)}", path="halving")
     else:
         try:
             scheduler = scheduler_options(given | short | {"name": "halving"})

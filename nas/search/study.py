@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import optuna  # early: where redis is missing it keeps the frames that import it; those of a search hold all trials
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from nas.credentials import has_credentials
+from nas.credentials import has_credentials, masked
 from nas.engine import Event, Job, Ledger, OnEvent, Trial
 from nas.errors import RunError, SpaceError, nearest, shown
 from nas.search.parameter import Parameter, label
@@ -66,7 +66,7 @@ def check_url(url: str) -> str:
         raise SpaceError(f"expected sqlite:///FILE or postgresql://USER@HOST/DATABASE, found {found}") from None
     kind = parsed.get_backend_name()
     if kind not in ("sqlite", "postgresql"):
-        raise SpaceError(f"no database {kind!r}; {nearest(kind, ('sqlite', 'postgresql'))}")
+        raise SpaceError(f"no database {shown(kind)}; {nearest(kind, ('sqlite', 'postgresql'))}")
     if kind == "sqlite":
         return url
     try:
@@ -115,7 +115,7 @@ class Study:
         owner = self.study.user_attrs.get("run")
         if owner != self.run and (owner is not None or self.known):
             raise RunError(
-                f"there is another run's study {name!r} in it; choose another RUN, or remove that study:"
+                f"there is another run's study {shown(name)} in it; choose another RUN, or remove that study:"
                 f" optuna delete-study --storage {url} --study-name {name}"
             )
         self._sign()
@@ -222,7 +222,7 @@ class StudyWriter:
             return
         self._reported = True
         error = self._error.__cause__ or self._error  # Optuna wraps the database's error
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = masked(str(error).strip().partition("\n")[0]) or type(error).__name__
         self._say(f"the Optuna study at {self.url} cannot be written; the search goes on, and tries again: {reason}")
 
     def _say(self, text: str) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from nas.engine import Ledger, Outcome, Trial
 from nas.engine.job import check_weights
 from nas.engine.record import read_record
-from nas.errors import GenomeError, RunError
+from nas.errors import GenomeError, RunError, shown
 from nas.genome import Genome
 from nas.genome.describe import describe
 from nas.metrics import Costs, Estimate
@@ -105,7 +105,8 @@ def _comparable(source: str, spec: dict[str, Any]) -> Path:
         raise RunError("no search to start from: it has no run.yaml of one", file=run, path="warm_start")
     then, now = (_compared(side) for side in (upgraded(record["spec"]), spec))
     if (change := difference(then, now)) is not None:
-        message = f"its accuracies cannot be compared with this run's: it had {change.old!r}, here it is {change.new!r}"
+        differs = f"it had {shown(change.old)}, here it is {shown(change.new)}"
+        message = f"its accuracies cannot be compared with this run's: {differs}"
         raise RunError(message, file=run / "run.yaml", path=f"spec.{change.path}")
     return run.resolve()
 
