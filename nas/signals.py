@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +64,35 @@ def interruptible() -> Iterator[Interruption]:
     finally:
         for number in heard:
             signal.signal(number, signal.SIG_IGN if interruption.signal else before[number])
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Signals wait until the end of the block, in which processes are started.
+
+    One that comes during a fork would be raised in what Python runs after it, where it is lost, and leaves the lock of
+    `logging` held. The processes inherit that SIGHUP is blocked: a closed terminal does not end them.
+
+    >>> with deferred():
+    ...     ray.init()
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    heard = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
+    for number in heard:
+        signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _leave(terminals: list[int]) -> None:

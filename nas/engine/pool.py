@@ -13,8 +13,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from nas.device import default_device
 from nas.environment import has_ray_token, knock, private_folder, quieten_ray, ray_access
 from nas.errors import RunError, SpecError
+from nas.signals import deferred
 
 LOG = logging.getLogger(__name__)
 
@@ -168,17 +167,19 @@ def _joined(address: str) -> Iterator[None]:
 
 @contextmanager
 def _started(address: str, **options: Any) -> Iterator[None]:
-    """Ray between `init` and `shutdown`. The caller's signal handlers are kept: Ray would replace that of SIGTERM, and
-    closing the terminal would end Ray's processes before the run has written its front."""
+    """Ray between `init` and `shutdown`, which an interrupted or failed start needs as well."""
     import ray
 
     _read_access_anew()
     try:
-        with _signals_kept():
+        with _handlers_kept(), deferred():
             ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **options)
     except ConnectionError as error:
         message = f"no Ray cluster can be joined there ({error}); both sides need the same RAY_AUTH_MODE and token"
         raise RunError(message, path=f"RAY_ADDRESS={address}") from None
+    except BaseException:
+        ray.shutdown()
+        raise
     try:
         yield
     finally:
@@ -195,18 +196,15 @@ def _read_access_anew() -> None:
 
 
 @contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Ray's child processes ignore SIGHUP; this process's handlers are restored afterwards."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def _handlers_kept() -> Iterator[None]:
+    """Ray sets no handler of SIGTERM; its own would end the program without a word."""
+    import ray._private.utils as theirs
+
+    setter, theirs.set_sigterm_handler = theirs.set_sigterm_handler, lambda handler: None
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        theirs.set_sigterm_handler = setter
 
 
 def pool_on(workers: Workers, machines: list[dict[str, float]]) -> Pool:

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from nas.signals import interruptible
+from nas.signals import deferred, interruptible
 
 SETTINGS = "training.epochs=1 training.limit=200 trials=500 study=off workers.count=1"
 
@@ -53,6 +54,24 @@ def test_a_search_that_is_ended_shows_its_front(tmp_path: Path, signals: list[in
     assert not (tmp_path / "imported").exists(), "Ray would, to count callbacks"
 
 
+@pytest.mark.xdist_group("ray-cli/test_signals")
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_search_that_is_ended_while_ray_starts(tmp_path: Path, number: int) -> None:
+    command = [sys.executable, "-m", "nas", "search", "lavit_split", "--run", "r", "--set", SETTINGS]
+    with tempfile.TemporaryDirectory() as short:  # Ray's sockets do not fit below a longer path
+        search = subprocess.Popen(
+            command, cwd=tmp_path, env=os.environ | {"TMPDIR": short}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        wait_for(lambda: list(Path(short).glob("nas-*/r")), search)
+        search.send_signal(number)
+        out, err = search.communicate()
+        assert (search.returncode, err) == (128 + number, ""), out
+        assert "\ninterrupted\n" in out and out.splitlines()[-1].startswith("resume with: ")
+        assert not list(Path(short).glob("nas-*"))
+
+
 @pytest.mark.slow
 def test_a_training_that_is_ended_can_be_resumed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "nas", "train", "lavit_digits", "--out", "t", "--device", "cpu", "--set"]
@@ -78,6 +97,28 @@ def test_one_interruption_however_many_signals() -> None:
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
             signal.raise_signal(number)
         assert (interruption.signal, interruption.code) == (signal.SIGTERM, 143)
+
+
+def test_deferred_signals_come_once_at_the_end_of_the_block() -> None:
+    done = []
+
+    def interrupted() -> None:
+        with deferred():
+            for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+                signal.raise_signal(number)
+            done.append("block")
+
+    with interruptible() as interruption:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert done == ["block"] and interruption.signal in (signal.SIGTERM, signal.SIGHUP)
+        signal.raise_signal(signal.SIGINT)  # soon after another one
+    assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with deferred():
+        pass
+    with deferred():
+        inherited = subprocess.run(["grep", "SigBlk", "/proc/self/status"], capture_output=True, text=True).stdout
+    assert int(inherited.split()[1], 16) == 1 << (signal.SIGHUP - 1)
 
 
 def test_signals_that_are_ignored_stay_ignored() -> None:
