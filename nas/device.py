@@ -20,7 +20,9 @@ def usable_device(name: str | None) -> str:
     """
     import torch
 
-    name = name or default_device()
+    name = default_device() if name is None else name
+    if name == "meta":
+        raise SpecError("torch computes nothing on 'meta'; expected cpu, cuda or the like", path="--device")
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:

@@ -86,6 +86,13 @@ def command_line() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="nas")
+    for name in ("COLUMNS", "TERMINAL_WIDTH"):
+        if not re.fullmatch("[1-9][0-9]{1,2}", os.environ.get(name, "80")):  # no width of a page
+            del os.environ[name]
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise RunError("the working directory is gone; change to another one") from None
 
 
 def typed_command() -> str:

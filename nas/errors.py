@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from types import UnionType
-from typing import Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -67,6 +67,14 @@ def shown(value: object) -> str:
     return _clipped(masked(repr(hidden(value))), QUOTED)
 
 
+def is_memory(error: BaseException) -> bool:
+    """Whether memory ran out. CUDA raises its own class or only says so in text, as torch does of the CPU's; CUDA's
+    libraries say ALLOC_FAILED."""
+    words = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+    by_words = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    return by_words or type(error).__name__ in ("OutOfMemoryError", "MemoryError")
+
+
 def _clipped(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
@@ -108,10 +116,10 @@ _EXPECTED = {
     **dict.fromkeys(("list_type", "tuple_type"), "a list"),
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "a mapping"),
     "literal_error": "{expected}",
-    "greater_than_equal": "at least {ge:,.12g}",
-    "greater_than": "more than {gt:,.12g}",
-    "less_than_equal": "at most {le:,.12g}",
-    "less_than": "less than {lt:,.12g}",
+    "greater_than_equal": "at least {ge:,}",
+    "greater_than": "more than {gt:,}",
+    "less_than_equal": "at most {le:,}",
+    "less_than": "less than {lt:,}",
     "too_short": "a length of at least {min_length}",
     "too_long": "a length of at most {max_length}",
     "string_too_short": "at least {min_length} characters",
@@ -132,8 +140,13 @@ def wording(mistake: ErrorDetails) -> str:
     if text is None:
         text = mistake["msg"].removeprefix("Value error, ")
     else:
-        text = f"expected {text.format_map(mistake.get('ctx', {}))}"
+        limits = {name: _plain(value) for name, value in mistake.get("ctx", {}).items()}
+        text = f"expected {text.format_map(limits)}"
     return f"{text}, found {shown(mistake['input'])}"
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _of_union(first: ErrorDetails, mistakes: list[ErrorDetails], fields: type) -> ErrorDetails:

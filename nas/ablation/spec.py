@@ -75,7 +75,9 @@ class Ablation(Starting):
     arms: dict[str, Edits] = Field(default={}, description="further arms by name: edits of the base, by dotted path")
     baseline: str | None = Field(None, description="arm that the others are compared with; null: the first")
     seeds: int | tuple[int, ...] = Field(3, description="a number of seeds (derived from 0, 1, ...), or a list")
-    split_seed: int = Field(0, ge=0, description="of the validation split and of the subset of `training.limit`")
+    split_seed: int = Field(
+        0, ge=0, le=2**63 - 1, description="of the validation split and of the subset of `training.limit`"
+    )
     workers: Workers = Field(Workers(), description="resources of each worker")
     limits: Limits = Field(Limits(), description="when a trial is ended")
     track: tuple[Name, ...] = Field((), description="tensorboard, mlflow, wandb, csv: told every epoch and outcome")

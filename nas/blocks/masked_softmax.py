@@ -39,7 +39,7 @@ class MaskedSoftmax(Auxiliary):
         )
         weight: Scheduled = Field(Schedule(start=1.0, end=0.0), description="of the branch; a number or a schedule")
         top_k: int | None = Field(
-            None, ge=1, description="at most so many weights of a row stay; null: all above epsilon"
+            None, ge=1, le=1_000_000, description="at most so many weights of a row stay; null: all above epsilon"
         )
 
     epsilon: Tensor

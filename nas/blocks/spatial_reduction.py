@@ -38,7 +38,7 @@ from nas.errors import GenomeError
 class SpatialReduction(Core):
     class Config(BlockConfig):
         block: Literal["spatial_reduction"] = "spatial_reduction"
-        ratio: int = Field(1, ge=1, description="side of the pixels that become one key; divides the grid")
+        ratio: int = Field(1, ge=1, le=65_536, description="side of the pixels that become one key; divides the grid")
         bias: bool = Field(True, description="of k and v")
         pooled: int | None = Field(None, ge=1, le=64, description="side of the grid of keys, whatever that of queries")
 

@@ -39,7 +39,7 @@ class Window(Core):
 
     class Config(BlockConfig):
         block: Literal["window"] = "window"
-        size: int = Field(7, ge=1, description="side of a window in tokens; divides the grid, or covers it")
+        size: int = Field(7, ge=1, le=65_536, description="side of a window in tokens; divides the grid, or covers it")
         shift: bool = Field(False, description="roll the grid by half a window")
 
         def window(self, grid: tuple[int, int]) -> tuple[int, int]:

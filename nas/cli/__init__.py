@@ -16,7 +16,7 @@ from nas.cli import lists, models, results, training  # noqa: F401  (they regist
 from nas.cli.app import PANELS, app
 from nas.cli.output import INTERRUPTED
 from nas.environment import command_line
-from nas.errors import SpecError
+from nas.errors import SpecError, is_memory
 from nas.signals import interruptible
 
 OUTSIDE = (
@@ -28,9 +28,9 @@ app.registered_commands.sort(key=lambda command: PANELS.index(str(command.rich_h
 
 def main() -> None:
     """Entry point: runs a command, reports a user error as one message, and a signal by its exit code."""
-    command_line()
     with interruptible() as interruption:
         try:
+            command_line()
             app()
         except SpecError as error:
             print(f"nas: {error}", file=sys.stderr)
@@ -38,7 +38,13 @@ def main() -> None:
         except OSError as error:
             if error.errno not in OUTSIDE:
                 raise
-            print(f"nas: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+            print(f"nas: {error.filename2 or error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+            sys.exit(2)
+        except (MemoryError, RuntimeError) as error:
+            if not is_memory(error):
+                raise
+            reason = str(error).partition("\n")[0] or "no room"
+            print(f"nas: out of memory ({reason}): a smaller batch, image or model needs less", file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
             sys.exit(interruption.code)

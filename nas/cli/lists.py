@@ -64,7 +64,7 @@ def blocks(as_json: JsonOption = False, plugin: PluginOption = None) -> None:
 def data(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help=UNLABELLED_HELP)],
     size: Annotated[
-        int | None, typer.Option(min=1, help="side to which images are brought; default: their own")
+        int | None, typer.Option(min=1, max=65_536, help="side to which images are brought; default: their own")
     ] = None,
     seed: Annotated[int, typer.Option(help="of the validation split and of training.limit")] = 0,
     set_: SetOption = None,

@@ -55,7 +55,7 @@ def show(
     ] = None,
     set_: SetOption = None,
     time: Annotated[bool, typer.Option("--time", help="measure the time of each layer too; takes seconds")] = False,
-    batch: Annotated[int, typer.Option(min=1, help="images in the batch that --time measures")] = 1,
+    batch: Annotated[int, typer.Option(min=1, max=1_000_000, help="images in the batch that --time measures")] = 1,
     device: Annotated[str | None, typer.Option(help="of --time: cpu, cuda, cuda:1; default: a GPU if any")] = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
@@ -86,16 +86,19 @@ def show(
 def latency(
     space: SpaceArgument,
     out: Annotated[Path, typer.Option(metavar="FILE.json", help="where the table goes")],
-    batch_size: Annotated[int, typer.Option(min=1, help="images in a batch")] = 1,
-    threads: Annotated[int | None, typer.Option(min=1, help="on the CPU; default: as many as torch takes")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, max=1_000_000, help="images in a batch")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="on the CPU; default: as many as torch takes")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda; default: a GPU if any; with onnx, the CPU")] = None,
     runtime: Annotated[Literal["torch", "onnx"], typer.Option(help="what runs the models")] = "torch",
     data: Annotated[str | None, typer.Option(help=f"{DATA_HELP}; default: the space's")] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=1, help="side of the search's images; the data is then not needed here")
+        int | None,
+        typer.Option(min=1, max=65_536, help="side of the search's images; the data is then not needed here"),
     ] = None,
-    channels: Annotated[int | None, typer.Option(min=1, help="likewise: of its images")] = None,
-    classes: Annotated[int | None, typer.Option(min=1, help="likewise: of its data")] = None,
+    channels: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="likewise: of its images")] = None,
+    classes: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="likewise: of its data")] = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
@@ -133,7 +136,7 @@ def diagnose(
     ],
     weights: Annotated[Path | None, typer.Option(help="safetensors file; default: the one beside the genome")] = None,
     data: Annotated[str | None, typer.Option(help=f"{DATA_HELP}; default: the run's, or digits")] = None,
-    images: Annotated[int, typer.Option(min=1, help="validation images to look at")] = 256,
+    images: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="validation images to look at")] = 256,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one")] = None,
     json_: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="write it as JSON too; -: print that, and no table")
@@ -165,7 +168,7 @@ def diagnose(
 def predict(
     winner: Annotated[str, typer.Argument(metavar="WINNER", help="genome YAML file with weights beside it")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="image files, or folders of them")],
-    top: Annotated[int, typer.Option(min=1, help="how many classes to name for each image")] = 5,
+    top: Annotated[int, typer.Option(min=1, max=1_000_000, help="how many classes to name for each image")] = 5,
     as_json: JsonOption = False,
     weights: Annotated[Path | None, typer.Option(help="safetensors file; default: the one beside the genome")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one")] = None,

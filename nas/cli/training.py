@@ -215,7 +215,10 @@ def train(
     seed: Annotated[int, typer.Option(help="root of all randomness")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU if there is one")] = None,
     processes: Annotated[
-        int, typer.Option(min=1, help="processes of this machine that train it together, each with one GPU or core")
+        int,
+        typer.Option(
+            min=1, max=4096, help="processes of this machine that train it together, each with one GPU or core"
+        ),
     ] = 1,
     max_pixels: PixelsOption = None,
     quiet: QuietOption = False,

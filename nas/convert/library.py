@@ -41,10 +41,12 @@ class Distillation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     rounds: int = Field(2, ge=1, le=1000, description="times over the images")
-    images: int = Field(4096, ge=1, description="training images at most, evenly spaced")
-    batch_size: int = Field(64, ge=1, description="images per step")
+    images: int = Field(4096, ge=1, le=1_000_000_000, description="training images at most, evenly spaced")
+    batch_size: int = Field(64, ge=1, le=1_000_000, description="images per step")
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
-    closed_form: int = Field(256, ge=0, description="images from which output projections are solved first; 0: none")
+    closed_form: int = Field(
+        256, ge=0, le=1_000_000, description="images from which output projections are solved first; 0: none"
+    )
 
 
 @dataclass

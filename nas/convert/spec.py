@@ -73,14 +73,17 @@ class ConversionSpec(Starting):
     )
     library: Distillation = Field(Distillation(), description="how each candidate is trained alone")
     scored: int = Field(
-        2000, ge=1, description="validation images at most on which models are compared with the parent"
+        2000,
+        ge=1,
+        le=1_000_000_000,
+        description="validation images at most on which models are compared with the parent",
     )
     tried: int = Field(
         50, ge=0, le=10_000, description="random assemblies that are measured, to learn how layers interact"
     )
     points: int = Field(6, ge=1, le=1000, description="assemblies along the front that are repaired")
     compare: tuple[Arm, ...] = Field((), description="simpler rules whose assemblies are repaired as well")
-    seed: int = Field(0, ge=0, description="root of all others")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="root of all others")
     workers: Workers = Field(Workers(), description="resources of each worker")
     limits: Limits = Field(Limits(), description="when a trial is ended")
     storage: str | None = Field(None, description="where the run is kept as well: a path, s3://bucket/folder, ...")

@@ -43,7 +43,7 @@ class Augment(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     crop_padding: int | None = Field(
-        None, ge=0, description="zeros around it before a random crop; null: size // 8, and 0 below 16 pixels"
+        None, ge=0, le=4096, description="zeros around it before a random crop; null: size // 8, and 0 below 16 pixels"
     )
     min_area: float = Field(1.0, gt=0, le=1, description="below 1: resized crop of at least this share, not padding")
     flip: bool = Field(True, description="mirror half of the images, where the dataset allows it")
@@ -51,11 +51,14 @@ class Augment(BaseModel):
     auto_augment: AutoAugment | None = Field(
         None, description="torchvision's RandAugment, TrivialAugmentWide or AutoAugment, or DeiT III's 3-Augment"
     )
-    ra_ops: int = Field(2, ge=1, description="of randaugment: operations on each image")
+    ra_ops: int = Field(2, ge=1, le=100, description="of randaugment: operations on each image")
     ra_magnitude: int = Field(9, ge=0, le=30, description="of randaugment: strength, of 30 (timm's m9 of 10 is 27)")
     color_jitter: float = Field(0.0, ge=0, le=1, description="range of brightness, contrast and saturation; 0 is off")
     repeats: int = Field(
-        1, ge=1, description="repeated augmentation: views of an image in a row; an epoch has so many fewer images"
+        1,
+        ge=1,
+        le=100,
+        description="repeated augmentation: views of an image in a row; an epoch has so many fewer images",
     )
 
     def padding(self, size: int) -> int:

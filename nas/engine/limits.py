@@ -43,7 +43,7 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     stalled_seconds: float = Field(600, gt=0, description="seconds without progress after which a trial is stalled")
     trial_seconds: float | None = Field(None, gt=0, description="seconds of training of one trial; null: no limit")
-    memory: int | None = Field(None, ge=1, description="bytes that a worker process may hold; null: no limit")
+    memory: int | None = Field(None, ge=1, le=2**60, description="bytes that a worker process may hold; null: no limit")
 
 
 class Pulse:

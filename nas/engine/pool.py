@@ -39,12 +39,17 @@ class Workers(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    cpu: int = Field(1, ge=1, description="cores of one process, and its number of threads")
-    gpu: float | None = Field(None, ge=0, description="GPUs of one worker; null: one where there are any, else none")
-    processes: int | None = Field(
-        None, ge=1, description="processes of one worker, which train a trial together; null: one for each of its GPUs"
+    cpu: int = Field(1, ge=1, le=4096, description="cores of one process, and its number of threads")
+    gpu: float | None = Field(
+        None, ge=0, le=4096, description="GPUs of one worker; null: one where there are any, else none"
     )
-    count: int | None = Field(None, ge=1, description="at most so many at once; null: as many as fit")
+    processes: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="processes of one worker, which train a trial together; null: one for each of its GPUs",
+    )
+    count: int | None = Field(None, ge=1, le=1_000_000, description="at most so many at once; null: as many as fit")
 
     @model_validator(mode="after")
     def _one_gpu_a_process(self) -> Workers:

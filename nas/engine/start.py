@@ -55,7 +55,9 @@ class Starting(BaseModel):
     image_size: int | None = Field(
         None, ge=1, le=MAX_SIDE, description="side to which images are brought; null: as the start or the data has it"
     )
-    max_pixels: int = Field(MAX_PIXELS, ge=1, description="an image with more pixels is refused and not decoded")
+    max_pixels: int = Field(
+        MAX_PIXELS, ge=1, le=2**60, description="an image with more pixels is refused and not decoded"
+    )
     training: Training = Field(Training(), description="recipe of every training")
 
     @field_validator("start")

@@ -30,7 +30,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from nas.engine.job import Job, Outcome
 from nas.engine.ledger import STORAGE
-from nas.errors import RunError
+from nas.errors import RunError, is_memory
 from nas.files import write_text
 from nas.scratch import scratch
 
@@ -87,7 +87,7 @@ def run_job(job: Job, work: Work, report: Report, *, neighbours: bool = False) -
                 raise StorageError.of(error) from error
             outcome = Outcome.of(job, "failed", reason=_reason(error), seconds=time.perf_counter() - begin)
             details = traceback.format_exc()
-            crowded = neighbours and _is_memory(error)
+            crowded = neighbours and is_memory(error)
         try:
             if outcome.state == "failed" and not crowded:
                 from nas.train.checkpoint import TRANSIENT  # imports torch, already loaded if training failed
@@ -137,16 +137,10 @@ def _is_storage(error: Exception) -> bool:
     return by_words or (isinstance(error, OSError) and error.errno in STORAGE)
 
 
-def _is_memory(error: Exception) -> bool:
-    """Whether memory ran out. CUDA raises its own class or only says so in text; its libraries say ALLOC_FAILED."""
-    by_words = isinstance(error, RuntimeError) and any(w in str(error) for w in ("out of memory", "ALLOC_FAILED"))
-    return by_words or type(error).__name__ in ("OutOfMemoryError", "MemoryError")
-
-
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else "no message"
-    if _is_memory(error):
+    if is_memory(error):
         return f"out of memory: {text}"
     return text if type(error).__module__.startswith("nas.") else f"{type(error).__name__}: {text}"
 

@@ -117,7 +117,9 @@ class StageSpec(_Part, title="Stage"):
         "none", description="LaViT: scores of the stage before, added to those of this stage's first layer"
     )
     depth: int | None = Field(None, ge=1, le=MAX_DEPTH, description="number of layers, with `split`, `core` and `tail`")
-    split: int | None = Field(None, ge=0, description="number of first layers that have `core`; the others have `tail`")
+    split: int | None = Field(
+        None, ge=0, le=MAX_DEPTH, description="number of first layers that have `core`; the others have `tail`"
+    )
     core: CoreSpec | None = Field(None, description="of the first layers; null: softmax")
     tail: CoreSpec | None = Field(None, description="core of the layers after `split`; null: less")
     auxiliary: AuxiliarySpec | None = Field(

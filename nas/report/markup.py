@@ -62,14 +62,24 @@ class TextTable:
         return len(self.columns[0].cells)
 
 
+_MARKUP = re.compile(r"\\(?=[^\w\s]|$)|[`*\[\]]|<(?=[a-zA-Z/!?])|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
+
+
 def markdown(table: TextTable) -> str:
     """The table, then its caption as a paragraph, and its notes as another."""
-    rows = [
-        [f"**{column.cells[row]}**" if column.is_bold(row) else column.cells[row] for column in table.columns]
-        for row in range(table.height)
-    ]
-    lines = markdown_lines([column.head for column in table.columns], rows)
-    return "\n".join([*lines, "", table.caption, "", *([table.notes, ""] if table.notes else [])])
+
+    def cell(column: Column, row: int) -> str:
+        text = _literal(column.cells[row])
+        return f"**{text}**" if column.is_bold(row) else text
+
+    rows = [[cell(column, row) for column in table.columns] for row in range(table.height)]
+    lines = markdown_lines([_literal(column.head) for column in table.columns], rows)
+    return "\n".join([*lines, "", _literal(table.caption), "", *([_literal(table.notes), ""] if table.notes else [])])
+
+
+def _literal(text: str) -> str:
+    """A text in which Markdown sees no markup, HTML or link: names are the user's."""
+    return _MARKUP.sub(r"\\\g<0>", text.replace("\n", " "))
 
 
 def markdown_lines(heads: Sequence[str], rows: Iterable[Sequence[str]], rules: Sequence[str] = ()) -> list[str]:

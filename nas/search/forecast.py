@@ -10,6 +10,7 @@ seconds.
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
 import time
@@ -129,7 +130,7 @@ class _Pace:
             with tempfile.TemporaryDirectory() as folder:
                 result = train(
                     genome, few, training, directory=Path(folder), seed=spec.seed, device=device,
-                    threads=spec.workers.cpu, donor=spec.donor_for(images),
+                    threads=min(spec.workers.cpu, os.cpu_count() or 1), donor=spec.donor_for(images),
                 )  # fmt: skip
         finally:
             torch.set_num_threads(threads)

@@ -97,7 +97,7 @@ class SearchSpec(Starting):
     )
     warm_start: tuple[str, ...] = Field((), description="earlier runs, by name or path, whose trials are taken over")
     keep: Literal["front", "all"] = Field("front", description="weights that stay: of trials near the front, or of all")
-    seed: int = Field(0, ge=0, description="root of all others")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="root of all others")
     workers: Workers = Field(Workers(), description="resources of each worker")
     limits: Limits = Field(Limits(), description="when a trial is ended")
     storage: str | None = Field(None, description="where the run is kept as well: a path, s3://bucket/folder, ...")

@@ -40,10 +40,15 @@ class Training(BaseModel):
         None, description="a published recipe: deit, deit3, finetune or small_images; keys given beside it count more"
     )
 
-    epochs: int = Field(15, ge=1, description="passes over the training images")
-    batch_size: int = Field(64, ge=1, description="images per batch; an incomplete last batch of an epoch is dropped")
+    epochs: int = Field(15, ge=1, le=1_000_000, description="passes over the training images")
+    batch_size: int = Field(
+        64, ge=1, le=1_000_000, description="images per batch; an incomplete last batch of an epoch is dropped"
+    )
     accumulate: int = Field(
-        1, ge=1, description="batches per update of the weights; an epoch's last update takes the batches that are left"
+        1,
+        ge=1,
+        le=1_000_000,
+        description="batches per update of the weights; an epoch's last update takes the batches that are left",
     )
 
     optimizer: str = Field("adamw", description="by timm's name: adamw, sgd (with Nesterov momentum), lamb, muon, ...")
@@ -54,7 +59,10 @@ class Training(BaseModel):
     eps: float | None = Field(None, gt=0, description="of the optimiser; null: its own")
     lr: float = Field(4e-3, gt=0, description="highest learning rate")
     lr_base_size: int | None = Field(
-        None, ge=1, description="images per update that lr is meant for; at others it is in proportion; null: as given"
+        None,
+        ge=1,
+        le=1_000_000_000,
+        description="images per update that lr is meant for; at others it is in proportion; null: as given",
     )
     schedule: Literal["cosine", "tanh", "poly", "step", "wsd", "rsqrt", "constant"] = Field(
         "cosine", description="of the learning rate after the warm-up, by timm's name"
@@ -86,7 +94,10 @@ class Training(BaseModel):
         0.1, ge=0, le=1, description="with start: factor on the learning rate of inherited weights; 0 freezes them"
     )
     closed_form: int = Field(
-        256, ge=0, description="with start: images at most from which projections behind new cores are solved; 0: none"
+        256,
+        ge=0,
+        le=1_000_000,
+        description="with start: images at most from which projections behind new cores are solved; 0: none",
     )
 
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="probability that is spread over all classes")
@@ -96,7 +107,7 @@ class Training(BaseModel):
     )
     mixup: float = Field(0.0, ge=0, description="alpha of MixUp; 0 is off; with CutMix on, one of the two per batch")
     cutmix: float = Field(0.0, ge=0, description="alpha of CutMix; 0 is off")
-    mixup_off_epoch: int = Field(0, ge=0, description="epochs after which MixUp and CutMix end; 0: never")
+    mixup_off_epoch: int = Field(0, ge=0, le=1_000_000, description="epochs after which MixUp and CutMix end; 0: never")
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the weight average that is evaluated; 0 is off")
     ema_warmup: bool = Field(
         True, description="the decay of the average grows from 0; false: it is the same throughout"
@@ -119,7 +130,7 @@ class Training(BaseModel):
     validation: float = Field(
         0.2, ge=0, lt=1, description="share of the training images kept for validation; 0: all of them train"
     )
-    limit: int | None = Field(None, ge=1, description="maximum number of training images")
+    limit: int | None = Field(None, ge=1, le=1_000_000_000_000, description="maximum number of training images")
 
     @model_validator(mode="wrap")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -222,3 +223,29 @@ def test_a_folder_or_a_link_to_itself_in_place_of_a_file_is_named(nas, tmp_path,
     (run / file).symlink_to(run / file)
     answer = nas("report", run)
     assert answer.code in (0, 2) and "Traceback" not in answer.err
+
+
+def test_too_large_a_batch_is_one_message(nas):
+    refused(nas("show", "lavit_digits", "--time", "--batch", 10**6, "--set", "image.size=1024"), "out of memory (")
+    answer = nas("show", "lavit_digits", "--time", "--batch", 10**20)
+    assert answer.code == 2 and "less than or equal to 1000000" in " ".join(answer.err.split())
+
+
+def test_a_device_that_computes_nothing_is_refused(nas):
+    for device in ("meta", ""):
+        refused(nas("show", "lavit_digits", "--time", "--device", device), "--device: torch ")
+
+
+@pytest.mark.parametrize("widths", [{"COLUMNS": "9" * 30}, {"COLUMNS": "0"}, {"TERMINAL_WIDTH": "abc"}])
+def test_a_width_that_no_terminal_has_is_left_out(widths):
+    command = [sys.executable, "-m", "nas", "--help"]
+    answer = subprocess.run(command, env=os.environ | widths, capture_output=True, text=True)
+    assert answer.returncode == 0 and 500 < len(answer.stdout) < 20_000
+
+
+def test_a_working_directory_that_is_gone_is_one_message(tmp_path):
+    (tmp_path / "gone").mkdir()
+    script = f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && exec {sys.executable} -P -m nas presets"
+    answer = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr == "nas: the working directory is gone; change to another one\n"

@@ -71,7 +71,7 @@ def test_every_key_is_described_and_on_a_page(reference: dict[str, Any]) -> None
 
 def test_the_pages_have_types_defaults_and_ranges(reference: dict[str, Any]) -> None:
     page = reference["keys_page"]
-    assert "| `epochs` | whole number | `15` | ≥ 1 | passes over the training images |" in page("training")
+    assert "| `epochs` | whole number | `15` | ≥ 1, ≤ 1,000,000 | passes over the training images |" in page("training")
     assert "| `stages` | list of [Stage](#stage) | required |" in page("genome")
     assert "`trials` | whole number | `32` | ≥ 1, ≤ 1,000,000 |" in page("space")
     assert "## less {#less}" in page("blocks") and "## tpe {#tpe}" in page("space")

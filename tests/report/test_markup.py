@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
 
 from nas.report.markup import _KNOWN, _TEX, Column, TextTable, html, latex, markdown, markdown_lines
 
@@ -31,6 +34,29 @@ def test_markdown_keeps_its_columns() -> None:
     assert lines[0] == "| arm_1 & co | on | images/s | top-1 (%) |"
     assert lines[2] == "| ½v_i, ε → 0 | ✓ | 1,234.5 | **40.5 ± 0.9 (3)** |"
     assert lines[3].startswith("| a < b \\| c {d} |") and lines[-3::2] == [TABLE.caption, TABLE.notes]
+
+
+LIVE = [
+    "<img src=x onerror=alert(1)>",
+    "a | b [d](javascript:alert(1)) ![](e)",
+    "</td>",
+    "<!-- x",
+    "`a`",
+    "__b__ *c* _d_",
+    r"\*\| \\",
+    "&lt;",
+    "a_1",
+    "low_rank, less_1",
+]
+
+
+def test_markdown_shows_names_as_they_are() -> None:
+    names = [*LIVE, *(name for name in NAMES if name.split() == [name])]
+    table = TextTable([Column(names[0], names), Column("b", names, bold=[True] * len(names))], " ".join(LIVE))
+    page = MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown(table))
+    cells = re.findall(r"<td>(.*?)</td>", page)
+    assert cells == [text for name in names for text in (escapeHtml(name), f"<strong>{escapeHtml(name)}</strong>")]
+    assert f"<p>{escapeHtml(' '.join(LIVE))}</p>" in page
 
 
 def test_markdown_escapes_what_would_break_a_table() -> None:

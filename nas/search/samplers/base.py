@@ -36,7 +36,10 @@ class SamplerOptions(PluginOptions):
     """
 
     lag: int | None = Field(
-        None, ge=0, description="latest trainings that a suggestion does not know of; null: twice the number of workers"
+        None,
+        ge=0,
+        le=1_000_000,
+        description="latest trainings that a suggestion does not know of; null: twice the number of workers",
     )
 
     def settled(self, *, trials: int, slots: int) -> Self:

@@ -45,8 +45,8 @@ ATTEMPTS = 100  # random draws until one is within the budget
 @SAMPLERS.add("cost_aware")
 class CostAwareSampler(Sampler):
     class Options(SamplerOptions):
-        startup: int = Field(10, ge=1, description="random trials before outcomes are looked at")
-        pool: int = Field(2000, ge=10, description="random candidates at a time in a large space")
+        startup: int = Field(10, ge=1, le=1_000_000, description="random trials before outcomes are looked at")
+        pool: int = Field(2000, ge=10, le=1_000_000, description="random candidates at a time in a large space")
 
     options: Options
     adaptive = True

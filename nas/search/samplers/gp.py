@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @SAMPLERS.add("gp")
 class GPSampler(OptunaSampler):
     class Options(SamplerOptions):
-        startup: int = Field(10, ge=1, description="random trials before outcomes are looked at")
+        startup: int = Field(10, ge=1, le=1_000_000, description="random trials before outcomes are looked at")
 
     options: Options
 

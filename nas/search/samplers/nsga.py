@@ -44,7 +44,7 @@ class GeneticSampler(OptunaSampler):
     """`kind` is the name of Optuna's class."""
 
     class Options(SamplerOptions):
-        population: int | None = Field(None, ge=2, description="null: a fifth of the trials, 8 to 50")
+        population: int | None = Field(None, ge=2, le=1_000_000, description="null: a fifth of the trials, 8 to 50")
 
         def settled(self, *, trials: int, slots: int) -> Self:
             population = self.population or min(50, max(8, trials // 5))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @SAMPLERS.add("tpe")
 class TPESampler(OptunaSampler):
     class Options(SamplerOptions):
-        startup: int = Field(10, ge=1, description="random trials before outcomes are looked at")
+        startup: int = Field(10, ge=1, le=1_000_000, description="random trials before outcomes are looked at")
 
     options: Options
 

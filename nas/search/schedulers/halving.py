@@ -34,8 +34,12 @@ class SuccessiveHalving(Scheduler):
     """
 
     class Options(SchedulerOptions):
-        first: int | None = Field(None, ge=1, description="epochs of the first rung; null: half of the training")
-        factor: int = Field(2, ge=2, description="one in so many is promoted, to so many times the epochs")
+        first: int | None = Field(
+            None, ge=1, le=1_000_000, description="epochs of the first rung; null: half of the training"
+        )
+        factor: int = Field(
+            2, ge=2, le=1_000_000, description="one in so many is promoted, to so many times the epochs"
+        )
 
     adaptive = True
     repeats = False
