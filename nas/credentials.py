@@ -4,7 +4,7 @@
     ...?secret_key=SECRET               whatever is called password, secret, token, key, ..., up to the end of the URL
     host=h password=SECRET              as libpq takes it
 
-Encoded characters are decoded first, as often as they are encoded. Rather too much is hidden than too little: of a
+Encoded characters are decoded first, up to five times over. Rather too much is hidden than too little: of a
 harmless URL with an @ behind a colon, the part between. A user without a password is no secret: one that is a token
 (`https://TOKEN@host`) looks alike.
 
@@ -22,9 +22,7 @@ _NAMES = (  # passfile is only a path
     r"[\w.-]*(?:pass(?!file)|pwd|secret|token|key|credential|signature|auth|jwt)[\w.-]*|sig|sas|pw"
 )
 # What a user comes after. Paths of files may have any @ and colon.
-_BEGIN = re.compile(
-    r"(?<!file)(?<!sqlite):/|(?<![:/])//|(?:^|[='\"])[a-z][\w+.-]*:(?=[^:/@\s]+:)"
-)  # of what is before a user
+_BEGIN = re.compile(r"(?<!file)(?<!sqlite):/|(?<![:/])//|(?:^|[='\"])[a-z][\w+.-]*:(?=[^:/@\s]+:)")
 _QUERY = re.compile(rf"([?&;](?:{_NAMES})=).*|(?<![\w.-])((?:password|passwd|pwd|secret|token)=).*", re.I | re.DOTALL)
 _WORD = re.compile(r"[^\s'\"]+")
 

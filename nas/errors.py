@@ -11,6 +11,7 @@ with code 2, a notebook shows it as the last line of a traceback. Everything els
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -22,6 +23,7 @@ from nas.credentials import hidden, masked
 
 QUOTED = 200  # characters of what was found that a message quotes at most
 LONGEST = 2000  # characters of a message
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # a terminal would obey them
 
 
 class SpecError(ValueError):
@@ -30,7 +32,9 @@ class SpecError(ValueError):
     def __init__(self, message: str, *, file: object = None, path: str = ""):
         # No secret of a URL and no page of text, whoever quotes it.
         self.message, self.file, self.path = _clipped(masked(message), LONGEST), file, _clipped(path, QUOTED)
-        super().__init__(": ".join(masked(str(part)) for part in (file, self.path, self.message) if part))
+        where = (_CONTROL.sub(_escaped, str(part)) for part in (file, self.path) if part)
+        said = _CONTROL.sub(lambda found: found[0] if found[0] == "\n" else _escaped(found), self.message)
+        super().__init__(": ".join([*map(masked, where), *([said] if said else [])]))
 
     def within(self, file: object = None, path: str = "") -> SpecError:
         """The same mistake seen from further out: `path` is put before its own, `file` fills in if unknown."""
@@ -65,6 +69,10 @@ def shown(value: object) -> str:
     "'lavit_digits'"
     """
     return _clipped(masked(repr(hidden(value))), QUOTED)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
 
 
 def is_memory(error: BaseException) -> bool:

@@ -64,6 +64,9 @@ def best_winner(directory: Path, limits: Mapping[str, float]) -> Winner:
     if "table" in limits:
         message = "no limit; the run has the table that its latency goes by"
         raise RunError(message, file="limits", path="table")
+    empty = next((name for name, value in limits.items() if value is None), None)
+    if empty is not None:
+        raise RunError("expected a number, found nothing", file="limits", path=empty)
     try:
         budget = Budget.model_validate(dict(limits))
     except ValidationError as error:
