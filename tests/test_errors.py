@@ -9,7 +9,7 @@ from nas.errors import SpecError, is_memory, shown, wording
 
 def test_no_name_of_a_file_moves_the_cursor() -> None:
     error = SpecError("two\nlines \x1b[2J", file="a\nnas: all is well\x1b]0;x\x07", path="stages\r.\u202eevil")
-    assert str(error) == (r"a\nnas: all is well\x1b]0;x\x07: stages\r.\u202eevil: two" "\n" r"lines \x1b[2J")
+    assert str(error) == "a\\nnas: all is well\\x1b]0;x\\x07: stages\\r.\\u202eevil: two\nlines \\x1b[2J"
     assert str(SpecError("β ≤ ∞, 漢", file="ä b.yaml")) == "ä b.yaml: β ≤ ∞, 漢"
 
 
