@@ -135,8 +135,9 @@ def _scalar(event: yaml.ScalarEvent) -> Any:
         return _WORDS[text]
     for pattern, number in _NUMBERS:
         if pattern.fullmatch(text):
-            if len(text) > DIGITS:
-                raise _refusal(event, f"a number of {len(text):,} characters; at most {DIGITS} are read")
+            most = DIGITS - DIGITS // 5 if text.startswith("0x") else DIGITS  # hexadecimal ones are written as decimal
+            if len(text) > most:
+                raise _refusal(event, f"a number of {len(text):,} characters; at most {most} are read")
             return number(text)
     return text
 

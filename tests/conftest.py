@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from torch import get_num_threads  # a test may replace torch's
 
 from nas.engine import Pool, Workers, session
 from nas.profiling import parts, stopwatch
@@ -38,9 +39,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _threads_as_before() -> Iterator[None]:
     """Tests of one process come in an order that changes: one that leaves more threads would disturb any other."""
-    before = torch.get_num_threads()
+    before = get_num_threads()
     yield
-    after = torch.get_num_threads()
+    after = get_num_threads()
     torch.set_num_threads(before)
     assert after == before, f"the test leaves torch with {after} threads; it found {before}"
 

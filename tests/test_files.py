@@ -133,7 +133,8 @@ REFUSED = {
     ),
     "values": ("[" + "1," * 50_000 + "]", "more than 50,000 values"),
     "digits": ("a: " + "9" * 101, "a number of 101 characters; at most 100 are read"),
-    "hexadecimal digits": ("a: 0x" + "f" * 9999, "a number of 10,001 characters"),
+    "hexadecimal digits": ("a: 0x" + "f" * 79, "a number of 81 characters; at most 80 are read"),
+    "hexadecimal digits by far": ("a: 0x" + "f" * 9999, "a number of 10,001 characters"),
     "digits of a fraction": ("a: 0." + "1" * 9999, "a number of 10,001 characters"),
     "characters": ("#" * (2**20 + 1), "more than 1,048,576 characters"),
     "NUL": ("a: \0", "not readable as YAML"),
@@ -415,3 +416,9 @@ def test_a_pipe_of_the_shell_is_read(folder: str) -> None:
     os.close(target)
     assert read_yaml(Path(folder.replace("PID", str(os.getpid())), str(source))) == {"split": 2}
     os.close(source)
+
+
+def test_what_is_read_of_a_number_is_read_when_it_is_written() -> None:
+    for text in ("0x" + "f" * 78, "0o" + "7" * 98, "9" * 100):
+        value = parse_yaml(f"a: {text}")
+        assert parse_yaml(dump_yaml(value)) == value

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.ablation.spec import Ablation, parse_ablation
+from nas.engine.reading import read_table
 from nas.engine.record import read_record
 from nas.engine.start import kept_start
 from nas.errors import RunError
@@ -39,9 +40,7 @@ def retraining(directory: Path, *, from_scratch: bool = False) -> Ablation:
             "it does not say which base genome was searched around", file=directory / "run.yaml", path="spec"
         )
     base = load_genome(recorded["base"])
-    winners = {file.stem: load_genome(file) for file in sorted((directory / "winners").glob("*.yaml"))}
-    if not winners:
-        raise RunError("no winners to train: the search has not finished; resume it first", file=directory)
+    winners = _winners(directory)
     arms = {name: _difference(base, winner) for name, winner in winners.items() if winner.hash != base.hash}
     spec = {key: value for key, value in recorded.items() if key in FROM_SEARCH}
     kept = kept_start(directory)
@@ -61,6 +60,24 @@ def retraining(directory: Path, *, from_scratch: bool = False) -> Ablation:
         | spec
         | {"training": given_in(spec.get("training", {})) | {"validation": 0.0}}
     )
+
+
+def _winners(directory: Path) -> dict[str, Genome]:
+    """The winners that front.csv has, by name. Raises RunError if there is none, and for a file that is gone or another
+    genome."""
+    front, found = directory / "front.csv", {}
+    rows = read_table(front, needed=["winner", "hash"], text=["winner", "hash"]) if front.exists() else None
+    if rows is None or rows.empty:
+        raise RunError("no winners to train: the search has not finished; resume it first", file=directory)
+    for name, own in zip(rows["winner"], rows["hash"], strict=True):
+        file = directory / "winners" / f"{name}.yaml"
+        if not file.exists():
+            raise RunError("gone, of a winner in front.csv; restore it, or resume the search", file=file)
+        found[name] = load_genome(file)
+        if found[name].hash != own:
+            what = f"another genome than that of front.csv: its hash is {found[name].hash}, there it is {own}"
+            raise RunError(f"{what}; restore it, or resume the search", file=file)
+    return found
 
 
 def _difference(base: Genome, other: Genome) -> dict[str, Any]:

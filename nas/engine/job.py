@@ -170,8 +170,18 @@ def check_weights(directory: Path) -> None:
 
     >>> check_weights(Path("results/my_run/trials/0007"))
     """
+    _check(directory, _ended(directory), "weights_sha256")
+
+
+def weights_digest(directory: Path) -> str | None:
+    """SHA-256 of the weights that a trial ended with; None if it has not ended, or had none."""
+    digest: str | None = _ended(directory).get("weights_sha256")
+    return digest
+
+
+def _ended(directory: Path) -> dict[str, Any]:
     result = directory / "result.json"
-    _check(directory, _read(result) if result.exists() else {}, "weights_sha256")
+    return _read(result) if result.exists() else {}
 
 
 def _check(directory: Path, content: dict[str, Any], key: str) -> None:

@@ -62,7 +62,7 @@ class TextTable:
         return len(self.columns[0].cells)
 
 
-_MARKUP = re.compile(r"\\(?=[^\w\s]|$)|[`*\[\]]|<(?=[a-zA-Z/!?])|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
+_MARKUP = re.compile(r"\\(?=[^\w\s]|$)|[`*]|\](?=[(\[:])|<(?=[a-zA-Z/!?])|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
 
 
 def markdown(table: TextTable) -> str:

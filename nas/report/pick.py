@@ -64,9 +64,6 @@ def best_winner(directory: Path, limits: Mapping[str, float]) -> Winner:
     if "table" in limits:
         message = "no limit; the run has the table that its latency goes by"
         raise RunError(message, file="limits", path="table")
-    empty = next((name for name, value in limits.items() if value is None), None)
-    if empty is not None:
-        raise RunError("expected a number, found nothing", file="limits", path=empty)
     try:
         budget = Budget.model_validate(dict(limits))
     except ValidationError as error:
@@ -116,6 +113,8 @@ def _check_genome(winner: Winner) -> None:
 
     A genome that cannot be read here, without a plug-in for instance, is left to whoever loads it.
     """
+    if winner.genome.parent.is_dir() and not winner.genome.exists():
+        raise RunError(f"gone; {remedy_in(winner.genome.parents[1])}", file=winner.genome)
     try:
         genome = load_genome(winner.genome)
     except SpecError:

@@ -11,6 +11,7 @@ measured.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import shutil
@@ -18,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,7 +27,7 @@ import pandas as pd
 
 from nas.engine import Event, Job, Limits, OnEvent, Run, Workers
 from nas.engine.evaluation import read_confusion, read_test
-from nas.engine.job import check_weights
+from nas.engine.job import check_weights, weights_digest
 from nas.engine.reading import Cell
 from nas.engine.training import images_of
 from nas.engine.version import VERSION
@@ -44,6 +46,8 @@ from nas.train import Task
 from nas.train.confusion import by_class
 
 TEST = ["accuracy_test", "accuracy_test_se"]
+log = logging.getLogger(__name__)
+
 WINNER = re.compile(r"w\d+-\d{4,}\.(yaml|safetensors|json)")
 
 
@@ -101,6 +105,7 @@ def write_front(run: Run[SearchSpec] | Run[FrontSpec], examiner: Examiner | None
     """
     directory, table = run.directory, run.ledger.table()
     objectives, budget = list(run.spec.objectives), run.spec.budget
+    _restore(directory, front_of(table, objectives)["trial"].tolist())
     kept = [(directory / "trials" / trial / "weights.safetensors").exists() for trial in table["trial"]]
     table = table[table["hash"].isin(table.loc[kept, "hash"])]  # nas/search/retention.py
     here = [n for n in dict.fromkeys([*objectives, *budget.limits]) if n != ON_TARGET or budget.table is None]
@@ -127,6 +132,25 @@ def write_front(run: Run[SearchSpec] | Run[FrontSpec], examiner: Examiner | None
     _copy(run, front)
     run.write_csv("front.csv", front)
     return front
+
+
+def _restore(directory: Path, trials: list[str]) -> None:
+    """Bring the weights of trials on the front back from winners/, where those in the trial's directory are gone.
+
+    Otherwise the trial would be left out, and with its winner's files the last copy of its weights removed. Weights
+    that are nowhere are named.
+    """
+    for trial in trials:
+        folder = directory / "trials" / trial
+        weights, expected = folder / "weights.safetensors", weights_digest(folder)
+        if weights.exists() or expected is None:
+            continue
+        copies = (directory / "winners").glob(f"w*-{trial}.safetensors")
+        copy = next((copy for copy in copies if sha256_of(copy) == expected), None)
+        if copy is not None:
+            write_atomically(weights, partial(shutil.copyfile, copy))
+        else:
+            log.warning("%s: gone, of a trial on the front: it cannot be a winner; restore them", weights)
 
 
 def _read(job: Job) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from nas.engine.single import train_genome
 from nas.engine.start import check_start
 from nas.errors import DataError, RunError, SpecError
 from nas.files import write_text
-from nas.genome import load_genome
+from nas.genome import Genome, load_genome
 from nas.model import Donor, build, inherit
 from nas.plain_yaml import dump_yaml, read_yaml
 from nas.search import SearchSpec, search
@@ -284,6 +284,7 @@ def test_winners_are_retrained_at_the_size_of_the_start(tmp_path: Path) -> None:
     base = {"name": "mine", "image": {"size": 16, "channels": 1}, "classes": 10}
     base |= {"stages": [{"patch": 4, "width": 8, "heads": 1, "depth": 1}]}
     write_text(tmp_path / "winners" / "w1-0000.yaml", dump_yaml(base))
+    write_text(tmp_path / "front.csv", f"winner,hash\nw1-0000,{Genome.model_validate(base).hash}\n")
     for start, size in (("/gone/w.yaml", 16), (None, None)):
         write_record(tmp_path, kind="search", seed=0, spec={"base": base, "data": "digits", "start": start})
         assert retraining(tmp_path, from_scratch=True).image_size == size

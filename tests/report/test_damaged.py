@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nas.ablation.retrain import retraining
 from nas.engine import Ledger, Run
 from nas.engine.evaluation import read_test
 from nas.engine.job import check_weights
@@ -393,3 +394,25 @@ def _exchange(file: Path, content: bytes) -> None:
     times = file.stat()
     file.write_bytes(content)
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_a_winner_whose_genome_is_gone_is_not_picked(tmp_path: Path) -> None:
+    run = write_searched(tmp_path / "run")
+    (run / "winners/w1-0000.yaml").unlink()
+    with pytest.raises(SpecError, match=r"winners/w1-0000\.yaml: gone; "):
+        best_winner(run, {})
+
+
+def test_what_is_trained_again_are_the_winners_of_the_front(tmp_path: Path) -> None:
+    run = write_searched(tmp_path / "run")
+    winners, first = run / "winners", run / "winners/w1-0000.yaml"
+    names = {path.stem for path in winners.glob("*.yaml")}
+    (winners / "my-idea.yaml").write_text(first.read_text())
+    assert set(retraining(run).arms) == names | {"base"}
+    whole = first.read_text()
+    first.write_text(whole.replace("split: 1", "split: 2"))
+    with pytest.raises(SpecError, match=r"w1-0000\.yaml: another genome than that of front\.csv: its hash is"):
+        retraining(run)
+    first.unlink()
+    with pytest.raises(SpecError, match=r"w1-0000\.yaml: gone, of a winner in front\.csv"):
+        retraining(run)

@@ -122,3 +122,20 @@ def test_a_run_without_a_winner_has_an_empty_front(tmp_path: Path) -> None:
     front = write_front(run_in(tmp_path, None, "peak_memory"), Told())
     assert len(front) == 0
     assert len(pd.read_csv(tmp_path / "front.csv")) == 0
+
+
+def test_weights_of_the_front_that_are_gone_come_back_from_its_winners(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = run_in(ledger.directory)
+    write_front(run, None)
+    first = ledger.folder / "0000" / "weights.safetensors"
+    content = first.read_bytes()
+    first.unlink()
+    assert write_front(run, None)["trial"].tolist() == ["0000", "0001", "0002"]
+    assert first.read_bytes() == content and not caplog.records
+    first.unlink()
+    (ledger.directory / "winners" / "w1-0000.safetensors").write_bytes(content[:-1] + b"x")
+    assert write_front(run, None)["trial"].tolist() == ["0001", "0002"]
+    (said,) = caplog.messages
+    assert "0000/weights.safetensors: gone, of a trial on the front" in said and not first.exists()
