@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.ablation.spec import Ablation, parse_ablation
-from nas.engine.reading import read_table
+from nas.engine.reading import hold_to_front, read_table
 from nas.engine.record import read_record
 from nas.engine.start import kept_start
 from nas.errors import RunError
@@ -74,9 +74,7 @@ def _winners(directory: Path) -> dict[str, Genome]:
         if not file.exists():
             raise RunError("gone, of a winner in front.csv; restore it, or resume the search", file=file)
         found[name] = load_genome(file)
-        if found[name].hash != own:
-            what = f"another genome than that of front.csv: its hash is {found[name].hash}, there it is {own}"
-            raise RunError(f"{what}; restore it, or resume the search", file=file)
+        hold_to_front(found[name], own, file, "restore it, or resume the search")
     return found
 
 

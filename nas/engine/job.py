@@ -144,7 +144,7 @@ class Outcome:
         if is_altered(content):
             _check_seal(content, Job.read(directory).costs, path)
         if outcome.state == "complete":  # others may be trained further
-            _check(directory, content, "metrics_sha256")
+            _check(directory, content, "metrics_sha256", needed=True)
         return outcome
 
     def write(self, directory: Path) -> None:
@@ -184,14 +184,15 @@ def _ended(directory: Path) -> dict[str, Any]:
     return _read(result) if result.exists() else {}
 
 
-def _check(directory: Path, content: dict[str, Any], key: str) -> None:
+def _check(directory: Path, content: dict[str, Any], key: str, *, needed: bool = False) -> None:
     """Raises RunError if a file is not that of the digest. Results of earlier versions have none.
 
-    Weights may be gone: those of trials that cannot win are deleted (nas/search/retention.py).
+    needed: it may not be gone either. Weights may: those of trials that cannot win are deleted
+    (nas/search/retention.py).
     """
     expected, file = content.get(key), directory / DIGESTS[key]
     found = _digest(file) if expected is not None else None
-    if found is None and expected is not None and key == "metrics_sha256":
+    if found is None and expected is not None and needed:
         raise RunError("gone, of a trial that is complete: restore it, or delete the trial's directory", file=file)
     if found is not None and found != expected:
         reason = "it is not what the trial ended with: its SHA-256 differs from result.json's"

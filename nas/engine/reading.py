@@ -16,7 +16,7 @@ import math
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import pandas as pd
 from pydantic import Field, TypeAdapter, ValidationError
@@ -24,6 +24,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from nas.engine.job import Count
 from nas.errors import RunError, shown, wording
 from nas.files import ALTERED, is_altered, regular
+
+if TYPE_CHECKING:
+    from nas.genome import Genome  # which imports torch
 
 SHARES = {  # columns that have shares of 1
     *("accuracy", "accuracy_se", "accuracy_std", "accuracy_weights", "accuracy_test", "accuracy_test_se"),
@@ -102,6 +105,13 @@ def read_epochs(metrics: Path) -> list[dict[str, float]]:
             return rows if all("epoch" in row for row in rows) else []
     except (OSError, ValueError, TypeError, csv.Error):
         return []
+
+
+def hold_to_front(genome: Genome, own: str, file: Path, remedy: str) -> None:
+    """Raise RunError if a winner's genome is another one than its row of front.csv is of. own: the row's hash."""
+    if genome.hash != own:
+        what = f"another genome than that of front.csv: its hash is {genome.hash}, there it is {own}"
+        raise RunError(f"{what}; {remedy}", file=file)
 
 
 @lru_cache

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
+from nas.engine.reading import hold_to_front
 from nas.errors import RunError, SpecError, from_pydantic
 from nas.genome import load_genome
 from nas.metrics import METRICS, ON_TARGET
@@ -119,9 +120,7 @@ def _check_genome(winner: Winner) -> None:
         genome = load_genome(winner.genome)
     except SpecError:
         return
-    if genome.hash != winner.values["hash"]:
-        what = f"another genome than that of front.csv: its hash is {genome.hash}, there it is {winner.values['hash']}"
-        raise RunError(f"{what}; {remedy_in(winner.genome.parents[1])}", file=winner.genome)
+    hold_to_front(genome, str(winner.values["hash"]), winner.genome, remedy_in(winner.genome.parents[1]))
 
 
 def _column(metric: str, values: Mapping[str, Any]) -> str | None:

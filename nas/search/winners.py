@@ -45,9 +45,9 @@ from nas.search.stack import stack_of, table_of
 from nas.train import Task
 from nas.train.confusion import by_class
 
-TEST = ["accuracy_test", "accuracy_test_se"]
 log = logging.getLogger(__name__)
 
+TEST = ["accuracy_test", "accuracy_test_se"]
 WINNER = re.compile(r"w\d+-\d{4,}\.(yaml|safetensors|json)")
 
 
@@ -142,8 +142,8 @@ def _restore(directory: Path, trials: list[str]) -> None:
     """
     for trial in trials:
         folder = directory / "trials" / trial
-        weights, expected = folder / "weights.safetensors", weights_digest(folder)
-        if weights.exists() or expected is None:
+        weights = folder / "weights.safetensors"
+        if weights.exists() or (expected := weights_digest(folder)) is None:
             continue
         copies = (directory / "winners").glob(f"w*-{trial}.safetensors")
         copy = next((copy for copy in copies if sha256_of(copy) == expected), None)
