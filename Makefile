@@ -12,7 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 NAS := $(BIN)/nas
 
-# One --plugin for each word of PLUGIN.
+# One --plugin for each word of PLUGIN, as it is written: recipes turn the expansion of * and ? off (set -f).
 PLUGINS = $(if $(PLUGIN),$$(printf ' --plugin %s' $$PLUGIN))
 
 # No character in a knob's value is special: make takes it as it is written ($x and $(...) stay what they are), and it
@@ -70,18 +70,18 @@ help:
 	@:
 
 search: $(VENV)/.installed
-	@$(NAS) search "$$SPACE" $(if $(DATA),--data "$$DATA") $(if $(TRIALS),--trials "$$TRIALS") \
+	@set -f; $(NAS) search "$$SPACE" $(if $(DATA),--data "$$DATA") $(if $(TRIALS),--trials "$$TRIALS") \
 		$(if $(RUN),--run "$$RUN") $(if $(START),--start "$$START") $(if $(SET),--set "$$SET") $(PLUGINS)
 
 convert: require-MODEL $(VENV)/.installed
-	@$(NAS) convert "$$MODEL" $(if $(DATA),--data "$$DATA") $(if $(RUN),--run "$$RUN") $(if $(SET),--set "$$SET") $(PLUGINS)
+	@set -f; $(NAS) convert "$$MODEL" $(if $(DATA),--data "$$DATA") $(if $(RUN),--run "$$RUN") $(if $(SET),--set "$$SET") $(PLUGINS)
 
 ablate: require-TABLE $(VENV)/.installed
-	@$(NAS) ablate "$$TABLE" $(if $(DATA),--data "$$DATA") $(if $(RUN),--run "$$RUN") \
+	@set -f; $(NAS) ablate "$$TABLE" $(if $(DATA),--data "$$DATA") $(if $(RUN),--run "$$RUN") \
 		$(if $(START),--start "$$START") $(if $(SET),--set "$$SET") $(PLUGINS)
 
 retrain: require-RUN $(VENV)/.installed
-	@$(NAS) retrain "$$RUN" $(if $(SET),--set "$$SET") $(PLUGINS)
+	@set -f; $(NAS) retrain "$$RUN" $(if $(SET),--set "$$SET") $(PLUGINS)
 
 bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only "$$ONLY") $(ARGS)
@@ -90,7 +90,7 @@ gpu-check: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks.gpu $(if $(ONLY),--only "$$ONLY") $(ARGS)
 
 report: require-RUN $(VENV)/.installed
-	@$(NAS) report "$$RUN" $(PLUGINS)
+	@set -f; $(NAS) report "$$RUN" $(PLUGINS)
 
 docs: $(VENV)/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

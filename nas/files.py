@@ -11,6 +11,7 @@ copy or a merge of two runs has changed.
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
@@ -203,4 +204,12 @@ def _in_one_form(value: Any) -> Any:
 
 def write_dataframe(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, without its index."""
-    write_atomically(path, lambda temporary: table.to_csv(temporary, index=False))
+    write_text(path, csv_of(table))
+
+
+def csv_of(table: pd.DataFrame) -> str:
+    """A table as CSV, without its index. A carriage return in a cell is quoted, which csv does from Python 3.13 on."""
+    text: str = table.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:
+        text = table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    return text

@@ -21,9 +21,9 @@ from nas.ablation.spec import Ablation, Arm, parse_ablation
 from nas.ablation.timing import speeds_of, time_arms
 from nas.data import absolute, account_of
 from nas.engine import Job, Ledger, OnEvent, Outcome, Run, Signal
+from nas.engine.digests import check_weights
 from nas.engine.evaluation import read_test
 from nas.engine.events import ignore
-from nas.engine.job import check_weights
 from nas.engine.reading import read_epochs
 from nas.engine.scale import introduce
 from nas.engine.start import check_start, keep_start
@@ -108,7 +108,7 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     check_shares(ablation.training, images, ablation.workers.ranks)
     arms = ablation.arms_of(base)
     spec = _recorded(ablation, base)
-    run.check(spec, may_differ=MAY_DIFFER)
+    run.check(spec, may_differ=MAY_DIFFER, start=ablation.donor)
     if run.begun is not None:
         check_start(ablation, run.directory)
     meant = run.begun is not None or ablation.image_size is not None or donor is not None

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
+from nas.engine.digests import check_weights
 from nas.engine.events import Event, OnEvent
-from nas.engine.job import Count, Fraction, Job, check_weights
+from nas.engine.job import Count, Fraction, Job
 from nas.engine.ledger import Ledger
 from nas.engine.limits import Limits, Watch
 from nas.engine.parcel import Parcel

@@ -4,15 +4,14 @@ A trial directory is the only durable record of a trial (nas/engine/ledger.py li
     trial.json    `Job`, written by the driver before training
     rungs.json    epochs -> `Outcome` (paused), if a scheduler paused the training
     result.json   `Outcome`, written last; without it, the trial is running or was interrupted
-                  metrics_sha256, weights_sha256: of the files that it ended with, so that a change is noticed
+What the files say of each other, nas/engine/digests.py reads and checks.
 Workers read the job from its directory, so a trial is trained exactly as recorded.
 In the files, costs are top-level keys (`"macs": 722080`): a number under any unknown key is a cost.
 """
 
 from __future__ import annotations
 
-import json
-import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from nas.engine.version import VERSION, check_version
+from nas.engine.digests import DAMAGED, TRIAL, check_metrics, check_seal, check_trial, digests_of, read_mapping, seal_of
+from nas.engine.version import VERSION
 from nas.errors import RunError, shown, wording
-from nas.files import ALTERED, SEAL, is_altered, regular, sha256_of, write_sealed
+from nas.files import SEAL, is_altered, write_sealed
 
 if TYPE_CHECKING:
     from nas.genome import Genome
@@ -46,6 +46,7 @@ class Job:
 
     costs: by metric, known before training; empty if the model cannot be built.
     note: the client's own data (a search's, an ablation's), read back from the ledger.
+    run: id of the run that it belongs to (nas/engine/record.py); trials of earlier versions have none.
     until: pause after this epoch; None: train to the end. Transient; not serialised.
     """
 
@@ -55,6 +56,7 @@ class Job:
     parameters: dict[str, Any]
     costs: dict[str, Cost] = field(default_factory=dict)
     note: dict[str, Any] = field(default_factory=dict)
+    run: str | None = None
     created: str = field(default_factory=now)
     directory: Path = Path()
     until: int | None = None
@@ -78,14 +80,14 @@ class Job:
     def read(cls, directory: Path) -> Job:
         """Raises RunError if trial.json is damaged, or belongs to another directory."""
         file = directory / "trial.json"
-        job = replace(_from_flat(cls, content := _read(file), file), directory=directory)
+        job = replace(_from_flat(cls, content := read_mapping(file), file), directory=directory)
         if job.id != directory.name and is_trial(directory):
             raise RunError(f"it belongs to trial {job.id}; put it back, or delete this directory", file=file)
         if job.hash and not job.costs.keys() >= {"macs", "params"}:  # recomputed
             from nas.metrics import estimator
 
             job = replace(job, costs=estimator()(job.genome) | job.costs)
-        _check_seal(content, job.costs, file)
+        check_seal(content, _public(job.costs), file)
         return job
 
     def write(self, directory: Path) -> None:
@@ -139,74 +141,24 @@ class Outcome:
         path = directory / "result.json"
         if not path.exists():
             return None
-        content = _read(path)
+        content = read_mapping(path)
         outcome = _from_flat(cls, content, path)
         if is_altered(content):
-            _check_seal(content, Job.read(directory).costs, path)
+            check_seal(content, _public(Job.read(directory).costs), path)
+        check_trial(content, directory, path)
         if outcome.state == "complete":  # others may be trained further
-            _check(directory, content, "metrics_sha256", needed=True)
+            check_metrics(content, directory)
         return outcome
 
     def write(self, directory: Path) -> None:
         """Write result.json; a pause is added to rungs.json."""
         if self.state != "paused":
-            digests = {key: _digest(directory / name) for key, name in DIGESTS.items()}
-            content = {"version": VERSION} | self.as_dict() | digests
+            content = {"version": VERSION} | self.as_dict() | digests_of(directory)
             write_sealed(directory / "result.json", content)
             return
         pauses = {str(epochs): pause.as_dict() for epochs, pause in read_rungs(directory).items()}
-        write_sealed(directory / "rungs.json", pauses | {str(self.epochs): self.as_dict()})
-
-
-def _check_seal(content: dict[str, Any], costs: dict[str, Cost], file: Path) -> None:
-    """Raises RunError for a changed value. A cost that is missing may be missing: it is known all the same."""
-    known = {name: costs.get(name) for name in PUBLIC_COSTS if content.get(name) is None}
-    if is_altered(content) and is_altered(content | known):
-        raise RunError(DAMAGED.format(ALTERED), file=file)
-
-
-def check_weights(directory: Path) -> None:
-    """Raises RunError if weights.safetensors is not what the trial ended with: wrong bytes in it load as well.
-
-    >>> check_weights(Path("results/my_run/trials/0007"))
-    """
-    _check(directory, _ended(directory), "weights_sha256")
-
-
-def weights_digest(directory: Path) -> str | None:
-    """SHA-256 of the weights that a trial ended with; None if it has not ended, or had none."""
-    digest: str | None = _ended(directory).get("weights_sha256")
-    return digest
-
-
-def _ended(directory: Path) -> dict[str, Any]:
-    result = directory / "result.json"
-    return _read(result) if result.exists() else {}
-
-
-def _check(directory: Path, content: dict[str, Any], key: str, *, needed: bool = False) -> None:
-    """Raises RunError if a file is not that of the digest. Results of earlier versions have none.
-
-    needed: it may not be gone either. Weights may: those of trials that cannot win are deleted
-    (nas/search/retention.py).
-    """
-    expected, file = content.get(key), directory / DIGESTS[key]
-    found = _digest(file) if expected is not None else None
-    if found is None and expected is not None and needed:
-        raise RunError("gone, of a trial that is complete: restore it, or delete the trial's directory", file=file)
-    if found is not None and found != expected:
-        reason = "it is not what the trial ended with: its SHA-256 differs from result.json's"
-        raise RunError(DAMAGED.format(reason), file=file)
-
-
-def _digest(file: Path) -> str | None:
-    """SHA-256; None if there is no such file."""
-    try:
-        return sha256_of(file)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise RunError(DAMAGED.format(error.strerror), file=file) from None
+        pauses[str(self.epochs)] = self.as_dict()
+        write_sealed(directory / "rungs.json", pauses | {TRIAL: seal_of(directory)})
 
 
 def read_rungs(directory: Path) -> dict[int, Outcome]:
@@ -214,11 +166,12 @@ def read_rungs(directory: Path) -> dict[int, Outcome]:
     path = directory / "rungs.json"
     if not path.exists():
         return {}
-    content = _read(path)
-    pauses = {epochs: _from_flat(Outcome, pause, path) for epochs, pause in content.items() if epochs != SEAL}
+    content = read_mapping(path)
+    pauses = {key: _from_flat(Outcome, pause, path) for key, pause in content.items() if key not in (SEAL, TRIAL)}
     if any(epochs != str(pause.epochs) or pause.state != "paused" for epochs, pause in pauses.items()):
         raise RunError(DAMAGED.format("a pause is not under its number of epochs"), file=path)
-    _check_seal(content, {}, path)
+    check_seal(content, {}, path)
+    check_trial(content, directory, path)
     return {int(epochs): pause for epochs, pause in pauses.items()}
 
 
@@ -228,9 +181,11 @@ def is_trial(directory: Path) -> bool:
     return name.isascii() and name.isdigit() and name == f"{int(name):04d}" and directory.is_dir()
 
 
-DIGESTS = {"metrics_sha256": "metrics.csv", "weights_sha256": "weights.safetensors"}
-DAMAGED = "damaged ({}); delete the trial's directory to have it trained again"
 R = TypeVar("R", Job, Outcome)
+
+
+def _public(costs: Mapping[str, Cost]) -> dict[str, Cost | None]:
+    return {name: costs.get(name) for name in PUBLIC_COSTS}
 
 
 def _flat(record: Job | Outcome) -> dict[str, Any]:
@@ -263,28 +218,6 @@ def _explained(error: ValidationError, file: Path | None) -> RunError:
     first = error.errors()[0]
     path = ".".join(map(str, first["loc"][:2]))  # further parts are the members of a union
     return RunError(DAMAGED.format(wording(first)), file=file, path=path)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(text := regular(path).read_text(), object_pairs_hook=_shared)
-        if "\\ud" in text.lower():  # perhaps half of a character, which no file can be written with
-            json.dumps(content, ensure_ascii=False).encode()
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(DAMAGED.format(error), file=path) from None
-    if not isinstance(content, dict):
-        raise RunError(DAMAGED.format(f"expected a mapping, found {shown(content)}"), file=path)
-    check_version(content, path)
-    return content
-
-
-def _shared(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A mapping whose keys and words are the same objects in all trials: ten thousand have few different ones."""
-    return {sys.intern(key): sys.intern(value) if _is_word(value) else value for key, value in pairs}
-
-
-def _is_word(value: Any) -> bool:
-    return isinstance(value, str) and value.isidentifier() and not value[-1].isdigit()
 
 
 _OWN = {cls: {each.name for each in fields(cls)} - {"costs"} for cls in (Job, Outcome)}

@@ -13,9 +13,6 @@
             result.json     Outcome, last and atomic  (worker; driver if none was used, or it died)
         trials.csv          summary table for people and plots; rewritten from the directories
 
-The columns of trials.csv are trial, state, epochs, accuracy, accuracy_se (its standard error), then macs, params,
-throughput and further costs known of any trial, then seed, hash, seconds, reason, then the parameters.
-
 Trial directories and results appear atomically (renamed into place): after a kill at any moment, every trial is either
 finished or resumable.
 """
@@ -23,7 +20,7 @@ finished or resumable.
 from __future__ import annotations
 
 import errno
-import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -34,15 +31,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from nas.engine.job import DAMAGED, PUBLIC_COSTS, Job, Outcome, is_trial, read_rungs
+from nas.engine.digests import DAMAGED
+from nas.engine.job import Job, Outcome, is_trial, read_rungs
+from nas.engine.lock import lock
 from nas.engine.reading import read_epochs
+from nas.engine.record import read_record
+from nas.engine.trials_table import trials_table
 from nas.errors import RunError
 from nas.files import put_in_place, regular, write_atomically, write_dataframe, write_text
-from nas.metrics import METRICS
 
 if TYPE_CHECKING:
     from nas.engine.storage import Storage
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE}  # errors of the storage
 MINUTE = 60
+FOREIGN = "it belongs to another run; put its directory back there, or delete it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,19 @@ class Trial:
 class Ledger:
     """All trials of one run directory, and of its storage if it has one (nas/engine/storage.py).
 
+    id: of the run, for one that has no run.yaml of its own. Raises RunError for a damaged trial, and for a trial of
+    another run.
+
     >>> ledger = Ledger(Path("results/my_run"))
     >>> ledger.table()[["trial", "state", "accuracy"]]
     """
 
-    def __init__(self, directory: Path, storage: Storage | None = None):
+    def __init__(self, directory: Path, storage: Storage | None = None, *, id: str | None = None):
         self.directory = Path(directory).resolve()
         self.storage = storage
+        record = read_record(self.directory) if id is None else {"id": id}
+        self.id: str | None = (record or {}).get("id")
+        self._has_record = record is not None
         self.folder = self.directory / "trials"
         self._next_table = 0.0
         self._trials: dict[int, Trial] = {}
@@ -94,7 +101,24 @@ class Ledger:
                 outcome = _of_job(outcome, job)
             self._trials[number] = Trial(job, outcome, read_rungs(path))
             self._stamps[number] = stamp
+        if self._has_record:
+            self._check_run()
         self.next_number = max(self._trials, default=-1) + 1
+
+    def begin(self, id: str) -> None:
+        """Give a run its id that has no run.yaml yet. Raises RunError if a trial of another run is there."""
+        self.id, self._has_record = id, True
+        self._check_run()
+
+    def _check_run(self) -> None:
+        """Raise RunError for a trial of another run; if all are, run.yaml is the odd one."""
+        foreign = [trial.job for trial in self.trials if trial.job.run != self.id]
+        record = self.directory / "run.yaml"
+        if foreign and len(foreign) == len(self._trials) and record.exists():
+            what = f"it is {self.id}, and all trials have another one ({foreign[0].run})"
+            raise RunError(f"{what}; restore the run.yaml that they were trained with", file=record, path="id")
+        if foreign:
+            raise RunError(FOREIGN, file=foreign[0].directory / "trial.json", path="run")
 
     @property
     def trials(self) -> list[Trial]:
@@ -108,8 +132,20 @@ class Ledger:
         return number in self._trials
 
     @property
+    def outcomes_sha256(self) -> str:
+        """Of the outcomes of all trials that have ended: another one as soon as a further trial has."""
+        ended = [(trial.job.number, trial.outcome) for trial in self.trials if trial.outcome is not None]
+        facts = [(number, found.state, found.accuracy, found.epochs, found.finished) for number, found in ended]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    @property
     def unfinished(self) -> list[Job]:
         return [trial.job for trial in self.trials if trial.outcome is None]
+
+    def within(self, name: str) -> Ledger:
+        """The ledger of a run in a subdirectory of this one: a baseline."""
+        storage = self.storage.within(name) if self.storage is not None else None
+        return Ledger(self.directory / name, storage, id=f"{self.id}/{name}" if self.id is not None else None)
 
     def add(
         self,
@@ -127,7 +163,7 @@ class Ledger:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
-        made = Job(number=self.next_number if number is None else number, **job)
+        made = Job(number=self.next_number if number is None else number, run=self.id, **job)
         made.write(draft)
         if genome is not None:
             write_text(draft / "genome.yaml", genome.to_yaml())
@@ -170,25 +206,8 @@ class Ledger:
             self.storage.push(job.directory, f"trials/{job.id}")
 
     def table(self) -> pd.DataFrame:
-        """One row per trial, with the columns of trials.csv (see the head of this file)."""
-        rows = []
-        paths: dict[str, None] = {}
-        costs = dict.fromkeys(PUBLIC_COSTS)
-        for trial in self.trials:
-            job = trial.job
-            outcome = trial.outcome or Outcome.of(job, "failed", epochs=len(read_epochs(job.directory / "metrics.csv")))
-            found = outcome.as_dict() | {"trial": job.id}
-            found |= {} if trial.outcome else {"state": "running"}
-            found |= {"seed": job.seed, "hash": job.hash}
-            rows.append(found | {path: _cell(value) for path, value in job.parameters.items()})
-            paths |= dict.fromkeys(job.parameters)
-            costs |= dict.fromkeys(outcome.costs)
-        ends = ("trial", "state", "epochs", "accuracy", "accuracy_se"), ("seed", "hash", "seconds", "reason")
-        table = pd.DataFrame(rows, columns=[*ends[0], *costs, *ends[1], *paths])
-        kinds = {name: "Int64" if name in METRICS and METRICS[name].whole else "float64" for name in costs}
-        return table.astype(
-            {"epochs": "Int64", "seed": "Int64", "accuracy": "float64", "accuracy_se": "float64", **kinds}
-        )
+        """One row per trial, with the columns of trials.csv (nas/engine/trials_table.py)."""
+        return trials_table(self.trials)
 
     def write_table(self, *, patience: float = 0.0) -> None:
         """Rewrite trials.csv. With `patience`, at most once per that many times the last write's duration."""
@@ -215,18 +234,13 @@ class Ledger:
         The trials are read again, since another driver may have changed them. A directory that is still empty at the
         end is removed.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = open(self.directory / ".lock", "a+")  # noqa: SIM115  (closed below)
-        except OSError as error:
-            raise RunError(f"the run directory is not writable: {error}", file=self.directory) from None
-        with file:
-            _lock(file, self.directory)
+        with lock(self.directory):
             self._clear()
             if self.storage is not None:
                 self.storage.synchronise(self.folder)
             self._read()
             try:
+                self.folder.mkdir(exist_ok=True)
                 yield
             except OSError as error:
                 if error.errno not in STORAGE:
@@ -235,19 +249,6 @@ class Ledger:
             finally:
                 if {path.name for path in self.directory.iterdir()} == {".lock", "trials"} and not self._trials:
                     shutil.rmtree(self.directory)
-
-
-def _lock(file: IO[str], directory: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        pid = file.read().strip()
-        message = f"busy: another process (pid {pid}) is at work in it; wait for it, or choose another RUN"
-        raise RunError(message, file=directory) from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
 
 
 def _of_job(outcome: Outcome, job: Job) -> Outcome:
@@ -272,7 +273,3 @@ def _stamp(file: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_mtime_ns
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value

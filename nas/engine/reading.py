@@ -24,6 +24,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from nas.engine.job import Count
 from nas.errors import RunError, shown, wording
 from nas.files import ALTERED, is_altered, regular
+from nas.row_seals import ROW_SEAL, changed_row
 
 if TYPE_CHECKING:
     from nas.genome import Genome  # which imports torch
@@ -73,7 +74,8 @@ def read_table(
 
     needed: columns that it must have. numbers: those that have finite numbers from 0 on, where they are there; SHARES
     end at 1, differences (`delta_...`) may be negative. text: columns that are kept as text. All cells may be empty but
-    the number of a trial. options: of pandas' read_csv. Raises RunError for a damaged file.
+    the number of a trial. options: of pandas' read_csv. Raises RunError for a damaged file, and for one with a row that
+    is not what its seal says (nas/row_seals.py).
 
     >>> read_table(Path("results/my_run/front.csv"), needed=["trial"], numbers=["trial", "macs"], text=["hash"])
     """
@@ -81,13 +83,15 @@ def read_table(
         content = regular(file).read_bytes().decode("utf-8-sig")  # a spreadsheet writes a mark at the beginning
         rows = [row for row in csv.reader(io.StringIO(content, newline=""), strict=True) if row]
         _check_form(content, rows, needed)
+        if (changed := changed_row(rows)) is not None:
+            raise ValueError(changed)
         for name in rows[0]:
             if name in numbers and name not in text:
                 _check_numbers(name, (row[rows[0].index(name)] for row in rows[1:]))
         literal = {"keep_default_na": False, "na_values": [""]}  # a layer's candidate may be called NA
         kinds: dict[str, Any] = {"dtype": dict.fromkeys(text, str)} | literal | options
         table: pd.DataFrame = pd.read_csv(io.StringIO(content, newline=""), **kinds)
-        return table
+        return table.drop(columns=ROW_SEAL, errors="ignore")
     except (ValueError, csv.Error, OSError) as error:
         what = error.strerror if isinstance(error, OSError) else error
         raise RunError(f"damaged ({what}); {remedy}", file=file) from None

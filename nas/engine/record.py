@@ -1,8 +1,9 @@
 """run.yaml: the full record of a run. Written before the first trial, read when the run is resumed or reported.
 
-version (of the format), name, kind (search or ablation), spec (everything resolved), seed, plugins (nas/plugins.py),
-versions, hardware, created, command, commit, data (what was loaded: nas/data/account.py), accuracy (what it is, where
-the images have no labels), and sha256 (of the other keys: a later change is noticed)
+version (of the format), id (of the run; its trials have it too), name, kind (search, ablation or conversion), spec
+(everything resolved), seed, plugins (nas/plugins.py), versions, hardware, created, command, commit, data (what was
+loaded: nas/data/account.py), accuracy (what it is, where the images have no labels), and sha256 (of the other keys: a
+later change is noticed)
 
 A key that is missing from a spec has the behaviour from before the key existed, which is its default. Clients upgrade
 an old spec to the current keys (nas/engine/runs.py).
@@ -10,6 +11,8 @@ an old spec to the current keys (nas/engine/runs.py).
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -29,7 +32,7 @@ from nas.environment import typed_command
 from nas.errors import RunError, from_pydantic, shown
 from nas.files import ALTERED, SEAL, is_altered, sealed, usable_path, write_text
 from nas.hardware import hardware
-from nas.paths import changed, found
+from nas.paths import changed, flat, found
 from nas.plain_yaml import dump_yaml, read_yaml
 from nas.plugins import active
 
@@ -46,6 +49,7 @@ class _Hardware(TypedDict, total=False):
 class _Record(TypedDict, total=False):
     """The form of run.yaml, as far as anything reads it. Keys may be missing. The clients validate the spec."""
 
+    id: str
     name: str
     kind: str
     seed: int
@@ -69,15 +73,18 @@ def write_record(
     kind: str,
     seed: int,
     spec: dict[str, Any],
+    id: str | None = None,
     accuracy: str | None = None,
     data: dict[str, Any] | None = None,
 ) -> None:
     """Write run.yaml for a new run, with the time, machine and command.
 
-    accuracy: what the word means in this run; None: the share of right answers. data: the account of what was loaded.
+    id: from `identity`; None for a run whose trials have none. accuracy: what the word means in this run; None: the
+    share of right answers. data: the account of what was loaded.
     """
     record = {
         "version": VERSION,
+        **({} if id is None else {"id": id}),
         "name": directory.name,
         "kind": kind,
         "seed": seed,
@@ -92,6 +99,16 @@ def write_record(
         **({} if data is None else {"data": data}),
     }
     _write(directory, record)
+
+
+def identity(kind: str, spec: dict[str, Any], *, may_differ: Collection[str], start: str | None) -> str:
+    """The id of a new run: a digest of what may not change in it.
+
+    It is no random number, since trials that an earlier run left (a warm start) are there before run.yaml, and a run
+    that is begun again after a kill has to know them. start: digest of the weights that it starts from.
+    """
+    fixed = {"kind": kind, "start": start} | flat(spec, may_differ)
+    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def update_record(directory: Path, spec: dict[str, Any], *, may_differ: Collection[str]) -> None:

@@ -27,16 +27,17 @@ from nas.engine.ledger import Ledger
 from nas.engine.limits import Limits
 from nas.engine.pool import Pool, Workers, session
 from nas.engine.reading import read_table
-from nas.engine.record import read_record, update_record, write_record
+from nas.engine.record import identity, read_record, update_record, write_record
 from nas.engine.source import JobSource
 from nas.engine.storage import Storage
 from nas.engine.worker import Work
 from nas.errors import RunError, SpecError, shown
-from nas.files import write_dataframe
 from nas.paths import difference
 from nas.plugins import check, shipment
+from nas.row_seals import write_sealed_table
 
 if TYPE_CHECKING:
+    from nas.model import Donor
     from nas.train import Task
 
 Record = dict[str, Any]  # a spec as plain data, everything written out
@@ -88,9 +89,15 @@ class Run(Generic[S]):
         self.may_differ: Collection[str] = ()
         self.pool: Pool
 
-    def check(self, record: Record, *, may_differ: Collection[str]) -> None:
-        """Raise RunError if the run was begun with another spec. may_differ: paths that may differ."""
+    def check(self, record: Record, *, may_differ: Collection[str], start: Donor | None = None) -> None:
+        """Raise RunError if the run was begun with another spec; give a new run its id.
+
+        may_differ: paths that may differ. start: the model that all trials begin from.
+        """
         self.may_differ = may_differ
+        if self.begun is None:
+            digest = start.digest if start is not None else None
+            self.ledger.begin(identity(self.kind, record, may_differ=may_differ, start=digest))
         change = difference(self.begun, record, may_differ) if self.begun is not None else None
         if change is not None:
             what = f"the run was begun with {shown(change.old)}, now it is {shown(change.new)}"
@@ -121,7 +128,15 @@ class Run(Generic[S]):
     ) -> None:
         """Write run.yaml, or update the keys that may differ in the existing one. accuracy, data: as there."""
         if self.begun is None:
-            write_record(self.directory, kind=self.kind, seed=seed, spec=record, accuracy=accuracy, data=data)
+            write_record(
+                self.directory,
+                kind=self.kind,
+                seed=seed,
+                spec=record,
+                id=self.ledger.id,
+                accuracy=accuracy,
+                data=data,
+            )
         else:
             update_record(self.directory, record, may_differ=self.may_differ)
         self.begun = record
@@ -144,16 +159,16 @@ class Run(Generic[S]):
         test_in_workers(self.ledger, jobs, task, self.pool, self.spec.limits, on_event)
 
     def write_csv(self, name: str, table: pd.DataFrame) -> None:
-        """Write a table into the run directory."""
-        write_dataframe(self.directory / name, table)
+        """Write a table into the run directory, with a seal for each row."""
+        write_sealed_table(self.directory / name, table)
 
     @contextmanager
     def within(self, name: str) -> Iterator[Run[S]]:
         """A run in a subdirectory of this one, with the same workers: a baseline."""
         inner = copy.copy(self)
         inner.directory = self.directory / name
-        inner.storage = self.storage.within(name) if self.storage is not None else None
-        inner.ledger = Ledger(inner.directory, inner.storage)
+        inner.ledger = self.ledger.within(name)
+        inner.storage = inner.ledger.storage
         with inner.ledger.locked():
             yield inner
 

@@ -10,7 +10,15 @@ from __future__ import annotations
 COLUMNS = frozenset(
     {
         *("arm", "seed", "trial", "hash", "state", "epochs", "seconds", "reason", "accuracy", "accuracy_se"),
-        *("accuracy_validation", "test_images", "images_per_second", "median_seconds", "batch_size", "batches"),
+        *(
+            "row_sha256",
+            "accuracy_validation",
+            "test_images",
+            "images_per_second",
+            "median_seconds",
+            "batch_size",
+            "batches",
+        ),
         *("device", "dtype", "threads", "spread", "deployed_graph"),
         *("compiled", "mask_mass", "accuracy_before_switch", "accuracy_after_switch"),
     }
@@ -19,6 +27,7 @@ COLUMNS = frozenset(
 KEYS = frozenset(
     {
         *("winner", "repeats", "layers", "version", "number", "parameters", "note", "created", "directory", "until"),
+        *("run", "trial_sha256", "trials_sha256"),
         *("finished", "metrics_sha256", "weights_sha256", "sha256", "table"),
     }
 )

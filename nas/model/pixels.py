@@ -7,16 +7,18 @@ brings them together, for a winner's file and for serving.
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from nas.data import ImageSet, Preprocess
-from nas.errors import GenomeError
+from nas.errors import GenomeError, shown
 from nas.files import parse_json, regular
 from nas.genome import Genome
 
+log = logging.getLogger(__name__)
 KEYS = ("preprocess", "class_names")
 UNSAID = (
     "neither the genome nor its weights say how pixels reach the model (earlier versions did not write it): give the "
@@ -47,18 +49,22 @@ def metadata_of(images: ImageSet) -> dict[str, str]:
 def described(genome: Genome, weights: Path) -> Genome:
     """The genome, with what it lacks of `preprocess` and `class_names` taken from its file of weights.
 
-    Weights of other programs and of earlier versions may have neither. Raises GenomeError for metadata that does not
-    fit the genome, and for a file that cannot be read.
+    What it states holds, with a warning if the weights were trained with something else: the model would answer all the
+    same, on pixels that it has not seen or with another class's name. Weights of other programs and of earlier versions
+    may have neither. Raises GenomeError for metadata that does not fit the genome, and for a file that cannot be read.
     """
-    lacking = [key for key in KEYS if getattr(genome, key) is None]
-    if not lacking:
-        return genome
     try:
         with safe_open(regular(weights), framework="pt") as file:
             found = file.metadata() or {}
-        return genome.edit({key: parse_json(found[key]) for key in lacking if key in found})
+        trained = genome.edit({key: parse_json(found[key]) for key in KEYS if key in found})
     except (OSError, SafetensorError, ValueError) as error:  # a GenomeError is a ValueError
         raise GenomeError(f"its metadata cannot be used: {error}", file=weights) from None
+    stated, own = told(genome), told(trained)
+    for key in stated:
+        if stated[key] != own[key]:
+            what = f"{shown(stated[key])} of the genome is used, and the weights were trained with {shown(own[key])}"
+            log.warning("%s: %s: %s", weights, key, what)
+    return trained.edit(stated)
 
 
 def known_preprocess(genome: Genome, file: object) -> Preprocess:

@@ -27,11 +27,12 @@ from nas.ablation.statistics import Paired, binomial_floor, holm, paired
 from nas.engine.reading import SHARES, read_table
 from nas.engine.record import read_record
 from nas.errors import RunError, shown
-from nas.files import regular, write_dataframe, write_text
+from nas.files import regular, write_text
 from nas.profiling.stopwatch import BUSY
 from nas.report.front import GONE
 from nas.report.markup import Column, TextTable, html, latex, markdown
 from nas.report.mask import write_mask
+from nas.row_seals import write_sealed_table
 
 CELL_NUMBERS = {*("trial", "seed", "epochs", "seconds", "macs", "params", "test_images", "mask_mass"), *SHARES}
 CELL_NUMBERS |= {"images_per_second", "median_seconds", "batch_size", "batches", "threads", "spread"}
@@ -73,7 +74,7 @@ def write_table(directory: Path) -> list[Path]:
     cells = read_cells(directory, ablation) if published else cells_of(directory)
     if not published:
         _check_whole(directory, cells)
-        write_dataframe(directory / "table.csv", cells)
+        write_sealed_table(directory / "table.csv", cells)
     comparable, said = speeds(cells)
     rows = rows_of(cells if comparable else cells.drop(columns="images_per_second", errors="ignore"), ablation)
     notes = notes_of(cells, rows, ablation, record, said)

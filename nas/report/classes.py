@@ -103,6 +103,7 @@ class Results(TypedDict, total=False):
     accuracy_weights: Fraction
     accuracy_test: Fraction
     accuracy_test_se: Fraction
+    trials_sha256: str
     macs: Count
     params: Count
     measured: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]

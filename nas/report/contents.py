@@ -41,6 +41,9 @@ TRIAL: Columns = {
 }
 FORMAT = "of the file's format"
 SEAL = "SHA-256 of all other keys: a value that has changed since is noticed. Remove the key to keep a change of yours"
+SEALED: Columns = {
+    "row_sha256": "12 hex digits over the other cells of the row: a value that has changed since is noticed"
+}
 SPEED: Columns = {
     "images_per_second": "of the deployed model, by stopwatch; the arm's first cell is timed, in turns with other arms",
     "median_seconds": "of one batch",
@@ -98,7 +101,8 @@ TABLES: dict[str, Contents] = {
             "accuracy_std": "with `repeat`: standard deviation of accuracy over the trainings of the genome",
             "accuracy_weights": "with `repeat`: accuracy of the training whose weights are kept; accuracy is the mean",
             "repeats": "with `repeat`: trainings of the genome that are complete",
-        },
+        }
+        | SEALED,
         metrics=True,
         rest=PARAMETERS,
     ),
@@ -129,7 +133,8 @@ TABLES: dict[str, Contents] = {
             "trials": "ended so far",
             "worker_seconds": "of training spent so far, on all workers together",
             "hypervolume": "dominated by the front so far, as a share of what all runs of the file reach together",
-        },
+        }
+        | SEALED,
     ),
     "table.csv": Contents(
         "table.csv",
@@ -145,7 +150,8 @@ TABLES: dict[str, Contents] = {
             "accuracy_before_switch": "validation accuracy of the last epoch with the auxiliaries",
             "accuracy_after_switch": "validation accuracy of the last epoch in the deployed graph, without them",
         }
-        | SPEED,
+        | SPEED
+        | SEALED,
         metrics=True,
         rest="a factor of the ablation: its level in this arm",
     ),
@@ -159,7 +165,8 @@ TABLES: dict[str, Contents] = {
             "mask_mass": "attention mass in the auxiliaries, mean over layers",
             "accuracy_with_auxiliary": "top-1 on the validation split with the auxiliaries, a fraction",
             "accuracy": "top-1 on the validation split in the deployed graph, a fraction",
-        },
+        }
+        | SEALED,
     ),
     "sensitivity.csv": Contents(
         "sensitivity.csv",
@@ -172,7 +179,8 @@ TABLES: dict[str, Contents] = {
             "delta_macs": "MACs of the deployed model less the parent's",
             "delta_params": "parameters of the deployed model less the parent's",
         }
-        | SCORE,
+        | SCORE
+        | SEALED,
         rest="`delta_<metric>`: that metric less the parent's",
     ),
     "scores.csv": Contents(
@@ -194,7 +202,8 @@ TABLES: dict[str, Contents] = {
             "delta_accuracy_before": SCORE["delta_accuracy"],
             "accuracy": VALIDATION + "; after repair",
             "delta_accuracy": "accuracy less that of trial 0000, the parent trained as long",
-        },
+        }
+        | SEALED,
         metrics=True,
     ),
     "diagnosis.csv": Contents("written by nas diagnose --csv", "A row per layer of the diagnosed model.", LAYER),

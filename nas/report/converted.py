@@ -20,31 +20,34 @@ from pandas.api.types import is_numeric_dtype
 from nas.engine.reading import read_table
 from nas.errors import RunError
 from nas.metrics import METRICS
-from nas.report.front import is_newest, remedy_in, same_number
+from nas.report.front import remedy_in, same_number
 
 KEEP = "keep"  # a layer's own attention (nas/convert/candidates.py, which imports torch)
 BEFORE = {"kl": "kl", "delta_accuracy": "delta_accuracy_before"}  # columns of scores.csv in assemblies.csv
 
 
-def read_sensitivity(directory: Path) -> pd.DataFrame | None:
-    """sensitivity.csv; None before it is written. Raises RunError for a damaged one."""
+def read_sensitivity(directory: Path, current: bool) -> pd.DataFrame | None:
+    """sensitivity.csv; None before it is written. Raises RunError for a damaged one.
+
+    current: whether the conversion has ended, and the tables are of all that it made.
+    """
     file, text = directory / "sensitivity.csv", ["layer", "candidate"]
     if not file.exists():
         return None
     needed = [*text, "kl", "delta_accuracy"]  # of a piece that diverged, kl is infinite
     table = read_table(file, needed=needed, numbers=needed[3:], text=text, remedy=remedy_in(directory))
     _check_types(table, text, file)
-    scores = _scores(directory)
+    scores = _scores(directory) if current else {}
     for number, row in enumerate(table.to_dict("records"), start=1):
         key = json.dumps({row["layer"]: row["candidate"]})
         _hold(row, scores.get(key, {}), file, f"row {number} is not what scores.csv has")
     return table
 
 
-def read_assemblies(directory: Path, trials: pd.DataFrame) -> pd.DataFrame | None:
+def read_assemblies(directory: Path, trials: pd.DataFrame, current: bool) -> pd.DataFrame | None:
     """assemblies.csv; None before it is written, and if one of its trials is to be trained again.
 
-    trials: as in trials.csv, of which trial 0 is the parent. Raises RunError for a damaged file.
+    trials: as in trials.csv, of which trial 0 is the parent. current: as above. Raises RunError for a damaged file.
     """
     file = directory / "assemblies.csv"
     numbers = ["trial", "replaced", "macs", "kl", "accuracy", "delta_accuracy_before", "delta_accuracy"]
@@ -54,8 +57,7 @@ def read_assemblies(directory: Path, trials: pd.DataFrame) -> pd.DataFrame | Non
     known = {row["trial"]: row for row in trials.to_dict("records")}
     if not {0, *table["trial"]} <= known.keys():
         return None
-    scores = _scores(directory)
-    current = is_newest(file, *(directory / "trials").glob("*/result.json"))
+    scores = _scores(directory) if current else {}
     for number, row in enumerate(table.to_dict("records"), start=1):
         trial = known[row["trial"]]
         if current and trial["state"] == known[0]["state"] == "complete":
@@ -69,11 +71,9 @@ def read_assemblies(directory: Path, trials: pd.DataFrame) -> pd.DataFrame | Non
 
 
 def _scores(directory: Path) -> dict[str, dict[Any, Any]]:
-    """The rows of scores.csv by assembly; none where it is gone, or while the conversion goes on."""
-    file, last, text = directory / "scores.csv", directory / "assemblies.csv", ["assembly", "sha256"]
+    """The rows of scores.csv by assembly; none where it is gone."""
+    file, text = directory / "scores.csv", ["assembly", "sha256"]
     if not file.exists():
-        return {}
-    if (directory / "trials").is_dir() and not (last.exists() and is_newest(last, file)):
         return {}
     rows = read_table(file, needed=["assembly"], text=text, remedy=remedy_in(directory))
     _check_types(rows, text, file)

@@ -16,8 +16,10 @@ from typing import Any
 
 import pandas as pd
 
+from nas.engine import Ledger
 from nas.engine.reading import AGAIN, SHARES, read_table
 from nas.errors import RunError
+from nas.files import csv_of
 from nas.metrics import METRICS
 from nas.report.classes import WINNER, read_results
 
@@ -25,6 +27,7 @@ MEASURED = [f"{name}_measured" for name in METRICS]
 KNOWN_LAST = (*MEASURED, "accuracy_test", "accuracy_test_se")  # what only the winners' results have beside front.csv
 NEEDED = ("trial", "state", "epochs", "accuracy", "macs", "params", "seed", "hash", "seconds", "reason")
 NUMBERS = {*("trial", "epochs", "seed", "seconds", "repeats"), *SHARES, *METRICS, *MEASURED}
+MADE = "the same run, started again, writes it anew"
 GONE = "restore it: the trials that it was made from are gone"
 TEXT = ("state", "hash", "reason", "winner")  # a hash may look like a number: 12345678e901
 
@@ -35,35 +38,59 @@ def read_front(directory: Path, *needed: str) -> pd.DataFrame:
     return read_table(file, needed=[*NEEDED, *needed], numbers=NUMBERS, text=TEXT, remedy=remedy)
 
 
-def written_front(directory: Path, trials: pd.DataFrame) -> pd.DataFrame | None:
+def written_front(directory: Path, trials: pd.DataFrame, ledger: Ledger | None) -> pd.DataFrame | None:
     """front.csv; None if a trial has ended since it was written, or if one of its trials is not complete.
 
-    Raises RunError if a row is not what its trial or its winner has, or if that of a winner is gone. If winners/ are
-    the newer ones, their writing was ended by a kill, and front.csv is that of before: None.
+    trials: as in trials.csv. ledger: None for a run that is published without its trials. Raises RunError if a row is
+    not what its trial or its winner has, or if that of a winner is gone.
 
-    >>> written_front(run.directory, run.trials)
+    >>> written_front(run.directory, run.trials, run.ledger)
     """
-    file, trained_here = directory / "front.csv", (directory / "trials").is_dir()
-    if not file.exists() or not is_newest(file, *(directory / "trials").glob("*/result.json")):
+    file = directory / "front.csv"
+    if not file.exists() or not is_current(directory, ledger):
         return None
     front = read_front(directory).astype({"trial": int})
     if not set(front["trial"]) <= set(trials.loc[trials["state"] == "complete", "trial"]):
         return None
     row = _unlike_trials(front, trials)
     if row is not None:
-        source = f"trials/{front['trial'][row]:04d}" if trained_here else "trials.csv"
+        source = "trials.csv" if ledger is None else f"trials/{front['trial'][row]:04d}"
         what = f"damaged (row {1 + row} is not what {source} has, or is there twice)"
         raise RunError(f"{what}; {remedy_in(directory)}", file=file)
-    if trained_here and not is_newest(file, *(directory / "winners").glob("w*-*.json")):
-        return front if _unlike_winners(front, directory) is None else None
-    hold_to_winners(front, directory)
+    hold_to_winners(front, directory, ledger)
     if "winner" in front and (lost := _winners_in(directory) - set(front["winner"])):
         raise RunError(f"damaged (no row is winners/{min(lost)}.json's); {remedy_in(directory)}", file=file)
     return front
 
 
-def hold_to_winners(front: pd.DataFrame, directory: Path) -> None:
-    """Raise RunError if a row says something else than the results of its winner, where there are some."""
+def is_current(directory: Path, ledger: Ledger | None) -> bool:
+    """Whether the tables of a run's end are of all trials that have ended. ledger: as in `written_front`.
+
+    The winners say of which trials the front was chosen. Those of earlier versions do not, and the times of the files
+    have to do. Raises RunError for winners of different fronts.
+    """
+    if ledger is None:
+        return True
+    results = [read_results(directory / "winners" / f"{name}.yaml") for name in sorted(_winners_in(directory))]
+    said = {found["trials_sha256"] for found in results if "trials_sha256" in found}
+    if len(said) > 1:
+        raise RunError(f"damaged (its files are of different fronts); {MADE}", file=directory / "winners")
+    if said:
+        return said == {ledger.outcomes_sha256}
+    written = (directory / "front.csv").stat().st_mtime_ns
+    return all(result.stat().st_mtime_ns <= written for result in ledger.folder.glob("*/result.json"))
+
+
+def hold_to_winners(front: pd.DataFrame, directory: Path, ledger: Ledger | None) -> None:
+    """Raise RunError if a row says something else than the results of its winner, where there are some.
+
+    Each has some, but in runs of earlier versions and where winners/ was removed as a whole.
+    """
+    folder = directory / "winners"
+    if ledger is not None and ledger.id is not None and folder.is_dir():
+        for winner in front.get("winner", ()):
+            if not (file := folder / f"{winner}.json").exists():
+                raise RunError(f"gone, of a winner in front.csv; {MADE}", file=file)
     row = _unlike_winners(front, directory)
     if row is not None:
         what = f"damaged (row {1 + row} is not what winners/{front['winner'][row]}.json has)"
@@ -77,12 +104,6 @@ def _winners_in(directory: Path) -> set[str]:
 def remedy_in(directory: Path) -> str:
     """What to do about a damaged file of a run: one that is published without its trials is not written again."""
     return AGAIN if (directory / "trials").is_dir() else GONE
-
-
-def is_newest(file: Path, *others: Path) -> bool:
-    """Whether none of the other files has been written after it."""
-    written = file.stat().st_mtime_ns
-    return all(other.stat().st_mtime_ns <= written for other in others)
 
 
 def same_number(one: object, other: object) -> bool:
@@ -110,7 +131,7 @@ def _unlike_trials(front: pd.DataFrame, trials: pd.DataFrame) -> int | None:
 
 def _cells(table: pd.DataFrame) -> list[list[str]]:
     """As a CSV file has them: cells of all types are compared in one form."""
-    return list(csv.reader(io.StringIO(table.to_csv(index=False, header=False))))
+    return list(csv.reader(io.StringIO(csv_of(table), newline="")))[1:]
 
 
 def _same(column: str, one: str, other: str) -> bool:

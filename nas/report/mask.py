@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nas.engine.reading import read_epochs, read_table
-from nas.files import write_atomically, write_dataframe
+from nas.files import write_atomically
 from nas.report.front import GONE
 from nas.report.plots import GREY, blank, look
+from nas.row_seals import write_sealed_table
 
 COLUMNS = ["epoch", "mask_mass", "accuracy_with_auxiliary", "accuracy"]
 
@@ -26,7 +27,7 @@ def write_mask(directory: Path, cells: pd.DataFrame) -> list[Path]:
     epochs = mask_epochs(directory, cells)
     table, figure = directory / "mask.csv", directory / "figures" / "mask.png"
     figure.parent.mkdir(exist_ok=True)
-    write_dataframe(table, epochs)
+    write_sealed_table(table, epochs)
     write_atomically(figure, lambda path: mask_curves(epochs).savefig(path, format="png"))
     return [table, figure]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nas.report.contents import ENDED, FORMAT, SCORE, SEAL, SPEED, TEST, TRIAL, VALIDATION, Contents
 
+OF_TRIAL = "the key sha256 of its trial.json: a file of another trial is noticed"
 RECORDS: dict[str, Contents] = {
     "trial.json": Contents(
         "trials/<id>/trial.json",
@@ -22,6 +23,7 @@ RECORDS: dict[str, Contents] = {
             "note.arm": "of an ablation: name of the arm",
             "note.cell": "of an ablation: digest of genome, recipe, data and seed, by which equal cells are found",
             **{f"note.{key}": f"of a conversion: {text}" for key, text in SCORE.items()},
+            "run": "id of the run that the trial belongs to, as in run.yaml",
             "created": "time in UTC, ISO 8601",
         },
         metrics=True,
@@ -36,13 +38,14 @@ RECORDS: dict[str, Contents] = {
             "finished": "time in UTC, ISO 8601",
             "metrics_sha256": "SHA-256 of the metrics.csv that it ended with; null if there is none",
             "weights_sha256": "SHA-256 of the weights.safetensors that it ended with; null if there is none",
+            "trial_sha256": OF_TRIAL,
         },
         metrics=True,
     ),
     "rungs.json": Contents(
         "trials/<id>/rungs.json",
         "Where a scheduler paused the training: epochs to the keys of result.json, with the state paused.",
-        {"sha256": SEAL},
+        {"sha256": SEAL, "trial_sha256": OF_TRIAL},
         rest="number of epochs trained: the result until then, with the keys of result.json",
     ),
     "test.json": Contents(
@@ -78,6 +81,7 @@ RECORDS: dict[str, Contents] = {
             "accuracy_test_se": "standard error of accuracy_test",
             "measured": "metrics by stopwatch, by their names; what front.csv has as `<metric>_measured`",
             "weights_sha256": "SHA-256 of the winner's .safetensors",
+            "trials_sha256": "of the outcomes of all trials that the front was chosen from",
             "classes": "list of {class, images, accuracy} on test, in the order of the model's answers",
             "confusion": "list of [class, class answered, test images], without zeros; classes by index",
             "layers": "list of {name, what, macs, params, ms} of the deployed graph's layers; ms if a table has times",
@@ -154,6 +158,7 @@ RECORDS: dict[str, Contents] = {
         "The record of a run: all that it was started with.",
         {
             "version": FORMAT,
+            "id": "of the run, which its trials have as well: a digest of what may not change in it",
             "name": "of the run: its directory's",
             "kind": "search, ablation or conversion",
             "seed": "from which all others are derived",

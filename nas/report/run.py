@@ -23,7 +23,7 @@ from nas.errors import RunError, SpecError, shown
 from nas.files import regular
 from nas.report.classes import ClassResults, Results, class_results, read_results
 from nas.report.converted import read_assemblies, read_sensitivity
-from nas.report.front import GONE, NEEDED, NUMBERS, TEXT, written_front
+from nas.report.front import GONE, NEEDED, NUMBERS, TEXT, is_current, written_front
 from nas.report.target import Conditions, conditions_of, words
 
 BASE = -1  # draw of the base genome in a search (nas/search/candidates.py)
@@ -95,14 +95,19 @@ class Run:
         return {trial: curve for trial, curve in curves.items() if len(curve)}
 
     @cached_property
+    def current(self) -> bool:
+        """Whether the tables that are written at its end are of all of its trials."""
+        return (self.directory / "front.csv").exists() and is_current(self.directory, self.ledger)
+
+    @cached_property
     def sensitivity(self) -> pd.DataFrame | None:
         """sensitivity.csv of a conversion; None of other runs, and before it is written."""
-        return read_sensitivity(self.directory)
+        return read_sensitivity(self.directory, self.current)
 
     @cached_property
     def assemblies(self) -> pd.DataFrame | None:
         """assemblies.csv of a conversion; None of other runs, and before its repairs have ended."""
-        return read_assemblies(self.directory, self.trials)
+        return read_assemblies(self.directory, self.trials, self.current)
 
     @cached_property
     def results(self) -> dict[str, Results]:
@@ -193,7 +198,7 @@ def read_run(directory: Path) -> Run:
     if not isinstance(objectives, dict) or any(word not in ("max", "min") for word in objectives.values()):
         message = f"expected metrics, each with max or min; found {shown(objectives)}"
         raise RunError(message, file=directory / "run.yaml", path="spec.objectives")
-    front = written_front(directory, trials)
+    front = written_front(directory, trials, ledger)
     if front is None:
         front = front_of(trials, objectives)
     return Run(directory, facts, ledger, trials, front, objectives)

@@ -28,7 +28,7 @@ def anytime(search: Ledger, objectives: Collection[str]) -> pd.DataFrame:
     runs = {"search": _ended(search)}
     beside = search.directory / BASELINE
     if (beside / "trials").is_dir():
-        runs[BASELINE] = _ended(Ledger(beside))
+        runs[BASELINE] = _ended(search.within(BASELINE))
     points = {name: _points(trials, objectives) for name, trials in runs.items()}
     known = [found[np.isfinite(found).all(1)] for found in points.values()]
     every_NM = np.vstack([np.empty((0, len(objectives))), *known])

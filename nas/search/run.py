@@ -136,7 +136,7 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
         given = spec.scheduler.model_dump(mode="json", include=spec.scheduler.model_fields_set)
         stated = "scheduler" in spec.model_fields_set
         record["scheduler"] = run.begun.get("scheduler", {"name": "full"}) | (given if stated else {})
-    run.check(record, may_differ=MAY_DIFFER)
+    run.check(record, may_differ=MAY_DIFFER, start=spec.donor)
     if run.begun is not None:
         check_start(spec, run.directory)
     introduced(spec, space, images, on_event, meant=run.begun is not None)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from nas.engine import Ledger, Outcome, Trial
-from nas.engine.job import check_weights
+from nas.engine.digests import check_weights
 from nas.engine.record import read_record
 from nas.errors import GenomeError, RunError, shown
 from nas.genome import Genome

@@ -26,8 +26,8 @@ import numpy as np
 import pandas as pd
 
 from nas.engine import Event, Job, Limits, OnEvent, Run, Workers
+from nas.engine.digests import check_weights, weights_digest
 from nas.engine.evaluation import read_confusion, read_test
-from nas.engine.job import check_weights, weights_digest
 from nas.engine.reading import Cell
 from nas.engine.training import images_of
 from nas.engine.version import VERSION
@@ -167,11 +167,12 @@ def _results(
     cells: list[Cell] | None,
     stack: dict[str, Any],
     digest: str,
+    trials: str,
 ) -> dict[str, Any]:
     """What winners/<name>.json says.
 
     cells: None if the test split has not been read, or was by an earlier version. stack: the genome's. digest: SHA-256
-    of the weights.
+    of the weights. trials: of the outcomes of all trials, by which it is known whether the front is of all of them.
     """
     keys = ("macs", "params", "accuracy_se", "accuracy_weights", *TEST)
     figures = {key: row[key] for key in keys if pd.notna(row.get(key))}
@@ -181,7 +182,7 @@ def _results(
     if cells is not None:
         names = genome.class_names or [str(label) for label in range(genome.classes)]
         found |= {"classes": by_class(cells, names), "confusion": cells}
-    return {"version": VERSION, **found, "weights_sha256": digest, **stack}
+    return {"version": VERSION, **found, "weights_sha256": digest, "trials_sha256": trials, **stack}
 
 
 def _measured(examiner: Examiner, trials: list[str], metrics: list[str]) -> dict[str, dict[str, float]]:
@@ -200,11 +201,13 @@ def _misses(budget: Budget, found: dict[str, float]) -> bool:
 def _copy(run: Run[SearchSpec] | Run[FrontSpec], front: pd.DataFrame) -> None:
     directory, folder = run.directory, run.directory / "winners"
     folder.mkdir(exist_ok=True)
-    table = table_of(directory)
+    table, trials = table_of(directory), run.ledger.outcomes_sha256
+    for trial in front["trial"]:
+        check_weights(directory / "trials" / trial)
+    (directory / "front.csv").unlink(missing_ok=True)  # after a kill from here on there is none, not one of before
     for row in front.to_dict("records"):
         source, target = directory / "trials" / row["trial"], folder / row["winner"]
         weights = source / "weights.safetensors"
-        check_weights(source)
         genome = described(Job.read(source).genome, weights)
         if genome.preprocess is None:  # weights of an earlier version
             genome = genome.edit(served(images_of(run.spec.task, genome.image.size)))
@@ -216,7 +219,8 @@ def _copy(run: Run[SearchSpec] | Run[FrontSpec], front: pd.DataFrame) -> None:
         found = f"{word} {share} on validation, {row['macs']} MACs"
         head = f"# Trial {row['trial']} of run {directory.name}: {found}.\n"
         write_text(target.with_suffix(".yaml"), head + genome.to_yaml())
-        results = _results(run, row, genome, read_confusion(source), stack_of(genome, table), sha256_of(copied))
+        stack, cells = stack_of(genome, table), read_confusion(source)
+        results = _results(run, row, genome, cells, stack, sha256_of(copied), trials)
         write_sealed(target.with_suffix(".json"), results)
     for path in folder.iterdir():  # of an earlier front; files with other names belong to the user
         if WINNER.fullmatch(path.name) and path.stem not in set(front["winner"]) and path.is_file():

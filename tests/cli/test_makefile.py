@@ -56,6 +56,11 @@ def test_knobs_are_text_and_nothing_else(make, tmp_path, monkeypatch, text, plac
     assert not (tmp_path / "made").exists()
 
 
+def test_each_word_of_plugin_is_a_file_as_it_is_written(make):
+    called = make("search", "SPACE=*", "PLUGIN=* my_?etric.py $(x)").stdout.splitlines()[-1]
+    assert called == "<search><*><--plugin><*><--plugin><my_?etric.py><--plugin><$(x)> ray=unset"
+
+
 def test_defaults(make):
     assert make("search").stdout.endswith("<search><lavit_split> ray=unset\n")
     assert make("search", "RAY_ADDRESS=").stdout.endswith("<search><lavit_split> ray=unset\n")

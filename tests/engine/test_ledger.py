@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from nas.engine import Job, Ledger, Outcome
+from nas.engine.record import identity, write_record
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
 from nas.profiling import cost
@@ -259,6 +260,87 @@ def test_what_is_no_trials_is_left_alone(tmp_path: Path, genome: Genome) -> None
         assert [trial.job.number for trial in again.trials] == [0]
         assert sorted(again.foreign) == ["0005.bak", "7", "notes.txt"]
     assert (ledger.folder / "0005.bak" / "genome.yaml").exists()
+
+
+def begun(run: Path, **spec: object) -> Ledger:
+    write_record(run, kind="search", seed=0, spec=spec, id=identity("search", spec, may_differ={"trials"}, start=None))
+    return Ledger(run)
+
+
+def test_a_trial_of_another_run_is_named(tmp_path: Path, genome: Genome) -> None:
+    ledger, other = begun(tmp_path / "run", epochs=20), begun(tmp_path / "other", epochs=5)
+    same = begun(tmp_path / "same", epochs=20, trials=9)
+    add(ledger, genome)
+    for each in (other, same):
+        add(each, genome)
+        shutil.copytree(add(each, genome).directory, ledger.folder / "0001", dirs_exist_ok=True)
+        if each is same:
+            assert len(Ledger(tmp_path / "run").trials) == 2, "a run of the same spec is the same run"
+            continue
+        with pytest.raises(RunError, match=r"trials/0001/trial\.json: run: it belongs to another run; put its dir"):
+            Ledger(tmp_path / "run")
+
+
+@pytest.mark.parametrize("foreign", ["new", "old"])
+def test_what_has_no_run_is_of_another_one_than_what_has(tmp_path: Path, genome: Genome, foreign: str) -> None:
+    """A run of an earlier version has no id, and neither have its trials."""
+    write_record(tmp_path / "old", kind="search", seed=0, spec={})
+    old, new = Ledger(tmp_path / "old"), begun(tmp_path / "new")
+    for each in (old, new):
+        add(each, genome)
+        assert len(Ledger(each.directory).trials) == 1
+    source, target = (new, old) if foreign == "new" else (old, new)
+    shutil.copytree(add(source, genome, number=5).directory, target.folder / "0005")
+    with pytest.raises(RunError, match="it belongs to another run"):
+        Ledger(target.directory)
+
+
+def test_a_record_of_another_run_is_named_and_not_its_trials(tmp_path: Path, genome: Genome) -> None:
+    add(begun(tmp_path / "run"), genome)
+    shutil.copyfile(begun(tmp_path / "other", epochs=3).directory / "run.yaml", tmp_path / "run/run.yaml")
+    with pytest.raises(RunError, match=r"run\.yaml: id: it is \w{16}, and all trials have another one \(\w{16}\)"):
+        Ledger(tmp_path / "run")
+
+
+def test_what_an_interrupted_start_has_left_is_held_to_the_run_that_begins(tmp_path: Path, genome: Genome) -> None:
+    """Trials that are taken over from an earlier run are there before run.yaml."""
+    first = Ledger(tmp_path)
+    first.begin("a")
+    add(first, genome)
+    Ledger(tmp_path).begin("a")
+    with pytest.raises(RunError, match="it belongs to another run"):
+        Ledger(tmp_path).begin("b")
+
+
+def test_a_run_within_a_run_is_another_one(tmp_path: Path, genome: Genome) -> None:
+    ledger = begun(tmp_path)
+    beside = ledger.within("baseline")
+    add(ledger, genome)
+    job = add(beside, genome, number=3)
+    assert job.run == beside.id == f"{ledger.id}/baseline"
+    assert len(Ledger(tmp_path).within("baseline").trials) == 1
+    shutil.copytree(job.directory, ledger.folder / job.id)
+    with pytest.raises(RunError, match="it belongs to another run"):
+        Ledger(tmp_path)
+
+
+def test_a_result_or_a_pause_of_another_trial_is_named(tmp_path: Path, genome: Genome) -> None:
+    """With its metrics, and of the same genome: nothing else in it says so."""
+    ledger = Ledger(tmp_path)
+    jobs = [add(ledger, genome, seed=seed) for seed in (1, 2)]
+    for job, accuracy in zip(jobs, (0.5, 0.75), strict=True):
+        (job.directory / "metrics.csv").write_text(f"epoch,loss,accuracy\n1,2.0,{accuracy}\n")
+        Outcome.of(job, "paused", accuracy=accuracy, epochs=1).write(job.directory)
+        ledger.finish(job, Outcome.of(job, "complete", accuracy=accuracy, epochs=1))
+    assert Ledger(tmp_path).trial(1).rungs[1].accuracy == 0.75
+    for names in (["metrics.csv", "result.json"], ["rungs.json"]):
+        own = {name: (jobs[0].directory / name).read_bytes() for name in names}
+        for name in names:
+            shutil.copyfile(jobs[1].directory / name, jobs[0].directory / name)
+        with pytest.raises(RunError, match=rf"0000/{names[-1]}: damaged \(it is of another trial\)"):
+            Ledger(tmp_path)
+        for name in names:
+            (jobs[0].directory / name).write_bytes(own[name])
 
 
 def test_another_genome_is_not_taken_for_the_trials(tmp_path: Path, genome: Genome) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from nas.engine import Run, Workers
-from nas.engine.record import read_record, versions, write_record
+from nas.engine.record import identity, read_record, versions, write_record
 from nas.engine.single import train_genome
 from nas.engine.version import VERSION
 from nas.errors import RunError, SpecError
@@ -33,6 +33,15 @@ SPEC: dict[str, Any] = {
 def check(tmp_path: Path, spec: dict[str, Any], kind: str = "search") -> None:
     client = SimpleNamespace(workers=Workers(), storage=None)
     Run(tmp_path, kind, client, lambda record: record).check(spec, may_differ={"trials"})
+
+
+def test_a_run_is_known_by_what_may_not_change_in_it() -> None:
+    def known(spec: dict[str, Any], kind: str = "search", start: str | None = None) -> str:
+        return identity(kind, spec, may_differ={"trials"}, start=start)
+
+    assert known(SPEC) == known(dict(reversed(SPEC.items())) | {"trials": 300})
+    others = [known(SPEC | {"seed": 5}), known(SPEC, "ablation"), known(SPEC, start="of other weights")]
+    assert len({known(SPEC), *others}) == 4
 
 
 def test_a_record_says_what_a_run_was(tmp_path: Path) -> None:

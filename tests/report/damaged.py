@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -9,9 +10,10 @@ from safetensors.torch import save_file
 
 from nas.data import account_of, load
 from nas.engine import Ledger, Outcome, Run
-from nas.files import write_json
+from nas.files import write_json, write_sealed
 from nas.model import build
 from nas.plain_yaml import dump_yaml, parse_yaml
+from nas.row_seals import ROW_SEAL
 from nas.search import SearchSpec
 from nas.search.anytime import anytime
 from nas.search.gain import Gain
@@ -34,11 +36,11 @@ REPLACED = {
 }
 
 
-def write_searched(directory: Path, trials: int = 3) -> Path:
+def write_searched(directory: Path, trials: int = 3, id: str = "0123456789abcdef") -> Path:
     """A search that has ended: trials with weights, tables, and winners with their results on test."""
     write_facts(directory)
     with (directory / "run.yaml").open("a") as file:
-        file.write(dump_yaml({"data": account_of(load("digits"))}))
+        file.write(dump_yaml({"id": id, "data": account_of(load("digits"))}))
     Gain(0.1, -0.1, 0.3, "estimated", trials).write(directory)
     ledger = Ledger(directory)
     for number in range(trials):
@@ -70,6 +72,16 @@ def write_searched(directory: Path, trials: int = 3) -> Path:
         }
     ).to_csv(directory / "sensitivity.csv", index=False)
     return directory
+
+
+def as_earlier_versions_wrote(directory: Path) -> None:
+    """Without seals of rows, and without the winners' word on which trials the front is of."""
+    for file in (directory / "winners").glob("*.json"):
+        content = json.loads(file.read_text())
+        write_sealed(file, {key: content[key] for key in content if key not in ("sha256", "trials_sha256")})
+    for file in directory.glob("*.csv"):
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+        table.drop(columns=ROW_SEAL, errors="ignore").to_csv(file, index=False)
 
 
 def write_front_of(directory: Path) -> None:

@@ -50,6 +50,7 @@ def test_a_file_of_one_class_has_its_fields_and_no_others(file: str, written: An
         "sha256",
         "metrics_sha256",
         "weights_sha256",
+        "trial_sha256",
         "deployed_graph",
     }
     assert described == own

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.ablation.retrain import retraining
-from nas.engine import Ledger, Run
+from nas.engine import Ledger, Outcome, Run
+from nas.engine.digests import check_weights
 from nas.engine.evaluation import read_test
-from nas.engine.job import check_weights
 from nas.errors import SpecError
 from nas.files import write_sealed
 from nas.model import build
@@ -31,7 +31,7 @@ from nas.report.pick import best_winner
 from nas.report.run import read_run
 from nas.search.winners import write_front
 from nas.serve import load
-from tests.report.damaged import REPLACED, SPEC, write_front_of, write_searched
+from tests.report.damaged import REPLACED, SPEC, as_earlier_versions_wrote, write_front_of, write_searched
 
 WORDS = ["null", "-1", "7.0", "NaN", "inf", "[]", "{}", "x", '"a"', "1e999", "true", ""]
 
@@ -140,12 +140,18 @@ def _hash(run: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", MIXED_UP)
-def test_what_is_no_longer_of_the_trials_is_named(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("sealed", [True, False])
+def test_what_is_no_longer_of_the_trials_is_named(tmp_path: Path, kind: str, sealed: bool) -> None:
     run = write_searched(tmp_path / "run")
+    if not sealed:
+        as_earlier_versions_wrote(run)
     page(read_run(run))
     mix, said = MIXED_UP[kind]
+    front = (run / "front.csv").read_bytes()
     mix(run)
-    with pytest.raises(SpecError, match=re.escape(said)):
+    changed = front != (run / "front.csv").read_bytes()
+    expected = r"front\.csv: damaged \((row 1 has|it has|no row is)" if sealed and changed else re.escape(said)
+    with pytest.raises(SpecError, match=expected):
         page(read_run(run))
 
 
@@ -186,15 +192,13 @@ def test_a_conversion_that_goes_on_is_not_held_to_new_scores(tmp_path: Path) -> 
     """Its tables are written anew at its end."""
     run = Path(shutil.copytree(PUBLISHED / "cifar10-repaired", tmp_path / "run"))
     trials = read_run(run).trials
-    (run / "trials").mkdir()
     scores = pd.read_csv(run / "scores.csv")
     scores.assign(kl=1.01 * scores["kl"]).to_csv(run / "scores.csv", index=False)
-    assert read_sensitivity(run) is not None and read_assemblies(run, trials) is not None
+    assert read_sensitivity(run, False) is not None and read_assemblies(run, trials, False) is not None
     again = trials.assign(state=["complete", "running"], accuracy=[0.7, None])
-    assert read_assemblies(run, again) is not None
-    os.utime(run / "assemblies.csv")
+    assert read_assemblies(run, again, False) is not None
     with pytest.raises(SpecError, match=r"sensitivity.csv: damaged \(row 1 is not what scores.csv has"):
-        read_sensitivity(run)
+        read_sensitivity(run, True)
 
 
 def test_a_front_of_a_trial_that_is_trained_again_is_of_before(tmp_path: Path) -> None:
@@ -205,8 +209,10 @@ def test_a_front_of_a_trial_that_is_trained_again_is_of_before(tmp_path: Path) -
 
 def test_a_front_that_is_of_before_is_held_to_its_winners(tmp_path: Path) -> None:
     run = write_searched(tmp_path / "run")
+    as_earlier_versions_wrote(run)
     later = os.stat(run / "front.csv").st_mtime_ns + 10**9
     os.utime(run / "trials/0002/result.json", ns=(later, later))
+    assert "throughput_measured" not in read_run(run).front
     assert best_winner(run, {}).metrics["throughput"] == 100
     _edit(run / "front.csv", ",100.0,", ",120.0,")
     with pytest.raises(SpecError, match=r"front\.csv: damaged \(row 1 is not what winners/w1-0000\.json has"):
@@ -216,6 +222,7 @@ def test_a_front_that_is_of_before_is_held_to_its_winners(tmp_path: Path) -> Non
 def test_what_was_not_tested_has_no_result_on_test(tmp_path: Path) -> None:
     run = write_searched(tmp_path / "run")
     write_front(Run(run, "search", SPEC, lambda record: record), None)
+    as_earlier_versions_wrote(run)
     page(read_run(run))
     table = pd.read_csv(run / "front.csv", dtype=str).assign(accuracy_test="0.99")
     table.to_csv(run / "front.csv", index=False)
@@ -230,15 +237,58 @@ def test_assemblies_of_a_trial_that_is_trained_again_are_left_out(tmp_path: Path
     assert read_run(run).assemblies is None
 
 
-def test_a_front_that_is_older_than_its_winners_is_not_held_to_them(tmp_path: Path) -> None:
-    """A resume that is killed while it writes winners leaves them beside the front of before."""
+def test_a_kill_while_winners_are_written_leaves_no_front_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it would stand beside winners that have other values."""
     run = write_searched(tmp_path / "run")
-    file = run / "winners/w1-0000.json"
-    content = json.loads(file.read_text())
-    write_sealed(file, {key: content[key] for key in content if key != "sha256"} | {"measured": {"throughput": 90.0}})
-    os.utime(file, ns=(later := os.stat(run / "front.csv").st_mtime_ns + 10**9, later))
-    assert "throughput_measured" not in read_run(run).front
+
+    def killed(*_: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr("nas.search.winners.write_sealed", killed)
+    with pytest.raises(InterruptedError):
+        write_front_of(run)
     page(read_run(run))
+    with pytest.raises(SpecError, match=r"the run has no winners: front\.csv is written at its end"):
+        best_winner(run, {})
+    monkeypatch.undo()
+    write_front_of(run)
+    assert best_winner(run, {}).name == "w1-0000"
+
+
+@pytest.mark.parametrize("trained_again", [False, True])
+def test_a_copy_is_what_it_was_copied_from(tmp_path: Path, trained_again: bool) -> None:
+    """`cp -r` writes the files in any order: their times say nothing."""
+    run = write_searched(tmp_path / "run")
+    for number, file in enumerate(sorted(run.rglob("*.*"), reverse=True)):
+        os.utime(file, ns=(number * 10**9, number * 10**9))
+    if trained_again:
+        ledger = Ledger(run)
+        ledger.add(None, seed=9, hash="", parameters={}, outcome=Outcome("failed", reason="no such model"))
+    found = read_run(run)
+    assert ("throughput_measured" in found.front) is found.current is not trained_again
+    page(found)
+
+
+def test_results_of_a_winner_that_are_gone_are_missed(tmp_path: Path) -> None:
+    """Its figures on test would be those of front.csv alone, which an editor may have changed."""
+    run = write_searched(tmp_path / "run")
+    page(read_run(run))
+    (run / "winners/w1-0000.json").unlink()
+    with pytest.raises(SpecError, match=r"w1-0000\.json: gone, of a winner in front\.csv; the same run, started again"):
+        page(read_run(run))
+    shutil.rmtree(run / "winners")
+    page(read_run(run))
+
+
+def test_winners_of_different_fronts_are_named(tmp_path: Path) -> None:
+    run = write_searched(tmp_path / "run")
+    content = json.loads((run / "winners/w1-0000.json").read_text())
+    other = {"trial": "0001", "trials_sha256": "of others"}
+    write_sealed(run / "winners/w2-0001.json", {key: content[key] for key in content if key != "sha256"} | other)
+    with pytest.raises(SpecError, match=r"winners: damaged \(its files are of different fronts\)"):
+        read_run(run)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from nas.report.mask import COLUMNS, mask_curves, write_mask
+from nas.row_seals import ROW_SEAL
 
 
 def test_every_epoch_of_every_arm_with_a_mask(tmp_path: Path) -> None:
@@ -23,7 +24,7 @@ def test_every_epoch_of_every_arm_with_a_mask(tmp_path: Path) -> None:
     )
     table, figure = write_mask(tmp_path, cells)
     epochs = pd.read_csv(table)
-    assert list(epochs.columns) == ["arm", "seed", *COLUMNS]
+    assert list(epochs.columns) == ["arm", "seed", *COLUMNS, ROW_SEAL]
     assert (
         epochs["mask_mass"].tolist() == [0.4, 0.1, 0.3, 0.2] and epochs["arm"].tolist() == ["fixed"] * 2 + ["step"] * 2
     )

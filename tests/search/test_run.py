@@ -110,6 +110,7 @@ def test_a_search_is_killed_and_resumed_and_goes_further(tmp_path: Path, pool: P
     assert record["spec"]["training"]["epochs"] == 12
     assert record["spec"]["sampler"] == {"name": "random", "lag": 2}
     assert {"torch", "ray", "optuna"} <= set(record["versions"])
+    assert {trial.job.run for trial in Ledger(run).trials} == {record["id"]}
 
     front, images = frame(run / "front.csv"), load("digits", limit=200)
     for row in front.to_dict("records"):

@@ -12,6 +12,7 @@ from nas.engine import Ledger, Outcome, Run
 from nas.files import write_json
 from nas.model import build
 from nas.plain_yaml import parse_yaml
+from nas.row_seals import ROW_SEAL
 from nas.search import SearchSpec
 from nas.search.winners import TEST, write_front
 from tests.search.simulation import LAVIT, estimate
@@ -88,7 +89,7 @@ def test_the_front_is_copied_to_where_build_finds_it(ledger: Ledger) -> None:
     assert results["w2-0001"]["classes"][5] == {"class": "5", "images": 0, "accuracy": None}
 
     written = pd.read_csv(ledger.directory / "front.csv", dtype={"trial": str})
-    assert list(written.columns) == [*ledger.table().columns, "winner", "throughput_measured", *TEST]
+    assert list(written.columns) == [*ledger.table().columns, "winner", "throughput_measured", *TEST, ROW_SEAL]
     assert written["throughput_measured"].tolist() == [7.5] * 3
     assert written["accuracy_test"].tolist() == [0.25] * 3
     assert written["accuracy"].tolist() == ACCURACY[:3]

@@ -51,7 +51,9 @@ def test_a_class_folder_without_a_unicode_name_can_be_written(photographs: Path)
     assert Genome.from_yaml(genome.to_yaml()).class_names == ("caf?", "thé")
 
 
-def test_weights_speak_where_the_genome_does_not(trained: Path, tmp_path: Path) -> None:
+def test_weights_speak_where_the_genome_does_not(
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """As in a trial directory, whose genome has only what is searched."""
     genome = load_genome(trained).edit({"preprocess": None, "class_names": None})
     write_text(tmp_path / "genome.yaml", genome.to_yaml())
@@ -60,10 +62,14 @@ def test_weights_speak_where_the_genome_does_not(trained: Path, tmp_path: Path) 
     assert nas.load(tmp_path / "genome.yaml")[1:] == nas.load(trained)[1:]
     assert nas.load(trained, weights)[1:] == nas.load(trained)[1:]
 
+    assert not caplog.records
     edited = load_genome(trained).edit({"preprocess.crop": 0.5, "class_names": ["l", "t"]})
     write_text(tmp_path / "genome.yaml", edited.to_yaml())
     loaded = nas.load(tmp_path / "genome.yaml")
     assert loaded.transform.form.crop == 0.5 and loaded.class_names == ("l", "t")
+    pixels, names = (record.getMessage() for record in caplog.records)
+    assert pixels.startswith(f"{weights}: preprocess: {{'mean': [") and pixels.count("'crop': ") == 2
+    assert names.endswith("of the genome is used, and the weights were trained with ['left', 'top']")
 
     save_file(load_file(weights), weights)  # without metadata
     write_text(tmp_path / "genome.yaml", genome.to_yaml())

@@ -1,0 +1,34 @@
+"""The lock of a run: one process drives it. The kernel releases it however that process ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nas.errors import RunError
+
+
+@contextmanager
+def lock(directory: Path) -> Iterator[None]:
+    """Hold `.lock` in a directory, which is made. Raises RunError if another process holds it, with its pid, and if the
+    directory is not writable."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = open(directory / ".lock", "a+")  # noqa: SIM115  (closed below)
+    except OSError as error:
+        raise RunError(f"the run directory is not writable: {error}", file=directory) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            pid = file.read().strip()
+            message = f"busy: another process (pid {pid}) is at work in it; wait for it, or choose another RUN"
+            raise RunError(message, file=directory) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
