@@ -1,6 +1,9 @@
-"""Which device torch computes on: one answer for training, evaluation and the stopwatch."""
+"""What torch computes on, a device and its threads: one answer for training, evaluation and the stopwatch."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from nas.errors import SpecError, shown
 
@@ -28,3 +31,20 @@ def usable_device(name: str | None) -> str:
     except (RuntimeError, AssertionError) as error:
         raise SpecError(f"torch cannot use {shown(name)}: {str(error).splitlines()[0]}", path="--device") from None
     return name
+
+
+@contextmanager
+def torch_threads(count: int | None = None) -> Iterator[None]:
+    """torch with `count` threads on the CPU, or None: as many as it has. Afterwards it has as many as before.
+
+    >>> with torch_threads(1):
+    ...     model(images_BCHW)
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -11,6 +11,7 @@ from PIL import Image
 from benchmarks.gpu.check import Found, Place
 from nas.data import Augment, load
 from nas.data.streaming import Streaming
+from nas.device import torch_threads
 
 IMAGES = 240
 BATCH = 16
@@ -24,13 +25,12 @@ def streaming(place: Place) -> Found:
     _write(place.folder / "pictures", 40 if place.rehearsal else IMAGES)
     split = load(f"imagefolder:{place.folder}/pictures", size=32, resident_bytes=0).train
     assert isinstance(split, Streaming)
-    seen, before = {}, torch.get_num_threads()
+    seen = {}
     for device, threads in (("cpu", 1), (place.device, PROCESSES)):
-        torch.set_num_threads(threads)  # which is also how many processes decode
-        batches = [split.batches(BATCH, device=device, seed=seed, augment=AUGMENT) for seed in (1, 2)]
-        pairs = [(images.cpu(), labels.cpu()) for epoch in batches for images, labels in epoch]
+        with torch_threads(threads):  # which is also how many processes decode
+            batches = [split.batches(BATCH, device=device, seed=seed, augment=AUGMENT) for seed in (1, 2)]
+            pairs = [(images.cpu(), labels.cpu()) for epoch in batches for images, labels in epoch]
         seen[threads] = [torch.cat(parts) for parts in zip(*pairs, strict=True)]
-    torch.set_num_threads(before)
     (images, labels), (images_there, labels_there) = seen[1], seen[PROCESSES]
     off = float((images - images_there).abs().max())
     wrong = [f"pixels differ by {off:.1e}"] if not off <= BAR else []

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from nas.device import torch_threads
 from nas.model import Model, deploy
 
 BUSY = 1.5  # spread above which times are not to be trusted; about 1.1 on a quiet machine
@@ -63,15 +64,11 @@ def throughput(
 
     >>> throughput(build("deit_tiny"), batch_size=8).images_per_second
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
+    with torch_threads(threads):
         call = served(model, batch_size, device, dtype, compile)
         with torch.inference_mode():
             (times,), spread = _steady(call, device=device, seconds=seconds)
         used = torch.get_num_threads()
-    finally:
-        torch.set_num_threads(before)
     median = statistics.median(times)
     kind = str(dtype).removeprefix("torch.")
     return Throughput(batch_size / median, median, batch_size, len(times), _name(device), kind, used, compile, spread)

@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 
 from nas.data import ImageSet, Split
+from nas.device import torch_threads
 from nas.engine import Workers, pool_on
 from nas.genome import Genome
 from nas.hardware import hardware
@@ -124,16 +125,12 @@ class _Pace:
             train=images.train.only(slice(learned)),
             validation=images.validation.only(slice(max(1, min(IMAGES, int(affordable / 4))))),
         )
-        threads = torch.get_num_threads()
         begin = time.perf_counter()
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                result = train(
-                    genome, few, training, directory=Path(folder), seed=spec.seed, device=device,
-                    threads=min(spec.workers.cpu, os.cpu_count() or 1), donor=spec.donor_for(images),
-                )  # fmt: skip
-        finally:
-            torch.set_num_threads(threads)
+        with tempfile.TemporaryDirectory() as folder, torch_threads():
+            result = train(
+                genome, few, training, directory=Path(folder), seed=spec.seed, device=device,
+                threads=min(spec.workers.cpu, os.cpu_count() or 1), donor=spec.donor_for(images),
+            )  # fmt: skip
         took = time.perf_counter() - begin
         row = result.metrics[-1]
         shown = _shown(few.train, training)

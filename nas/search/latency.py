@@ -11,8 +11,7 @@ should run meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib import metadata
@@ -20,6 +19,7 @@ from typing import Any, Literal
 
 import torch
 
+from nas.device import torch_threads
 from nas.engine import Event, OnEvent
 from nas.engine.events import ignore
 from nas.engine.record import versions
@@ -72,7 +72,7 @@ def measure_latency(
     space = _space(spec, image)
     sample = partial(space.sample, timing_draws(spec))
     rows: tuple[tuple[int, ...], ...] | None = None
-    with _threads(threads):
+    with torch_threads(threads):
         seconds_of = partial(_seconds, runtime, batch_size=batch_size, device=device, say=_say(on_event))
         if runtime == "onnx":
             models = spanning(space.base, sample)
@@ -142,16 +142,6 @@ def _onnx_call(genome: Genome, batch_size: int, device: str) -> Callable[[], obj
     images_BCSS = torch.randn(max(2, batch_size), image.channels, image.size, image.size)
     content = onnx.content(traced(model, images_BCSS[:2]), {})
     return onnx.batch_call(content, images_BCSS[:batch_size], threads=torch.get_num_threads(), device=device)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _versions(runtime: Runtime) -> dict[str, str]:
