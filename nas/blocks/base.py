@@ -26,7 +26,6 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, Union
 import torch
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     GetJsonSchemaHandler,
     PlainSerializer,
@@ -38,12 +37,13 @@ from pydantic_core import CoreSchema
 from torch import Tensor, nn
 
 from nas.errors import GenomeError, from_pydantic, nearest, shown
+from nas.keys import Keys
 from nas.registry import Registry
 
 Slot = Literal["core", "auxiliary", "local"]
 
 
-class BlockConfig(BaseModel):
+class BlockConfig(Keys):
     """Options of a block as a genome writes them; `block` is the name it was registered under."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

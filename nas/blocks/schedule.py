@@ -11,10 +11,12 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from nas.keys import Keys
 
 
-class Schedule(BaseModel):
+class Schedule(Keys):
     """`value(p)` for training progress p. Equal `start` and `end` make a constant.
 
     >>> Schedule(start=1.0, end=0.0, shape="linear").value(0.25)

@@ -19,19 +19,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_serializer
+from pydantic import ConfigDict, Field, model_serializer
 
 from nas.blocks import BlockConfig
 from nas.errors import GenomeError
 from nas.genome import Genome
 from nas.genome.schema import CoreSpec, LocalSpec, StageSpec
+from nas.keys import Keys
 
 KEEP = "keep"
 Place = tuple[str, str]  # layer, candidate
 Assembly = dict[str, str]  # layer → candidate; layers that are not named keep their own attention
 
 
-class Candidate(BaseModel):
+class Candidate(Keys):
     """A core, and a local block where the key is given; `local: null` removes the layer's own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -24,11 +24,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
 from nas.convert.candidates import KEEP, Candidate, assembled
 from nas.data import Split
+from nas.keys import Keys
 from nas.model import Donor, Model, inherit
 from nas.model.closed_form import refit
 from nas.model.inherit import Inherited
@@ -36,7 +37,7 @@ from nas.model.layer import Attention, Carry, Layer
 from nas.seeds import derive
 
 
-class Distillation(BaseModel):
+class Distillation(Keys):
     """How pieces are trained: AdamW, with a cosine over all rounds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -20,8 +20,10 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from torch import Tensor
+
+from nas.keys import Keys
 
 ERASED_AREA = (0.02, 1 / 3)  # share of the image; both ranges are RandomErasing's
 ERASED_RATIO = (0.3, 3.3)
@@ -33,7 +35,7 @@ AutoAugment = Literal[
 ]
 
 
-class Augment(BaseModel):
+class Augment(Keys):
     """What happens to a training image. The defaults suit small images; everything at 0, False and 1 switches it off.
 
     >>> Augment(erase=0.25).crop_padding is None

@@ -14,14 +14,16 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import ConfigDict, Field, model_serializer, model_validator
 from torch import Tensor
+
+from nas.keys import Keys
 
 Interpolation = Literal["bilinear", "bicubic"]
 MAX_SIDE = 16_384  # pixels, of an image as a model takes it: a slip of the keyboard is refused
 
 
-class Preprocess(BaseModel):
+class Preprocess(Keys):
     """mean, std: per channel, of pixels in 0..1.
 
     >>> Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), interpolation="bicubic", crop=0.9)

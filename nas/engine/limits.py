@@ -24,16 +24,17 @@ from pathlib import Path
 from statistics import median
 from time import monotonic
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from nas.engine.reading import read_epochs
+from nas.keys import Keys
 
 EPOCHS = 50  # of the trial's own, without progress
 REPORTS = 20
 LISTENED = 1.0  # seconds that one round of the driver counts for at most
 
 
-class Limits(BaseModel):
+class Limits(Keys):
     """The `limits:` section of a search space or an ablation.
 
     >>> Limits(trial_seconds=3600, memory=4e9).memory

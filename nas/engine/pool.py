@@ -19,17 +19,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from nas.device import default_device
 from nas.environment import has_ray_token, knock, private_folder, quieten_ray, ray_access
 from nas.errors import RunError, SpecError
+from nas.keys import Keys
 from nas.signals import deferred
 
 LOG = logging.getLogger(__name__)
 
 
-class Workers(BaseModel):
+class Workers(Keys):
     """The `workers:` section: the resources of one worker. With a fraction of a GPU, workers share it.
 
     With several processes, a worker trains each trial with all of them (nas/train/ranks.py).

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema
 from safetensors.torch import save_file
 
@@ -22,6 +22,7 @@ from nas.engine.record import read_record
 from nas.errors import RunError, SpaceError
 from nas.files import write_atomically, write_text
 from nas.genome.schema import Genome
+from nas.keys import Keys
 from nas.model import Donor
 from nas.paths import SET
 from nas.timm.donor import absolute_start, read_donor
@@ -38,7 +39,7 @@ class _Inline:
         return handler(Genome.__pydantic_core_schema__)
 
 
-class Starting(BaseModel):
+class Starting(Keys):
     """The keys of a spec that say what is trained, on what, and from where: common to searches and ablations."""
 
     base: str | Annotated[dict[str, Any], _Inline()] | None = Field(

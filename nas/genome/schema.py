@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
@@ -37,6 +36,7 @@ from nas.errors import GenomeError, from_pydantic
 from nas.genome.edit import edited, parse_run
 from nas.genome.hash import hash_of
 from nas.genome.layout import Layout, layout_of
+from nas.keys import Keys
 from nas.plain_yaml import dump_yaml, parse_yaml, read_yaml
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ MAX_DEPTH = 1000
 MAX_WIDTH = 65_536
 
 
-class _Part(BaseModel):
+class _Part(Keys):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 

@@ -12,16 +12,17 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_serializer, model_validator
+from pydantic import ConfigDict, Field, PositiveFloat, field_validator, model_serializer, model_validator
 
 from nas.errors import BudgetError, GenomeError, SpaceError, nearest
+from nas.keys import Keys
 from nas.metrics import METRICS, Costs, Estimate
 from nas.search.space import Assignment, SearchSpace
 
 PROBES = 300
 
 
-class Budget(BaseModel):
+class Budget(Keys):
     """The `budget:` section: a limit for each named metric, in the metric's unit.
 
     An upper limit where less is better, a lower limit where more is better; null means no limit. Unknown metrics are
@@ -43,7 +44,9 @@ class Budget(BaseModel):
         if not isinstance(value, dict):
             return value
         allowed = [name for name, metric in METRICS.items() if metric.budget]
-        for name in value:
+        for name, limit in value.items():
+            if isinstance(limit, bool):  # what is no field, Keys does not see
+                raise SpaceError(f"expected a number, found {limit}", path=str(name))
             if name not in [*allowed, "table"]:
                 what = "known only after a training, so no budget" if name in METRICS else "unknown key"
                 raise SpaceError(f"{what}; {nearest(name, [*allowed, 'table'])}", path=str(name))

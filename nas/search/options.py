@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, TypeAdapter, ValidationError, create_model
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, TypeAdapter, ValidationError, create_model
 from pydantic_core import CoreSchema
 
 from nas.errors import SpaceError, SpecError, from_pydantic, nearest, shown
+from nas.keys import Keys
 from nas.registry import Registry
 
 
-class PluginOptions(BaseModel):
+class PluginOptions(Keys):
     """`name` is the plug-in's. Subclasses add the options, with defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -19,9 +19,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from nas.errors import SpaceError, shown
+from nas.keys import Keys
 
 Integer: TypeAlias = int  # in the class below, `int` and `float` are keys
 Real: TypeAlias = float
@@ -31,7 +32,7 @@ MAX_VALUES = 2000  # of one parameter
 MAX_PATHS = 1000  # parameters that the braces of one path make
 
 
-class ParameterSpec(BaseModel):
+class ParameterSpec(Keys):
     """The entry of a path in a space file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -19,12 +19,13 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from torch import Tensor
 
 from nas.data import ImageSet
 from nas.errors import GenomeError, SpecError
 from nas.genome import Genome, list_presets
+from nas.keys import Keys
 from nas.model.inherit import Donor
 from nas.model.layer import AttentionTrace
 from nas.model.pixels import served
@@ -32,7 +33,7 @@ from nas.timm.spelling import absolute, is_outside
 from nas.train.teacher import Pixels, as_teacher, class_order, layer_pairs, load_teacher
 
 
-class Teacher(BaseModel):
+class Teacher(Keys):
     """`teacher:` of a training: a trained model, and what the student takes from it.
 
     >>> Teacher(model="results/run/winners/w1-0007.yaml", kind="soft", hidden=1.0)

@@ -24,11 +24,12 @@ from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, mo
 
 from nas.data import Augment
 from nas.errors import SpecError, nearest, shown
+from nas.keys import Keys
 from nas.train.distillation import Teacher
 from nas.train.recipes import Values, beside, over, recipe_values
 
 
-class Training(BaseModel):
+class Training(Keys):
     """How one genome is trained. Frozen; unknown keys are refused.
 
     Durations are in epochs. `lr` is the peak learning rate; it is not scaled by the batch size.

@@ -1,0 +1,49 @@
+"""The base of every mapping that is read from YAML: a truth value is no number.
+
+pydantic takes `mixup: true` for 1.0 and `warmup: yes` for one epoch, in silence. Here they are mistakes.
+All else that it converts without a loss stays: 3.0 is a whole number, and so is a quoted 3.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ValidationInfo, field_validator
+
+PLAIN = {int, float, str, type(None), ...}
+
+
+class Keys(BaseModel):
+    """A pydantic model whose numbers are numbers.
+
+    >>> class Workers(Keys):
+    ...     cpu: int = 1
+    >>> Workers(cpu=True)
+    Traceback (most recent call last):
+    pydantic_core._pydantic_core.ValidationError: ...
+    """
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if _has_truth_value(value):
+            assert info.field_name is not None
+            leaves = _leaves(cls.model_fields[info.field_name].annotation)
+            if leaves & {int, float} and leaves <= PLAIN:  # parts of a mapping have fields of their own
+                raise ValueError(f"expected {'a' if float in leaves else 'a whole'} number")
+        return value
+
+
+def _has_truth_value(value: Any) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return isinstance(value, bool) or any(map(_has_truth_value, inner))
+
+
+def _leaves(annotation: Any) -> set[Any]:
+    """The types that an annotation is made of; of a Literal those of its values."""
+    if get_origin(annotation) is Literal:
+        return {type(value) for value in get_args(annotation)}
+    if get_origin(annotation) is Annotated:
+        return _leaves(get_args(annotation)[0])
+    inner = {leaf for each in get_args(annotation) for leaf in _leaves(each)}
+    return inner or {annotation}
