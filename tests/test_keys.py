@@ -58,7 +58,7 @@ def test_what_may_be_true_or_false_may_be() -> None:
 
 
 def test_the_keys_of_a_conversion_too() -> None:
-    with pytest.raises(SpecError, match="^points: expected a whole number, found True"):
+    with pytest.raises(SpecError, match=r"^points: expected a whole number, found True"):
         ConversionSpec.parse({"start": "a.yaml", "points": True})
 
 
