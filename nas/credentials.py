@@ -5,8 +5,8 @@
     host=h password=SECRET              as libpq takes it
 
 Encoded characters are decoded first, up to five times over. Rather too much is hidden than too little: of a
-harmless URL with an @ behind a colon, the part between. A user without a password is no secret: one that is a token
-(`https://TOKEN@host`) looks alike.
+harmless URL with an @ behind a colon, the part between. A user without a password is no secret, but over HTTP, where it
+is a token as often (`https://TOKEN@host`).
 
 A database has ~/.pgpass and PGPASSWORD for them, object stores have the environment and files such as ~/.aws. From
 there nothing is copied into run.yaml, messages or pages.
@@ -24,6 +24,7 @@ _NAMES = (  # passfile is only a path
 # What a user comes after. Paths of files may have any @ and colon.
 _BEGIN = re.compile(r"(?<!file)(?<!sqlite):/|(?<![:/])//|(?:^|[='\"])[a-z][\w+.-]*:(?=[^:/@\s]+:)")
 _QUERY = re.compile(rf"([?&;](?:{_NAMES})=).*|(?<![\w.-])((?:password|passwd|pwd|secret|token)=).*", re.I | re.DOTALL)
+_HTTP_USER = re.compile(r"(https?:/*)[^/@\s]+(?=@)", re.I)
 _WORD = re.compile(r"[^\s'\"]+")
 
 
@@ -66,7 +67,7 @@ def _without_user(url: str) -> str:
     end = url.rfind("@")
     begin = _BEGIN.search(url, 0, max(end, 0))
     colon = url.find(":", begin.end(), end) if begin else -1
-    return url if colon < 0 else f"{url[: colon + 1]}***{url[end:]}"
+    return _HTTP_USER.sub(r"\1***", url if colon < 0 else f"{url[: colon + 1]}***{url[end:]}")
 
 
 def _decoded(text: str) -> str:

@@ -24,6 +24,7 @@ HARMLESS = [
     "abfs://container@account.dfs.core.windows.net/nas",
     "sqlite:////tmp/study.db",
     "file:///mnt/a:b@c",
+    "https://host/mlflow/@latest",
 ]
 QUERIES = (
     "password",
@@ -63,6 +64,9 @@ SECRETS = [
     f"postgresql://host/db?password=a%20{SECRET}",
     f"postgresql://host/db?pass%2577ord={SECRET}",
     f"postgresql://host/db?options=-c%20password%3D{SECRET}",
+    f"https://{SECRET}@host/api",
+    f"HTTP:/{SECRET}@host",
+    f"https://%73{SECRET}%40host",
     f"postgresql://?dsn=host=h password={SECRET}",
     *(
         f"{scheme}?{name}={SECRET}"
