@@ -115,8 +115,10 @@ def rows(measured: dict[str, list[list[float]]], trials: int) -> list[dict[str, 
 def make(folder: Path, trials: int) -> None:
     """A run that has ended, as a search leaves it."""
     spec = scale.space_of("random", trials)
+    write_record(
+        folder, id="0123456789abcdef", kind="search", seed=spec.seed, spec=recorded(_resumed(trials), spec.genome())
+    )
     ledger = Ledger(folder)
-    write_record(folder, kind="search", seed=spec.seed, spec=recorded(_resumed(trials), spec.genome()))
     for _ in finished(candidates(spec, spec.space(spec.genome()), ledger, estimator()), ledger, _trained):
         pass
     ledger.write_table()

@@ -3,8 +3,8 @@
     12 hex digits of SHA-256(row number, number of rows, {column: value})
 
 That keeps nobody out who means to change a table. It shows a value that an editor or a merge has changed, and a row
-that is gone, added or moved. Numbers count by their first 12 digits: spreadsheets and other programs write 0.50 for
-0.5, and TRUE for True.
+that is gone, added or moved. Numbers count by their first 15 digits: spreadsheets keep no more, and write 0.50 for 0.5
+and TRUE for True. (scores.csv has seals of its own: its rows are read one by one, and belong to a model.)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pandas as pd
 from nas.files import csv_of, write_dataframe
 
 ROW_SEAL = "row_sha256"
-CHANGED = f"has changed since it was written; if the change is yours, remove the column {ROW_SEAL}"
+CHANGED = "has changed since it was written"
 
 
 def write_sealed_table(path: Path, table: pd.DataFrame) -> None:
@@ -67,4 +67,4 @@ def _form(cell: str) -> str:
         value = float(cell)
     except ValueError:
         return cell.lower()
-    return f"{value:.12g}" if math.isfinite(value) else cell.lower()
+    return f"{value:.15g}" if math.isfinite(value) else cell.lower()

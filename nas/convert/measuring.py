@@ -49,7 +49,10 @@ class Measuring:
     def singles(self, states: States) -> dict[Place, Score]:
         """The score of each candidate alone in its layer."""
         places = self.parts.replacements()
-        scores = self.scored(states, [{layer: name} for layer, name in places])
+        assemblies: list[Assembly] = [{layer: name} for layer, name in places]
+        if any(key_of(assembly) not in self.shelf.scores for assembly in assemblies):
+            (self.shelf.directory / "sensitivity.csv").unlink(missing_ok=True)  # of earlier scores
+        scores = self.scored(states, assemblies)
         return dict(zip(places, scores, strict=True))
 
     def scored(self, states: States, assemblies: Sequence[Assembly]) -> list[Score]:

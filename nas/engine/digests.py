@@ -6,8 +6,8 @@
                    trial_sha256: the seal of trial.json, since a result may be that of another trial of the same genome
     rungs.json     sha256, trial_sha256: likewise
 
-Files of earlier versions have none of these, and are believed without. What cannot be made again is named, with what to
-do about it.
+Files of earlier versions have none of these, and are believed without. A file that differs is named, with what to do
+about it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nas.engine.version import check_version
 from nas.errors import RunError, shown
 from nas.files import ALTERED, SEAL, is_altered, regular, sha256_of
 
-TRIAL = "trial_sha256"
+TRIAL_SEAL = "trial_sha256"
 DIGESTS = {"metrics_sha256": "metrics.csv", "weights_sha256": "weights.safetensors"}
 DAMAGED = "damaged ({}); delete the trial's directory to have it trained again"
 
@@ -30,7 +30,7 @@ DAMAGED = "damaged ({}); delete the trial's directory to have it trained again"
 def digests_of(directory: Path) -> dict[str, str | None]:
     """The digests that a result of the trial in `directory` has."""
     digests = {key: _digest(directory / name) for key, name in DIGESTS.items()}
-    return digests | {TRIAL: seal_of(directory)}
+    return digests | {TRIAL_SEAL: seal_of(directory)}
 
 
 def seal_of(directory: Path) -> str | None:
@@ -40,10 +40,10 @@ def seal_of(directory: Path) -> str | None:
     return seal
 
 
-def check_trial(content: Mapping[str, Any], directory: Path, file: Path) -> None:
-    """Raise RunError for the result or the pauses of another trial. content: of the file."""
-    seals = content.get(TRIAL), seal_of(directory)
-    if None not in seals and seals[0] != seals[1]:
+def check_trial(content: Mapping[str, Any], seal: str | None, file: Path) -> None:
+    """Raise RunError for the result or the pauses of another trial. content: of the file. seal: of trial.json."""
+    stated = content.get(TRIAL_SEAL)
+    if stated is not None and seal is not None and stated != seal:
         raise RunError(DAMAGED.format("it is of another trial"), file=file)
 
 

@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from nas.engine.digests import DAMAGED, TRIAL, check_metrics, check_seal, check_trial, digests_of, read_mapping, seal_of
+from nas.engine.digests import (
+    DAMAGED,
+    TRIAL_SEAL,
+    check_metrics,
+    check_seal,
+    check_trial,
+    digests_of,
+    read_mapping,
+    seal_of,
+)
 from nas.engine.version import VERSION
 from nas.errors import RunError, shown, wording
 from nas.files import SEAL, is_altered, write_sealed
@@ -47,7 +56,8 @@ class Job:
     costs: by metric, known before training; empty if the model cannot be built.
     note: the client's own data (a search's, an ablation's), read back from the ledger.
     run: id of the run that it belongs to (nas/engine/record.py); trials of earlier versions have none.
-    until: pause after this epoch; None: train to the end. Transient; not serialised.
+    until: pause after this epoch; None: train to the end. seal: of the trial.json that it was read from. The directory
+        and these two are not serialised.
     """
 
     number: Count
@@ -60,6 +70,7 @@ class Job:
     created: str = field(default_factory=now)
     directory: Path = Path()
     until: int | None = None
+    seal: str | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
@@ -80,7 +91,8 @@ class Job:
     def read(cls, directory: Path) -> Job:
         """Raises RunError if trial.json is damaged, or belongs to another directory."""
         file = directory / "trial.json"
-        job = replace(_from_flat(cls, content := read_mapping(file), file), directory=directory)
+        content = read_mapping(file)
+        job = replace(_from_flat(cls, content, file), directory=directory, seal=content.get(SEAL))
         if job.id != directory.name and is_trial(directory):
             raise RunError(f"it belongs to trial {job.id}; put it back, or delete this directory", file=file)
         if job.hash and not job.costs.keys() >= {"macs", "params"}:  # recomputed
@@ -92,7 +104,7 @@ class Job:
 
     def write(self, directory: Path) -> None:
         content = {"version": VERSION} | _flat(self)
-        del content["directory"], content["until"]
+        del content["directory"], content["until"], content["seal"]
         write_sealed(directory / "trial.json", content)
 
 
@@ -136,16 +148,20 @@ class Outcome:
         return self.accuracy if metric == "accuracy" else self.costs.get(metric)
 
     @classmethod
-    def read(cls, directory: Path) -> Outcome | None:
-        """None if the trial has not ended. Raises RunError if result.json is damaged."""
+    def read(cls, directory: Path, job: Job | None = None) -> Outcome | None:
+        """None if the trial has not ended. Raises RunError if result.json is damaged, or of another trial.
+
+        job: the trial's, where it has been read already.
+        """
         path = directory / "result.json"
         if not path.exists():
             return None
         content = read_mapping(path)
         outcome = _from_flat(cls, content, path)
-        if is_altered(content):
-            check_seal(content, _public(Job.read(directory).costs), path)
-        check_trial(content, directory, path)
+        if is_altered(content) or content.get(TRIAL_SEAL) is not None:
+            job = job or Job.read(directory)
+            check_seal(content, _public(job.costs), path)
+            check_trial(content, job.seal, path)
         if outcome.state == "complete":  # others may be trained further
             check_metrics(content, directory)
         return outcome
@@ -158,20 +174,20 @@ class Outcome:
             return
         pauses = {str(epochs): pause.as_dict() for epochs, pause in read_rungs(directory).items()}
         pauses[str(self.epochs)] = self.as_dict()
-        write_sealed(directory / "rungs.json", pauses | {TRIAL: seal_of(directory)})
+        write_sealed(directory / "rungs.json", pauses | {TRIAL_SEAL: seal_of(directory)})
 
 
-def read_rungs(directory: Path) -> dict[int, Outcome]:
-    """The pauses of a trial, by epochs. Raises RunError if rungs.json is damaged."""
+def read_rungs(directory: Path, job: Job | None = None) -> dict[int, Outcome]:
+    """The pauses of a trial, by epochs. Raises RunError for a damaged rungs.json, and for another trial's."""
     path = directory / "rungs.json"
     if not path.exists():
         return {}
     content = read_mapping(path)
-    pauses = {key: _from_flat(Outcome, pause, path) for key, pause in content.items() if key not in (SEAL, TRIAL)}
+    pauses = {key: _from_flat(Outcome, pause, path) for key, pause in content.items() if key not in (SEAL, TRIAL_SEAL)}
     if any(epochs != str(pause.epochs) or pause.state != "paused" for epochs, pause in pauses.items()):
         raise RunError(DAMAGED.format("a pause is not under its number of epochs"), file=path)
     check_seal(content, {}, path)
-    check_trial(content, directory, path)
+    check_trial(content, (job or Job.read(directory)).seal, path)
     return {int(epochs): pause for epochs, pause in pauses.items()}
 
 

@@ -77,7 +77,7 @@ class Ledger:
         self.storage = storage
         record = read_record(self.directory) if id is None else {"id": id}
         self.id: str | None = (record or {}).get("id")
-        self._has_record = record is not None
+        self._begun = record is not None
         self.folder = self.directory / "trials"
         self._next_table = 0.0
         self._trials: dict[int, Trial] = {}
@@ -96,26 +96,28 @@ class Ledger:
             if number in before and stamp is not None and stamp == self._stamps.get(number):
                 self._trials[number] = before[number]
                 continue
-            job, outcome = Job.read(path), Outcome.read(path)
+            job = Job.read(path)
+            outcome = Outcome.read(path, job)
             if outcome is not None:
                 outcome = _of_job(outcome, job)
-            self._trials[number] = Trial(job, outcome, read_rungs(path))
+            self._trials[number] = Trial(job, outcome, read_rungs(path, job))
             self._stamps[number] = stamp
-        if self._has_record:
+        if self._begun:
             self._check_run()
         self.next_number = max(self._trials, default=-1) + 1
 
     def begin(self, id: str) -> None:
         """Give a run its id that has no run.yaml yet. Raises RunError if a trial of another run is there."""
-        self.id, self._has_record = id, True
+        self.id, self._begun = id, True
         self._check_run()
 
     def _check_run(self) -> None:
-        """Raise RunError for a trial of another run; if all are, run.yaml is the odd one."""
+        """Raise RunError for a trial of another run; if all are of one other run, run.yaml is the odd one."""
         foreign = [trial.job for trial in self.trials if trial.job.run != self.id]
         record = self.directory / "run.yaml"
-        if foreign and len(foreign) == len(self._trials) and record.exists():
-            what = f"it is {self.id}, and all trials have another one ({foreign[0].run})"
+        one = len({job.run for job in foreign}) == 1 < len(foreign) == len(self._trials)
+        if one and record.exists():
+            what = f"it is {self.id or 'missing'}, and all trials have {foreign[0].run or 'none'}"
             raise RunError(f"{what}; restore the run.yaml that they were trained with", file=record, path="id")
         if foreign:
             raise RunError(FOREIGN, file=foreign[0].directory / "trial.json", path="run")
@@ -133,7 +135,7 @@ class Ledger:
 
     @property
     def outcomes_sha256(self) -> str:
-        """Of the outcomes of all trials that have ended: another one as soon as a further trial has."""
+        """Of the outcomes of all trials that have ended: another one as soon as a trial has ended, or is gone."""
         ended = [(trial.job.number, trial.outcome) for trial in self.trials if trial.outcome is not None]
         facts = [(number, found.state, found.accuracy, found.epochs, found.finished) for number, found in ended]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
@@ -234,13 +236,12 @@ class Ledger:
         The trials are read again, since another driver may have changed them. A directory that is still empty at the
         end is removed.
         """
-        with lock(self.directory):
+        with lock(self.directory, self.folder):
             self._clear()
             if self.storage is not None:
                 self.storage.synchronise(self.folder)
             self._read()
             try:
-                self.folder.mkdir(exist_ok=True)
                 yield
             except OSError as error:
                 if error.errno not in STORAGE:

@@ -12,11 +12,13 @@ from nas.errors import RunError
 
 
 @contextmanager
-def lock(directory: Path) -> Iterator[None]:
-    """Hold `.lock` in a directory, which is made. Raises RunError if another process holds it, with its pid, and if the
-    directory is not writable."""
+def lock(directory: Path, folder: Path) -> Iterator[None]:
+    """Hold `.lock` in a directory. It is made, and so is a folder in it.
+
+    Raises RunError if another process holds the lock, with its pid, and if the directory is not writable.
+    """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         file = open(directory / ".lock", "a+")  # noqa: SIM115  (closed below)
     except OSError as error:
         raise RunError(f"the run directory is not writable: {error}", file=directory) from None

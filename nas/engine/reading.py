@@ -35,7 +35,8 @@ SHARES = {  # columns that have shares of 1
 }
 T = TypeVar("T")
 Cell = tuple[Count, Count, Annotated[int, Field(ge=1)]]  # of a confusion matrix: class, class answered, images
-AGAIN = "delete it, and the same run, started again, writes it anew"
+ANEW = "the same run, started again, writes it anew"
+AGAIN = f"delete it, and {ANEW}"
 
 
 def read_json(file: Path, kind: type[T], remedy: str = AGAIN) -> T | None:

@@ -73,18 +73,18 @@ def write_record(
     kind: str,
     seed: int,
     spec: dict[str, Any],
-    id: str | None = None,
+    id: str,
     accuracy: str | None = None,
     data: dict[str, Any] | None = None,
 ) -> None:
     """Write run.yaml for a new run, with the time, machine and command.
 
-    id: from `identity`; None for a run whose trials have none. accuracy: what the word means in this run; None: the
-    share of right answers. data: the account of what was loaded.
+    id: from `identity`. accuracy: what the word means in this run; None: the share of right answers. data: the account
+    of what was loaded.
     """
     record = {
         "version": VERSION,
-        **({} if id is None else {"id": id}),
+        "id": id,
         "name": directory.name,
         "kind": kind,
         "seed": seed,
@@ -107,8 +107,8 @@ def identity(kind: str, spec: dict[str, Any], *, may_differ: Collection[str], st
     It is no random number, since trials that an earlier run left (a warm start) are there before run.yaml, and a run
     that is begun again after a kill has to know them. start: digest of the weights that it starts from.
     """
-    fixed = {"kind": kind, "start": start} | flat(spec, may_differ)
-    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]
+    fixed = json.dumps([kind, start, flat(spec, may_differ)], sort_keys=True)
+    return hashlib.sha256(fixed.encode()).hexdigest()[:16]
 
 
 def update_record(directory: Path, spec: dict[str, Any], *, may_differ: Collection[str]) -> None:

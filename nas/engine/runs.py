@@ -1,7 +1,8 @@
 """A run: the steps shared by all clients that make trial directories (searches, ablations).
 
     run = Run(directory, "search", spec, upgrade)      reads what exists; writes nothing
-    run.check(record, may_differ=MAY_DIFFER)           only these keys may differ from the recorded spec
+    run.check(record, may_differ=MAY_DIFFER)           only these keys may differ from the recorded spec; a new run has
+                                                       an id from here on
     with run.opened(on_event):                         one driver: lock, storage, workers
         run.begin(record, seed=0)                      run.yaml
         run.train(source, work, on_event)              trial directories
@@ -128,6 +129,7 @@ class Run(Generic[S]):
     ) -> None:
         """Write run.yaml, or update the keys that may differ in the existing one. accuracy, data: as there."""
         if self.begun is None:
+            assert self.ledger.id is not None  # from `check`
             write_record(
                 self.directory,
                 kind=self.kind,

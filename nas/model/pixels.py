@@ -51,20 +51,29 @@ def described(genome: Genome, weights: Path) -> Genome:
 
     What it states holds, with a warning if the weights were trained with something else: the model would answer all the
     same, on pixels that it has not seen or with another class's name. Weights of other programs and of earlier versions
-    may have neither. Raises GenomeError for metadata that does not fit the genome, and for a file that cannot be read.
+    may have neither. Raises GenomeError for metadata that is needed and does not fit the genome, and for a file that
+    cannot be read.
     """
+    own = told(genome)
     try:
         with safe_open(regular(weights), framework="pt") as file:
             found = file.metadata() or {}
-        trained = genome.edit({key: parse_json(found[key]) for key in KEYS if key in found})
+        made = genome.edit({key: parse_json(found[key]) for key in KEYS if key in found and key not in own})
     except (OSError, SafetensorError, ValueError) as error:  # a GenomeError is a ValueError
         raise GenomeError(f"its metadata cannot be used: {error}", file=weights) from None
-    stated, own = told(genome), told(trained)
-    for key in stated:
-        if stated[key] != own[key]:
-            what = f"{shown(stated[key])} of the genome is used, and the weights were trained with {shown(own[key])}"
+    for key in [key for key in KEYS if key in own and key in found]:
+        if own[key] != (trained := _stated(genome, key, found[key])):
+            what = f"{shown(own[key])} of the genome is used, and the weights were trained with {shown(trained)}"
             log.warning("%s: %s: %s", weights, key, what)
-    return trained.edit(stated)
+    return made
+
+
+def _stated(genome: Genome, key: str, text: str) -> Any:
+    """What metadata says of a key, as `told` has it; the text itself where it makes no sense."""
+    try:
+        return told(genome.edit({key: parse_json(text)}))[key]
+    except (ValueError, KeyError):
+        return text
 
 
 def known_preprocess(genome: Genome, file: object) -> Preprocess:

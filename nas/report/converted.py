@@ -3,7 +3,8 @@
     sensitivity.csv    scores of single candidates, from scores.csv
     assemblies.csv     scores before repair, from scores.csv; accuracy and costs after it, from the trials
 
-While a conversion goes on, the tables are of before, and are shown as they are: their last writing is at its end.
+While a conversion goes on, the tables are of before, and are shown as they are: their last writing is at its end. One
+whose scores are taken anew has been removed (nas/convert/shelf.py).
 Scores are found by the candidates that are chosen, as JSON: the column `assembly` of scores.csv.
 """
 
@@ -29,7 +30,7 @@ BEFORE = {"kl": "kl", "delta_accuracy": "delta_accuracy_before"}  # columns of s
 def read_sensitivity(directory: Path, current: bool) -> pd.DataFrame | None:
     """sensitivity.csv; None before it is written. Raises RunError for a damaged one.
 
-    current: whether the conversion has ended, and the tables are of all that it made.
+    current: whether front.csv is of all trials that have ended.
     """
     file, text = directory / "sensitivity.csv", ["layer", "candidate"]
     if not file.exists():

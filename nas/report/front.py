@@ -17,17 +17,16 @@ from typing import Any
 import pandas as pd
 
 from nas.engine import Ledger
-from nas.engine.reading import AGAIN, SHARES, read_table
+from nas.engine.reading import AGAIN, ANEW, SHARES, read_table
 from nas.errors import RunError
 from nas.files import csv_of
 from nas.metrics import METRICS
-from nas.report.classes import WINNER, read_results
+from nas.report.classes import WINNER, Results, read_results
 
 MEASURED = [f"{name}_measured" for name in METRICS]
 KNOWN_LAST = (*MEASURED, "accuracy_test", "accuracy_test_se")  # what only the winners' results have beside front.csv
 NEEDED = ("trial", "state", "epochs", "accuracy", "macs", "params", "seed", "hash", "seconds", "reason")
 NUMBERS = {*("trial", "epochs", "seed", "seconds", "repeats"), *SHARES, *METRICS, *MEASURED}
-MADE = "the same run, started again, writes it anew"
 GONE = "restore it: the trials that it was made from are gone"
 TEXT = ("state", "hash", "reason", "winner")  # a hash may look like a number: 12345678e901
 
@@ -38,67 +37,72 @@ def read_front(directory: Path, *needed: str) -> pd.DataFrame:
     return read_table(file, needed=[*NEEDED, *needed], numbers=NUMBERS, text=TEXT, remedy=remedy)
 
 
-def written_front(directory: Path, trials: pd.DataFrame, ledger: Ledger | None) -> pd.DataFrame | None:
-    """front.csv; None if a trial has ended since it was written, or if one of its trials is not complete.
+def written_front(
+    directory: Path, trials: pd.DataFrame, ledger: Ledger | None, results: Mapping[str, Results]
+) -> pd.DataFrame | None:
+    """front.csv, held to its trials and winners; None if one of its trials is not complete, or if it has just gone.
 
-    trials: as in trials.csv. ledger: None for a run that is published without its trials. Raises RunError if a row is
-    not what its trial or its winner has, or if that of a winner is gone.
+    trials: as in trials.csv. ledger: None for a run that is published without its trials. results: as `results_in`.
+    Raises RunError if a row is not what its trial or its winner has, or if that of a winner is gone.
 
-    >>> written_front(run.directory, run.trials, run.ledger)
+    >>> written_front(run.directory, run.trials, run.ledger, run.winners)
     """
     file = directory / "front.csv"
-    if not file.exists() or not is_current(directory, ledger):
-        return None
-    front = read_front(directory).astype({"trial": int})
-    if not set(front["trial"]) <= set(trials.loc[trials["state"] == "complete", "trial"]):
-        return None
-    row = _unlike_trials(front, trials)
-    if row is not None:
-        source = "trials.csv" if ledger is None else f"trials/{front['trial'][row]:04d}"
-        what = f"damaged (row {1 + row} is not what {source} has, or is there twice)"
-        raise RunError(f"{what}; {remedy_in(directory)}", file=file)
-    hold_to_winners(front, directory, ledger)
-    if "winner" in front and (lost := _winners_in(directory) - set(front["winner"])):
-        raise RunError(f"damaged (no row is winners/{min(lost)}.json's); {remedy_in(directory)}", file=file)
-    return front
+    try:
+        front = read_front(directory).astype({"trial": int})
+        if not set(front["trial"]) <= set(trials.loc[trials["state"] == "complete", "trial"]):
+            return None
+        if (row := _unlike_trials(front, trials)) is not None:
+            source = "trials.csv" if ledger is None else f"trials/{front['trial'][row]:04d}"
+            what = f"damaged (row {1 + row} is not what {source} has, or is there twice)"
+            raise RunError(f"{what}; {remedy_in(directory)}", file=file)
+        hold_to_winners(front, directory, ledger, results)
+        if "winner" in front and (lost := results.keys() - set(front["winner"])):
+            raise RunError(f"damaged (no row is winners/{min(lost)}.json's); {remedy_in(directory)}", file=file)
+        return front
+    except RunError:
+        if file.exists():
+            raise
+        return None  # a driver is writing the winners and then the table anew
 
 
-def is_current(directory: Path, ledger: Ledger | None) -> bool:
-    """Whether the tables of a run's end are of all trials that have ended. ledger: as in `written_front`.
+def is_current(directory: Path, ledger: Ledger | None, results: Mapping[str, Results]) -> bool:
+    """Whether there is a front.csv, and it is of all trials that have ended. ledger, results: as in `written_front`.
 
-    The winners say of which trials the front was chosen. Those of earlier versions do not, and the times of the files
-    have to do. Raises RunError for winners of different fronts.
+    The winners say of which trials the front was chosen. Where none does (those of earlier versions, an empty front, or
+    without winners/), the times of the files have to do.
     """
-    if ledger is None:
-        return True
-    results = [read_results(directory / "winners" / f"{name}.yaml") for name in sorted(_winners_in(directory))]
-    said = {found["trials_sha256"] for found in results if "trials_sha256" in found}
-    if len(said) > 1:
-        raise RunError(f"damaged (its files are of different fronts); {MADE}", file=directory / "winners")
+    file = directory / "front.csv"
+    if ledger is None or not file.exists():
+        return file.exists()
+    said = {found["trials_sha256"] for found in results.values() if "trials_sha256" in found}
     if said:
         return said == {ledger.outcomes_sha256}
-    written = (directory / "front.csv").stat().st_mtime_ns
+    written = file.stat().st_mtime_ns
     return all(result.stat().st_mtime_ns <= written for result in ledger.folder.glob("*/result.json"))
 
 
-def hold_to_winners(front: pd.DataFrame, directory: Path, ledger: Ledger | None) -> None:
-    """Raise RunError if a row says something else than the results of its winner, where there are some.
+def hold_to_winners(
+    front: pd.DataFrame, directory: Path, ledger: Ledger | None, results: Mapping[str, Results]
+) -> None:
+    """Raise RunError if a row says something else than the results of its winner, or if these are gone.
 
-    Each has some, but in runs of earlier versions and where winners/ was removed as a whole.
+    Winners of earlier versions have no results, and winners/ may have been removed as a whole.
     """
     folder = directory / "winners"
-    if ledger is not None and ledger.id is not None and folder.is_dir():
-        for winner in front.get("winner", ()):
-            if not (file := folder / f"{winner}.json").exists():
-                raise RunError(f"gone, of a winner in front.csv; {MADE}", file=file)
-    row = _unlike_winners(front, directory)
-    if row is not None:
-        what = f"damaged (row {1 + row} is not what winners/{front['winner'][row]}.json has)"
-        raise RunError(f"{what}; {remedy_in(directory)}", file=directory / "front.csv")
+    expected = ledger is not None and ledger.id is not None and folder.is_dir()
+    for row, winner in enumerate(front.get("winner", ())):
+        if expected and winner not in results:
+            raise RunError(f"gone, of a winner in front.csv; {ANEW}", file=folder / f"{winner}.json")
+        if _is_unlike(front.iloc[row].to_dict(), results.get(winner, {})):
+            what = f"damaged (row {1 + row} is not what winners/{winner}.json has)"
+            raise RunError(f"{what}; {remedy_in(directory)}", file=directory / "front.csv")
 
 
-def _winners_in(directory: Path) -> set[str]:
-    return {path.stem for path in (directory / "winners").glob("*.json") if WINNER.fullmatch(path.stem)}
+def results_in(directory: Path) -> dict[str, Results]:
+    """What winners/<name>.json says, by the winner's name. Raises RunError for a damaged one."""
+    names = sorted(path.stem for path in (directory / "winners").glob("*.json") if WINNER.fullmatch(path.stem))
+    return {name: read_results(directory / "winners" / f"{name}.yaml") for name in names}
 
 
 def remedy_in(directory: Path) -> str:
@@ -138,15 +142,6 @@ def _same(column: str, one: str, other: str) -> bool:
     if column in TEXT:
         return one == other
     return one.lower() == other.lower() or same_number(one, other)  # pandas writes the text TRUE as True
-
-
-def _unlike_winners(front: pd.DataFrame, directory: Path) -> int | None:
-    """The first row that says something else than the results of its winner, where there are some."""
-    for row, winner in enumerate(front.get("winner", ())):
-        results = read_results(directory / "winners" / f"{winner}.yaml")
-        if _is_unlike(front.iloc[row].to_dict(), results):
-            return row
-    return None
 
 
 def _is_unlike(row: Mapping[Any, Any], results: Mapping[str, Any]) -> bool:

@@ -93,7 +93,7 @@ def _winners(directory: Path) -> list[Winner]:
     front = run.front
     if "winner" not in front:  # the search has gone on: its winners are those of before
         front = read_front(directory, "winner")
-        hold_to_winners(front, directory, run.ledger)
+        hold_to_winners(front, directory, run.ledger, run.winners)
     rows = front.to_dict("records")
     if not rows:
         raise RunError("it has no winners: no trial is complete", file=file)

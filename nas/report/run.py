@@ -21,9 +21,9 @@ from nas.engine.reading import read_table
 from nas.engine.record import read_record
 from nas.errors import RunError, SpecError, shown
 from nas.files import regular
-from nas.report.classes import ClassResults, Results, class_results, read_results
+from nas.report.classes import ClassResults, Results, class_results
 from nas.report.converted import read_assemblies, read_sensitivity
-from nas.report.front import GONE, NEEDED, NUMBERS, TEXT, is_current, written_front
+from nas.report.front import GONE, NEEDED, NUMBERS, TEXT, is_current, results_in, written_front
 from nas.report.target import Conditions, conditions_of, words
 
 BASE = -1  # draw of the base genome in a search (nas/search/candidates.py)
@@ -33,7 +33,8 @@ BASE = -1  # draw of the base genome in a search (nas/search/candidates.py)
 class Run:
     """`trials` and `front` have the columns of trials.csv and front.csv; trial numbers are integers here.
 
-    ledger: None for a published run, which has only its tables.
+    ledger: None for a published run, which has only its tables. winners: the results of each, by name. current: whether
+    front.csv is of all trials that have ended.
     """
 
     directory: Path
@@ -42,6 +43,8 @@ class Run:
     trials: pd.DataFrame
     front: pd.DataFrame
     objectives: dict[str, str]
+    winners: dict[str, Results]
+    current: bool
 
     @property
     def meaning(self) -> str | None:
@@ -95,11 +98,6 @@ class Run:
         return {trial: curve for trial, curve in curves.items() if len(curve)}
 
     @cached_property
-    def current(self) -> bool:
-        """Whether the tables that are written at its end are of all of its trials."""
-        return (self.directory / "front.csv").exists() and is_current(self.directory, self.ledger)
-
-    @cached_property
     def sensitivity(self) -> pd.DataFrame | None:
         """sensitivity.csv of a conversion; None of other runs, and before it is written."""
         return read_sensitivity(self.directory, self.current)
@@ -112,7 +110,7 @@ class Run:
     @cached_property
     def results(self) -> dict[str, Results]:
         """What winners/<name>.json says of each winner, in the order of the front; empty where there is none."""
-        return {n: read_results(self.directory / "winners" / f"{n}.yaml") for n in self.front.get("winner", ())}
+        return {name: self.winners.get(name, Results()) for name in self.front.get("winner", ())}
 
     @cached_property
     def by_class(self) -> dict[str, ClassResults]:
@@ -198,10 +196,12 @@ def read_run(directory: Path) -> Run:
     if not isinstance(objectives, dict) or any(word not in ("max", "min") for word in objectives.values()):
         message = f"expected metrics, each with max or min; found {shown(objectives)}"
         raise RunError(message, file=directory / "run.yaml", path="spec.objectives")
-    front = written_front(directory, trials, ledger)
+    winners = results_in(directory)
+    current = is_current(directory, ledger, winners)
+    front = written_front(directory, trials, ledger, winners) if current else None
     if front is None:
         front = front_of(trials, objectives)
-    return Run(directory, facts, ledger, trials, front, objectives)
+    return Run(directory, facts, ledger, trials, front, objectives, winners, current)
 
 
 def _published(directory: Path) -> pd.DataFrame:

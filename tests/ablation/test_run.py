@@ -19,7 +19,7 @@ from nas.files import write_sealed
 from nas.profiling import Throughput, deployed_graph
 from nas.report.ablation import write_table
 from nas.train import evaluate
-from tests.report.described import undescribed
+from tests.report.described import undescribed, unsealed
 
 SPEC: dict[str, Any] = {
     "name": "small",
@@ -66,7 +66,7 @@ def test_an_ablation_from_its_arms_to_its_table(pool: Pool, tmp_path: Path, monk
 
     csv, markdown, latex, html = (path.read_text() for path in write_table(first))
     assert len(csv.splitlines()) == 7
-    assert undescribed(first) == []
+    assert undescribed(first) == unsealed(first) == []
     assert "3 planned" in markdown and markdown.count("(3)") == 2, "of the run as it is now, not as it began"
     assert "| arm | local | params" in markdown and "✓" in markdown and "baseline" in markdown
     assert "2.1" in markdown or "points" in markdown

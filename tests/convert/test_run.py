@@ -13,9 +13,10 @@ from nas.errors import BudgetError, RunError, SpaceError, SpecError
 from nas.model import build
 from nas.report import write_report
 from nas.report.conversion import verdict
+from nas.report.run import read_run
 from nas.train import evaluate
 from tests.convert.small import spec
-from tests.report.described import undescribed
+from tests.report.described import undescribed, unsealed
 
 
 def test_a_conversion_leaves_a_run_with_winners_and_prices(whole: ConversionResult, parent: Path) -> None:
@@ -32,7 +33,8 @@ def test_a_conversion_leaves_a_run_with_winners_and_prices(whole: ConversionResu
     images = spec(whole.directory / "start.yaml").task.load()
     assert evaluate(model, images.validation) == whole.front["accuracy"].iloc[0]
     assert write_report(whole.directory).exists()
-    assert undescribed(whole.directory) == []
+    assert undescribed(whole.directory) == unsealed(whole.directory) == []
+    assert read_run(whole.directory).current
     said = verdict(table)
     arms = whole.assemblies["arm"].value_counts()
     assert arms["chosen"] == 2 and arms["all"] == 1 and arms["random"] >= 1  # few random ones are as cheap as can be

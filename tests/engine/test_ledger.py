@@ -15,6 +15,7 @@ import pytest
 from nas.engine import Job, Ledger, Outcome
 from nas.engine.record import identity, write_record
 from nas.errors import RunError
+from nas.files import write_text
 from nas.genome import Genome, load_genome
 from nas.profiling import cost
 
@@ -162,6 +163,10 @@ def test_a_driver_sees_what_the_one_before_it_did(tmp_path: Path, genome: Genome
 
 def test_a_run_directory_that_cannot_be_made_is_the_users_problem(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "trials").touch()
+    with pytest.raises(RunError, match="not writable"), Ledger(tmp_path / "other").locked():
+        pass
     with pytest.raises(RunError, match="not writable"), Ledger(tmp_path / "file" / "run").locked():
         pass
 
@@ -284,7 +289,7 @@ def test_a_trial_of_another_run_is_named(tmp_path: Path, genome: Genome) -> None
 @pytest.mark.parametrize("foreign", ["new", "old"])
 def test_what_has_no_run_is_of_another_one_than_what_has(tmp_path: Path, genome: Genome, foreign: str) -> None:
     """A run of an earlier version has no id, and neither have its trials."""
-    write_record(tmp_path / "old", kind="search", seed=0, spec={})
+    write_text(tmp_path / "old" / "run.yaml", "kind: search\nspec: {}\n")
     old, new = Ledger(tmp_path / "old"), begun(tmp_path / "new")
     for each in (old, new):
         add(each, genome)
@@ -296,9 +301,11 @@ def test_what_has_no_run_is_of_another_one_than_what_has(tmp_path: Path, genome:
 
 
 def test_a_record_of_another_run_is_named_and_not_its_trials(tmp_path: Path, genome: Genome) -> None:
-    add(begun(tmp_path / "run"), genome)
+    ledger = begun(tmp_path / "run")
+    add(ledger, genome)
+    add(ledger, genome)
     shutil.copyfile(begun(tmp_path / "other", epochs=3).directory / "run.yaml", tmp_path / "run/run.yaml")
-    with pytest.raises(RunError, match=r"run\.yaml: id: it is \w{16}, and all trials have another one \(\w{16}\)"):
+    with pytest.raises(RunError, match=r"run\.yaml: id: it is \w{16}, and all trials have \w{16}; restore"):
         Ledger(tmp_path / "run")
 
 

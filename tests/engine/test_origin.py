@@ -16,7 +16,7 @@ def test_a_winner_is_shown_the_validation_images_of_its_run(tmp_path):
     for name in ("winners/w1-0000.yaml", "trials/0000/genome.yaml"):
         write_text(run / name, load_genome("lavit_digits").to_yaml())
     spec = {"data": "digits", "training": {"validation": 0.25, "limit": 400}}
-    write_record(run, kind="search", seed=5, spec=spec)
+    write_record(run, id="0123456789abcdef", kind="search", seed=5, spec=spec)
     expected = load("digits", validation=0.25, limit=400, seed=5).validation
     for name in ("winners/w1-0000.yaml", "trials/0000/genome.yaml"):
         split = held_out_images(str(run / name), None, 10**6)

@@ -46,11 +46,12 @@ def test_a_run_is_known_by_what_may_not_change_in_it() -> None:
 
 def test_a_record_says_what_a_run_was(tmp_path: Path) -> None:
     assert read_record(tmp_path) is None
-    write_record(tmp_path, kind="search", seed=4, spec=SPEC)
+    write_record(tmp_path, id="0123456789abcdef", kind="search", seed=4, spec=SPEC)
     record = read_record(tmp_path)
     assert record is not None
     assert record["version"] == VERSION
     assert list(record)[1:] == [
+        "id",
         "name",
         "kind",
         "seed",
@@ -72,7 +73,7 @@ def test_a_record_says_what_a_run_was(tmp_path: Path) -> None:
 def test_any_reader_reads_the_record(tmp_path: Path, version: tuple[int, int]) -> None:
     words = ["off", "on", "yes", "no", "y", "n", "Off", "NO", "null", "~", "1:30", "010", "2026-01-31", "1e-3", "0b11"]
     spec = SPEC | {"words": words, "variants": {word: {"choice": [word, 1.0]} for word in words}}
-    write_record(tmp_path, kind="search", seed=4, spec=spec)
+    write_record(tmp_path, id="0123456789abcdef", kind="search", seed=4, spec=spec)
     text = (tmp_path / "run.yaml").read_text()
     reader = YAML(typ="safe", pure=True)
     reader.version = version
@@ -101,7 +102,7 @@ def test_the_command_is_recorded_as_it_was_typed(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(sys, "argv", [program.format(here=tmp_path), "search", "my space", "--set", "a=[1, 2] b=$x"])
-    write_record(tmp_path, kind="search", seed=4, spec=SPEC)
+    write_record(tmp_path, id="0123456789abcdef", kind="search", seed=4, spec=SPEC)
     record = read_record(tmp_path)
     assert record is not None
     assert record["command"] == f"{typed} search 'my space' --set 'a=[1, 2] b=$x'"
@@ -118,25 +119,27 @@ def test_the_command_is_recorded_as_it_was_typed(
     ],
 )
 def test_the_first_difference_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    write_record(tmp_path, kind="search", seed=4, spec=SPEC)
+    write_record(tmp_path, id="0123456789abcdef", kind="search", seed=4, spec=SPEC)
     with pytest.raises(SpecError, match=rf"run.yaml: {message}"):
         check(tmp_path, SPEC | change)
 
 
 def test_what_may_change_may_change(tmp_path: Path) -> None:
-    write_record(tmp_path, kind="search", seed=4, spec=SPEC)
+    write_record(tmp_path, id="0123456789abcdef", kind="search", seed=4, spec=SPEC)
     check(tmp_path, SPEC | {"trials": 300})
 
 
 def test_null_and_nothing_are_the_same(tmp_path: Path) -> None:
     """Version 0.1 wrote limits that were not set."""
-    write_record(tmp_path, kind="search", seed=4, spec=SPEC | {"budget": {"macs": None, "params": None}})
+    write_record(
+        tmp_path, id="0123456789abcdef", kind="search", seed=4, spec=SPEC | {"budget": {"macs": None, "params": None}}
+    )
     check(tmp_path, SPEC)
     check(tmp_path, {key: value for key, value in SPEC.items() if key != "budget"})
 
 
 def test_a_run_of_another_kind_is_left_alone(tmp_path: Path) -> None:
-    write_record(tmp_path, kind="ablation", seed=4, spec=SPEC)
+    write_record(tmp_path, id="0123456789abcdef", kind="ablation", seed=4, spec=SPEC)
     with pytest.raises(SpecError, match=r"another kind of run in it .ablation."):
         check(tmp_path, SPEC)
 
@@ -146,7 +149,7 @@ def test_a_run_and_a_single_training_keep_apart(tmp_path: Path) -> None:
     train_genome("lavit_digits", out=alone, settings={"training.epochs": 1, "training.limit": 100}, progress=False)
     with pytest.raises(SpecError, match=r"a single training is in it .* choose another RUN"):
         check(alone, SPEC)
-    write_record(run, kind="search", seed=4, spec=SPEC)
+    write_record(run, id="0123456789abcdef", kind="search", seed=4, spec=SPEC)
     trial.mkdir(parents=True)
     write_text(trial / "trial.json", "{}")
     for directory, what in ((run, "a run"), (trial, "a trial of a run")):
@@ -163,7 +166,7 @@ def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
 
 def test_a_changed_record_is_named(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
-    write_record(tmp_path, kind="search", seed=4, spec=SPEC, accuracy="top-1")
+    write_record(tmp_path, id="0123456789abcdef", kind="search", seed=4, spec=SPEC, accuracy="top-1")
     written = yaml.safe_load(file.read_text())
     assert read_record(tmp_path) == {key: value for key, value in written.items() if key != "sha256"}
     for key in written.keys() - {"version", "sha256"}:
@@ -182,7 +185,7 @@ def test_a_changed_record_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", [VERSION + 1, 0, "2", None])
 def test_a_record_of_a_later_version_is_refused(tmp_path: Path, version: object) -> None:
-    write_record(tmp_path, kind="search", seed=4, spec=SPEC)
+    write_record(tmp_path, id="0123456789abcdef", kind="search", seed=4, spec=SPEC)
     text = (tmp_path / "run.yaml").read_text()
     (tmp_path / "run.yaml").write_text(text.replace(f"version: {VERSION}", f"version: {json.dumps(version)}"))
     with pytest.raises(SpecError, match=r"run\.yaml: its format is version .*: use a newer nas"):
@@ -200,6 +203,6 @@ PLAIN = st.recursive(
 @given(spec=st.dictionaries(TEXT, PLAIN, max_size=5))
 def test_no_record_is_taken_for_a_changed_one(tmp_path_factory: pytest.TempPathFactory, spec: dict[str, Any]) -> None:
     folder = tmp_path_factory.mktemp("run")
-    write_record(folder, kind="search", seed=4, spec=spec)
+    write_record(folder, id="0123456789abcdef", kind="search", seed=4, spec=spec)
     record = read_record(folder)
     assert record is not None and record["spec"] == spec

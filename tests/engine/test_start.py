@@ -286,7 +286,13 @@ def test_winners_are_retrained_at_the_size_of_the_start(tmp_path: Path) -> None:
     write_text(tmp_path / "winners" / "w1-0000.yaml", dump_yaml(base))
     write_text(tmp_path / "front.csv", f"winner,hash\nw1-0000,{Genome.model_validate(base).hash}\n")
     for start, size in (("/gone/w.yaml", 16), (None, None)):
-        write_record(tmp_path, kind="search", seed=0, spec={"base": base, "data": "digits", "start": start})
+        write_record(
+            tmp_path,
+            id="0123456789abcdef",
+            kind="search",
+            seed=0,
+            spec={"base": base, "data": "digits", "start": start},
+        )
         assert retraining(tmp_path, from_scratch=True).image_size == size
 
 

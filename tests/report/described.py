@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nas.plain_yaml import read_yaml
 from nas.report.columns import FILES, describe_column
+from nas.row_seals import ROW_SEAL, changed_row
 
 
 def undescribed(run: Path) -> list[str]:
@@ -21,6 +22,17 @@ def undescribed(run: Path) -> list[str]:
         for column in columns_of(file)
         if name not in FILES or describe_column(name, column) is None
     }
+    return sorted(missing)
+
+
+def unsealed(run: Path) -> list[str]:
+    """Tables of a run whose rows have no seal, or another one. trials.csv is rewritten all the time from the trials."""
+    missing = []
+    for file in run.glob("*.csv"):
+        with file.open(newline="") as opened:
+            rows = list(csv.reader(opened))
+        if file.name not in ("trials.csv", "scores.csv") and (ROW_SEAL not in rows[0] or changed_row(rows)):
+            missing.append(file.name)
     return sorted(missing)
 
 

@@ -20,11 +20,12 @@ from nas.model import build
 from nas.plain_yaml import parse_yaml, read_yaml
 from nas.profiling.memory import peak_memory
 from nas.report import write_report
+from nas.report.run import read_run
 from nas.search import SearchSpec, load_space, search
 from nas.search.run import resolved
 from nas.seeds import derive
 from nas.train import evaluate
-from tests.report.described import undescribed
+from tests.report.described import undescribed, unsealed
 from tests.search.simulation import LAVIT
 
 ALONE = {"count": 1}  # a worker takes longer to start than to train such trials
@@ -159,7 +160,8 @@ def test_halving_beside_a_random_baseline(tmp_path: Path, pool: Pool) -> None:
     assert len(Ledger(tmp_path / "run" / "baseline").trials) == 4
     record = pd.read_csv(tmp_path / "run" / "hypervolume.csv")
     assert record.groupby("run")["trials"].max().to_dict() == {"search": 4, "baseline": 4}
-    assert undescribed(tmp_path / "run") == []
+    assert undescribed(tmp_path / "run") == unsealed(tmp_path / "run") == []
+    assert read_run(tmp_path / "run").current
 
     whole = search(spec(training=keys["training"], trials=4, sampler={"name": "random", "lag": 2}), tmp_path / "whole")
     ended = trials[trials["state"] == "complete"]["trial"]
@@ -174,6 +176,7 @@ def test_repeats_are_trained_with_other_seeds_and_count_as_their_mean(tmp_path: 
     result = search(spec(trials=2, repeat=2, training={"epochs": 1, "limit": 200}), tmp_path / "run")
     assert result.trials["hash"].tolist() == [result.trials["hash"][i] for i in (0, 0, 2, 2)]
     assert result.trials["seed"].nunique() == 4
+    assert read_run(tmp_path / "run").current
     for row in result.front.to_dict("records"):
         own = result.trials[result.trials["hash"] == row["hash"]]
         assert row["accuracy"] == pytest.approx(own["accuracy"].mean()) and row["repeats"] == 2

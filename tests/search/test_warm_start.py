@@ -29,9 +29,9 @@ def spec_of(**keys: object) -> SearchSpec:
 @pytest.fixture
 def earlier(tmp_path: Path) -> Path:
     run = tmp_path / "earlier"
+    write_record(run, id="0123456789abcdef", kind="search", seed=0, spec=_record(spec_of()))
     for trial in Simulation(spec_of(), run, fail={3}).run().trials:
         (trial.job.directory / "weights.safetensors").touch()
-    write_record(run, kind="search", seed=0, spec=_record(spec_of()))
     return run
 
 

@@ -126,3 +126,15 @@ def test_a_genome_that_was_written_resumes_itself(trained: Path, photographs: Pa
     before = trained.with_name("weights.safetensors").read_bytes()
     nas.train_genome(trained, data, out=trained.parent, settings=settings, device="cpu", progress=False)
     assert trained.with_name("weights.safetensors").read_bytes() == before
+
+
+def test_metadata_that_is_not_needed_need_not_make_sense(
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Other programs have keys of the same names."""
+    weights = tmp_path / "weights.safetensors"
+    save_file(load_file(trained.with_name("weights.safetensors")), weights, {"class_names": "cat,dog"})
+    shutil.copy(trained, tmp_path / "genome.yaml")
+    assert nas.load(tmp_path / "genome.yaml").class_names == ("left", "top")
+    (record,) = caplog.records
+    assert record.getMessage().endswith("the weights were trained with 'cat,dog'")
