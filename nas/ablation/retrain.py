@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from nas.ablation.spec import Ablation, parse_ablation
+from nas.engine.ledger import Ledger
 from nas.engine.reading import hold_to_front, read_table
 from nas.engine.record import read_record
-from nas.engine.start import kept_start
+from nas.engine.start import held_start
 from nas.errors import RunError
 from nas.genome import Genome, load_genome
 from nas.genome.hash import UNSEEN
@@ -27,7 +28,7 @@ def retraining(directory: Path, *, from_scratch: bool = False) -> Ablation:
 
     A search that started from a trained model is retrained from the same weights, or with `from_scratch` from none.
 
-    Raises RunError if the directory is not that of a search, or has no winner yet.
+    Raises RunError if the directory is not that of a search, has no winner yet, or has files of another run.
 
     >>> ablate(retraining(Path("results/lavit_split-digits")), Path("results/lavit_split-digits-retrained"))
     """
@@ -35,7 +36,8 @@ def retraining(directory: Path, *, from_scratch: bool = False) -> Ablation:
     if record is None or record.get("kind") != "search":
         raise RunError("not the run of a search", file=directory)
     recorded = record["spec"]
-    if "base" not in recorded:
+    Ledger(directory)  # holds run.yaml to the trials
+    if not isinstance(recorded.get("base"), (str, dict)):
         raise RunError(
             "it does not say which base genome was searched around", file=directory / "run.yaml", path="spec"
         )
@@ -43,7 +45,7 @@ def retraining(directory: Path, *, from_scratch: bool = False) -> Ablation:
     winners = _winners(directory)
     arms = {name: _difference(base, winner) for name, winner in winners.items() if winner.hash != base.hash}
     spec = {key: value for key, value in recorded.items() if key in FROM_SEARCH}
-    kept = kept_start(directory)
+    kept = held_start(directory)
     start = str(kept) if kept is not None and not from_scratch else None
     if kept is not None and spec.get("image_size") is None:
         spec["image_size"] = base.image.size  # the start's, which without it would be the data's
@@ -58,7 +60,7 @@ def retraining(directory: Path, *, from_scratch: bool = False) -> Ablation:
             "split_seed": record.get("seed", 0),
         }
         | spec
-        | {"training": given_in(spec.get("training", {})) | {"validation": 0.0}}
+        | {"training": given_in(spec.get("training") or {}) | {"validation": 0.0}}
     )
 
 

@@ -19,8 +19,10 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from nas.engine import Event, Job, Ledger, OnEvent, Trial
+from nas.engine.digests import TRIAL_SEAL, seal_of
 from nas.engine.job import Count
-from nas.engine.reading import read_json
+from nas.engine.reading import AGAIN, read_json
+from nas.errors import RunError
 from nas.files import write_sealed
 from nas.model import build
 from nas.profiling import deployed_graph, disturbance, throughputs
@@ -48,7 +50,8 @@ def time_arms(ledger: Ledger, done: list[Job], device: str, on_event: OnEvent) -
         on_event(Event("message", data={"text": f"{told}; the table leaves them out"}))
     for (key, same), speed in zip(graphs.items(), found, strict=True):
         for job in same:
-            write_sealed(job.directory / SPEED, speed.as_dict() | {GRAPH: key})
+            own = {GRAPH: key, TRIAL_SEAL: seal_of(job.directory)}
+            write_sealed(job.directory / SPEED, speed.as_dict() | own)
             ledger.bring(job)
 
 
@@ -65,11 +68,15 @@ class _Speed(TypedDict):
     compiled: NotRequired[bool]
     spread: NotRequired[Positive]
     deployed_graph: NotRequired[str]
+    trial_sha256: NotRequired[str | None]
 
 
 def read_speed(directory: Path) -> dict[str, Any]:
-    """The speed.json of a trial; empty if there is none. Raises RunError for a damaged one."""
-    return {**(read_json(directory / SPEED, _Speed) or {})}
+    """The speed.json of a trial; empty if there is none. Raises RunError for a damaged one, and another trial's."""
+    found = {**(read_json(directory / SPEED, _Speed) or {})}
+    if found.pop(TRIAL_SEAL, None) not in (None, seal_of(directory)):
+        raise RunError(f"it is of another trial; {AGAIN}", file=directory / SPEED)
+    return found
 
 
 def steady(speed: dict[str, Any]) -> bool:

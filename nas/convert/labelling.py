@@ -52,6 +52,13 @@ def kept_labels(directory: Path) -> Labels | None:
     raise RunError(message, file=file)
 
 
+def check_labels(labels: Labels, parent: str, directory: Path) -> None:
+    """Raise RunError for the labels of another model. parent: digest of the model that is converted."""
+    if labels.parent not in (None, parent):
+        message = "the answers of another model; restore it, or delete it, and the model labels the images again"
+        raise RunError(message, file=directory / FILE)
+
+
 def label(common: Common, images: ImageSet, pool: Pool, directory: Path) -> Labels:
     """Have the parent label the images on the workers, and write the answers into the run directory.
 
@@ -60,7 +67,14 @@ def label(common: Common, images: ImageSet, pool: Pool, directory: Path) -> Labe
     answers: dict[int, list[int]] = {}
     Crew(common, pool).each(run_labels, [(name,) for name in SPLITS], answers.__setitem__)
     train, validation, test = (tuple(answers[number]) for number in range(len(SPLITS)))
-    labels = Labels(classes=images.classes, images=digest_of(images), train=train, validation=validation, test=test)
+    labels = Labels(
+        classes=images.classes,
+        images=digest_of(images),
+        parent=common.donor.digest,
+        train=train,
+        validation=validation,
+        test=test,
+    )
     write_sealed(directory / FILE, labels.model_dump(mode="json"))
     return labels
 

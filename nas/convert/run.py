@@ -24,7 +24,7 @@ from typing import Any
 import pandas as pd
 
 from nas.convert.candidates import KEEP, Assembly, assembled, key_of, listed, offered
-from nas.convert.labelling import MEANING, check_recipe, kept_labels, label, named
+from nas.convert.labelling import MEANING, check_labels, check_recipe, kept_labels, label, named
 from nas.convert.library import transplanted
 from nas.convert.measuring import Measuring
 from nas.convert.outlook import check_budget, outlook
@@ -109,7 +109,8 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
     with run.opened(on_event):
         plan = _begun(plan)
         common = _common(plan)
-        shelf = Shelf(run.directory, plan.donor.digest, run.storage)
+        whose = plan.donor.digest if run.ledger.id is None else f"{plan.donor.digest}/{run.ledger.id}"
+        shelf = Shelf(run.directory, whose, run.storage)
         measuring = Measuring(plan.parts, shelf, Crew(common, run.pool), spec.library.rounds, plan.say)
         library = measuring.library()
         states = {"-".join(place): content["attention"] for place, content in library.items()}
@@ -208,6 +209,8 @@ def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
             "; where folders are no classes, write images:PATH"
         )
     donor = replace(donor, genome=listed(fitted(donor.genome, images)))
+    if task.labels is not None:
+        check_labels(task.labels, donor.digest, run.directory)
     check_shares(spec.training, images, spec.workers.ranks)
     check_teacher(spec.training.teacher, donor.genome, images)
     if len(images.validation) < LEAST:

@@ -49,7 +49,7 @@ class Scorer:
         chosen_N, theirs_N = own_NK.argmax(1), self.parent_NK.argmax(1)
         gain_N = (chosen_N == self.labels_N).double() - (theirs_N == self.labels_N).double()
         return Score(
-            kl=float(kl_N.double().mean()),
+            kl=float(kl_N.double().mean().clamp_min(0)),  # of near models, rounding may leave it below 0
             agreement=float((chosen_N == theirs_N).double().mean()),
             delta_accuracy=float(gain_N.mean()),
             delta_accuracy_se=float(gain_N.std(unbiased=True) / len(gain_N) ** 0.5),

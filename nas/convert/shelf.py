@@ -5,9 +5,9 @@
     results/<run>/sensitivity.csv                          a row per layer and candidate: what replacing it alone does
 
 Files are written whole. A damaged piece is thrown away and trained again; scores of a damaged file are taken anew. A
-piece says which model it was trained beside, and one of another model is trained again. A row of scores has a digest
-of its values and of that model, and is taken anew where it is another. With a storage, each file is uploaded when it is
-written, and pieces that are missing here are fetched from there first.
+piece says which model it was trained beside and in which run, and one of another is trained again. A row of scores has
+a digest of its values and of these two, and is taken anew where it is another. With a storage, each file is uploaded
+when it is written, and pieces that are missing here are fetched from there first.
 """
 
 from __future__ import annotations
@@ -52,11 +52,12 @@ def unpacked(blob: bytes) -> Content:
 class Shelf:
     """Pieces and scores of the conversion in a run directory, of which this process is the driver.
 
-    parent: digest of the model that is converted.
+    whose: digest of the model that is converted, and the id of the run: the same layer may be trained otherwise in
+    another one.
     """
 
-    def __init__(self, directory: Path, parent: str, storage: Storage | None = None):
-        self.directory, self.parent, self.storage = directory, parent, storage
+    def __init__(self, directory: Path, whose: str, storage: Storage | None = None):
+        self.directory, self.whose, self.storage = directory, whose, storage
         library = directory / LIBRARY
         for temporary in library.glob(".*.tmp"):  # left by a kill during a write
             temporary.unlink()
@@ -79,15 +80,15 @@ class Shelf:
         except Exception as error:  # damage shows in many ways
             log.warning("%s is damaged (%s): the piece is trained again", file, error)
             return None
-        whose = content.pop("parent", self.parent), content.pop("place", file.stem)  # those of 0.1 do not say
-        if whose != (self.parent, file.stem):
-            log.warning("%s belongs to another model or layer: the piece is trained again", file)
+        whose = content.pop("parent", self.whose), content.pop("place", file.stem)  # those of 0.1 do not say
+        if whose != (self.whose, file.stem):
+            log.warning("%s belongs to another model, run or layer: the piece is trained again", file)
             return None
         return content
 
     def keep_piece(self, place: Place, content: Content) -> None:
         file = self._file(place)
-        kept = content | {"parent": self.parent, "place": file.stem}
+        kept = content | {"parent": self.whose, "place": file.stem}
         write_atomically(file, lambda path: path.write_bytes(packed(kept)))
         self._upload(LIBRARY)
 
@@ -121,9 +122,10 @@ class Shelf:
         own = {key: score for key, score in finite.items() if seals[key] == self._seal(key, score)}
         if len(own) < len(finite):
             count = len(finite) - len(own)
-            log.warning("%s: rows that have changed, or are of another model: %d; these are scored again", file, count)
+            what = "rows that have changed, or are of another model or run"
+            log.warning("%s: %s: %d; these are scored again", file, what, count)
         return own
 
     def _seal(self, assembly: str, score: Score) -> str:
         """12 hex digits that show whether a row has changed, and whether it is of the model that is converted."""
-        return hashlib.sha256(repr((self.parent, assembly, *asdict(score).values())).encode()).hexdigest()[:12]
+        return hashlib.sha256(repr((self.whose, assembly, *asdict(score).values())).encode()).hexdigest()[:12]

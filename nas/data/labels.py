@@ -20,11 +20,15 @@ from nas.errors import DataError
 
 
 class Labels(BaseModel):
-    """Indices into `classes`, for the images of each split in file order. images: `digest_of` these images."""
+    """Indices into `classes`, for the images of each split in file order. images: `digest_of` these images.
+
+    parent: digest of the model that gave them; files of earlier versions have none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     classes: tuple[str, ...]
     images: str
+    parent: str | None = None
     train: tuple[int, ...]
     validation: tuple[int, ...]
     test: tuple[int, ...]

@@ -1,6 +1,6 @@
 """Accuracy of finished trials on the test split, evaluated once each, in the workers.
 
-    trials/0007/test.json    accuracy, test_images, hash, seed, confusion (nas/train/confusion.py)
+    trials/0007/test.json    accuracy, test_images, hash, seed, weights_sha256, confusion (nas/train/confusion.py)
 
 Trials that have the file are skipped, so an interrupted evaluation resumes where it stopped. A worker that dies or
 makes no progress (nas/engine/limits.py) is replaced, and its trial tried once more. If that fails too, the trial is
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
-from nas.engine.digests import check_weights
+from nas.engine.digests import check_weights, weights_digest
 from nas.engine.events import Event, OnEvent
 from nas.engine.job import Count, Fraction, Job
 from nas.engine.ledger import Ledger
@@ -231,7 +231,7 @@ class _Worker:
                 answers_N = predicted(model, test, device=device)
                 job = Job.read(directory)
                 found: dict[str, Any] = {"accuracy": accuracy_of(answers_N, test), "test_images": len(test)}
-                found |= {"hash": job.hash, "seed": job.seed}
+                found |= {"hash": job.hash, "seed": job.seed, "weights_sha256": weights_digest(directory)}
                 write_sealed(directory / FILE, found | {"confusion": confusion(answers_N, test.labels_N)})
                 keep(False)
         except (StorageError, RunError) as error:
@@ -260,6 +260,7 @@ def read_confusion(directory: Path) -> list[Cell] | None:
 class _Test(TypedDict):
     hash: NotRequired[str]  # with the seed, of the trial that it is about; earlier versions did not say
     seed: NotRequired[Count]
+    weights_sha256: NotRequired[str | None]  # one genome may be trained with one seed in two runs
     accuracy: Fraction
     test_images: Annotated[int, Field(ge=1)]
     confusion: NotRequired[list[Cell]]
@@ -271,6 +272,8 @@ def _read(directory: Path) -> _Test | None:
         job = Job.read(directory)
         if (found["hash"], found["seed"]) != (job.hash, job.seed):
             raise RunError(f"it is about another trial; {AGAIN}", file=directory / FILE)
+        if found.get("weights_sha256") not in (None, weights_digest(directory)):
+            raise RunError(f"it is about other weights than the trial's; {AGAIN}", file=directory / FILE)
     if found is not None and "confusion" in found:
         cells = found["confusion"]
         images = sum(count for _, _, count in cells)

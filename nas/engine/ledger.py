@@ -42,7 +42,8 @@ from nas.engine.reading import read_epochs
 from nas.engine.record import read_record
 from nas.engine.trials_table import trials_table
 from nas.errors import RunError
-from nas.files import put_in_place, regular, write_atomically, write_dataframe, write_text
+from nas.files import put_in_place, regular, write_atomically, write_text
+from nas.row_seals import write_sealed_table
 
 if TYPE_CHECKING:
     from nas.engine.storage import Storage
@@ -217,7 +218,7 @@ class Ledger:
         if patience and begin < self._next_table:
             return
         table = self.table()
-        write_dataframe(self.directory / "trials.csv", table)
+        write_sealed_table(self.directory / "trials.csv", table)
         end = time.monotonic()
         self._next_table = end + patience * (end - begin)
 

@@ -1,9 +1,9 @@
 """run.yaml: the full record of a run. Written before the first trial, read when the run is resumed or reported.
 
-version (of the format), id (of the run; its trials have it too), name, kind (search, ablation or conversion), spec
-(everything resolved), seed, plugins (nas/plugins.py), versions, hardware, created, command, commit, data (what was
-loaded: nas/data/account.py), accuracy (what it is, where the images have no labels), and sha256 (of the other keys: a
-later change is noticed)
+sha256 (of the other keys: a later change is noticed), version (of the format), id (of the run; its trials have it too),
+name, kind (search, ablation or conversion), spec (everything resolved), seed, start_sha256 (of the model that all
+trials start from), plugins (nas/plugins.py), versions, hardware, created, command, commit, data (what was loaded:
+nas/data/account.py), and accuracy (what it is, where the images have no labels)
 
 A key that is missing from a spec has the behaviour from before the key existed, which is its default. Clients upgrade
 an old spec to the current keys (nas/engine/runs.py).
@@ -53,6 +53,7 @@ class _Record(TypedDict, total=False):
     name: str
     kind: str
     seed: int
+    start_sha256: str
     accuracy: str
     spec: Required[dict[str, Any]]
     plugins: list[dict[str, Any]]
@@ -74,13 +75,14 @@ def write_record(
     seed: int,
     spec: dict[str, Any],
     id: str,
+    start: str | None = None,
     accuracy: str | None = None,
     data: dict[str, Any] | None = None,
 ) -> None:
     """Write run.yaml for a new run, with the time, machine and command.
 
-    id: from `identity`. accuracy: what the word means in this run; None: the share of right answers. data: the account
-    of what was loaded.
+    id: from `identity`. start: digest of the model that all trials start from. accuracy: what the word means in this
+    run; None: the share of right answers. data: the account of what was loaded.
     """
     record = {
         "version": VERSION,
@@ -88,6 +90,7 @@ def write_record(
         "name": directory.name,
         "kind": kind,
         "seed": seed,
+        **({} if start is None else {"start_sha256": start}),
         **({} if accuracy is None else {"accuracy": accuracy}),
         "spec": spec,
         "plugins": [plugin.as_record() for plugin in active()],
@@ -105,7 +108,7 @@ def identity(kind: str, spec: dict[str, Any], *, may_differ: Collection[str], st
     """The id of a new run: a digest of what may not change in it.
 
     It is no random number, since trials that an earlier run left (a warm start) are there before run.yaml, and a run
-    that is begun again after a kill has to know them. start: digest of the weights that it starts from.
+    that is begun again after a kill has to know them. start: digest of the model that it starts from.
     """
     fixed = json.dumps([kind, start, flat(spec, may_differ)], sort_keys=True)
     return hashlib.sha256(fixed.encode()).hexdigest()[:16]
@@ -139,7 +142,9 @@ def read_record(directory: Path) -> dict[str, Any] | None:
 
 
 def _write(directory: Path, record: dict[str, Any]) -> None:
-    write_text(directory / "run.yaml", dump_yaml(sealed(record)))
+    """Write run.yaml. The seal comes first: a file that is cut off has it, and not all that it is of."""
+    content = sealed(record)
+    write_text(directory / "run.yaml", dump_yaml({SEAL: content.pop(SEAL)} | content))
 
 
 def run_directory(run: str | Path) -> Path:

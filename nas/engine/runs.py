@@ -88,6 +88,7 @@ class Run(Generic[S]):
             raise error.within(file=self.directory / "run.yaml", path="spec") from None
         self.ledger = Ledger(self.directory, self.storage)
         self.may_differ: Collection[str] = ()
+        self.start: str | None = None  # digest of a new run's start
         self.pool: Pool
 
     def check(self, record: Record, *, may_differ: Collection[str], start: Donor | None = None) -> None:
@@ -97,8 +98,8 @@ class Run(Generic[S]):
         """
         self.may_differ = may_differ
         if self.begun is None:
-            digest = start.digest if start is not None else None
-            self.ledger.begin(identity(self.kind, record, may_differ=may_differ, start=digest))
+            self.start = start.digest if start is not None else None
+            self.ledger.begin(identity(self.kind, record, may_differ=may_differ, start=self.start))
         change = difference(self.begun, record, may_differ) if self.begun is not None else None
         if change is not None:
             what = f"the run was begun with {shown(change.old)}, now it is {shown(change.new)}"
@@ -136,6 +137,7 @@ class Run(Generic[S]):
                 seed=seed,
                 spec=record,
                 id=self.ledger.id,
+                start=self.start,
                 accuracy=accuracy,
                 data=data,
             )

@@ -121,6 +121,16 @@ def kept_start(directory: Path) -> Path | None:
     return directory / NAME if spec.get("start") is not None else None
 
 
+def held_start(directory: Path) -> Path | None:
+    """The same. Raises RunError if it is another model than the run started from, by the digest in run.yaml."""
+    kept = kept_start(directory)
+    expected = (read_record(directory) or {}).get("start_sha256")
+    if kept is not None and expected is not None and read_donor(str(kept)).digest != expected:
+        message = "not the model that the run started from: its digest differs from run.yaml's; restore it"
+        raise RunError(message, file=kept.with_suffix(".safetensors"))
+    return kept
+
+
 def check_start(spec: Starting, directory: Path) -> None:
     """Raise RunError if the run that was begun in `directory` started from another model, or from none."""
     kept = kept_start(directory)

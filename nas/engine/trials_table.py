@@ -1,7 +1,7 @@
 """trials.csv: a row per trial, for people and plots. Rewritten from the trial directories whenever one has ended.
 
 Columns: trial, state, epochs, accuracy, accuracy_se (its standard error), then macs, params, throughput and further
-costs known of any trial, then seed, hash, seconds, reason, then the parameters.
+costs known of any trial, then seed, hash, seconds, reason, then the parameters, and in the file a seal for each row.
 """
 
 from __future__ import annotations

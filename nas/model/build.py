@@ -71,8 +71,9 @@ def weights_beside(genome: str | Path | dict[str, Any] | Genome) -> Path:
     if isinstance(genome, (Genome, dict)) or not os.path.exists(genome) or os.path.isdir(genome):
         raise GenomeError(f"the weights are those beside a genome file, and {shown(genome)} is not a file: give a path")
     weights = Path(genome).with_suffix(".safetensors")
-    if not weights.exists():  # a trial directory has genome.yaml and weights.safetensors
-        weights = weights.with_name("weights.safetensors")
+    other = weights.with_name("weights.safetensors")  # a trial directory has it beside genome.yaml
+    if not weights.exists() and (other.exists() or weights.stem == "genome"):
+        weights = other
     if (trained := trained_as(weights)) not in (None, own := load_genome(genome).hash):
         message = (
             f"trained as genome {trained}, and {Path(genome).name} is {own}; to load it all the same, name the file"

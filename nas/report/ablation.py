@@ -70,7 +70,9 @@ def write_table(directory: Path) -> list[Path]:
     if record is None or record.get("kind") != "ablation":
         raise RunError("not the run of an ablation", file=directory / "run.yaml")
     ablation = parse_ablation(record["spec"], file=directory / "run.yaml")
-    published = not (directory / "trials").exists() and (directory / "table.csv").exists()
+    published = not (directory / "trials").exists()
+    if published and not (directory / "table.csv").exists():
+        raise RunError(f"gone; {GONE}", file=directory / "table.csv")
     cells = read_cells(directory, ablation) if published else cells_of(directory)
     if not published:
         _check_whole(directory, cells)

@@ -85,7 +85,7 @@ TABLES: dict[str, Contents] = {
     "trials.csv": Contents(
         "trials.csv",
         "A row per trial of a search, ablation or conversion, in order of their numbers.",
-        TRIAL | ENDED,
+        TRIAL | ENDED | SEALED,
         metrics=True,
         rest=f"{PARAMETERS}; of an ablation, `arm` and the level of each factor; of a conversion, layers' candidates",
     ),

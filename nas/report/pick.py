@@ -15,11 +15,11 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from nas.engine.reading import hold_to_front
+from nas.engine.reading import ANEW, hold_to_front
 from nas.errors import RunError, SpecError, from_pydantic
 from nas.genome import load_genome
 from nas.metrics import METRICS, ON_TARGET
-from nas.report.front import hold_to_winners, read_front, remedy_in
+from nas.report.front import GONE, hold_to_winners, read_front, remedy_in
 from nas.report.run import read_run
 from nas.report.tables import cell, with_error
 from nas.search.budget import Budget
@@ -115,7 +115,8 @@ def _check_genome(winner: Winner) -> None:
     A genome that cannot be read here, without a plug-in for instance, is left to whoever loads it.
     """
     if winner.genome.parent.is_dir() and not winner.genome.exists():
-        raise RunError(f"gone; {remedy_in(winner.genome.parents[1])}", file=winner.genome)
+        trained_here = (winner.genome.parents[1] / "trials").is_dir()
+        raise RunError(f"gone; {ANEW if trained_here else GONE}", file=winner.genome)
     try:
         genome = load_genome(winner.genome)
     except SpecError:

@@ -57,6 +57,7 @@ RECORDS: dict[str, Contents] = {
             "test_images": "number of images in the test split",
             "hash": "of the trial that it is about",
             "seed": "of the trial that it is about",
+            "weights_sha256": "SHA-256 of the weights that it is about",
             "confusion": "list of [class, class answered, images], without zeros; classes by index",
         },
     ),
@@ -64,7 +65,11 @@ RECORDS: dict[str, Contents] = {
         "trials/<id>/speed.json",
         "The stopwatch on an arm of an ablation.",
         SPEED
-        | {"deployed_graph": "key of the graph after deployment, which other arms may have as well", "sha256": SEAL},
+        | {
+            "deployed_graph": "key of the graph after deployment, which other arms may have as well",
+            "sha256": SEAL,
+            "trial_sha256": OF_TRIAL,
+        },
     ),
     "winner.json": Contents(
         "winners/<name>.json",
@@ -99,6 +104,7 @@ RECORDS: dict[str, Contents] = {
             "high": "upper end of its 95 % interval; null if measured",
             "how": "measured (with `baseline: random`) or estimated by the sampler's model",
             "trials": "of each side",
+            "trials_sha256": "of the outcomes of all trials that it was worked out from",
         },
     ),
     "latency.json": Contents(
@@ -139,6 +145,7 @@ RECORDS: dict[str, Contents] = {
             "sha256": SEAL,
             "classes": "names of the parent's classes",
             "images": "16 hex digits over the images of the splits",
+            "parent": "digest of the model that gave the answers",
             "train": "class of each training image, as an index into classes",
             "validation": "the same of each validation image",
             "test": "the same of each test image",
@@ -162,6 +169,7 @@ RECORDS: dict[str, Contents] = {
             "name": "of the run: its directory's",
             "kind": "search, ablation or conversion",
             "seed": "from which all others are derived",
+            "start_sha256": "of the model that all trials start from: its tensors, pixels and class names",
             "accuracy": "what accuracy is, where the images have no labels",
             "spec": "the space, ablation or conversion, with every default written out",
             "plugins": "files of the user's own parts, with their digests",

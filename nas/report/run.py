@@ -133,11 +133,15 @@ class Run:
 
     @cached_property
     def gain(self) -> str | None:
-        """A sentence about gain.json; None of runs without it."""
-        from nas.search.gain import Gain
+        """A sentence about gain.json; None of runs without it, and where it is of other trials."""
+        from nas.search.gain import Gain, worked_out_from
 
         found = Gain.read(self.directory)
-        return None if found is None else found.sentence
+        if found is None:
+            return None
+        if self.ledger is not None and found.trials_sha256 not in (None, worked_out_from(self.ledger)):
+            return None
+        return found.sentence
 
     @cached_property
     def on_test(self) -> list[str]:

@@ -10,6 +10,7 @@ Trials taken over from earlier runs count on neither side.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +18,7 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import Field
 
+from nas.engine import Ledger
 from nas.engine.job import Count
 from nas.engine.reading import read_json
 from nas.files import write_sealed
@@ -27,13 +29,17 @@ FILE = "gain.json"
 
 @dataclass(frozen=True)
 class Gain:
-    """gain, low, high: relative, 0.12 for 12 % more. Measured on one baseline, there is no interval."""
+    """gain, low, high: relative, 0.12 for 12 % more. Measured on one baseline, there is no interval.
+
+    trials_sha256: of the outcomes of all trials that it was worked out from; files of earlier versions have none.
+    """
 
     gain: Annotated[float, Field(ge=-1, allow_inf_nan=False)]
     low: Annotated[float, Field(allow_inf_nan=False)] | None
     high: Annotated[float, Field(allow_inf_nan=False)] | None
     how: Literal["measured", "estimated"]
     trials: Count
+    trials_sha256: str | None = None
 
     def write(self, directory: Path) -> None:
         write_sealed(directory / FILE, asdict(self))
@@ -62,3 +68,10 @@ def measured(record: pd.DataFrame) -> Gain | None:
     if random is None or not random[-1] or "search" not in volumes:
         return None
     return Gain(float(volumes["search"][-1] / random[-1]) - 1, None, None, "measured", len(random))
+
+
+def worked_out_from(ledger: Ledger) -> str:
+    """The digest of the outcomes of a search and of its baseline, if it has one."""
+    beside = ledger.directory / BASELINE / "trials"
+    baseline = [ledger.within(BASELINE).outcomes_sha256] if beside.is_dir() else []
+    return hashlib.sha256("".join([ledger.outcomes_sha256, *baseline]).encode()).hexdigest()

@@ -11,7 +11,8 @@ before the directory is created.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,13 @@ from nas.engine.scale import introduce
 from nas.engine.start import check_start, keep_start
 from nas.engine.tracking import check_trackers, tracked
 from nas.engine.training import TrainJob
-from nas.metrics import TARGET, Estimate, batch_sizes, estimator
+from nas.metrics import METRICS, TARGET, Estimate, batch_sizes, estimator
 from nas.model.inherit import check_inheritable
 from nas.profiling import LatencyTable, TargetTable, run_tables, table_file
 from nas.search.anytime import BASELINE, anytime
 from nas.search.budget import check_feasible
 from nas.search.estimated_gain import estimated
-from nas.search.gain import measured
+from nas.search.gain import measured, worked_out_from
 from nas.search.retention import WeightRetention
 from nas.search.samplers import SAMPLERS, SamplerOptions, make_sampler, sampler_options
 from nas.search.schedulers import make_scheduler, scheduler_options
@@ -156,8 +157,25 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
         say=lambda text: on_event(Event("message", data={"text": text})),
     )
     estimate = estimator(spec.costs, tables, target=target)
+    if (changed := _timed_otherwise(run.ledger, estimate)) is not None:
+        on_event(Event("message", data={"text": changed}))
     check_feasible(space, spec.budget, estimate, seed=derive(spec.seed, "probe"))
     return Plan(run, on_event, device, space, record, earlier, tables, target, estimate, images)
+
+
+def _timed_otherwise(ledger: Ledger, estimate: Estimate) -> str | None:
+    """What to say if an earlier trial's costs go by another table of timings than those of the trials to come."""
+    earlier = next((trial.job for trial in ledger.trials if trial.job.hash), None)
+    if earlier is None:
+        return None
+    for name, value in estimate(earlier.genome).items():
+        then = earlier.costs.get(name)
+        if then is not None and METRICS[name].known == "table" and not math.isclose(then, value, rel_tol=1e-6):
+            return (
+                f"the timings are not those by which earlier trials were estimated: {name} of trial {earlier.id} was "
+                f"{METRICS[name].phrase(then)}, and would be {METRICS[name].phrase(value)}; the two do not compare"
+            )
+    return None
 
 
 def _begin(plan: Plan) -> SamplerOptions:
@@ -215,7 +233,7 @@ def _write_growth(plan: Plan) -> None:
         ledger, plan.space, plan.estimate, spec.budget, objectives, epochs=spec.training.epochs, seed=spec.seed
     )
     if gain is not None:
-        gain.write(plan.run.directory)
+        replace(gain, trials_sha256=worked_out_from(ledger)).write(plan.run.directory)
     plan.run.write_csv("hypervolume.csv", record)
 
 

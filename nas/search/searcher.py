@@ -18,6 +18,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from nas.engine import Event, Job, Ledger, OnEvent, Outcome, Signal
+from nas.errors import GenomeError
 from nas.genome import Genome
 from nas.genome.describe import describe
 from nas.metrics import Estimate
@@ -89,7 +90,11 @@ class Searcher:
                     self._new_trial(number)
                 continue
             trial = self.ledger.trial(number)
-            if trial.outcome is not None and (trial.outcome.state == "infeasible" or "from" in trial.job.note):
+            refusal = self._refusal(trial.job) if trial.outcome is None else None
+            if refusal is not None:  # its result.json is gone
+                self.ledger.finish(trial.job, refusal)
+                self._register_ended(trial.job, refusal)
+            elif trial.outcome is not None and (trial.outcome.state == "infeasible" or "from" in trial.job.note):
                 self._register_ended(trial.job, trial.outcome)
             else:
                 self._start(trial.job)
@@ -157,6 +162,18 @@ class Searcher:
         self._register_ended(job, refusal)
         self.on_event(Event("refused", job.id, refusal.as_dict()))
         return None
+
+    def _refusal(self, job: Job) -> Outcome | None:
+        """The outcome of a trial that cannot be trained: over the budget, or a genome that cannot be built."""
+        reason = None
+        if job.hash and job.costs.keys() >= self.budget.limits.keys():
+            reason = self.budget.refusal(job.costs)
+        elif not job.hash:
+            try:
+                self.space.genome(job.parameters)
+            except GenomeError as error:
+                reason = str(error)
+        return Outcome.of(job, "infeasible", reason=reason) if reason is not None else None
 
     def _add_candidate(self, candidate: Candidate, number: int | None) -> tuple[Job, Outcome | None]:
         """A trial directory for a candidate, and its outcome if it is infeasible."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 import nas
 from nas.ablation import ablate, cells_of, parse_ablation, timing
 from nas.ablation.run import Cells
+from nas.ablation.timing import SPEED, read_speed
 from nas.data import load
 from nas.engine import Job, Ledger, Outcome, Pool, Signal
+from nas.engine.digests import TRIAL_SEAL, seal_of
 from nas.errors import GenomeError, RunError
 from nas.files import write_sealed
 from nas.profiling import Throughput, deployed_graph
@@ -73,6 +76,18 @@ def test_an_ablation_from_its_arms_to_its_table(pool: Pool, tmp_path: Path, monk
     assert "\\toprule" in latex and "\\checkmark" in latex and "help \\& cost" in latex
     assert "help &amp; cost" in html and html.count("<tr>") == 3
     assert np.isclose(cells_of(first)["accuracy"].mean(), again["accuracy"].mean())
+
+
+def test_a_speed_of_another_trial_is_named(tmp_path: Path) -> None:
+    ledger, genome = Ledger(tmp_path), nas.load_genome("lavit_digits")
+    jobs = [ledger.add(genome, seed=seed, hash=genome.hash, parameters={}, costs={}, note={}) for seed in (1, 2)]
+    speed = Throughput(100.0, 0.6, 64, 9, "cpu", "float32", 1, False, 1.1).as_dict()
+    for job in jobs:
+        write_sealed(job.directory / SPEED, speed | {TRIAL_SEAL: seal_of(job.directory)})
+    assert read_speed(jobs[0].directory)["images_per_second"] == 100
+    shutil.copyfile(jobs[1].directory / SPEED, jobs[0].directory / SPEED)
+    with pytest.raises(RunError, match=r"0000/speed\.json: it is of another trial; delete it"):
+        read_speed(jobs[0].directory)
 
 
 def test_equal_graphs_are_timed_once_and_a_disturbed_session_again(

@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import nas
-from nas.convert.labelling import FILE, kept_labels
+from nas.convert.labelling import FILE, check_labels, kept_labels
 from nas.convert.run import ConversionResult, convert
 from nas.convert.spec import ConversionSpec
 from nas.data import ImageSet, labelled
@@ -134,6 +134,9 @@ def test_labels_of_other_images_and_damaged_ones_are_refused(
 ) -> None:
     labels = kept_labels(whole.directory)
     assert labels is not None
+    check_labels(labels, labels.parent or "", whole.directory)
+    with pytest.raises(RunError, match=rf"{FILE}: the answers of another model; restore it"):
+        check_labels(labels, "another model", whole.directory)
     extra = photos / "roll 0/later.png"
     Image.new("L", (8, 8)).save(extra)
     try:

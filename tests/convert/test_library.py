@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from nas.convert.score import Scorer
 from nas.convert.shelf import packed, unpacked
 from nas.data import ImageSet, load
 from nas.genome import load_genome
-from nas.model import Donor
+from nas.model import Donor, build
 from nas.timm.donor import read_donor
 from nas.train import Training, evaluate, train
 
@@ -43,7 +44,8 @@ def test_nothing_replaced_is_the_parent_bit_by_bit(donor: Donor, images: ImageSe
     model = transplanted(donor, {"stages.0.layers.1": KEEP}, DEFAULT, {}).model()
     x_BCHW = next(images.validation.batches(64))[0]
     assert torch.equal(model(x_BCHW), donor.model()(x_BCHW))
-    score = Scorer(donor.model(), images.validation)(model)
+    scorer = Scorer(donor.model(), images.validation)
+    score = scorer(model)
     assert (score.kl, score.agreement, score.delta_accuracy, score.delta_accuracy_se) == (0.0, 1.0, 0.0, 0.0)
 
 
@@ -110,3 +112,13 @@ def test_a_piece_is_a_file_that_holds_no_code(donor: Donor, tmp_path: Path) -> N
     (piece,) = begin(donor, {"stages.1.layers.2": ["reuse_conv"]}, DEFAULT, None)
     content = unpacked(packed(piece.content()))
     assert content["rounds"] == 0 and content["attention"].keys() == piece.attention.state_dict().keys()
+
+
+def test_no_divergence_is_below_zero_and_one_that_is_no_number_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = load("digits", limit=40)
+    parent = build("lavit_digits").eval()
+    scorer = Scorer(parent, images.validation)
+    monkeypatch.setattr(scorer, "answers", lambda _: scorer.parent_NK + 1e-6)  # what rounding leaves
+    assert scorer(parent).kl == 0
+    monkeypatch.setattr(scorer, "answers", lambda _: scorer.parent_NK * math.nan)
+    assert math.isnan(scorer(parent).kl)

@@ -62,7 +62,7 @@ def test_scores_that_have_changed_or_are_of_another_model_are_taken_anew(
     assert Shelf(tmp_path, "this").scores == dict(zip(keys[:2], scores[:2], strict=True)), "to the last digit"
     assert not caplog.text
     assert not Shelf(tmp_path, "other").scores
-    assert "rows that have changed, or are of another model: 2" in caplog.text
+    assert "rows that have changed, or are of another model or run: 2" in caplog.text
     file = tmp_path / "scores.csv"
     file.write_text(file.read_text().replace("0.1,0.9,", "0.01,0.9,"))
     assert list(Shelf(tmp_path, "this").scores) == [keys[1]]

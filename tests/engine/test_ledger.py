@@ -18,6 +18,7 @@ from nas.errors import RunError
 from nas.files import write_text
 from nas.genome import Genome, load_genome
 from nas.profiling import cost
+from nas.row_seals import ROW_SEAL
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_the_table_has_the_columns_that_readers_rely_on(tmp_path: Path, genome: 
 
     table = pd.read_csv(tmp_path / "trials.csv", dtype={"trial": str})
     columns = "trial state epochs accuracy accuracy_se macs params throughput seed hash seconds reason"
-    assert list(table.columns) == [*columns.split(), "stages.0.split", "core"]
+    assert list(table.columns) == [*columns.split(), "stages.0.split", "core", ROW_SEAL]
     assert table["trial"].tolist() == ["0000", "0001", "0002"]
     assert table["state"].tolist() == ["complete", "running", "infeasible"]
     assert table["epochs"].tolist() == [2, 3, 0]

@@ -21,7 +21,7 @@ from nas.data import load
 from nas.engine import Ledger, Pool, Signal
 from nas.engine.record import write_record
 from nas.engine.single import train_genome
-from nas.engine.start import check_start
+from nas.engine.start import NAME, check_start, held_start
 from nas.errors import DataError, RunError, SpecError
 from nas.files import write_text
 from nas.genome import Genome, load_genome
@@ -294,6 +294,21 @@ def test_winners_are_retrained_at_the_size_of_the_start(tmp_path: Path) -> None:
             spec={"base": base, "data": "digits", "start": start},
         )
         assert retraining(tmp_path, from_scratch=True).image_size == size
+
+
+def test_a_start_that_has_changed_is_not_retrained_from(parent: Path, tmp_path: Path) -> None:
+    donor = read_donor(str(parent))
+    for file in (parent, parent.with_name("weights.safetensors")):
+        shutil.copyfile(file, tmp_path / Path(NAME).with_suffix(".yaml" if file == parent else ".safetensors"))
+    kept = tmp_path / NAME
+    for digest in (donor.digest, "of another model"):
+        spec = {"base": donor.genome.model_dump(mode="json"), "data": "digits", "start": str(parent)}
+        write_record(tmp_path, id="0123456789abcdef", kind="search", seed=0, spec=spec, start=digest)
+        if digest == donor.digest:
+            assert held_start(tmp_path) == kept
+            continue
+        with pytest.raises(RunError, match=r"start\.safetensors: not the model that the run started from"):
+            held_start(tmp_path)
 
 
 def test_the_default_name_of_a_run_says_where_it_starts(parent: Path) -> None:

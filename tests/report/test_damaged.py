@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,10 +19,11 @@ from hypothesis import strategies as st
 
 from nas.ablation.retrain import retraining
 from nas.engine import Ledger, Outcome, Run
-from nas.engine.digests import check_weights
+from nas.engine.digests import check_weights, weights_digest
 from nas.engine.evaluation import read_test
+from nas.engine.record import read_record, write_record
 from nas.errors import RunError, SpecError
-from nas.files import write_sealed
+from nas.files import write_json, write_sealed
 from nas.model import build
 from nas.report.ablation import write_table
 from nas.report.converted import read_assemblies, read_sensitivity
@@ -29,6 +31,7 @@ from nas.report.page import page
 from nas.report.payload import stacks_of
 from nas.report.pick import best_winner
 from nas.report.run import read_run
+from nas.search.gain import Gain, worked_out_from
 from nas.search.winners import write_front
 from nas.serve import load
 from tests.report.damaged import REPLACED, SPEC, as_earlier_versions_wrote, write_front_of, write_searched
@@ -175,6 +178,15 @@ def test_a_number_of_a_conversion_that_has_changed_is_named(tmp_path: Path, kind
     table.to_csv(run / name, index=False)
     with pytest.raises(SpecError, match=re.escape(f"{name}: damaged ({said}")):
         page(read_run(run))
+
+
+def test_a_divergence_that_rounding_left_below_zero_is_read(tmp_path: Path) -> None:
+    """Conversions of 0.1 have it in all three tables."""
+    run = Path(shutil.copytree(PUBLISHED / "cifar10-repaired", tmp_path / "run"))
+    table = pd.read_csv(run / "assemblies.csv").assign(kl=-2.4e-09)
+    table.to_csv(run / "assemblies.csv", index=False)
+    (run / "scores.csv").unlink()
+    assert read_run(run).assemblies is not None
 
 
 @pytest.mark.parametrize("name", ["sensitivity.csv", "scores.csv"])
@@ -384,6 +396,59 @@ def test_a_front_of_a_trial_that_is_gone_is_computed_anew(tmp_path: Path) -> Non
     assert 0 not in set(read_run(run).front["trial"])
 
 
+def test_a_record_that_is_cut_off_is_never_believed(tmp_path: Path) -> None:
+    write_record(tmp_path, kind="search", seed=0, spec={"base": "lavit_digits", "trials": 4}, id="0123456789abcdef")
+    text = (tmp_path / "run.yaml").read_text()
+    assert read_record(tmp_path) is not None
+    for end in range(len(text) - 1):
+        (tmp_path / "run.yaml").write_text(text[:end])
+        with pytest.raises(SpecError, match=r"run\.yaml: "):
+            read_record(tmp_path)
+
+
+def test_what_was_gained_is_of_the_trials_that_are_there(tmp_path: Path) -> None:
+    run = write_searched(tmp_path / "run")
+    assert read_run(run).gain is not None
+    gain = Gain(0.1, -0.1, 0.3, "estimated", 3, worked_out_from(Ledger(run)))
+    gain.write(run)
+    assert read_run(run).gain == gain.sentence
+    replace(gain, trials_sha256="of another run").write(run)
+    assert read_run(run).gain is None
+
+
+@pytest.mark.parametrize("change", ["a value", "a row"])
+def test_a_published_table_of_trials_that_has_changed_is_named(tmp_path: Path, change: str) -> None:
+    """Nothing else is left to hold the trials beside the front to."""
+    run = write_searched(tmp_path / "run")
+    shutil.rmtree(run / "trials")
+    page(read_run(run))
+    lines = (run / "trials.csv").read_text().splitlines(keepends=True)
+    if change == "a value":
+        _edit(run / "trials.csv", lines[-1], lines[-1].replace(",0.7,", ",0.95,"))
+    else:
+        _edit(run / "trials.csv", lines[-1], "")
+    with pytest.raises(SpecError, match=r"trials\.csv: damaged \((row 3|it) has changed since it was written"):
+        read_run(run)
+
+
+def test_winners_are_not_trained_again_by_the_record_of_another_run(tmp_path: Path) -> None:
+    run = write_searched(tmp_path / "run")
+    write_front_of(run)
+    other = write_searched(tmp_path / "other", id="fedcba9876543210")
+    shutil.copyfile(other / "run.yaml", run / "run.yaml")
+    with pytest.raises(SpecError, match=r"run\.yaml: id: it is fedcba9876543210, and all trials have 0123456789abcdef"):
+        retraining(run)
+
+
+def test_a_published_table_that_is_gone_is_not_written_without_cells(tmp_path: Path) -> None:
+    run = Path(shutil.copytree(PUBLISHED / "cifar10-linear_cores", tmp_path / "run"))
+    (run / "table.csv").unlink()
+    before = {file: file.read_bytes() for file in run.rglob("*.*")}
+    with pytest.raises(SpecError, match=r"table\.csv: gone; restore it"):
+        write_table(run)
+    assert {file: file.read_bytes() for file in run.rglob("*.*")} == before
+
+
 def test_weights_of_which_a_byte_has_changed_are_named(tmp_path: Path) -> None:
     run = write_searched(tmp_path / "run")
     weights = run / "trials/0000/weights.safetensors"
@@ -399,6 +464,13 @@ def test_results_on_test_of_another_trial_are_named(tmp_path: Path) -> None:
     _swap(run / "trials/0000/test.json", run / "trials/0001/test.json")
     with pytest.raises(SpecError, match=r"0000/test\.json: it is about another trial"):
         read_test(run / "trials/0000")
+    file = run / "trials/0001/test.json"
+    _swap(run / "trials/0000/test.json", file)
+    write_json(file, json.loads(file.read_text()) | {"weights_sha256": weights_digest(file.parent)})
+    assert read_test(run / "trials/0001")
+    write_json(file, json.loads(file.read_text()) | {"weights_sha256": "of the same trial in another run"})
+    with pytest.raises(SpecError, match=r"0001/test\.json: it is about other weights than the trial's"):
+        read_test(run / "trials/0001")
 
 
 @settings(max_examples=100, deadline=None)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from nas.plain_yaml import parse_yaml
@@ -77,6 +78,22 @@ def test_what_is_over_the_budget_is_recorded_without_a_worker(tmp_path: Path) ->
     assert refused["accuracy"].isna().all()
     assert [event.trial for event in simulation.events if event.kind == "refused"] == refused["trial"].tolist()
     assert table["state"][0] == "complete"
+
+
+@pytest.mark.parametrize("kind", ["over the budget", "not buildable"])
+def test_a_refused_trial_whose_result_is_gone_is_refused_again(tmp_path: Path, kind: str) -> None:
+    """It would be trained beyond the budget, and might win."""
+    keys = {
+        "over the budget": {"budget": {"macs": 930_000}},
+        "not buildable": {"parameters": {"stages.0.heads": {"choice": [2, 5]}, "stages.0.width": {"choice": [32, 40]}}},
+    }
+    wanted = spec(sampler="random", trials=6, **keys[kind])
+    before = Simulation(wanted, tmp_path).run().table()
+    refused = before.index[before["state"] == "infeasible"]
+    assert len(refused)
+    for number in refused:
+        (tmp_path / "trials" / f"{number:04d}" / "result.json").unlink()
+    pd.testing.assert_frame_equal(Simulation(wanted, tmp_path).run().table(), before)
 
 
 def test_refused_trials_do_not_count(tmp_path: Path) -> None:
