@@ -236,7 +236,7 @@ def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
     estimate = estimator(spec.costs, tables)
     budget = spec.budget_of(estimate(donor.genome))
     record = _recorded(spec, donor, budget)
-    run.check(record, may_differ=MAY_DIFFER, start=donor)
+    run.check(record, may_differ=MAY_DIFFER, start=whole)
     introduce(whole.genome, donor.genome, images, on_event, suits=lambda genome: genome, meant=True)
     parts = Parts(donor.genome, options, spec.candidates, estimate)
     check_budget(parts, budget)
