@@ -90,9 +90,7 @@ def _check_types(table: pd.DataFrame, text: list[str], file: Path) -> None:
 
 def _key(trial: Mapping[Any, Any]) -> str:
     names = list(map(str, trial))
-    layers = names[
-        names.index("reason") + 1 :
-    ]  # the parameters (nas/engine/trials_table.py)
+    layers = names[names.index("reason") + 1 :]  # the parameters (nas/engine/trials_table.py)
     return json.dumps({layer: trial[layer] for layer in layers if trial[layer] != KEEP}, sort_keys=True, default=str)
 
 
