@@ -92,8 +92,9 @@ def hold_to_winners(
     folder = directory / "winners"
     expected = ledger is not None and ledger.id is not None and folder.is_dir()
     for row, winner in enumerate(front.get("winner", ())):
-        if expected and winner not in results:
-            raise RunError(f"gone, of a winner in front.csv; {ANEW}", file=folder / f"{winner}.json")
+        for file in (folder / f"{winner}.json", folder / f"{winner}.yaml") if expected else ():
+            if not file.exists():
+                raise RunError(f"gone, of a winner in front.csv; {ANEW}", file=file)
         if _is_unlike(front.iloc[row].to_dict(), results.get(winner, {})):
             what = f"damaged (row {1 + row} is not what winners/{winner}.json has)"
             raise RunError(f"{what}; {remedy_in(directory)}", file=directory / "front.csv")

@@ -283,12 +283,15 @@ def test_a_copy_is_what_it_was_copied_from(tmp_path: Path, trained_again: bool) 
     page(found)
 
 
-def test_results_of_a_winner_that_are_gone_are_missed(tmp_path: Path) -> None:
-    """Its figures on test would be those of front.csv alone, which an editor may have changed."""
+@pytest.mark.parametrize("ending", ["json", "yaml"])
+def test_what_is_gone_of_a_winner_is_missed(tmp_path: Path, ending: str) -> None:
+    """Its figures on test would be those of front.csv alone, and its layers left out of the page."""
     run = write_searched(tmp_path / "run")
     page(read_run(run))
-    (run / "winners/w1-0000.json").unlink()
-    with pytest.raises(SpecError, match=r"w1-0000\.json: gone, of a winner in front\.csv; the same run, started again"):
+    (run / f"winners/w1-0000.{ending}").unlink()
+    with pytest.raises(
+        SpecError, match=rf"w1-0000\.{ending}: gone, of a winner in front\.csv; the same run, started again"
+    ):
         page(read_run(run))
     shutil.rmtree(run / "winners")
     page(read_run(run))
@@ -534,7 +537,7 @@ def _exchange(file: Path, content: bytes) -> None:
 def test_a_winner_whose_genome_is_gone_is_not_picked(tmp_path: Path) -> None:
     run = write_searched(tmp_path / "run")
     (run / "winners/w1-0000.yaml").unlink()
-    with pytest.raises(SpecError, match=r"winners/w1-0000\.yaml: gone; "):
+    with pytest.raises(SpecError, match=r"winners/w1-0000\.yaml: gone, of a winner"):
         best_winner(run, {})
 
 
