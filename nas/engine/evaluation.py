@@ -272,7 +272,8 @@ def _read(directory: Path) -> _Test | None:
         job = Job.read(directory)
         if (found["hash"], found["seed"]) != (job.hash, job.seed):
             raise RunError(f"it is about another trial; {AGAIN}", file=directory / FILE)
-        if found.get("weights_sha256") not in (None, weights_digest(directory)):
+        weights = found.get("weights_sha256"), weights_digest(directory)
+        if None not in weights and weights[0] != weights[1]:
             raise RunError(f"it is about other weights than the trial's; {AGAIN}", file=directory / FILE)
     if found is not None and "confusion" in found:
         cells = found["confusion"]

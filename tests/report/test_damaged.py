@@ -474,6 +474,9 @@ def test_results_on_test_of_another_trial_are_named(tmp_path: Path) -> None:
     write_json(file, json.loads(file.read_text()) | {"weights_sha256": "of the same trial in another run"})
     with pytest.raises(SpecError, match=r"0001/test\.json: it is about other weights than the trial's"):
         read_test(run / "trials/0001")
+    result = json.loads((file.parent / "result.json").read_text()) | {"weights_sha256": None}
+    write_json(file.parent / "result.json", {key: result[key] for key in result if key != "sha256"})
+    assert read_test(run / "trials/0001"), "of a cell that was taken over after its weights had been removed"
 
 
 @settings(max_examples=100, deadline=None)
