@@ -45,6 +45,7 @@ from nas.convert.workers import Content, Crew, run_round
 from nas.engine import Event
 from nas.engine.driver import Driver
 from nas.engine.single import train_genome
+from nas.files import SEAL
 from nas.profiling import parts, table_file
 from nas.profiling.stopwatch import timed
 from nas.row_seals import ROW_SEAL
@@ -178,9 +179,9 @@ def kept(folder: Path) -> set[str]:
 
 
 def _scores(folder: Path) -> dict[str, dict[str, str]]:
-    """The rows of scores.csv by assembly, without those that are taken anew."""
+    """The rows of scores.csv by assembly, without those that are taken anew, and without seals: they are a run's own."""
     file = folder / "scores.csv"
-    rows = pd.read_csv(file, dtype=str).to_dict("records") if file.exists() else []
+    rows = pd.read_csv(file, dtype=str).drop(columns=SEAL).to_dict("records") if file.exists() else []
     return {str(row["assembly"]): row for row in rows if math.isfinite(float(row["kl"]))}
 
 

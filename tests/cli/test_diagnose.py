@@ -61,4 +61,4 @@ def test_a_genome_file_without_weights(nas, tmp_path):
     )
     answer = nas("diagnose", "g.yaml")
     assert answer.code == 2
-    assert "weights.safetensors: weights cannot be read" in answer.err
+    assert "g.safetensors: weights cannot be read" in answer.err
