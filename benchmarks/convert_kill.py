@@ -179,7 +179,7 @@ def kept(folder: Path) -> set[str]:
 
 
 def _scores(folder: Path) -> dict[str, dict[str, str]]:
-    """The rows of scores.csv by assembly, without those that are taken anew, and without seals: they are a run's own."""
+    """The rows of scores.csv by assembly, without those that are taken anew, and without the seals of its run."""
     file = folder / "scores.csv"
     rows = pd.read_csv(file, dtype=str).drop(columns=SEAL).to_dict("records") if file.exists() else []
     return {str(row["assembly"]): row for row in rows if math.isfinite(float(row["kl"]))}
