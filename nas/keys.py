@@ -6,6 +6,7 @@ All else that it converts without a loss stays: 3.0 is a whole number, and so is
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationInfo, field_validator
@@ -26,12 +27,23 @@ class Keys(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_value_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if _has_truth_value(value):
-            assert info.field_name is not None
-            leaves = _leaves(cls.model_fields[info.field_name].annotation)
-            if leaves & {int, float} and leaves <= PLAIN:  # parts of a mapping have fields of their own
-                raise ValueError(f"expected {'a' if float in leaves else 'a whole'} number")
+        assert info.field_name is not None
+        wanted = _number(cls, info.field_name)
+        if wanted is not None and _has_truth_value(value):
+            raise ValueError(f"expected {wanted}")
         return value
+
+
+@cache  # genomes are validated by the thousand
+def _number(model: type[BaseModel], field: str) -> str | None:
+    """`a number` or `a whole number` for a field that takes numbers; None for any other.
+
+    Parts of a mapping have fields of their own.
+    """
+    leaves = _leaves(model.model_fields[field].annotation)
+    if not leaves & {int, float} or not leaves <= PLAIN:
+        return None
+    return "a number" if float in leaves else "a whole number"
 
 
 def _has_truth_value(value: Any) -> bool:

@@ -36,7 +36,7 @@ def retraining(directory: Path, *, from_scratch: bool = False) -> Ablation:
     if record is None or record.get("kind") != "search":
         raise RunError("not the run of a search", file=directory)
     recorded = record["spec"]
-    Ledger(directory)  # holds run.yaml to the trials
+    Ledger(directory, id=record.get("id"))  # holds run.yaml to the trials
     if not isinstance(recorded.get("base"), (str, dict)):
         raise RunError(
             "it does not say which base genome was searched around", file=directory / "run.yaml", path="spec"

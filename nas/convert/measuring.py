@@ -51,7 +51,7 @@ class Measuring:
         places = self.parts.replacements()
         assemblies: list[Assembly] = [{layer: name} for layer, name in places]
         if any(key_of(assembly) not in self.shelf.scores for assembly in assemblies):
-            (self.shelf.directory / "sensitivity.csv").unlink(missing_ok=True)  # of earlier scores
+            self._outdate("sensitivity.csv")
         scores = self.scored(states, assemblies)
         return dict(zip(places, scores, strict=True))
 
@@ -60,10 +60,15 @@ class Measuring:
         left = [assembly for assembly in assemblies if key_of(assembly) not in self.shelf.scores]
         if left:
             self.say(f"comparing {len(left)} models with the parent")
+            self._outdate("assemblies.csv")
         chunks = [left[start : start + CHUNK] for start in range(0, len(left), CHUNK)]
         tasks = [(chunk, {piece: states[piece] for each in chunk for piece in _pieces(each)}) for chunk in chunks]
         self.crew.each(run_scores, tasks, lambda number, scores: self.shelf.keep_scores(chunks[number], scores))
         return [self.shelf.scores[key_of(assembly)] for assembly in assemblies]
+
+    def _outdate(self, table: str) -> None:
+        """Remove a table of earlier scores, which is written anew once those of now are known."""
+        (self.shelf.directory / table).unlink(missing_ok=True)
 
     def sensitivity(self, library: Mapping[Place, Content], single: Mapping[Place, Score]) -> pd.DataFrame:
         """A row per layer and candidate: what it does alone, and what it saves."""

@@ -96,7 +96,6 @@ class Shelf:
         return self.directory / LIBRARY / f"{'-'.join(place)}.pt"
 
     def keep_scores(self, assemblies: Sequence[Assembly], scores: Sequence[Score]) -> None:
-        (self.directory / "assemblies.csv").unlink(missing_ok=True)  # of earlier scores: written anew at the end
         self.scores |= {key_of(assembly): score for assembly, score in zip(assemblies, scores, strict=True)}
         rows = [{"assembly": key} | asdict(s) | {SEAL: self._seal(key, s)} for key, s in self.scores.items()]
         write_dataframe(self.directory / "scores.csv", pd.DataFrame(rows))

@@ -66,8 +66,8 @@ class Trial:
 class Ledger:
     """All trials of one run directory, and of its storage if it has one (nas/engine/storage.py).
 
-    id: of the run, for one that has no run.yaml of its own. Raises RunError for a damaged trial, and for a trial of
-    another run.
+    id: of the run, where it is known already, or is not in a run.yaml of its own. Raises RunError for a damaged trial,
+    and for a trial of another run.
 
     >>> ledger = Ledger(Path("results/my_run"))
     >>> ledger.table()[["trial", "state", "accuracy"]]

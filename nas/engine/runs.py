@@ -86,7 +86,7 @@ class Run(Generic[S]):
             self.begun = None if record is None else upgrade(record["spec"])
         except SpecError as error:
             raise error.within(file=self.directory / "run.yaml", path="spec") from None
-        self.ledger = Ledger(self.directory, self.storage)
+        self.ledger = Ledger(self.directory, self.storage, id=(record or {}).get("id"))
         self.may_differ: Collection[str] = ()
         self.start: str | None = None  # digest of a new run's start
         self.pool: Pool

@@ -4,7 +4,7 @@
     assemblies.csv     scores before repair, from scores.csv; accuracy and costs after it, from the trials
 
 While a conversion goes on, the tables are of before, and are shown as they are: their last writing is at its end. One
-whose scores are taken anew has been removed (nas/convert/shelf.py).
+whose scores are taken anew has been removed (nas/convert/measuring.py).
 Scores are found by the candidates that are chosen, as JSON: the column `assembly` of scores.csv.
 """
 

@@ -194,7 +194,7 @@ def read_run(directory: Path) -> Run:
         raise RunError(f"not a run: {what}", file=directory)
     facts = read_record(directory)
     assert facts is not None
-    ledger = Ledger(directory) if os.path.isdir(directory / "trials") else None
+    ledger = Ledger(directory, id=facts.get("id")) if os.path.isdir(directory / "trials") else None
     trials = (_published(directory) if ledger is None else ledger.table()).astype({"trial": int})
     objectives = facts["spec"].get("objectives") or {"accuracy": "max", "macs": "min"}
     if not isinstance(objectives, dict) or any(word not in ("max", "min") for word in objectives.values()):

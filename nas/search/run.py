@@ -157,23 +157,24 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
         say=lambda text: on_event(Event("message", data={"text": text})),
     )
     estimate = estimator(spec.costs, tables, target=target)
-    if (changed := _timed_otherwise(run.ledger, estimate)) is not None:
+    if (changed := timed_otherwise(run.ledger, estimate)) is not None:
         on_event(Event("message", data={"text": changed}))
     check_feasible(space, spec.budget, estimate, seed=derive(spec.seed, "probe"))
     return Plan(run, on_event, device, space, record, earlier, tables, target, estimate, images)
 
 
-def _timed_otherwise(ledger: Ledger, estimate: Estimate) -> str | None:
+def timed_otherwise(ledger: Ledger, estimate: Estimate) -> str | None:
     """What to say if an earlier trial's costs go by another table of timings than those of the trials to come."""
-    earlier = next((trial.job for trial in ledger.trials if trial.job.hash), None)
+    timed = {name for name, metric in METRICS.items() if metric.known == "table"}
+    earlier = next((trial.job for trial in ledger.trials if timed & trial.job.costs.keys()), None)
     if earlier is None:
         return None
-    for name, value in estimate(earlier.genome).items():
-        then = earlier.costs.get(name)
-        if then is not None and METRICS[name].known == "table" and not math.isclose(then, value, rel_tol=1e-6):
+    now = estimate(earlier.genome)
+    for name, then in earlier.costs.items():
+        if name in timed and name in now and not math.isclose(then, now[name], rel_tol=1e-6):
             return (
                 f"the timings are not those by which earlier trials were estimated: {name} of trial {earlier.id} was "
-                f"{METRICS[name].phrase(then)}, and would be {METRICS[name].phrase(value)}; the two do not compare"
+                f"{METRICS[name].phrase(then)}, and would be {METRICS[name].phrase(now[name])}; the two do not compare"
             )
     return None
 

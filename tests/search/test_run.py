@@ -22,7 +22,7 @@ from nas.profiling.memory import peak_memory
 from nas.report import write_report
 from nas.report.run import read_run
 from nas.search import SearchSpec, load_space, search
-from nas.search.run import resolved
+from nas.search.run import resolved, timed_otherwise
 from nas.seeds import derive
 from nas.train import evaluate
 from tests.report.described import undescribed, unsealed
@@ -170,6 +170,19 @@ def test_halving_beside_a_random_baseline(tmp_path: Path, pool: Pool) -> None:
         again = pd.read_csv(tmp_path / "run" / "trials" / trial / "metrics.csv")
         straight = pd.read_csv(tmp_path / "whole" / "trials" / trial / "metrics.csv")
         pd.testing.assert_frame_equal(again[["loss", "accuracy"]], straight[["loss", "accuracy"]])
+
+
+@pytest.mark.parametrize(("now", "said"), [(100.0, False), (1000.0, True)])
+def test_another_table_of_timings_is_said(tmp_path: Path, now: float, said: bool) -> None:
+    """Else trials of one table would be compared by two."""
+    genome, ledger = load_genome("lavit_digits"), Ledger(tmp_path)
+    ledger.add(None, seed=0, hash="", parameters={}, costs={})
+    costs = {"macs": 10, "params": 20, "throughput": 100.0}
+    ledger.add(genome, seed=1, hash=genome.hash, parameters={}, costs=costs)
+    text = timed_otherwise(ledger, lambda genome: {"macs": 11, "params": 20, "throughput": now})
+    assert (text is not None) is said
+    if text is not None:
+        assert "throughput of trial 0001 was 100 images/s, and would be 1,000 images/s" in text
 
 
 def test_repeats_are_trained_with_other_seeds_and_count_as_their_mean(tmp_path: Path, pool: Pool) -> None:
