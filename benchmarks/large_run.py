@@ -52,8 +52,8 @@ from nas.model import build
 from nas.report.live import Progress
 from nas.search import SearchSpec
 from nas.search.pareto import front_of
+from nas.search.recorded import recorded
 from nas.search.retention import WeightRetention
-from nas.search.spec import recorded
 from nas.search.study import BATCH, Study, StudyWriter
 from nas.search.winners import write_front
 

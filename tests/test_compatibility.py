@@ -21,8 +21,8 @@ from nas.engine.record import hardware, read_record, versions
 from nas.errors import RunError
 from nas.genome import load_genome
 from nas.plain_yaml import dump_yaml, read_yaml
+from nas.search.recorded import recorded, upgraded
 from nas.search.run import _planned
-from nas.search.spec import recorded, upgraded
 from nas.search.warm_start import earlier_runs
 from nas.train import evaluate
 

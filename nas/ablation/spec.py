@@ -36,7 +36,7 @@ from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings
 from nas.metrics import METRICS
 from nas.metrics.columns import COLUMNS
-from nas.model.inherit import check_inheritable
+from nas.model.inheritable import check_inheritable
 from nas.paths import SET
 from nas.plain_yaml import read_yaml
 from nas.seeds import derive

@@ -21,22 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, Union, get_args
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args
 
-import torch
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    GetJsonSchemaHandler,
-    PlainSerializer,
-    PlainValidator,
-    TypeAdapter,
-    ValidationError,
-)
-from pydantic_core import CoreSchema
+from pydantic import AfterValidator, ConfigDict
 from torch import Tensor, nn
 
-from nas.errors import GenomeError, from_pydantic, nearest, shown
+from nas.blocks.scores import ScoreForm, Scores
 from nas.keys import Keys
 from nas.registry import Registry
 
@@ -57,13 +47,6 @@ def _odd(kernel: int) -> int:
 
 
 OddKernel = Annotated[int, AfterValidator(_odd)]  # the side of a kernel that has a middle
-
-
-class ScoreForm(NamedTuple):
-    """How a layer's scores travel: `factored` with E features, or as a `dense` or row-softmaxed `weights` matrix."""
-
-    kind: Literal["factored", "dense", "weights"]
-    features: int = 0
 
 
 class Site(NamedTuple):
@@ -100,42 +83,6 @@ class Rows(NamedTuple):
 
     weight_CC: Tensor
     bias_C: Tensor | None
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a layer hands on of its attention scores A = scale · q kᵀ (or the matrix itself where that is cheaper).
-
-    q_BHNE, k_BHNE: factors, any strides; matrix_BHNN: the scores, or with `softmaxed` the attention weights.
-    reused: mapped from the scores of an earlier layer, which is what the diagonal loss looks for.
-    """
-
-    q_BHNE: Tensor | None = None
-    k_BHNE: Tensor | None = None
-    scale: float = 1.0
-    matrix_BHNN: Tensor | None = None
-    softmaxed: bool = False
-    reused: bool = False
-
-    def factors(self) -> tuple[Tensor, Tensor]:
-        """(q_BHNE, k_BHNE) of scores that travel factored."""
-        assert self.q_BHNE is not None and self.k_BHNE is not None
-        return self.q_BHNE, self.k_BHNE
-
-    def dense(self) -> Tensor:
-        """(B, H, N, N): the pre-softmax scores, computed if they travel factored."""
-        assert not self.softmaxed, "scores cannot be recovered from softmaxed weights"
-        if self.matrix_BHNN is not None:
-            return self.matrix_BHNN
-        q_BHNE, k_BHNE = self.factors()
-        return (q_BHNE * self.scale) @ k_BHNE.transpose(-2, -1)
-
-    def weights(self) -> Tensor:
-        """(B, H, N, N): row-softmaxed attention weights."""
-        if self.softmaxed:
-            assert self.matrix_BHNN is not None
-            return self.matrix_BHNN
-        return self.dense().softmax(-1)
 
 
 @dataclass(frozen=True)
@@ -264,70 +211,3 @@ def block(name: str) -> Callable[[B], B]:
 def registered(slot: Slot) -> dict[str, Any]:
     """Block classes of a slot by name."""
     return dict(BLOCKS[slot].items())
-
-
-@dataclass(frozen=True)
-class _Written:
-    """The JSON schema of a block of `slot`, worked out when it is asked for: plug-ins may have joined by then."""
-
-    slot: Slot
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        if handler.mode == "serialization":  # not what one writes
-            return handler(schema)
-        blocks = registered(self.slot)
-        written = Union[Literal[tuple(blocks)], *(cls.Config for cls in blocks.values())]  # type: ignore[valid-type]
-        return handler(TypeAdapter(written).core_schema)  # type: ignore[arg-type]
-
-
-def spec_of(slot: Slot) -> Any:
-    """The pydantic type of a block of `slot` in a genome: `less` or `{block: less, transform: conv}`."""
-
-    def validate(value: Any) -> BlockConfig:
-        if isinstance(value, BlockConfig):
-            value = value.model_dump()
-        if isinstance(value, str):
-            value = {"block": value}
-        if not isinstance(value, dict) or not isinstance(value.get("block"), str):
-            raise GenomeError(f"expected a {slot} block, as a name or a mapping with `block:`, found {shown(value)}")
-        blocks = BLOCKS[slot]
-        if value["block"] not in blocks:
-            raise GenomeError(f"unknown {slot} block {shown(value['block'])}; {nearest(value['block'], blocks)}")
-        fields = blocks[value["block"]].Config
-        try:
-            return fields.model_validate(value)
-        except ValidationError as error:
-            raise from_pydantic(error, fields, kind=GenomeError) from None
-
-    def shorten(value: BlockConfig) -> Any:
-        changed = value.model_dump(mode="json", exclude_defaults=True) | {"block": value.block}
-        return value.block if len(changed) == 1 else {"block": value.block} | changed
-
-    return Annotated[BlockConfig, PlainValidator(validate), _Written(slot), PlainSerializer(shorten)]
-
-
-def unit(x: Tensor) -> Tensor:
-    """x / ‖x‖ over the last axis; zero stays zero. The norm is taken in float32, where half precision overflows.
-
-    The gradient of a zero vector is 10⁶ times the next one, which float16 cannot hold: there it is 0 (`inverse_norm`).
-    """
-    if is_float16(x):
-        return (inverse_norm(x) * x).to(x.dtype)
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
-    unit_x: Tensor = x / norm.clamp_min(1e-6).to(x.dtype)
-    return unit_x
-
-
-def is_float16(x: Tensor) -> bool:
-    """Whether x is float16. While torch.fx traces, its type is not known yet, and the graph is that of wider types."""
-    return not isinstance(x, torch.fx.Proxy) and x.dtype == torch.float16
-
-
-def inverse_norm(x: Tensor) -> Tensor:
-    """1 / ‖x‖ over the last axis, float32 (..., 1), of a float16 tensor.
-
-    Of a vector shorter than the smallest normal number of float16 it is 0, and so is its gradient: it has no direction.
-    """
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-    inverse: Tensor = norm.masked_fill(norm < torch.finfo(torch.float16).tiny, torch.inf).reciprocal()
-    return inverse

@@ -24,9 +24,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Scores, Site, block
+from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Site, block
 from nas.blocks.precision import full_precision, wide
 from nas.blocks.relu_linear import linear_attention, linear_attention_cost
+from nas.blocks.scores import Scores
 
 
 @block("focused_linear")

@@ -16,7 +16,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Scores, Site, block, unit
+from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Site, block
+from nas.blocks.scores import Scores
+from nas.blocks.unit import unit
 
 
 @block("hydra")

@@ -28,7 +28,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from nas.blocks.base import BlockConfig, Core, Cost, Inputs, OddKernel, ScoreForm, Scores, Site, block
+from nas.blocks.base import BlockConfig, Core, Cost, Inputs, OddKernel, Site, block
+from nas.blocks.scores import ScoreForm, Scores
 from nas.blocks.transforms import Conv, Dense, Identity, LowRank
 from nas.errors import GenomeError
 

@@ -31,7 +31,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Scores, Site, block, inverse_norm, is_float16, unit
+from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Site, block
+from nas.blocks.scores import Scores
+from nas.blocks.unit import inverse_norm, is_float16, unit
 from nas.errors import GenomeError
 
 

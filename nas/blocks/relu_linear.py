@@ -20,8 +20,9 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Scores, Site, block
+from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Site, block
 from nas.blocks.precision import full_precision, wide
+from nas.blocks.scores import Scores
 
 EPSILON = 1e-5
 

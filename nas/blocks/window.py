@@ -27,8 +27,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Rows, ScoreForm, Scores, Site, block
+from nas.blocks.base import BlockConfig, Core, Cost, Inputs, Rows, Site, block
 from nas.blocks.relative import RelativeBias
+from nas.blocks.scores import ScoreForm, Scores
 from nas.errors import GenomeError
 
 

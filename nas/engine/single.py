@@ -21,7 +21,7 @@ from nas.files import safe_name, usable_path, write_text
 from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings
 from nas.model import Donor
-from nas.model.inherit import check_inheritable
+from nas.model.inheritable import check_inheritable
 from nas.model.pixels import served
 from nas.numbers import standard_error
 from nas.paths import SET

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from nas.blocks import Block, BlockConfig, Site, registered
-from nas.blocks.base import ScoreForm, Slot
+from nas.blocks.base import Slot
+from nas.blocks.scores import ScoreForm
 from nas.errors import GenomeError
 
 if TYPE_CHECKING:

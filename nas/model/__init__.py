@@ -2,7 +2,8 @@
 
 from nas.model.build import build
 from nas.model.deploy import deploy
-from nas.model.inherit import Donor, inherit
+from nas.model.donor import Donor
+from nas.model.inherit import inherit
 from nas.model.pyramid import Model, auxiliaries_on
 
 __all__ = ["Donor", "Model", "auxiliaries_on", "build", "deploy", "inherit"]

@@ -20,85 +20,26 @@ Legend: B images, N tokens, C width.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from nas.blocks import Block, registered
+from nas.blocks import Block
 from nas.blocks.base import Rows
 from nas.blocks.relative import RelativeBias
-from nas.errors import GenomeError
 from nas.genome import Genome
-from nas.genome.layout import LayerPlan, StagePlan
+from nas.genome.layout import StagePlan
 from nas.model.closed_form import solve_projections
-from nas.model.embed import ConvNorm
+from nas.model.donor import Donor
+from nas.model.inheritable import check_inheritable, tokens_of
 from nas.model.layer import Attention, Layer
 from nas.model.pyramid import Model
 from nas.model.resize import resized_position, resized_relative
 
 M = TypeVar("M", bound=Model)
 SAME_NAMES = ("norm", "mlp.", "scale", "attention.proj.", "attention.q_norm.", "attention.k_norm.")  # of a layer
-
-
-@dataclass(frozen=True, eq=False)
-class Donor:
-    """A trained model as data: its genome, and its tensors under our names, on the CPU.
-
-    young: tensors that were not trained with the others (parts put in by a conversion), and learn at the full rate.
-    """
-
-    genome: Genome
-    state: Mapping[str, Tensor]
-    young: frozenset[str] = frozenset()
-
-    @classmethod
-    def of(cls, model: Model) -> Donor:
-        """A snapshot of a model. Raises GenomeError for one that was deployed, if its stem had norms to fold.
-
-        >>> Donor.of(nas.build("winner.yaml", weights=True)).genome.name
-        """
-        if any(isinstance(module, ConvNorm) and module.fused for module in model.modules()):
-            raise GenomeError(
-                "the norms of its stem are folded in: start from the model that was deployed", path="stem"
-            )
-        return cls(model.genome, {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()})
-
-    def model(self) -> Model:
-        """The donor as a module in eval mode; a head that it does not have is a new one."""
-        model = Model(self.genome).eval()
-        model.load_state_dict(dict(self.state), strict=False)
-        return model
-
-    def for_classes(self, names: tuple[str, ...]) -> tuple[Donor, str]:
-        """The donor with a head for these classes, or without one; and which, as a sentence part.
-
-        A head is kept for as many classes, in the order of the names if both have them; other classes get a fresh one.
-        """
-        own = self.genome.class_names
-        weight_KC = self.state.get("head.weight")
-        if weight_KC is not None and len(names) == self.genome.classes and own in (None, names):
-            return self, "its head is kept"
-        if weight_KC is not None and own is not None and set(own) == set(names):
-            order_K = torch.tensor([own.index(name) for name in names])
-            head = {name: t[order_K] for name, t in self.state.items() if name.startswith("head.")}
-            return replace(self, state={**self.state, **head}), "its head is kept, in the order of the data's classes"
-        rest = {name: tensor for name, tensor in self.state.items() if not name.startswith("head.")}
-        return replace(self, state=rest), "the head is new, since the classes are others"
-
-    @cached_property
-    def digest(self) -> str:
-        """16 hex digits over genome, pixels, names of classes, and tensors."""
-        served = self.genome.model_dump_json(include={"preprocess", "class_names"})
-        digest = hashlib.sha256(" ".join([self.genome.hash, served, *sorted(self.young)]).encode())
-        for name, tensor in sorted(self.state.items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()[:16]
 
 
 class Inherited(NamedTuple, Generic[M]):
@@ -132,7 +73,7 @@ def inherit(
     transfer = _Transfer(model, donor)
     transfer.run()
     solved: set[str] = set()
-    same_tokens = all(_grid(a) == _grid(b) for a, b in zip(genome.layout, donor.genome.layout, strict=True))
+    same_tokens = all(tokens_of(a) == tokens_of(b) for a, b in zip(genome.layout, donor.genome.layout, strict=True))
     if images_BCHW is not None and same_tokens:
         there = images_BCHW.device
         solve_projections(model.to(there).eval(), donor.model().to(there), transfer.changed, images_BCHW)
@@ -141,60 +82,6 @@ def inherit(
     inherited = tuple(name for name in names if name in transfer.taken and name not in solved)
     fresh = tuple(name for name in names if name not in transfer.taken and name not in solved)
     return Inherited(model.train(), inherited, tuple(sorted(solved, key=names.index)), fresh)
-
-
-def check_inheritable(genome: Genome, donor: Genome) -> None:
-    """Raise GenomeError, with its key path, for the first part of the genome that the donor's weights do not fit."""
-    wanted: list[tuple[str, object, object, str]] = [
-        ("image.channels", genome.image.channels, donor.image.channels, "stages.0.embed.proj"),
-        ("stages", len(genome.stages), len(donor.stages), f"stages.{min(len(genome.stages), len(donor.stages))}"),
-    ]
-    for i, (ours, theirs) in enumerate(zip(genome.layout, donor.layout, strict=False)):
-        first, before = ours.layers[0], theirs.layers[0]
-        path = f"stages.{i}"
-        wanted += [
-            (f"{path}.width", ours.width, theirs.width, f"{path}.embed.proj"),
-            (f"{path}.patch", ours.stride, theirs.stride, f"{path}.embed.proj"),
-            (f"{path}.kernel", ours.kernel, theirs.kernel, f"{path}.embed.proj"),
-            (f"{path}.heads", first.site.heads, before.site.heads, f"{path}.layers.0.attention"),
-            (f"{path}.mlp_ratio", first.hidden / ours.width, before.hidden / theirs.width, f"{path}.layers.0.mlp"),
-        ]
-        if "swiglu" in (ours.mlp, theirs.mlp):
-            wanted.append((f"{path}.mlp", ours.mlp, theirs.mlp, f"{path}.layers.0.mlp"))
-    wanted.append(("stem", genome.stem, donor.stem, "stages.0.embed.proj"))
-    if len(genome.stages) > 1:
-        wanted.append(("merging", genome.merging, donor.merging, "stages.1.embed"))
-    for key, own, other, tensor in wanted:
-        if own != other:
-            message = f"{own} here and {other} in the model to start from, whose {tensor} does not fit"
-            raise GenomeError(message, path=key)
-    for ours, theirs in zip(genome.layout, donor.layout, strict=True):
-        if _grid(ours) != _grid(theirs):
-            for layer, before in zip(ours.layers, theirs.layers, strict=False):
-                _check_grid(layer, before)
-
-
-def _grid(plan: StagePlan) -> tuple[tuple[int, int], int]:
-    return plan.grid, plan.prefix
-
-
-def _check_grid(layer: LayerPlan, before: LayerPlan) -> None:
-    """Raise GenomeError if both layers have the same core, and its weights belong to the grid of one of them."""
-    if layer.core != before.core:
-        return
-    core = registered("core")[layer.core.block]
-    with torch.device("meta"):
-        new, old = core(layer.core, layer.site), core(before.core, before.site)
-    relative = {f"{name}.table" for name, module in new.named_modules() if isinstance(module, RelativeBias)}
-    shapes = {name: tensor.shape for name, tensor in old.named_parameters()}
-    for name, tensor in new.named_parameters():
-        if name not in relative and shapes.get(name) != tensor.shape:
-            message = (
-                f"{layer.core.block} is tied to the {before.site.tokens} tokens of the model to start from by its "
-                f"{name} {tuple(shapes[name])}, and here are {layer.site.tokens}; a block that fits any grid is "
-                "needed (of less: transform conv or identity)"
-            )
-            raise GenomeError(message, path=f"{layer.name}.core")
 
 
 class _Transfer:

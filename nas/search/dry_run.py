@@ -22,10 +22,11 @@ from nas.profiling import LatencyTable, TargetTable, covering, known_parts, miss
 from nas.search.budget import Budget, check_feasible
 from nas.search.forecast import Forecast, forecast, seconds_per_image
 from nas.search.parameter import Parameter
+from nas.search.recorded import recorded
 from nas.search.run import introduced, resolved
 from nas.search.samplers import SAMPLERS
 from nas.search.space import Assignment, SearchSpace
-from nas.search.spec import SearchSpec, recorded
+from nas.search.spec import SearchSpec
 from nas.search.target import read_target, said, timed_on, timing_draws
 from nas.search.warm_start import earlier_runs
 from nas.seeds import derive

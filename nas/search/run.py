@@ -27,18 +27,19 @@ from nas.engine.start import check_start, keep_start
 from nas.engine.tracking import check_trackers, tracked
 from nas.engine.training import TrainJob
 from nas.metrics import METRICS, TARGET, Estimate, batch_sizes, estimator
-from nas.model.inherit import check_inheritable
+from nas.model.inheritable import check_inheritable
 from nas.profiling import LatencyTable, TargetTable, run_tables, table_file
 from nas.search.anytime import BASELINE, anytime
 from nas.search.budget import check_feasible
 from nas.search.estimated_gain import estimated
 from nas.search.gain import measured, worked_out_from
+from nas.search.recorded import recorded, upgraded
 from nas.search.retention import WeightRetention
 from nas.search.samplers import SAMPLERS, SamplerOptions, make_sampler, sampler_options
 from nas.search.schedulers import make_scheduler, scheduler_options
 from nas.search.searcher import Searcher
 from nas.search.space import SearchSpace
-from nas.search.spec import SearchSpec, recorded, upgraded
+from nas.search.spec import SearchSpec
 from nas.search.study import study_of
 from nas.search.target import read_target, said, timed_on, timing_draws
 from nas.search.warm_start import earlier_runs, take_over

@@ -13,7 +13,7 @@ from random import Random
 
 from nas.errors import GenomeError, SpaceError, nearest, shown
 from nas.genome import Genome
-from nas.model.inherit import check_inheritable
+from nas.model.inheritable import check_inheritable
 from nas.paths import found
 from nas.profiling.target import TargetTable
 from nas.search.parameter import Parameter, Value

@@ -31,14 +31,13 @@ from pydantic import (
     model_validator,
 )
 
-from nas.data import absolute
 from nas.engine import Limits, Workers
 from nas.engine.start import Starting, refuse_edits_of_base, relative_to
 from nas.engine.trackers import Name
-from nas.errors import SpaceError, SpecError, from_pydantic, shown
+from nas.errors import SpaceError, SpecError, from_pydantic
 from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings
-from nas.metrics import METRICS, ON_TARGET, TARGET, known_objectives
+from nas.metrics import METRICS, ON_TARGET, known_objectives
 from nas.paths import SET
 from nas.plain_yaml import read_yaml
 from nas.search.budget import Budget
@@ -46,7 +45,13 @@ from nas.search.options import Named
 from nas.search.parameter import Parameter, ParameterSpec, expand
 from nas.search.samplers import SAMPLERS, SamplerOptions, sampler_options
 from nas.search.samplers.cost_aware import CostAwareSampler
-from nas.search.schedulers import SCHEDULERS, SchedulerOptions, make_scheduler, scheduler_options
+from nas.search.schedulers import (
+    SCHEDULERS,
+    SchedulerOptions,
+    make_scheduler,
+    scheduler_options,
+    with_scheduler,
+)
 from nas.search.space import SearchSpace
 from nas.search.study import check_url
 from nas.shipped import SPACES
@@ -108,7 +113,7 @@ class SearchSpec(Starting):
     @model_validator(mode="before")
     @classmethod
     def _general(cls, data: Any) -> Any:
-        return _with_scheduler(data) if isinstance(data, dict) and "halving" in data else data
+        return with_scheduler(data) if isinstance(data, dict) and "halving" in data else data
 
     @field_validator("sampler", mode="before")
     @classmethod
@@ -269,64 +274,6 @@ def _beside(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     return data | {"budget": budget | {"table": str(folder / budget["table"])}}
 
 
-def upgrade_spec(spec: dict[str, Any]) -> dict[str, Any]:
-    """The spec in a run.yaml of version 0.1, with the current keys, for comparison with a resuming search's spec.
-
-    `halving` becomes `scheduler`. The sampler section held the options of all samplers; those of others are dropped.
-
-    >>> upgrade_spec({"sampler": {"name": "gp", "startup": 4, "population": 8, "lag": 2}, "halving": None})
-    {'sampler': {'name': 'gp', 'startup': 4, 'lag': 2}, 'scheduler': {'name': 'full'}}
-    """
-    spec = dict(spec)
-    if "sampler" in spec:
-        taken = SAMPLERS[spec["sampler"]["name"]].Options.model_fields
-        spec["sampler"] = {key: value for key, value in spec["sampler"].items() if key in taken}
-    if "halving" in spec:
-        spec["scheduler"] = _with_scheduler(spec)["scheduler"].model_dump(mode="json")
-        del spec["halving"]
-    return spec
-
-
 def list_spaces() -> list[str]:
     """Names of the spaces in ./search_spaces, and of those that come with the package."""
     return list(SPACES.files)
-
-
-def _with_scheduler(data: dict[str, Any]) -> dict[str, Any]:
-    """`halving: {first: 1}` as `scheduler: {name: halving, first: 1}`; `halving: null` turns that scheduler off."""
-    short, given = data["halving"], data.get("scheduler", {})
-    given = {"name": given} if isinstance(given, str) else given
-    if short is None:
-        scheduler = scheduler_options({} if given.get("name") == "halving" else given)
-    elif given.get("name", "halving") != "halving":
-        raise SpaceError("it is short for `scheduler: {name: halving}`; leave one of them out", path="halving")
-    elif not isinstance(short, dict):
-        raise SpaceError(f"expected a mapping such as {{first: 1, factor: 3}}, found {shown(short)}", path="halving")
-    else:
-        try:
-            scheduler = scheduler_options(given | short | {"name": "halving"})
-        except SpecError as error:
-            raise error.within(path="halving") from None
-    return {key: value for key, value in data.items() if key != "halving"} | {"scheduler": scheduler}
-
-
-def recorded(spec: SearchSpec, base: Genome) -> dict[str, Any]:
-    """The spec as stored in run.yaml: with all defaults, except in the genome and the parameters.
-
-    A table of another device is named as the copy that the run keeps.
-    """
-    record = spec.model_dump(mode="json")
-    if spec.budget.table is not None:
-        record["budget"]["table"] = TARGET
-    record["base"] = base.model_dump(mode="json", exclude_defaults=True)
-    for path, parameter in spec.parameters.items():
-        record["parameters"][path] = parameter.model_dump(mode="json", exclude_defaults=True)
-    record["data"] = absolute(spec.data)
-    return record
-
-
-def upgraded(spec: dict[str, Any]) -> dict[str, Any]:
-    """A recorded spec with keys added since, at their defaults."""
-    read = SearchSpec.parse(upgrade_spec(spec))
-    assert read.base is not None  # a record has one, with a start as well
-    return recorded(read, load_genome(read.base))

@@ -28,8 +28,9 @@ from nas.metrics import Costs, Estimate
 from nas.paths import difference
 from nas.search.budget import Budget
 from nas.search.pareto import costs_of, near_front
+from nas.search.recorded import upgraded
 from nas.search.space import SearchSpace
-from nas.search.spec import SearchSpec, upgraded
+from nas.search.spec import SearchSpec
 
 FILES = ("metrics.csv", "weights.safetensors")
 COMPARED = ("data", "image_size", "training")

@@ -28,7 +28,7 @@ from nas.data import ImageSet
 from nas.errors import RunError, shown
 from nas.files import parse_json, regular, write_atomically
 from nas.genome import Genome
-from nas.model.inherit import Donor
+from nas.model.donor import Donor
 from nas.paths import difference, flat
 from nas.train.recipe import Training
 

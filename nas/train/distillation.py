@@ -26,7 +26,7 @@ from nas.data import ImageSet
 from nas.errors import GenomeError, SpecError
 from nas.genome import Genome, list_presets
 from nas.keys import Keys
-from nas.model.inherit import Donor
+from nas.model.donor import Donor
 from nas.model.layer import AttentionTrace
 from nas.model.pixels import served
 from nas.timm.spelling import absolute, is_outside

@@ -31,7 +31,8 @@ from nas.data import ImageSet, check_fits, check_labelled
 from nas.genome import Genome
 from nas.heartbeat import beat
 from nas.model import Model, auxiliaries_on, build
-from nas.model.inherit import Donor, Inherited, inherit
+from nas.model.donor import Donor
+from nas.model.inherit import Inherited, inherit
 from nas.model.layer import AttentionTrace
 from nas.model.pixels import metadata_of
 from nas.seeds import derive

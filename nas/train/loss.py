@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nas.data import ImageSet
 from nas.genome import Genome
-from nas.model.inherit import Donor
+from nas.model.donor import Donor
 from nas.model.layer import AttentionTrace
 from nas.train.diagonal import diagonal_loss
 from nas.train.distillation import Distillation

@@ -10,7 +10,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas.blocks import Site, registered, spec_of
-from nas.blocks.base import Inputs, ScoreForm, Scores
+from nas.blocks.base import Inputs
+from nas.blocks.scores import ScoreForm, Scores
 from nas.errors import GenomeError
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {

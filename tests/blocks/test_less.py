@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from nas.blocks import Site, registered
-from nas.blocks.base import Inputs, ScoreForm, Scores
+from nas.blocks.base import Inputs
 from nas.blocks.less import Less
+from nas.blocks.scores import ScoreForm, Scores
 
 SITE = Site((4, 5), 24, 3, prefix=1)
 

@@ -14,7 +14,8 @@ from pydantic import create_model
 
 import nas.genome.layout as layout
 from nas.blocks import BlockConfig, registered
-from nas.blocks.base import ScoreForm, Site
+from nas.blocks.base import Site
+from nas.blocks.scores import ScoreForm
 from nas.genome import Genome, load_genome
 from nas.genome.hash import hash_of
 from nas.genome.schema import Diagonal, Loss

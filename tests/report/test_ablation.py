@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from nas.ablation import Ablation, parse_ablation
-from nas.report.ablation import effects_of, notes_of, rows_of, speeds, text_table
+from nas.report.ablation_rows import effects_of, rows_of
+from nas.report.ablation_text import notes_of, speeds, text_table
 
 SPEC: dict[str, Any] = {
     "base": "castling_digits",

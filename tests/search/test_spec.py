@@ -8,7 +8,7 @@ from nas.errors import SpaceError, SpecError
 from nas.paths import parse_settings
 from nas.plain_yaml import read_yaml
 from nas.search import SearchSpec, list_spaces, load_space
-from nas.search.spec import upgrade_spec
+from nas.search.recorded import upgrade_spec
 
 V0_1 = Path(__file__).parents[1] / "fixtures" / "v0_1"
 MINIMAL = "base: lavit_digits\nparameters:\n  stages.0.split: {int: [1, 3]}\n"

@@ -12,8 +12,8 @@ from nas.engine.record import write_record
 from nas.errors import RunError
 from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec
+from nas.search.recorded import recorded
 from nas.search.run import resolved
-from nas.search.spec import recorded
 from nas.search.warm_start import earlier_runs, take_over
 from tests.search.simulation import LAVIT, Killed, Simulation, estimate, sequence
 

@@ -21,7 +21,7 @@ from nas.data import Preprocess
 from nas.errors import GenomeError, RunError, SpecError
 from nas.genome import Genome
 from nas.model import build
-from nas.model.inherit import Donor
+from nas.model.donor import Donor
 from nas.model.layer import AttentionTrace
 from nas.model.pixels import served
 from nas.timm.outside import outside_model, preprocess_of

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from nas.errors import SpaceError, SpecError, shown
 from nas.registry import Registry
 from nas.search.options import PluginOptions, parse_options
 
@@ -89,3 +90,24 @@ def scheduler_options(given: Any) -> SchedulerOptions:
 def make_scheduler(options: SchedulerOptions, epochs: int) -> Scheduler:
     """The scheduler named by the options."""
     return SCHEDULERS[options.name](options, epochs)
+
+
+def with_scheduler(data: dict[str, Any]) -> dict[str, Any]:
+    """Plain data of a space with `halving: {first: 1}`, which is short for `scheduler: {name: halving, first: 1}`.
+
+    `halving: null` turns that scheduler off.
+    """
+    short, given = data["halving"], data.get("scheduler", {})
+    given = {"name": given} if isinstance(given, str) else given
+    if short is None:
+        scheduler = scheduler_options({} if given.get("name") == "halving" else given)
+    elif given.get("name", "halving") != "halving":
+        raise SpaceError("it is short for `scheduler: {name: halving}`; leave one of them out", path="halving")
+    elif not isinstance(short, dict):
+        raise SpaceError(f"expected a mapping such as {{first: 1, factor: 3}}, found {shown(short)}", path="halving")
+    else:
+        try:
+            scheduler = scheduler_options(given | short | {"name": "halving"})
+        except SpecError as error:
+            raise error.within(path="halving") from None
+    return {key: value for key, value in data.items() if key != "halving"} | {"scheduler": scheduler}
