@@ -19,7 +19,7 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from nas.engine import Event, Job, Ledger, OnEvent, Trial
-from nas.engine.digests import TRIAL_SEAL, seal_of
+from nas.engine.digests import TRIAL_SEAL, differ, seal_of
 from nas.engine.job import Count
 from nas.engine.reading import AGAIN, read_json
 from nas.errors import RunError
@@ -73,8 +73,8 @@ class _Speed(TypedDict):
 
 def read_speed(directory: Path) -> dict[str, Any]:
     """The speed.json of a trial; empty if there is none. Raises RunError for a damaged one, and another trial's."""
-    found = {**(read_json(directory / SPEED, _Speed) or {})}
-    if found.pop(TRIAL_SEAL, None) not in (None, seal_of(directory)):
+    found: dict[str, Any] = {**(read_json(directory / SPEED, _Speed) or {})}
+    if differ(found.pop(TRIAL_SEAL, None), seal_of(directory)):
         raise RunError(f"it is of another trial; {AGAIN}", file=directory / SPEED)
     return found
 

@@ -40,10 +40,14 @@ def seal_of(directory: Path) -> str | None:
     return seal
 
 
+def differ(stated: str | None, known: str | None) -> bool:
+    """Whether both digests are known, and not the same."""
+    return None not in (stated, known) and stated != known
+
+
 def check_trial(content: Mapping[str, Any], seal: str | None, file: Path) -> None:
     """Raise RunError for the result or the pauses of another trial. content: of the file. seal: of trial.json."""
-    stated = content.get(TRIAL_SEAL)
-    if stated is not None and seal is not None and stated != seal:
+    if differ(content.get(TRIAL_SEAL), seal):
         raise RunError(DAMAGED.format("it is of another trial"), file=file)
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
-from nas.engine.digests import check_weights, weights_digest
+from nas.engine.digests import check_weights, differ, weights_digest
 from nas.engine.events import Event, OnEvent
 from nas.engine.job import Count, Fraction, Job
 from nas.engine.ledger import Ledger
@@ -272,8 +272,7 @@ def _read(directory: Path) -> _Test | None:
         job = Job.read(directory)
         if (found["hash"], found["seed"]) != (job.hash, job.seed):
             raise RunError(f"it is about another trial; {AGAIN}", file=directory / FILE)
-        weights = found.get("weights_sha256"), weights_digest(directory)
-        if None not in weights and weights[0] != weights[1]:
+        if differ(found.get("weights_sha256"), weights_digest(directory)):
             raise RunError(f"it is about other weights than the trial's; {AGAIN}", file=directory / FILE)
     if found is not None and "confusion" in found:
         cells = found["confusion"]

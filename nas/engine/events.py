@@ -12,7 +12,8 @@ class Event:
     """`trial` is a trial's id, or empty.
 
     message     data: text                                  for the user
-    resumed     data: table, of the trials that are there   before the first training of a run that goes on
+    resumed     data: table, of the trials that are there   before the first training of a run that goes on, and of a
+                                                            baseline, whose trials have numbers of their own
     refused     data: the outcome (infeasible) as a dict    not trained
     started     data: parameters, and costs by metric       training begins or resumes
     epoch       data: the row of metrics.csv

@@ -142,6 +142,11 @@ class Ledger:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     @property
+    def gaps(self) -> list[int]:
+        """Numbers of trials that there were and that have no directory any more. The last ones are not known of."""
+        return [number for number in range(self.next_number) if number not in self._trials]
+
+    @property
     def unfinished(self) -> list[Job]:
         return [trial.job for trial in self.trials if trial.outcome is None]
 

@@ -13,6 +13,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -34,6 +35,7 @@ SHARES = {  # columns that have shares of 1
     *("accuracy_validation", "accuracy_with_auxiliary", "accuracy_before_switch", "accuracy_after_switch"),
 }
 T = TypeVar("T")
+WINNER = re.compile(r"w\d+-(\d{4,})")  # a winner's name, without a file's ending: its rank, and its trial's number
 Cell = tuple[Count, Count, Annotated[int, Field(ge=1)]]  # of a confusion matrix: class, class answered, images
 ANEW = "the same run, started again, writes it anew"
 AGAIN = f"delete it, and {ANEW}"

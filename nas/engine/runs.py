@@ -167,13 +167,14 @@ class Run(Generic[S]):
         write_sealed_table(self.directory / name, table)
 
     @contextmanager
-    def within(self, name: str) -> Iterator[Run[S]]:
+    def within(self, name: str, on_event: OnEvent) -> Iterator[Run[S]]:
         """A run in a subdirectory of this one, with the same workers: a baseline."""
         inner = copy.copy(self)
         inner.directory = self.directory / name
         inner.ledger = self.ledger.within(name)
         inner.storage = inner.ledger.storage
         with inner.ledger.locked():
+            on_event(Event("resumed", data={"table": inner.ledger.table()}))
             yield inner
 
     def _save(self) -> None:

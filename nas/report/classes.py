@@ -6,7 +6,6 @@ taken for.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from nas.engine.job import Count, Fraction
-from nas.engine.reading import AGAIN, Cell, read_json
+from nas.engine.reading import AGAIN, WINNER, Cell, read_json
 from nas.errors import RunError
 from nas.files import parse_json, regular
 from nas.report.markup import Column, TextTable
@@ -80,7 +79,6 @@ class ClassResults:
         return TextTable([*self._head(labels), Column("taken for", taken)], caption)
 
 
-WINNER = re.compile(r"w\d+-(\d{4,})")
 ClassRow = TypedDict("ClassRow", {"class": str, "images": Count, "accuracy": Fraction | None})
 
 

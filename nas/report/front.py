@@ -17,11 +17,11 @@ from typing import Any
 import pandas as pd
 
 from nas.engine import Ledger
-from nas.engine.reading import AGAIN, ANEW, SHARES, read_table
+from nas.engine.reading import AGAIN, ANEW, SHARES, WINNER, read_table
 from nas.errors import RunError
 from nas.files import csv_of
 from nas.metrics import METRICS
-from nas.report.classes import WINNER, Results, read_results
+from nas.report.classes import Results, read_results
 
 MEASURED = [f"{name}_measured" for name in METRICS]
 KNOWN_LAST = (*MEASURED, "accuracy_test", "accuracy_test_se")  # what only the winners' results have beside front.csv

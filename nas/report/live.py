@@ -39,13 +39,19 @@ class Progress:
     def __init__(self, *, trials: int, epochs: int, objectives: list[str], console: Console | None = None):
         self.trials, self.epochs, self.objectives = trials, epochs, objectives
         self.console = console or Console(highlight=False)
-        self.counts: Counter[str] = Counter()
+        self.states: dict[tuple[int, str], str] = {}  # of trials, by number of their run and id
+        self.run = 0  # 1 and more: of a resumed one, and a baseline
         self.front = pd.DataFrame()
         self.best: Found = (None, None)
         self.running: dict[str, tuple[int, Found]] = {}  # by trial: epochs done, accuracy after them
         self.begin, self.before = time.monotonic(), 0  # trials that a worker had ended when this run went on
         self.first = 0.0  # when the first training began; the estimate excludes the start of the workers
         self.live = Live(console=self.console, get_renderable=self._render, refresh_per_second=4, transient=True)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Trials by state. One that is trained again, since a file of it was deleted, counts once."""
+        return Counter(self.states.values())
 
     @property
     def trained(self) -> int:
@@ -85,17 +91,23 @@ class Progress:
             self._ended(event.trial, event.data)
 
     def _resumed(self, table: pd.DataFrame) -> None:
-        self.counts = Counter(table["state"])
-        self.front = front_of(table, self.objectives).reindex(columns=["state", *self.objectives])
+        self.run += 1
+        before = self.trained
+        self.states |= {(self.run, trial): state for trial, state in zip(table["trial"], table["state"], strict=True)}
+        self.before += self.trained - before
+        if not len(table):
+            return
+        ended = int((table["state"] != "running").sum())
+        self.say(f"resuming: {ended} trials have ended before")
+        front = front_of(table, self.objectives).reindex(columns=["state", *self.objectives])
+        self.front = front_of(pd.concat([self.front, front]), self.objectives) if len(self.front) else front
         for accuracy, error in table[["accuracy", "accuracy_se"]].dropna(subset="accuracy").itertuples(index=False):
             self._take(accuracy, error)
-        self.before = self.trained
-        self.say(f"resuming: {self.counts.total() - self.counts['running']} trials have ended before")
 
     def _ended(self, trial: str, outcome: dict[str, Any]) -> None:
         state = outcome["state"]
         self.running.pop(trial, None)
-        self.counts[state] += 1
+        self.states[self.run, trial] = state
         if state == "complete" and outcome["accuracy"] is not None:
             self._take(*_found(outcome))
             row = pd.DataFrame([{name: outcome.get(name) for name in ("state", *self.objectives)}])

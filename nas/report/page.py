@@ -23,6 +23,7 @@ from nas.report.tables import front_columns, heading, rows, with_error
 TEXT_COLUMNS = {"state", "reason", "winner", "layers", "hash"}
 SCRIPTS = ("trials.js", "table.js", "trial.js", "panels.js", "report.js")
 FAILURES = 50  # tracebacks that the page holds
+NAMED = 10  # trials that a notice names
 STATES = ("complete", "pruned", "infeasible", "failed", "running")
 
 
@@ -123,6 +124,10 @@ def _notices(run: Run) -> list[str]:
         notices.append(f"The images have no labels: accuracy is {run.meaning}, in trials.csv and front.csv as well.")
     if running:
         notices.append(f"{running} trial(s) have not ended: the run goes on, or was interrupted and can be resumed.")
+    if run.ledger is not None and (gaps := run.ledger.gaps):
+        more = f" and {len(gaps) - NAMED} more" if len(gaps) > NAMED else ""
+        gone = ", ".join(f"{number:04d}" for number in gaps[:NAMED]) + more
+        notices.append(f"Trials without a directory: {gone}. The same run, started again, trains them anew.")
     if run.facts.get("kind") == "search" and not run.ended:
         notices.append("The search has not ended: this is the front so far, and nothing of it has been timed.")
     elif run.gain is not None:

@@ -89,7 +89,7 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
             message = _train(plan, plan.run, sampler)
             if space.baseline:
                 plan.say(f"the baseline: {space.trials} trials drawn at random")
-                with plan.run.within(BASELINE) as beside:
+                with plan.run.within(BASELINE, plan.on_event) as beside:
                     _train(plan, beside, sampler_options({"name": space.baseline, "lag": sampler.lag}))
         except KeyboardInterrupt:
             if plan.run.ledger.trials:

@@ -65,6 +65,24 @@ def test_the_terminal_counts_what_an_earlier_session_left(tmp_path):
     assert "  0003  epoch   2/4  50.00 %" in text
 
 
+def test_a_trial_that_is_trained_again_counts_once_and_a_baselines_beside_it(tmp_path):
+    write_facts(tmp_path)
+    ledger = Ledger(tmp_path)
+    add_trial(ledger, "complete", accuracy=0.9, macs=100_000)
+    add_trial(ledger, "pruned")
+    progress, file = watching(terminal=False)
+    progress(Event("resumed", data={"table": ledger.table()}))
+    progress(Event("ended", "0001", outcome("pruned")))  # its pauses were deleted
+    assert progress.trained == 2
+    progress(Event("resumed", data={"table": Ledger(tmp_path / "baseline").table()}))
+    progress(Event("ended", "0000", outcome("complete", 0.8)))
+    progress(Event("ended", "0001", outcome("failed")))
+    assert progress.trained == 4 and progress.before == 2
+    progress(Event("resumed", data={"table": ledger.table()}))  # a baseline that goes on
+    assert (progress.trained, progress.before) == (6, 4)
+    assert file.getvalue().count("resuming: 2 trials have ended before") == 2
+
+
 def test_ray_may_pickle_the_listener():
     progress, _ = watching(terminal=True)
     with progress:

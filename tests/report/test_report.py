@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -72,6 +73,17 @@ def test_a_run_without_a_complete_trial(tmp_path):
     assert "No trial has been trained to the end yet" in text
     assert "1 trial(s) have not ended" in text
     assert [drawing.name for drawing in drawings(read_run(directory))] == ["learning_curves"]
+
+
+def test_trials_whose_directories_are_gone_are_named(tmp_path):
+    directory = tmp_path / "run"
+    write_facts(directory)
+    ledger = Ledger(directory)
+    for _ in range(4):
+        add_trial(ledger, "complete", accuracy=0.9, macs=100_000)
+    assert "without a directory" not in Text(write_report(directory).read_text()).all
+    shutil.rmtree(directory / "trials" / "0001")
+    assert "Trials without a directory: 0001. The same run" in Text(write_report(directory).read_text()).all
 
 
 def test_a_run_without_any_trial(tmp_path):
