@@ -4,7 +4,8 @@
 
 That keeps nobody out who means to change a table. It shows a value that an editor or a merge has changed, and a row
 that is gone, added or moved. Numbers count by their first 15 digits: spreadsheets keep no more, and write 0.50 for 0.5
-and TRUE for True. (scores.csv has seals of its own: its rows are read one by one, and belong to a model.)
+and TRUE for True. Columns that somebody has added behind the seals are left out. (scores.csv has seals of its own: its
+rows are read one by one, and belong to a model.)
 """
 
 from __future__ import annotations
@@ -54,6 +55,18 @@ def changed_row(rows: Sequence[Sequence[str]]) -> str | None:
     if not wrong:
         return None
     return f"row {wrong[0]} {CHANGED}" if len(wrong) < len(body) or len(body) == 1 else f"it {CHANGED}"
+
+
+def without_additions(rows: list[list[str]]) -> list[list[str]]:
+    """The table as it was written, if columns of somebody's own were added behind its seals; else all of it.
+
+    >>> without_additions([["trial", "accuracy"], ["0007", "0.9"]])
+    [['trial', 'accuracy'], ['0007', '0.9']]
+    """
+    if ROW_SEAL not in rows[0]:
+        return rows
+    written = [row[: rows[0].index(ROW_SEAL) + 1] for row in rows]
+    return written if changed_row(rows) is not None and changed_row(written) is None else rows
 
 
 def _seal(number: int, count: int, head: Sequence[str], row: Sequence[str]) -> str:

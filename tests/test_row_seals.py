@@ -85,6 +85,20 @@ def test_rows_that_are_gone_or_added_or_moved_are_noticed(tmp_path: Path) -> Non
     assert changed_row([head, first, last]) is None
 
 
+def test_columns_of_ones_own_behind_the_seals_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "front.csv"
+    write_sealed_table(file, FRONT)
+    pd.read_csv(file, dtype=str).assign(note="mine", accuracy_test="0.99").to_csv(file, index=False)
+    pd.testing.assert_frame_equal(read_table(file, text=["trial"]), FRONT)
+    pd.read_csv(file, dtype=str).assign(macs="1").to_csv(file, index=False)
+    with pytest.raises(RunError, match="has changed since it was written"):
+        read_table(file)
+    write_sealed_table(file, FRONT)
+    table = pd.read_csv(file, dtype=str)
+    table[[ROW_SEAL, *(name for name in table if name != ROW_SEAL)]].to_csv(file, index=False)  # none is an addition
+    assert read_table(file, text=["trial"]).shape == FRONT.shape
+
+
 def test_without_the_column_a_change_is_the_users(tmp_path: Path) -> None:
     file = tmp_path / "front.csv"
     write_sealed_table(file, FRONT)

@@ -25,7 +25,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from nas.engine.job import Count
 from nas.errors import RunError, shown, wording
 from nas.files import ALTERED, is_altered, regular
-from nas.row_seals import ROW_SEAL, changed_row
+from nas.row_seals import ROW_SEAL, changed_row, without_additions
 
 if TYPE_CHECKING:
     from nas.genome import Genome  # which imports torch
@@ -85,7 +85,10 @@ def read_table(
     try:
         content = regular(file).read_bytes().decode("utf-8-sig")  # a spreadsheet writes a mark at the beginning
         rows = [row for row in csv.reader(io.StringIO(content, newline=""), strict=True) if row]
-        _check_form(content, rows, needed)
+        _check_form(content, rows)
+        rows = without_additions(rows)
+        if lacking := [name for name in needed if name not in rows[0]]:
+            raise ValueError(f"there is no column {lacking[0]}; its first line is {shown(','.join(rows[0]))}")
         if (changed := changed_row(rows)) is not None:
             raise ValueError(changed)
         for name in rows[0]:
@@ -93,6 +96,7 @@ def read_table(
                 _check_numbers(name, (row[rows[0].index(name)] for row in rows[1:]))
         literal = {"keep_default_na": False, "na_values": [""]}  # a layer's candidate may be called NA
         kinds: dict[str, Any] = {"dtype": dict.fromkeys(text, str)} | literal | options
+        kinds |= {"usecols": range(len(rows[0]))}
         table: pd.DataFrame = pd.read_csv(io.StringIO(content, newline=""), **kinds)
         return table.drop(columns=ROW_SEAL, errors="ignore")
     except (ValueError, csv.Error, OSError) as error:
@@ -126,13 +130,10 @@ def _reader(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _check_form(content: str, rows: list[list[str]], needed: Collection[str]) -> None:
+def _check_form(content: str, rows: list[list[str]]) -> None:
     """Raise ValueError for anything but a whole table: a header, and as many values in each row."""
     if not rows or not content.endswith("\n"):
         raise ValueError("it is cut off" if rows else "it is empty")
-    lacking = [name for name in needed if name not in rows[0]]
-    if lacking:
-        raise ValueError(f"there is no column {lacking[0]}; its first line is {shown(','.join(rows[0]))}")
     for number, row in enumerate(rows[1:], start=1):
         if len(row) != len(rows[0]):
             raise ValueError(f"row {number} has {len(row)} values where the head has {len(rows[0])}")
