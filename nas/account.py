@@ -6,7 +6,7 @@ It needs nothing but the account, so that a report is made from run.yaml alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NotRequired
 
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
@@ -21,6 +21,7 @@ class Account(TypedDict):
     images: dict[str, int]
     origins: dict[str, str]
     classes: dict[str, list[int]]
+    images_sha256: NotRequired[str]  # earlier versions did not have it
     size: int
     channels: int
     mean: list[float]

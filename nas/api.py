@@ -23,6 +23,7 @@ import torch
 
 from nas.ablation import Ablation, ablate, load_ablation, retraining
 from nas.convert.spec import ConversionSpec, conversion_of
+from nas.credentials import hidden
 from nas.data import absolute, account_of
 from nas.data import load as load_data
 from nas.device import usable_device
@@ -358,8 +359,9 @@ def naming_plugins(run: str | Path | None) -> Iterator[None]:
 
 def default_run(spec: SearchSpec | Ablation | ConversionSpec) -> str:
     """The default name of a run, from spec, data and start: `lavit_split-digits`, `mixed-cifar10-from-w1-0007`."""
-    begun = f"-from-{_stem(Path(spec.start))}" if spec.start is not None else ""
-    return safe_name(f"{spec.name}-{spec.data.rstrip('/').replace(':', '/').rpartition('/')[2]}{begun}")
+    begun = f"-from-{_stem(Path(hidden(spec.start)))}" if spec.start is not None else ""
+    data = hidden(spec.data).rstrip("/").replace(":", "/").rpartition("/")[2]
+    return safe_name(f"{hidden(spec.name)}-{data}{begun}")
 
 
 def _stem(start: Path) -> str:

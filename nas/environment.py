@@ -146,9 +146,8 @@ def knock(address: str) -> None:
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or set(host) & set("/@ ?#") or not re.fullmatch("[0-9]{1,5}", port, re.ASCII):
-        raise RunError(
-            f"expected HOST:PORT, ray://HOST:PORT, auto or local, found {shown(address)}", path="RAY_ADDRESS"
-        )
+        found = shown(address.rpartition("@")[2])  # before an @ there may be a password
+        raise RunError(f"expected HOST:PORT, ray://HOST:PORT, auto or local, found {found}", path="RAY_ADDRESS")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, OverflowError, UnicodeError) as error:

@@ -9,8 +9,17 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
+
+def printable(text: str) -> str:
+    """The text itself. Raises ValueError for what a terminal obeys, what breaks a heading, or is no UTF-8."""
+    if not text.isprintable():
+        raise ValueError("expected text of one line, without control characters")
+    return text
+
+
+Line = Annotated[str, Field(max_length=300), AfterValidator(printable)]  # a name that others have given to something
 PLAIN = {int, float, str, type(None), ...}
 
 

@@ -177,6 +177,25 @@ def install(plugins: Iterable[Plugin]) -> None:
             raise RunError(f"{what}: it {missing}; install the same version on every machine")
 
 
+def blamed(error: BaseException) -> SpecError | None:
+    """The error as that of the plug-in in whose code it was raised, with its line; None if that is no plug-in's.
+
+    A SpecError says itself what is wrong. Ray ends a trial by SystemExit, in what a plug-in may have called.
+    """
+    if isinstance(error, SpecError):
+        return None
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        module = str(frame.f_globals.get("__name__"))
+        if module.startswith("ray."):
+            return None
+        if not module.startswith("nas.") and (members := _provided(module)):
+            where = f"line {line}, in {frame.f_code.co_qualname}"
+            told = SpecError(f"the {' or the '.join(members)}: {where}: {_first(error)}", file=frame.f_code.co_filename)
+            told.__cause__ = error
+            return told
+    return None
+
+
 class _InMemory(SourceLoader):
     """Imports a module from source in memory, from which tracebacks and `inspect` read as well."""
 
@@ -219,11 +238,13 @@ def _execute(name: str, path: str, source: bytes) -> None:
         spec.loader.exec_module(module)
         if not _provided(name):
             raise SpecError(_idle("the file"))
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # SystemExit would end the command as if all were well
         _forget(name)
         if before is not None:
             sys.modules[name] = before
             Registry.restore(name, removed)
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise _explained(error, path) from error
 
 
@@ -235,7 +256,9 @@ def _forget(module: str) -> list[tuple[Registry[Any], str, Any]]:
 def _import(module: str, what: str) -> None:
     try:
         importlib.import_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise SpecError(f"{what} cannot be imported: {_place(error)}{_first(error)}") from error
 
 
@@ -265,7 +288,7 @@ def _first(error: BaseException) -> str:
     if isinstance(error, SpecError):
         return str(error)
     text = error.msg if isinstance(error, SyntaxError) else str(error)
-    return f"{type(error).__name__}: {text.partition(chr(10))[0]}"
+    return f"{type(error).__name__}: {text.partition(chr(10))[0]}".removesuffix(": ")
 
 
 def _idle(what: str) -> str:

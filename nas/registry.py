@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from nas.errors import SpecError, nearest, shown
 
 T = TypeVar("T")
+PLAIN = re.compile(r"\w[\w.-]{0,63}")  # a name that can be part of a file's name and a word of a sentence
 
 
 class Registry(Generic[T]):
@@ -43,7 +45,7 @@ class Registry(Generic[T]):
         self._imported = False
 
     def add(self, *names: str) -> Callable[[T], T]:
-        """Register the decorated member. Raises SpecError if another member has the name already.
+        """Register the decorated member. Raises SpecError for a name that is not plain, or that another member has.
 
         The owner of a class or function is the module that defines it; the owner of other members is the caller's.
         A file that is executed again (a notebook's cell, `importlib.reload`) replaces its own members.
@@ -54,6 +56,9 @@ class Registry(Generic[T]):
             if not owner.startswith("nas."):
                 self._import()  # register built-in names first: on a conflict, the plug-in is refused
             for name in names:
+                if not PLAIN.fullmatch(name):
+                    allowed = "expected letters, digits, _, - and ., at most 64 and no - or . first"
+                    raise SpecError(f"no name for a {self.kind}: {allowed}; found {shown(name)}", file=_file(owner))
                 known = self._members.setdefault(name, member)
                 if known is not member and not self._outdated(name, known, member, owner):
                     files = " and in ".join(dict.fromkeys(map(_file, (self.owners[self, name], owner))))

@@ -6,18 +6,24 @@
 
 The first one raises KeyboardInterrupt. Further ones within some seconds are ignored, so that files and the front are
 written even if Ctrl-C is pressed repeatedly. A signal that the caller ignores (`nohup`) stays ignored.
+
+Python drops an exception that is raised in a destructor or in a callback of C code, and tells `sys.unraisablehook`. An
+interrupt that is dropped so is raised once more, a moment later.
 """
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+MOMENT = 0.01  # seconds after which an interrupt that was dropped is raised again
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 10.0  # seconds after a signal in which further ones are ignored
 
@@ -55,13 +61,25 @@ def interruptible() -> Iterator[Interruption]:
         interruption.signal = interruption.signal or number
         raise KeyboardInterrupt
 
+    def dropped(unraisable: sys.UnraisableHookArgs) -> None:
+        nonlocal until
+        if interruption.signal is None or not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            hook(unraisable)
+            return
+        until = 0.0
+        again = threading.Timer(MOMENT, _thread.interrupt_main, [interruption.signal])
+        again.daemon = True
+        again.start()
+
     before = {number: signal.getsignal(number) for number in SIGNALS}
     heard = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
     for number in heard:
         signal.signal(number, interrupt)
+    hook, sys.unraisablehook = sys.unraisablehook, dropped
     try:
         yield interruption
     finally:
+        sys.unraisablehook = hook
         for number in heard:
             signal.signal(number, signal.SIG_IGN if interruption.signal else before[number])
 

@@ -15,6 +15,7 @@ import pytest
 
 import nas
 import nas.ablation
+from nas.data import account_of
 from nas.engine import Ledger, Pool, Run
 from nas.engine.events import ignore
 from nas.engine.record import hardware, read_record, versions
@@ -180,5 +181,8 @@ def test_a_missing_key_of_a_recipe_means_its_default_for_warm_starts_too(runs: P
     del record["spec"]["training"]["ema"], record["spec"]["training"]["channels_last"]
     file.write_text(dump_yaml(record))
     spec = nas.load_space("halving.yaml")
-    assert earlier_runs((str(runs / "halving"),), recorded(spec, spec.genome())) == [(runs / "halving").resolve()]
+    account = account_of(spec.task.load())
+    assert earlier_runs((str(runs / "halving"),), recorded(spec, spec.genome()), account) == [
+        (runs / "halving").resolve()
+    ]
     assert "base" in nas.ablation.retraining(runs / "halving").arms

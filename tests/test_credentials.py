@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas.cli import main
 from nas.credentials import has_credentials, hidden, masked
 from nas.engine.storage import Storage
 from nas.environment import typed_command
@@ -133,6 +134,31 @@ def test_the_command_in_a_record_has_no_secret(monkeypatch: pytest.MonkeyPatch, 
     command = typed_command()
     assert SECRET not in command
     assert command.startswith("nas search 'my space' --set ")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"search lavit_split --data parquet:s3://KEY:{SECRET}@bucket/x",
+        f"search lavit_split --data parquet:s3://bucket/x?sig={SECRET}",
+        f"search lavit_split --dry-run --data parquet:s3://KEY:{SECRET}@bucket/x",
+        f"search lavit_split --start timm:x@https://u:{SECRET}@host/x.pth",
+        f"ablate lavit_parts --data parquet:s3://KEY:{SECRET}@bucket/x",
+        f"convert timm:x@https://u:{SECRET}@host/x.pth --data digits",
+        f"train lavit_digits --data parquet:s3://KEY:{SECRET}@bucket/x --out made",
+        f"latency https://u:{SECRET}@host/x.yaml --out table.json",
+    ],
+)
+def test_no_command_prints_it_before_it_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["nas", *command.split()])
+    with pytest.raises(SystemExit):
+        main()
+    told = capsys.readouterr()
+    assert told.err.startswith("nas: ") and SECRET not in told.out + told.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_storage_whose_slashes_were_forgotten_makes_no_folder(

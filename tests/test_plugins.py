@@ -18,19 +18,23 @@ from typing import Any
 import pytest
 
 from nas.blocks import registered
+from nas.cli import main
 from nas.data.registry import SOURCES
-from nas.engine import Ledger, Pool, run
+from nas.engine import Ledger, Pool, Signal, run
+from nas.engine.driver import Driver
 from nas.engine.training import TrainJob
 from nas.errors import GenomeError, RunError, SpecError
 from nas.genome import Genome, load_genome
 from nas.metrics import METRICS
 from nas.model import build
-from nas.plain_yaml import dump_yaml
+from nas.plain_yaml import dump_yaml, parse_yaml
 from nas.plugins import active, check, install, load_plugins, shipment
 from nas.profiling.latency import _code_digest
 from nas.registry import Registry
+from nas.search import SearchSpec
 from nas.train import Task, Training
 from tests.engine.test_ray_tune import Listed
+from tests.search.simulation import Simulation
 
 ROOT = Path(__file__).parents[1]
 MEAN = """
@@ -175,6 +179,7 @@ def test_every_kind_remembers_its_module(tmp_path: Path) -> None:
         ("broken.py", "x = 1\ndef f(:\n", "broken.py: line 2: SyntaxError: invalid syntax"),
         ("raises.py", "\nimport json\njson.loads('')\n", "raises.py: line 3: JSONDecodeError: Expecting value"),
         ("leaves.py", "import sys\nsys.exit('bye')\n", "leaves.py: line 2: SystemExit: bye"),
+        ("ends.py", "class End(BaseException): ...\nraise End('bye')\n", "ends.py: line 2: End: bye"),
         ("needs.py", "import no_such_thing\n", "needs.py: line 1: ModuleNotFoundError: No module named"),
         ("idle.py", "x = 1\n", "idle.py: the file registers nothing; a plug-in has something decorated by @block"),
         ("less.py", MEAN.replace("mean", "less"), r"there are two core blocks called 'less', in .*nas/blocks/less.py"),
@@ -193,6 +198,141 @@ def test_mistakes_in_files(tmp_path: Path, name: str, text: str | None, message:
     with pytest.raises(SpecError, match=message):
         load_plugins([tmp_path / name])
     assert active() == [] and f"nas_plugin_{Path(name).stem}" not in sys.modules
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_an_interrupt_of_an_import_stays_one(mean: Path, monkeypatch: pytest.MonkeyPatch, as_file: bool) -> None:
+    monkeypatch.syspath_prepend(write(mean, MEAN + "raise KeyboardInterrupt\n").parent)
+    with pytest.raises(KeyboardInterrupt):
+        load_plugins(mean if as_file else ["my_mean"])
+    assert "nas_plugin_my_mean" not in sys.modules
+
+
+SAMPLER = """
+import sys
+from nas.search.samplers import SAMPLERS, Sampler
+
+class End(BaseException): ...
+
+@SAMPLERS.add("odd")
+class Odd(Sampler):
+    def ask(self, draw):
+        {body}
+"""
+SPACE = """
+base: lavit_digits
+parameters: {stages.0.split: {int: [1, 3]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "raised"),
+    [
+        ("sys.exit()", "SystemExit"),
+        ("sys.exit('bye')", "SystemExit: bye"),
+        ("raise End", "End"),
+        ("return {}['x']", "KeyError: 'x'"),
+        ("self.space.assign(lambda parameter: parameter.at('x'))", "ValueError: .*"),
+    ],
+)
+def test_what_a_sampler_raises_is_named_with_its_line(tmp_path: Path, body: str, raised: str) -> None:
+    load_plugins(write(tmp_path / "odd.py", SAMPLER.format(body=body)))
+    driver = driver_of({"sampler": "odd"}, tmp_path / "run")
+    assert driver.guarded(driver.next) == driver.live["0000"]  # the base's
+    assert driver.guarded(driver.source.next) is driver.guarded(driver.next) is Signal.DONE
+    said = rf"^{tmp_path}/odd.py: the sampler 'odd': line 10, in (Odd.ask|.*lambda.*): {raised}$"
+    assert isinstance(driver.error, SpecError) and re.search(said, str(driver.error)), driver.error
+
+
+def test_an_interrupt_of_a_sampler_stays_one(tmp_path: Path) -> None:
+    load_plugins(write(tmp_path / "odd.py", SAMPLER.format(body="raise KeyboardInterrupt")))
+    driver = driver_of({"sampler": "odd"}, tmp_path / "run")
+    driver.next()
+    with pytest.raises(KeyboardInterrupt):
+        driver.guarded(driver.source.next)
+    assert driver.error is None
+
+
+def test_an_error_of_the_package_keeps_its_traceback(tmp_path: Path) -> None:
+    driver = driver_of({}, tmp_path / "run")
+    driver.guarded(lambda: 1 / 0)
+    assert isinstance(driver.error, ZeroDivisionError)
+
+
+def driver_of(keys: dict[str, Any], directory: Path) -> Driver:
+    simulation = Simulation(SearchSpec.parse(parse_yaml(SPACE) | keys), directory)
+    return Driver(simulation.candidates, simulation.ledger, lambda event: None)
+
+
+LEAVES = """
+import sys
+from nas.data.registry import source
+from nas.metrics import metric
+from nas.search.schedulers import SCHEDULERS, Scheduler
+
+@metric("odd", direction="min", known="formula", heading="odd")
+def odd(genome):
+    sys.exit()
+
+@source("odd")
+def read(name):
+    sys.exit(0)
+
+@SCHEDULERS.add("odd")
+class Odd(Scheduler):
+    def start(self): ...
+
+    def mean_epochs(self):
+        raise BaseException("no")
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--set=objectives={accuracy: max, odd: min}", "the metric 'odd' cannot be worked out: SystemExit"),
+        ("--set=data=odd", "line 13, in read: SystemExit: 0"),
+        ("--set=scheduler=odd", "line 20, in Odd.mean_epochs: BaseException: no"),
+    ],
+)
+def test_a_command_that_a_plug_in_leaves_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str, message: str
+) -> None:
+    space, plugin = write(tmp_path / "s.yaml", SPACE), write(tmp_path / "odd.py", LEAVES)
+    command = ["nas", "search", str(space), "--dry-run", f"--plugin={plugin}", option]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main()
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"nas: {plugin}: ") and message in said and "Traceback" not in said
+
+
+KINDS = {
+    "metric": METRIC.replace('"depth"', "NAME"),
+    "dataset": SOURCE.replace('"toy:FILE"', "NAME"),
+    "core block": MEAN.replace('block("mean")', "block(NAME)"),
+    "sampler": SAMPLER.format(body="...").replace('"odd"', "NAME"),
+    "scheduler": LEAVES[LEAVES.index("@SCHEDULERS") :].replace('"odd"', "NAME"),
+}
+KINDS["scheduler"] = "from nas.search.schedulers import SCHEDULERS, Scheduler\n" + KINDS["scheduler"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["../../x", "a/b", "a\nb", "a b", "", ".", ".a", "\x1b[31m", "x" * 65, "\ud800"])
+def test_a_name_that_is_not_plain_is_refused_with_its_file(tmp_path: Path, kind: str, name: str) -> None:
+    file = write(tmp_path / "named.py", f"NAME = {name!a}\n{KINDS[kind]}")
+    with pytest.raises(SpecError) as refused:
+        load_plugins(file)
+    said = f"{file}: no name for a {kind}: expected letters, digits, _, - and ., at most 64 and no - or . first; found "
+    assert str(refused.value).startswith(said) and str(refused.value).isprintable()
+    assert active() == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["depth_2", "größe", "v1.5-small", "2x"])
+def test_plain_names_are_taken(tmp_path: Path, kind: str, name: str) -> None:
+    load_plugins(write(tmp_path / "named.py", f"NAME = {name!a}\n{KINDS[kind]}"))
+    assert [plugin.provides[0].partition(" '")[0] for plugin in active()] == [kind]
 
 
 def test_a_failed_file_can_be_mended(mean: Path) -> None:
@@ -217,6 +357,7 @@ def test_two_files_of_a_name_or_of_a_block(mean: Path) -> None:
         ("no_such_module", "the plug-in 'no_such_module' cannot be imported: ModuleNotFoundError"),
         ("json", "the module 'json' registers nothing"),
         ("pkg.raises", r"cannot be imported: .*pkg/raises.py: line 2: ZeroDivisionError"),
+        ("pkg.ends", r"cannot be imported: .*pkg/ends.py: line 1: BaseException$"),
         ("pkg.broken", r"cannot be imported: .*pkg/broken.py: line 1: SyntaxError"),
         ("pkg.needs", r"cannot be imported: .*pkg/needs.py: line 1: ModuleNotFoundError"),
         ("pkg.less", r"'pkg.less' cannot be imported: there are two core blocks called 'less'"),
@@ -225,6 +366,7 @@ def test_two_files_of_a_name_or_of_a_block(mean: Path) -> None:
 def test_mistakes_in_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, message: str) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     write(tmp_path / "pkg" / "raises.py", "\n1 / 0\n")
+    write(tmp_path / "pkg" / "ends.py", "raise BaseException\n")
     write(tmp_path / "pkg" / "broken.py", "def f(:\n")
     write(tmp_path / "pkg" / "needs.py", "import no_such_thing\n")
     write(tmp_path / "pkg" / "less.py", MEAN.replace("mean", "less"))

@@ -57,13 +57,14 @@ MAY_DIFFER = {
 class Cells:
     """The jobs of an ablation, for the engine. Seeds are outermost: an interrupted table has complete repetitions."""
 
-    def __init__(self, ablation: Ablation, arms: list[Arm], ledger: Ledger, donor: Donor | None):
+    def __init__(self, ablation: Ablation, arms: list[Arm], ledger: Ledger, images: str, donor: Donor | None):
+        """images: their digest."""
         known = {(trial.job.note["arm"], trial.job.seed) for trial in ledger.trials}
         self.todo = [(arm, s) for s in ablation.seed_list for arm in arms if (arm.name, s) not in known]
         task = ablation.task
         start = [donor.digest] if donor is not None else []
-        self.key = json.dumps([recipe_of(task.training), task.data, task.seed, *start], sort_keys=True)
-        self.ledger = ledger
+        self.key = json.dumps([recipe_of(task.training), task.data, images, task.seed, *start], sort_keys=True)
+        self.ledger, self.gaps = ledger, ledger.gaps
         self.elsewhere = _finished_elsewhere(ledger.directory)
 
     def unfinished(self) -> list[Job]:
@@ -78,6 +79,7 @@ class Cells:
                 twin = None
             job = self.ledger.add(
                 arm.genome,
+                number=self.gaps.pop(0) if self.gaps else None,
                 outcome=Outcome.read(twin) if twin else None,
                 files=[twin / name for name in COPIED if (twin / name).exists()] if twin else [],
                 seed=seed,
@@ -108,17 +110,17 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     check_shares(ablation.training, images, ablation.workers.ranks)
     arms = ablation.arms_of(base)
     spec = _recorded(ablation, base)
-    run.check(spec, may_differ=MAY_DIFFER, start=ablation.donor)
+    run.check(spec, may_differ=MAY_DIFFER, data=account_of(images), start=ablation.donor)
     if run.begun is not None:
         check_start(ablation, run.directory)
     meant = run.begun is not None or ablation.image_size is not None or donor is not None
     introduce(ablation.genome(), base, images, on_event, suits=ablation.arms_of, meant=meant)
     with run.opened(on_event):
         keep_start(ablation, run.directory, images, on_event)
-        run.begin(spec, seed=ablation.split_seed, data=account_of(images))
+        run.begin(spec, seed=ablation.split_seed)
         work = TrainJob.on(run.pool, ablation.task, donor)
         with tracked(run.ledger, ablation.track, run.directory.name, on_event) as listener:
-            run.train(Cells(ablation, arms, run.ledger, donor), work, listener)
+            run.train(Cells(ablation, arms, run.ledger, images.digest, donor), work, listener)
         done = [trial.job for trial in run.ledger.trials if trial.outcome and trial.outcome.state == "complete"]
         run.test(done, ablation.task, on_event)
         time_arms(run.ledger, done, ablation.workers.device, on_event)

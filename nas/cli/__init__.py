@@ -17,6 +17,7 @@ from nas.cli.app import PANELS, app
 from nas.cli.output import INTERRUPTED
 from nas.environment import command_line
 from nas.errors import SpecError, is_memory
+from nas.plugins import blamed
 from nas.signals import interruptible
 
 OUTSIDE = (
@@ -32,21 +33,24 @@ def main() -> None:
         try:
             command_line()
             app()
-        except SpecError as error:
-            print(f"nas: {error}", file=sys.stderr)
-            sys.exit(2)
-        except OSError as error:
-            if error.errno not in OUTSIDE:
-                raise
-            print(f"nas: {error.filename2 or error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
-            sys.exit(2)
-        except (MemoryError, RuntimeError) as error:
-            if not is_memory(error):
-                raise
-            reason = str(error).partition("\n")[0] or "no room"
-            print(f"nas: out of memory ({reason}): a smaller batch, image or model needs less", file=sys.stderr)
-            sys.exit(2)
         except KeyboardInterrupt:
             sys.exit(interruption.code)
-        except SystemExit as left:
-            sys.exit(interruption.code if left.code == INTERRUPTED else left.code)
+        except BaseException as error:
+            if (said := _said(error)) is not None:
+                print(f"nas: {said}", file=sys.stderr)
+                sys.exit(2)
+            if isinstance(error, SystemExit) and error.code == INTERRUPTED:
+                sys.exit(interruption.code)
+            raise
+
+
+def _said(error: BaseException) -> object:
+    """The message of what is no bug: a user's error, the machine's, or that of a plug-in's code, SystemExit too."""
+    if isinstance(error, SpecError):
+        return error
+    if isinstance(error, OSError) and error.errno in OUTSIDE:
+        return f"{error.filename2 or error.filename or 'a file'}: {error.strerror}"
+    if isinstance(error, (MemoryError, RuntimeError)) and is_memory(error):
+        reason = str(error).partition("\n")[0] or "no room"
+        return f"out of memory ({reason}): a smaller batch, image or model needs less"
+    return blamed(error)

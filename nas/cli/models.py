@@ -22,6 +22,7 @@ from nas.cli.options import (
     settings,
 )
 from nas.cli.output import console, print_json
+from nas.credentials import masked
 from nas.errors import SpecError
 
 
@@ -120,7 +121,7 @@ def latency(
         runtime=runtime,
         image={key: value for key, value in given.items() if value is not None},
         settings=settings(set_, data=data),
-        on_event=None if as_json else lambda event: print(event.data["text"], flush=True),
+        on_event=None if as_json else lambda event: print(masked(event.data["text"]), flush=True),
     )
     if as_json:
         print_json({"file": out} | asdict(table))

@@ -34,6 +34,7 @@ from nas.cli.output import (
     show_front,
     show_table,
 )
+from nas.credentials import masked
 from nas.paths import parse_settings
 
 
@@ -68,7 +69,7 @@ def search(
 
         silent = quiet or as_json
         preview = preview_search(
-            chosen, on_event=None if silent else lambda event: print(event.data["text"], flush=True)
+            chosen, on_event=None if silent else lambda event: print(masked(event.data["text"]), flush=True)
         )
         if as_json:
             print_json(dry_run_data(preview))

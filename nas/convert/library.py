@@ -129,7 +129,7 @@ def distil(parent: Model, pieces: Sequence[Piece], train: Split, held_out: Split
         for piece in pieces:
             piece.errors.append(before[piece.name])
     steps = images.batch_count(how.batch_size, drop_last=True)
-    optimizers = {piece.name: _optimizer(piece, how) for piece in pieces}
+    optimizers = {piece.name: optimizer_of(piece, how.lr) for piece in pieces}
     batches = images.batches(how.batch_size, device=device, seed=derive(0, "library", done), drop_last=True)
     for step, (images_BCHW, _) in enumerate(batches):
         progress = (done * steps + step) / (how.rounds * steps)
@@ -186,8 +186,9 @@ def _error(attention: Attention, seen: Seen) -> Tensor:
     return (answer_BNC - seen.answer_BNC).square().sum() / seen.answer_BNC.square().sum().clamp_min(1e-12)
 
 
-def _optimizer(piece: Piece, how: Distillation) -> torch.optim.Optimizer:
-    optimizer = torch.optim.AdamW(piece.attention.parameters(), lr=how.lr, weight_decay=0.0)
+def optimizer_of(piece: Piece, lr: float) -> torch.optim.Optimizer:
+    """The optimiser of a piece, in the state in which the last round left it."""
+    optimizer = torch.optim.AdamW(piece.attention.parameters(), lr=lr, weight_decay=0.0)
     if piece.optimizer is not None:
         optimizer.load_state_dict(piece.optimizer)
     return optimizer

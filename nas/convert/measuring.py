@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from nas.convert.candidates import KEEP, Assembly, Place, key_of
+from nas.convert.pieces import check_form
 from nas.convert.plan import Parts
 from nas.convert.score import Score
 from nas.convert.shelf import Shelf
@@ -30,7 +32,8 @@ class Measuring:
     def library(self) -> dict[Place, Content]:
         """Train all pieces to the end; returns what they hold."""
         places = self.parts.replacements()
-        contents = {place: self.shelf.piece(place) for place in places}
+        check = partial(check_form, parts=self.parts, rounds=self.rounds)
+        contents = {place: self.shelf.piece(place, check) for place in places}
         for finished in range(self.rounds):
             left = [place for place in places if _rounds(contents[place]) == finished]
             if not left:

@@ -198,6 +198,7 @@ def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
     whole = spec.donor
     assert whole is not None  # the spec has a start
     unlabelled = not images.classes
+    account = account_of(named(images, whole.genome) if unlabelled else images)
     if unlabelled:
         check_recipe(spec.training)
         task = replace(task, labels=kept_labels(run.directory) if run.begun is not None else None)
@@ -236,7 +237,7 @@ def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
     estimate = estimator(spec.costs, tables)
     budget = spec.budget_of(estimate(donor.genome))
     record = _recorded(spec, donor, budget)
-    run.check(record, may_differ=MAY_DIFFER, start=whole)
+    run.check(record, may_differ=MAY_DIFFER, data=account, start=whole)
     introduce(whole.genome, donor.genome, images, on_event, suits=lambda genome: genome, meant=True)
     parts = Parts(donor.genome, options, spec.candidates, estimate)
     check_budget(parts, budget)
@@ -271,7 +272,7 @@ def _begun(plan: Plan) -> Plan:
         labels = plan.task.labels or label(_common(plan), plan.images, run.pool, run.directory)
         plan = replace(plan, task=replace(plan.task, labels=labels))
     accuracy = MEANING if plan.unlabelled else None
-    run.begin(plan.record, seed=spec.seed, accuracy=accuracy, data=account_of(plan.images))
+    run.begin(plan.record, seed=spec.seed, accuracy=accuracy)
     for text in outlook(plan.parts, plan.tables):
         plan.say(text)
     return plan

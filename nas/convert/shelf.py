@@ -5,9 +5,10 @@
     results/<run>/sensitivity.csv                          a row per layer and candidate: what replacing it alone does
 
 Files are written whole. A damaged piece is thrown away and trained again; scores of a damaged file are taken anew. A
-piece says which model it was trained beside and in which run, and one of another is trained again. A row of scores has
-a digest of its values and of these two, and is taken anew where it is another. With a storage, each file is uploaded
-when it is written, and pieces that are missing here are fetched from there first.
+piece says which model it was trained beside and in which run, and one of another is trained again; it has a digest of
+all that it holds (nas/convert/pieces.py). A row of scores has a digest of its values and of model and run, and is taken
+anew where it is another. With a storage, each file is uploaded when it is written, and pieces that are missing here are
+fetched from there first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import hashlib
 import io
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -25,6 +26,7 @@ import torch
 
 from nas.archive import read_archive
 from nas.convert.candidates import Assembly, Place, key_of
+from nas.convert.pieces import seal_of
 from nas.convert.score import Score
 from nas.convert.workers import Content
 from nas.engine.storage import Seen, Storage
@@ -69,19 +71,28 @@ class Shelf:
             self._upload(LIBRARY)  # of a run that had no storage, or whose last upload failed
         self.scores: dict[str, Score] = self._read_scores()
 
-    def piece(self, place: Place) -> Content | None:
-        """The content of a piece; None if there is no file that can be read."""
+    def piece(self, place: Place, check: Callable[[Content, Place], object]) -> Content | None:
+        """The content of a piece; None if there is no file of it that is as it was written.
+
+        check: raises an error of any kind if the content of a file without a digest cannot be that of the place.
+        """
         file = self._file(place)
         if not file.exists():
             return None
         blob = regular(file).read_bytes()  # an error here is the disk's, and throws nothing away
         try:
             content = unpacked(blob)
+            seal = content.pop(SEAL, None)  # earlier versions have none
+            if seal is not None and seal != seal_of(content):
+                raise ValueError("a value has changed since it was written")
+            whose = content.pop("parent", self.whose), content.pop("place", file.stem)  # those of 0.1 do not say
+            own = whose == (self.whose, file.stem)
+            if own and seal is None:
+                check(content, place)
         except Exception as error:  # damage shows in many ways
             log.warning("%s is damaged (%s): the piece is trained again", file, error)
             return None
-        whose = content.pop("parent", self.whose), content.pop("place", file.stem)  # those of 0.1 do not say
-        if whose != (self.whose, file.stem):
+        if not own:
             log.warning("%s belongs to another model, run or layer: the piece is trained again", file)
             return None
         return content
@@ -89,6 +100,7 @@ class Shelf:
     def keep_piece(self, place: Place, content: Content) -> None:
         file = self._file(place)
         kept = content | {"parent": self.whose, "place": file.stem}
+        kept |= {SEAL: seal_of(kept)}
         write_atomically(file, lambda path: path.write_bytes(packed(kept)))
         self._upload(LIBRARY)
 

@@ -4,6 +4,7 @@ source       as the user wrote it, with the full path
 images       train, validation, test: how many
 origins      train, validation, test: how the split came about
 classes      name: [train, validation, test], how many of each; {} without labels
+images_sha256  of labels and images (`ImageSet.digest`): a run that goes on is held to it
 size, channels, mean, std, interpolation, crop, measured (mean and std are those of the training images), flip
 streamed     splits that are decoded while they train, since they do not fit into memory
 notes        what was left out, or read in a way that a user may not expect; copies of training images
@@ -36,6 +37,7 @@ def account_of(images: ImageSet) -> dict[str, Any]:
         "images": {name: len(split) for name, split in splits.items()},
         "origins": dict(images.origins),
         "classes": classes if any(map(len, known)) else {},
+        "images_sha256": images.digest,
         "size": images.size,
         "channels": images.channels,
         **images.preprocess.model_dump(mode="json"),

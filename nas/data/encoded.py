@@ -127,6 +127,11 @@ class EncodedImages(Pictures):
         indices: of the images that matter; None: all.
         """
 
+    def marks(self, indices: np.ndarray) -> list[Any]:
+        """Names without their folders, and sizes."""
+        names = [self.where(index).rpartition("/")[2] for index in indices.tolist()]
+        return list(zip(names, self.sizes(indices).tolist(), strict=True))
+
     def survey(self) -> tuple[int, set[tuple[int, int]]]:
         coloured, sizes = [], set()
         for image in self._headers(SURVEYED):

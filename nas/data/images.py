@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,6 +16,7 @@ from nas.data.preprocess import Preprocess
 from nas.data.split import Resident, Split, Subset
 from nas.data.streaming import Streaming
 
+MARKED = 50_000  # images of a split by which it is known again: a second
 SAMPLE = 2048  # images from which mean and std are taken, evenly spaced over the training split
 
 
@@ -39,6 +42,17 @@ class ImageSet:
     flip: bool
     origins: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits over classes, labels and images: of files names and sizes, of at most MARKED in each split."""
+        digest = hashlib.sha256(json.dumps(self.classes).encode())
+        for split in (self.train, self.validation, self.test):
+            digest.update(split.labels_N.numpy().tobytes())
+            indices = split.subset.indices
+            chosen = indices[np.linspace(0, len(indices) - 1, min(MARKED, len(indices))).astype(np.int64)]
+            digest.update(json.dumps(split.subset.pictures.marks(chosen)).encode())
+        return digest.hexdigest()[:16]
 
     @cached_property
     def copies(self) -> list[str]:

@@ -102,6 +102,10 @@ class Pictures(ABC):
         """What tells these images from others: their places, unless a kind of images knows more of them."""
         return list(indices.tolist())
 
+    def marks(self, indices: np.ndarray) -> list[Any]:
+        """What shows that these images are still the same, on any machine: their places, unless more is known."""
+        return list(indices.tolist())
+
     @abstractmethod
     def resident(self, indices_M: np.ndarray, form: Form) -> tuple[Tensor, np.ndarray]:
         """The asked images in memory, as (stack, rows_M): image m is `stack[rows_M[m]]`, uint8 (C, S, S).
@@ -177,6 +181,9 @@ class Relabelled(Pictures):
 
     def identity(self, indices: np.ndarray) -> list[Any]:
         return self.pictures.identity(indices)
+
+    def marks(self, indices: np.ndarray) -> list[Any]:
+        return self.pictures.marks(indices)
 
     def resident(self, indices_M: np.ndarray, form: Form) -> tuple[Tensor, np.ndarray]:
         return self.pictures.resident(indices_M, form)

@@ -16,13 +16,13 @@ of rank 0's machine, where torch listens on every interface: let no others into 
 from __future__ import annotations
 
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from nas.engine.parcel import Parcel
 from nas.engine.worker import LostRankError
+from nas.scratch import scratch
 from nas.train.ranks import Ranks, is_parting, meeting
 
 GRACE = 15.0  # seconds in which the others notice that rank 0 has left
@@ -56,7 +56,7 @@ def crew(follow: Follow, count: int, *, cpu: int, device: str) -> Iterator[Ranks
         raise LostRankError(f"another process of the trial did not start: {_first_line(error)}") from error
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
-    with tempfile.TemporaryDirectory(prefix="nas-ranks-") as folder:
+    with scratch("nas-ranks-") as folder:
         together = {*machines} == {ray.get_runtime_context().get_node_id()}
         address = f"file://{folder}/meeting" if together else f"tcp://{ray.util.get_node_ip_address()}:{_free_port()}"
         parts = [mate.follow.remote(rank, count, address, device) for rank, mate in enumerate(mates, 1)]

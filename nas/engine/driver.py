@@ -16,6 +16,7 @@ from nas.engine.limits import Excess, Limits, Watch
 from nas.engine.source import JobSource, Signal
 from nas.errors import RunError
 from nas.files import write_text
+from nas.plugins import blamed
 
 RETRIES = 1  # of a trial whose worker died, without an epoch in between
 
@@ -39,7 +40,7 @@ class Driver:
         self.crowded: deque[Job] = deque()  # to be rerun exclusively
         self.alone: str | None = None  # the live job that runs exclusively
         self.done = False
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         """Pickles as an empty object: Tune pickles its Tuner for a restore, which is never used here."""
@@ -164,11 +165,16 @@ class Driver:
         self.on_event(Event("paused" if outcome.state == "paused" else "ended", trial, outcome.as_dict()))
 
     def guarded(self, call: Any, *arguments: Any) -> Any:
-        """Keep an exception, which Tune would log and swallow: no more jobs are issued, and `run` raises it."""
+        """Keep an exception, which Tune would log and swallow: no more jobs are issued, and `run` raises it.
+
+        One of a plug-in's code becomes a SpecError; SystemExit, too, which would end the command as if all were well.
+        """
         try:
             return call(*arguments)
-        except Exception as error:
-            self.error = self.error or error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self.error = self.error or blamed(error) or error
         return Signal.DONE
 
 

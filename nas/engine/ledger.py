@@ -97,11 +97,13 @@ class Ledger:
             if number in before and stamp is not None and stamp == self._stamps.get(number):
                 self._trials[number] = before[number]
                 continue
-            job = Job.read(path)
-            outcome = Outcome.read(path, job)
-            if outcome is not None:
-                outcome = _of_job(outcome, job)
-            self._trials[number] = Trial(job, outcome, read_rungs(path, job))
+            try:
+                self._trials[number] = _trial_in(path)
+            except RunError as error:
+                if self.storage is None:
+                    raise
+                message = f"{error.message}, here and in the storage"  # from where it would come back
+                raise RunError(message, file=error.file, path=error.path) from None
             self._stamps[number] = stamp
         if self._begun:
             self._check_run()
@@ -245,7 +247,7 @@ class Ledger:
         with lock(self.directory, self.folder):
             self._clear()
             if self.storage is not None:
-                self.storage.synchronise(self.folder)
+                self.storage.synchronise(self.folder, self.id)
             self._read()
             try:
                 yield
@@ -256,6 +258,12 @@ class Ledger:
             finally:
                 if {path.name for path in self.directory.iterdir()} == {".lock", "trials"} and not self._trials:
                     shutil.rmtree(self.directory)
+
+
+def _trial_in(path: Path) -> Trial:
+    job = Job.read(path)
+    outcome = Outcome.read(path, job)
+    return Trial(job, _of_job(outcome, job) if outcome is not None else None, read_rungs(path, job))
 
 
 def _of_job(outcome: Outcome, job: Job) -> Outcome:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
 from collections.abc import Collection, Iterable
@@ -24,7 +23,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from nas.engine.job import Count
 from nas.errors import RunError, shown, wording
-from nas.files import ALTERED, is_altered, regular
+from nas.files import ALTERED, is_altered, parse_json, regular
 from nas.row_seals import ROW_SEAL, changed_row, without_additions
 
 if TYPE_CHECKING:
@@ -53,15 +52,16 @@ def read_json(file: Path, kind: type[T], remedy: str = AGAIN) -> T | None:
     try:
         content = regular(file).read_bytes()
         found: T = _reader(cast(Any, kind)).validate_json(content, strict=True)
-        if isinstance(values := json.loads(content), dict) and is_altered(values):
+        if isinstance(values := parse_json(content), dict) and is_altered(values):
             raise RunError(f"damaged ({ALTERED}); {remedy}", file=file)
         return found
     except ValidationError as error:
         first = error.errors()[0]
         what = f"no JSON: {first['ctx']['error']}" if first["type"] == "json_invalid" else wording(first)
         raise RunError(f"damaged ({what}); {remedy}", file=file, path=".".join(map(str, first["loc"]))) from None
-    except OSError as error:
-        raise RunError(f"damaged ({error.strerror}); {remedy}", file=file) from None
+    except (OSError, ValueError) as error:
+        what = error.strerror if isinstance(error, OSError) else str(error)
+        raise RunError(f"damaged ({what}); {remedy}", file=file) from None
 
 
 def read_table(

@@ -16,7 +16,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Required
@@ -36,6 +36,7 @@ from nas.paths import changed, flat, found
 from nas.plain_yaml import dump_yaml, read_yaml
 from nas.plugins import active
 
+IMAGES = ("images", "classes", "images_sha256")  # keys of an account that a run which goes on is held to
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "timm")
 
 
@@ -114,6 +115,17 @@ def identity(kind: str, spec: dict[str, Any], *, may_differ: Collection[str], st
     return hashlib.sha256(fixed.encode()).hexdigest()[:16]
 
 
+def changed_images(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """What differs between two accounts of the same source: images were added, removed, exchanged, or named otherwise.
+
+    Accounts of earlier versions do not have all keys.
+    """
+    for key in IMAGES:
+        if key in then and then[key] != now[key]:
+            return f"{key} was {shown(then[key])}, now it is {shown(now[key])}"
+    return None
+
+
 def update_record(directory: Path, spec: dict[str, Any], *, may_differ: Collection[str]) -> None:
     """Update the keys of a run's recorded spec that may change on resuming (`may_differ`, dotted)."""
     record = read_record(directory)
@@ -148,14 +160,14 @@ def _write(directory: Path, record: dict[str, Any]) -> None:
 
 
 def run_directory(run: str | Path) -> Path:
-    """The directory of a run.
+    """The directory of a run; that of a directory is itself.
 
     >>> run_directory("my_run")
     PosixPath('results/my_run')
     """
     path = usable_path(Path(run))
     if "/" in str(run) or os.path.exists(path / "run.yaml"):
-        return path
+        return path if "/" in str(path) else path.absolute()  # `./run` is no name, and Path drops its slash
     if path.name in ("", ".."):
         raise RunError(f"expected a name, or the path of a run, found {shown(str(run))}", path="--run")
     return Path("results") / path

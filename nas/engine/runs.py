@@ -28,7 +28,7 @@ from nas.engine.ledger import Ledger
 from nas.engine.limits import Limits
 from nas.engine.pool import Pool, Workers, session
 from nas.engine.reading import read_table
-from nas.engine.record import identity, read_record, update_record, write_record
+from nas.engine.record import changed_images, identity, read_record, update_record, write_record
 from nas.engine.source import JobSource
 from nas.engine.storage import Storage
 from nas.engine.worker import Work
@@ -86,16 +86,21 @@ class Run(Generic[S]):
             self.begun = None if record is None else upgrade(record["spec"])
         except SpecError as error:
             raise error.within(file=self.directory / "run.yaml", path="spec") from None
+        self.begun_data: Record = (record or {}).get("data", {})  # the account of the images that it was begun with
+        self.data: Record = {}
         self.ledger = Ledger(self.directory, self.storage, id=(record or {}).get("id"))
         self.may_differ: Collection[str] = ()
         self.start: str | None = None  # digest of a new run's start
         self.pool: Pool
 
-    def check(self, record: Record, *, may_differ: Collection[str], start: Donor | None = None) -> None:
-        """Raise RunError if the run was begun with another spec; give a new run its id.
+    def check(
+        self, record: Record, *, may_differ: Collection[str], data: dict[str, Any], start: Donor | None = None
+    ) -> None:
+        """Raise RunError if the run was begun with another spec, or other images; give a new run its id.
 
-        may_differ: paths that may differ. start: the model that all trials begin from.
+        may_differ: paths that may differ. data: the account of the images. start: the model that all trials begin from.
         """
+        self.data = data
         self.may_differ = may_differ
         if self.begun is None:
             self.start = start.digest if start is not None else None
@@ -105,6 +110,9 @@ class Run(Generic[S]):
             what = f"the run was begun with {shown(change.old)}, now it is {shown(change.new)}"
             message = f"{what}; choose another RUN, or set it back"
             raise RunError(message, file=self.directory / "run.yaml", path=f"spec.{change.path}")
+        if (changed := changed_images(self.begun_data, data)) is not None:
+            message = f"its images have changed since it was begun: {changed}; restore them, or choose another RUN"
+            raise RunError(message, file=self.directory / "run.yaml", path="data")
         table = self.directory / "trials.csv"
         if self.begun is not None and self.storage is None and not self.ledger.trials and table.exists():
             rows = len(read_table(table, remedy="restore it"))
@@ -125,10 +133,8 @@ class Run(Generic[S]):
                     self.ledger.write_table()
                     self._save()
 
-    def begin(
-        self, record: Record, *, seed: int, accuracy: str | None = None, data: dict[str, Any] | None = None
-    ) -> None:
-        """Write run.yaml, or update the keys that may differ in the existing one. accuracy, data: as there."""
+    def begin(self, record: Record, *, seed: int, accuracy: str | None = None) -> None:
+        """Write run.yaml, or update the keys that may differ in the existing one. accuracy: as there."""
         if self.begun is None:
             assert self.ledger.id is not None  # from `check`
             write_record(
@@ -139,7 +145,7 @@ class Run(Generic[S]):
                 id=self.ledger.id,
                 start=self.start,
                 accuracy=accuracy,
-                data=data,
+                data=self.data,
             )
         else:
             update_record(self.directory, record, may_differ=self.may_differ)

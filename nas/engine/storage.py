@@ -20,25 +20,31 @@ import io
 import re
 import shutil
 import tempfile
+import time
 import uuid
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 from pyarrow import fs
 
 from nas.credentials import has_credentials
-from nas.engine.job import is_trial
-from nas.errors import RunError, shown
+from nas.engine.digests import differ
+from nas.engine.job import Job, is_trial
+from nas.engine.reading import WINNER
+from nas.engine.record import read_record
+from nas.errors import RunError, SpecError, shown
 from nas.files import put_in_place, write_atomically
 
 Seen = dict[str, tuple[int, int]]  # file -> its size and modification time when last copied
 ATOMIC = ("s3", "gcs", "abfs")  # pyarrow's names of object stores
 CHUNK = 2**20
+HOUR = 3600  # seconds; no upload of one file takes as long
+_DRAFT = re.compile(r"\.[0-9a-f]{32}\.tmp")  # of `_put`
 _SCHEME = re.compile("[a-z][a-z0-9+.-]*:")  # whose slashes were forgotten
 KINDS = "a path, file://, s3://bucket/folder, gs://, abfs://, hdfs://"
 
@@ -67,6 +73,8 @@ class Storage:
         if "://" not in place and _SCHEME.match(place):
             raise RunError(f"expected {KINDS}, found {shown(place)}", path="storage")
         storage = cls(place if "://" in place else str(Path(place).expanduser().resolve()), run.name)
+        if "://" not in place and Path(storage.uri) / run.name == run.resolve():
+            raise RunError(f"{shown(place)} is where the run itself is; name another place", path="storage")
         with storage._usable():
             storage._put(io.BytesIO(), ".try")
             storage._files.delete_file(storage._at(".try"))
@@ -80,36 +88,67 @@ class Storage:
         return Storage, (self.uri, self.run)
 
     def restore_files(self, directory: Path) -> None:
-        """Fetch run.yaml and the files beside it, if the storage has it and the run directory does not."""
-        if not (directory / "run.yaml").exists() and "run.yaml" in self._names(""):
+        """Fetch run.yaml, the files beside it, and winners/, if the storage has it and the run directory does not.
+
+        A run.yaml that both have is of one run: what is uploaded from here would replace another one's.
+        """
+        with self._usable():
+            stored, winners = "run.yaml" in self._names(""), bool(self._names("winners"))
+        if stored and not (directory / "run.yaml").exists():
+            if winners:
+                self.pull("winners", directory / "winners")
             self.pull("", directory)
+        elif stored:
+            self._check(directory)
 
     def save_files(self, directory: Path) -> None:
-        """Upload the top-level files of the run directory, and its winners."""
+        """Upload the top-level files of the run directory, and its winners. Files of the user's in winners/ stay."""
         self.push(directory, "")
         if (directory / "winners").exists():
-            self.push(directory / "winners", "winners", prune=True)
+            self.push(directory / "winners", "winners", prune=lambda name: bool(WINNER.fullmatch(Path(name).stem)))
 
-    def synchronise(self, folder: Path) -> None:
-        """Synchronise trials and results between `folder` (trials/ of the run directory) and the storage."""
+    def _check(self, directory: Path) -> None:
+        """Raise RunError if the storage has another run than `directory`."""
+        with tempfile.TemporaryDirectory() as name:
+            with self._usable():
+                self._get(self._at("run.yaml"), Path(name) / "run.yaml")
+            try:
+                theirs = read_record(Path(name))
+            except SpecError as error:
+                what = f"run.yaml of {self.run} there cannot be read ({error.message}); remove it there"
+                raise RunError(f"{shown(self.uri)}: {what}, or choose another RUN", path="storage") from None
+        if _begun(theirs) != _begun(read_record(directory)):
+            message = f"{shown(self.uri)} has another run of the name {self.run}; choose another RUN or storage"
+            raise RunError(message, path="storage")
+
+    def synchronise(self, folder: Path, run: str | None = None) -> None:
+        """Synchronise trials and results between `folder` (trials/ of the run directory) and the storage.
+
+        run: the id of the run, where it is known. Raises RunError for a trial of another one in the storage.
+        """
         folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
         theirs: dict[str, set[str]] = {}
         with self._usable():
             for info in self._list("trials", recursive=True):
                 if info.type == fs.FileType.File:
                     _, trial, name = info.path.rsplit("/", 2)
                     theirs.setdefault(trial, set()).add(name)
-        ours = {path.name: {file.name for file in path.iterdir()} for path in folder.iterdir() if is_trial(path)}
+        ours = {path.name: set(_stamps(path)) for path in folder.iterdir() if is_trial(path)}
         for trial in sorted(theirs.keys() | ours.keys()):
             here, there = ours.get(trial, set()), theirs.get(trial, set())
             if "trial.json" in there and not here:
                 draft = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
                 self.pull(f"trials/{trial}", draft)
+                if differ(Job.read(draft).run, run):
+                    shutil.rmtree(draft)
+                    message = f"{shown(self.uri)}: trials/{trial} of {self.run} is another run's; remove it there"
+                    raise RunError(f"{message}, or choose another RUN", path="storage")
                 draft.chmod(0o755)
                 put_in_place(draft, folder / trial)
             elif "trial.json" in there and "result.json" not in here:
                 self.pull(f"trials/{trial}", folder / trial)
-            elif here and ("trial.json" not in there or "result.json" not in there):
+            elif here and not here <= there:
                 self.push(folder / trial, f"trials/{trial}")
 
     def pull(self, folder: str, directory: Path, *, without: Collection[str] = ()) -> Seen:
@@ -120,10 +159,17 @@ class Storage:
                 write_atomically(directory / name, partial(self._get, self._at(folder, name)))
         return _stamps(directory)
 
-    def push(self, directory: Path, folder: str, seen: Seen | None = None, *, prune: bool = False) -> None:
+    def push(
+        self,
+        directory: Path,
+        folder: str,
+        seen: Seen | None = None,
+        *,
+        prune: Callable[[str], bool] = lambda name: False,
+    ) -> None:
         """Upload the files of a directory (not recursively) that differ from `seen`, and update `seen`.
 
-        prune: delete files that the directory lacks (such as the checkpoint of a finished training).
+        prune: files that are deleted there if the directory lacks them, by name.
         """
         stamps, seen = _stamps(directory), {} if seen is None else seen
         with self._usable():
@@ -132,7 +178,7 @@ class Storage:
                     with (directory / name).open("rb") as file:
                         self._put(file, folder, name)
                     seen[name] = stamps[name]
-            for name in (self._names(folder) - stamps.keys()) if prune else ():
+            for name in filter(prune, self._names(folder) - stamps.keys()):
                 self._files.delete_file(self._at(folder, name))
 
     def remove(self, folder: str, name: str) -> None:
@@ -150,9 +196,22 @@ class Storage:
             return
         temporary = f"{folder}/.{uuid.uuid4().hex}.tmp"
         self._files.create_dir(folder, recursive=True)
-        with self._files.open_output_stream(temporary) as stream:
-            shutil.copyfileobj(file, stream, CHUNK)
-        self._files.move(temporary, path)
+        try:
+            with self._files.open_output_stream(temporary) as stream:
+                shutil.copyfileobj(file, stream, CHUNK)
+            self._files.move(temporary, path)
+        except BaseException:  # a full disk would stay full
+            with suppress(OSError, pa.ArrowException):
+                self._files.delete_file(temporary)
+            raise
+
+    def _sweep(self) -> None:
+        """Remove what a kill in the middle of an upload has left. What is younger may be another process's."""
+        with self._usable():
+            for info in self._list("", recursive=True):
+                drafted = info.type == fs.FileType.File and _DRAFT.fullmatch(info.base_name)
+                if drafted and info.mtime is not None and time.time() - info.mtime.timestamp() > HOUR:
+                    self._files.delete_file(info.path)
 
     def _get(self, path: str, target: Path) -> None:
         with self._files.open_input_stream(path) as stream, target.open("wb") as file:
@@ -189,6 +248,11 @@ class Storage:
 
     def _at(self, *parts: str) -> str:
         return "/".join([self._opened[1], *(part for part in parts if part)])
+
+
+def _begun(record: dict[str, Any] | None) -> Any:
+    """What tells a run from others; earlier versions had no id."""
+    return record and (record.get("id") or record.get("created"))
 
 
 def _stamps(directory: Path) -> Seen:

@@ -83,7 +83,7 @@ class Tracking:
 
     def __init__(self, ledger: Ledger, names: Collection[Name], run: str, on_event: OnEvent):
         self.ledger, self.names, self.run, self.on_event = ledger, tuple(dict.fromkeys(names)), run, on_event
-        self.failed: dict[str, Exception] = {}
+        self.failed: dict[str, BaseException] = {}
         self.reported: set[str] = set()
         self.queue: SimpleQueue[Told | None] = SimpleQueue()
         self.catch_up()
@@ -147,13 +147,13 @@ class Tracking:
                         if name not in trackers:
                             trackers[name] = TRACKERS[name](self.ledger.directory, self.run)
                         _tell(trackers[name], name, active[name], *told)
-                    except Exception as error:  # any error of a tracker
+                    except BaseException as error:  # of a tracker; no signal is raised in this thread
                         self.failed[name] = error
         for name, tracker in trackers.items():
             for job in active[name].values():
                 try:
                     tracker.leave(job)
-                except Exception as error:
+                except BaseException as error:
                     self.failed.setdefault(name, error)
 
 
@@ -182,7 +182,7 @@ def _tell(
         write_json(file, marks | {name: mark})
         try:
             call()
-        except Exception:
+        except BaseException:
             write_json(file, marks | {name: before})
             raise
 

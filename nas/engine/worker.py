@@ -1,7 +1,8 @@
 """Runs one job in a worker process and records its outcome, however training ends.
 
-- Out of memory, a diverged loss, a genome that raises: recorded, with the reason in result.json and the traceback in
-  failure.txt. The process takes the next job. These errors are deterministic and not retried, except:
+- Out of memory, a diverged loss, a genome that raises, a plug-in that leaves by `sys.exit()`: recorded, with the reason
+  in result.json and the traceback in failure.txt. The process takes the next job. These errors are deterministic and
+  not retried, except:
 - Out of memory on a GPU shared with other workers may be caused by them: `CrowdedError` requests one exclusive rerun
   (nas/engine/ray_tune.py), whose outcome is recorded.
 - An error that breaks the GPU context: recorded, and the process exits, so that the next job gets a fresh one.
@@ -32,6 +33,7 @@ from nas.engine.job import Job, Outcome
 from nas.engine.ledger import STORAGE
 from nas.errors import RunError, is_memory
 from nas.files import write_text
+from nas.plugins import blamed
 from nas.scratch import scratch
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class StorageError(RuntimeError):
     """The run directory cannot be used; no trial is marked as failed. The text is for the user."""
 
     @classmethod
-    def of(cls, error: Exception) -> StorageError:
+    def of(cls, error: BaseException) -> StorageError:
         return cls(f"the run directory cannot be written: {error}")
 
 
@@ -80,8 +82,10 @@ def run_job(job: Job, work: Work, report: Report, *, neighbours: bool = False) -
         begin = time.perf_counter()
         try:
             outcome = Outcome.of(job, **{"state": "complete", **work(job, report)})
-        except Exception as error:
+        except BaseException as error:
             if isinstance(error, (StorageError, LostRankError)):
+                raise
+            if not isinstance(error, Exception) and blamed(error) is None:  # Ray stops a trial by SystemExit
                 raise
             if _is_storage(error):
                 raise StorageError.of(error) from error
@@ -118,7 +122,7 @@ def workplace(trials: Path, storage: Storage | None, trial: str) -> Iterator[tup
 
     def keep(ended: bool) -> None:
         try:
-            storage.push(directory, f"trials/{trial}", seen, prune=ended)
+            storage.push(directory, f"trials/{trial}", seen, prune=lambda name: ended)
         except RunError as error:
             raise StorageError(str(error)) from error
 
@@ -130,14 +134,14 @@ def workplace(trials: Path, storage: Storage | None, trial: str) -> Iterator[tup
         yield directory, keep
 
 
-def _is_storage(error: Exception) -> bool:
+def _is_storage(error: BaseException) -> bool:
     """Whether it is a storage error. torch (inline_container, its archives) and safetensors only say so in text."""
     text = str(error)
     by_words = "inline_container" in text or "No space left on device" in text
     return by_words or (isinstance(error, OSError) and error.errno in STORAGE)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else "no message"
     if is_memory(error):

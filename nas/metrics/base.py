@@ -15,6 +15,7 @@ function in one file; it can then be an objective, a budget, a column of the tab
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -56,9 +57,12 @@ class Metric:
         assert self.value is not None
         try:
             value = self.value(argument)
+            if not 0 <= value < (2**63 if self.whole else math.inf):  # what trial.json is read with (nas/engine/job.py)
+                allowed = "a whole number from 0 to 2**63 - 1" if self.whole else "a finite number from 0 on"
+                raise ValueError(f"expected {allowed}, found {value}")
             return int(value) if self.whole else float(value)
-        except Exception as error:
-            if self.value.__module__.startswith("nas."):
+        except BaseException as error:  # SystemExit would end the command as if all were well
+            if isinstance(error, KeyboardInterrupt) or self.value.__module__.startswith("nas."):
                 raise
             what = f"the metric {self.name!r} cannot be worked out: {type(error).__name__}: {error}"
             raise SpecError(what, file=self.value.__code__.co_filename) from error

@@ -23,19 +23,23 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args
 
 import torch
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from nas.blocks.base import Slot, registered
 from nas.cache import cache_file, locked
-from nas.errors import RunError
+from nas.errors import RunError, wording
 from nas.files import parse_json, read_sealed, regular, write_json, write_sealed
 from nas.genome import Genome
 from nas.hardware import hardware
+from nas.keys import Line
 from nas.model import build
 from nas.profiling.parts import part_times, parts, without_timeless
 from nas.profiling.stopwatch import throughput
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+KINDS = {"head", "stage", "layer"}  # first words of keys; each genome has all (nas/profiling/parts.py)
+LONGEST = 1e6  # seconds: twelve days for a batch; sums and quotients of such numbers stay numbers
+Timed = Annotated[float, Field(ge=1e-15, le=LONGEST, allow_inf_nan=False)]
+Size = Annotated[int, Field(ge=1, le=1_000_000)]
 TIMED_PACKAGES = ("blocks", "genome", "model", "profiling")  # their code determines what is timed, and how
 
 
@@ -48,10 +52,10 @@ class LatencyTable:
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
-    seconds: dict[str, Seconds]
-    device: str
-    threads: int
-    batch_size: int
+    seconds: Annotated[dict[str, Timed], Field(min_length=1)]
+    device: Line
+    threads: Size
+    batch_size: Size
 
     def seconds_of(self, genome: Genome) -> float:
         """The predicted seconds of one batch. An unknown part counts as the slowest known part of its kind."""
@@ -105,13 +109,23 @@ class LatencyTable:
 
     @classmethod
     def read(cls, path: Path) -> LatencyTable:
-        """Raises RunError if the file is damaged."""
+        """Raises RunError, with the key path, if the file is damaged."""
         try:
             table = read_sealed(path, TypeAdapter(cls).validate_python)
+            if lacking := KINDS - {key.split(" ", 1)[0] for key in table.seconds}:
+                raise ValueError(f"it has the time of no {min(lacking)}")
             return replace(table, seconds={without_timeless(key): value for key, value in table.seconds.items()})
         except (OSError, ValueError, TypeError) as error:
-            what = " ".join(str(error).split())
-            raise RunError(f"not a table of timings: {what}; delete it to measure again", file=path) from None
+            what, where = fault(error)
+        raise RunError(f"not a table of timings: {what}; delete it to measure again", file=path, path=where)
+
+
+def fault(error: Exception) -> tuple[str, str]:
+    """What is wrong with a table that cannot be read, and the path of the key."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split()), ""
+    first = error.errors()[0]
+    return wording(first), ".".join(map(str, first["loc"]))
 
 
 def device_file(base: Genome, device: str, batch_size: int) -> Path:
@@ -123,7 +137,7 @@ def known_parts(base: Genome, device: str, batch_size: int) -> dict[str, float]:
     """Time of each part in the device's file; empty if it is missing or not readable."""
     try:
         content = parse_json(regular(device_file(base, device, batch_size)).read_text())
-        return TypeAdapter(dict[str, float]).validate_python(content["multiples"])
+        return TypeAdapter(dict[str, Timed]).validate_python(content["multiples"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

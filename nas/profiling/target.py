@@ -24,15 +24,18 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
-from nas.errors import GenomeError, SpecError, wording
+from nas.errors import GenomeError, SpecError
 from nas.files import read_sealed
 from nas.genome import Genome
-from nas.profiling.latency import LatencyTable, Seconds
+from nas.keys import Line, printable
+from nas.profiling.latency import LONGEST, LatencyTable, Size, fault
 from nas.profiling.parts import parts
 
 NAMED = 5  # missing parts that a message names
+Seconds = Annotated[float, Field(ge=0, le=LONGEST)]  # the fit gives 0 to a part that no model needs
+Times = Annotated[int, Field(ge=0, le=1_000_000)]
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -42,8 +45,8 @@ class Checked:
 
     __pydantic_config__: ClassVar = _STRICT
 
-    genome: str
-    measured: PositiveFloat
+    genome: Annotated[str, Field(max_length=100_000), AfterValidator(printable)]
+    measured: Annotated[float, Field(ge=1e-9, le=LONGEST)]  # what a stopwatch gives
     predicted: Seconds
 
     @property
@@ -61,16 +64,14 @@ class TargetTable(LatencyTable):
     __pydantic_config__: ClassVar = _STRICT
 
     seconds: Annotated[dict[str, Seconds], Field(min_length=1)]
-    threads: PositiveInt
-    batch_size: PositiveInt
     runtime: Literal["torch", "onnx"]
-    versions: dict[str, str]
-    image: tuple[PositiveInt, PositiveInt, PositiveInt]
-    classes: PositiveInt
-    space: str
-    base: str  # hash of the base genome
+    versions: dict[Line, Line]
+    image: tuple[Size, Size, Size]
+    classes: Size
+    space: Line
+    base: Line  # hash of the base genome
     checked: Annotated[tuple[Checked, ...], Field(min_length=1)]
-    models: tuple[tuple[int, ...], ...] | None  # (G, P) of a fit: how often each timed model has each part
+    models: tuple[tuple[Times, ...], ...] | None  # (G, P) of a fit: how often each timed model has each part
     version: Literal[1] = 1
 
     def _of(self, key: str) -> float:
@@ -127,11 +128,8 @@ class TargetTable(LatencyTable):
             if table.models is None or {len(row) for row in table.models} == {len(table.seconds)}:
                 return table
             what, where = "expected rows with a number for each part of `seconds`", "models"
-        except ValidationError as error:
-            first = error.errors()[0]
-            what, where = wording(first), ".".join(map(str, first["loc"]))
         except (OSError, ValueError) as error:
-            what, where = str(error), ""
+            what, where = fault(error)
         hint = "`nas latency SPACE --out FILE` on the device writes one"
         raise SpecError(f"not a table of another device: {what}; {hint}", file=path, path=where)
 

@@ -86,13 +86,17 @@ def _check_whole(directory: Path, cells: pd.DataFrame) -> None:
         return
     remedy = "delete it to have it written from the trials"
     states = read_table(file, remedy=remedy, dtype=str)
-    if not {"trial", "state"} <= set(states):
-        return
-    written = set(states.loc[states["state"] == "complete", "trial"])
-    here = set(cells.loc[cells["state"] == "complete", "trial"]) if len(cells) else set()
-    lost = sorted(written - here)
-    if lost:
-        what = (
-            f"it has {len(lost)} complete cells whose trial directories are gone or no longer complete: {shown(lost)}"
+    if {"arm", "seed", "state"} <= set(states) and (lost := sorted(_complete(states) - _complete(cells))):
+        words = ", ".join(f"{arm} with seed {seed}" for arm, seed in lost)
+        what = f"it has {len(lost)} complete cells whose trials are gone or no longer complete: {shown(words)}"
+        raise RunError(
+            f"{what}; have the run train them again, or delete the table to have it written without them", file=file
         )
-        raise RunError(f"{what}; restore them, or delete the table to have it written without them", file=file)
+
+
+def _complete(cells: pd.DataFrame) -> set[tuple[str, str]]:
+    """Arm and seed of the complete cells."""
+    if not len(cells):
+        return set()
+    done = cells[cells["state"] == "complete"]
+    return {(str(arm), str(seed)) for arm, seed in zip(done["arm"], done["seed"], strict=True)}

@@ -21,6 +21,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from nas.credentials import masked
 from nas.engine import Event
 from nas.metrics import METRICS
 from nas.report.tables import with_error
@@ -73,7 +74,7 @@ class Progress:
         self.live.stop()
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(masked(text), markup=False, soft_wrap=True)
 
     def __call__(self, event: Event) -> None:
         if event.kind == "message":

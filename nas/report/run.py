@@ -67,7 +67,7 @@ class Run:
     @cached_property
     def target(self) -> Conditions | None:
         """The conditions in target.json: latency is that of another device. None of other runs."""
-        return conditions_of(self.directory)
+        return conditions_of(self.directory, self.facts["spec"])
 
     @cached_property
     def layers(self) -> dict[int, str]:

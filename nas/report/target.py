@@ -7,31 +7,43 @@ for times of the machine that searched, whose throughput stands beside them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
+from nas.engine.job import Count
 from nas.engine.reading import read_json
+from nas.errors import RunError
+from nas.keys import Line
 from nas.metrics import METRICS, ON_TARGET, TARGET
+from nas.paths import found
 
 if TYPE_CHECKING:
     from nas.profiling import TargetTable
+
+RESTORE = "restore it: `nas latency` on the device wrote it"
 
 
 class Conditions(TypedDict):
     """What a table of another device says besides seconds (nas/profiling/target.py, which needs torch)."""
 
-    device: str
-    runtime: str
-    threads: int
-    batch_size: int
+    device: Line
+    runtime: Line
+    threads: Count
+    batch_size: Count
 
 
-def conditions_of(run: Path) -> Conditions | None:
-    """Those of the run's table; None if there is none. Raises RunError for a damaged one."""
-    return read_json(run / TARGET, Conditions, "restore it: `nas latency` on the device wrote it")
+def conditions_of(run: Path, spec: dict[str, Any]) -> Conditions | None:
+    """Those of the run's table; None if there is none. spec: the run's.
+
+    Raises RunError for a damaged table, and where the spec has one that is gone: latency would pass for that of here.
+    """
+    there = read_json(run / TARGET, Conditions, RESTORE)
+    if there is None and any(found(spec, "budget.table")):
+        raise RunError(f"the table that the run goes by is gone; {RESTORE}", file=run / TARGET)
+    return there
 
 
 def words(device: str, runtime: str, threads: int, batch_size: int) -> dict[str, str]:

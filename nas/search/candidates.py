@@ -7,13 +7,14 @@ exhausted and the search ends. A sampler that enumerates the space (`ends`) is c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from random import Random
 
 from nas.engine import Job
-from nas.errors import GenomeError
+from nas.errors import GenomeError, SpecError, shown
 from nas.genome import Genome
 from nas.search.parameter import label
 from nas.search.samplers import Sampler
@@ -54,7 +55,7 @@ class Candidates:
             return self._if_untried(self.space.of_base() or {}, draw=-1)
         for _ in count() if self.sampler.ends else range(REPETITIONS):
             draw, self._draw = self._draw, self._draw + 1
-            assignment = self.sampler.ask(draw)
+            assignment = self._asked(draw)
             if assignment is None:
                 return None
             candidate = self._if_untried(assignment, draw)
@@ -66,6 +67,22 @@ class Candidates:
             if candidate is not None:
                 return candidate
         return None
+
+    def _asked(self, draw: int) -> Assignment | None:
+        """The sampler's suggestion, or None: it has no further ones. Raises SpecError for anything else."""
+        found = self.sampler.ask(draw)
+        if found is not None and not self._is_assignment(found):
+            allowed = f"plain values by path, such as {shown(self.space.draw(Random(0)))}; None ends the search"
+            what = f"the sampler {self.sampler.options.name!r} suggested {shown(found)}; expected {allowed}"
+            raise SpecError(what, file=self.sampler.ask.__code__.co_filename)
+        return found
+
+    def _is_assignment(self, found: object) -> bool:
+        try:
+            json.dumps(found, allow_nan=False)  # which NumPy's and torch's numbers are not fit for
+        except (TypeError, ValueError):
+            return False
+        return isinstance(found, dict) and found.keys() <= {parameter.path for parameter in self.space.parameters}
 
     def _fallback(self, draw: int) -> Iterator[Assignment]:
         rng = Random(derive(self.seed, "walk", draw))

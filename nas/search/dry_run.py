@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
+from nas.data import account_of
 from nas.engine import Event, OnEvent
 from nas.engine.events import ignore
 from nas.engine.start import check_start
@@ -77,7 +78,7 @@ def dry_run(spec: SearchSpec, *, on_event: OnEvent = ignore) -> DryRun:
     introduced(spec, space, images, on_event, meant=False)
     loading = time.perf_counter() - begin
     SAMPLERS[spec.sampler.name].check(space)
-    for run in earlier_runs(spec.warm_start, recorded(spec, space.base)):
+    for run in earlier_runs(spec.warm_start, recorded(spec, space.base), account_of(images)):
         check_start(spec, run)
     target = read_target(spec)
     if target is not None:

@@ -138,11 +138,11 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
         given = spec.scheduler.model_dump(mode="json", include=spec.scheduler.model_fields_set)
         stated = "scheduler" in spec.model_fields_set
         record["scheduler"] = run.begun.get("scheduler", {"name": "full"}) | (given if stated else {})
-    run.check(record, may_differ=MAY_DIFFER, start=spec.donor)
+    run.check(record, may_differ=MAY_DIFFER, data=account_of(images), start=spec.donor)
     if run.begun is not None:
         check_start(spec, run.directory)
     introduced(spec, space, images, on_event, meant=run.begun is not None)
-    earlier = earlier_runs(spec.warm_start, record) if run.begun is None else []
+    earlier = earlier_runs(spec.warm_start, record, run.data) if run.begun is None else []
     for one in earlier:
         check_start(spec, one)
     target = read_target(spec, run.directory if run.begun is not None else None)
@@ -192,7 +192,7 @@ def _begin(plan: Plan) -> SamplerOptions:
         plan.say(take_over(plan.earlier, run.ledger, plan.space, spec, plan.estimate))
     keep_start(spec, run.directory, plan.images, plan.on_event)
     record = plan.record | {"sampler": sampler.model_dump(mode="json")}
-    run.begin(record, seed=spec.seed, data=account_of(plan.images))
+    run.begin(record, seed=spec.seed)
     return sampler
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from nas.engine import Ledger, Outcome, Trial
 from nas.engine.digests import check_weights
-from nas.engine.record import read_record
+from nas.engine.record import changed_images, read_record
 from nas.errors import GenomeError, RunError, shown
 from nas.genome import Genome
 from nas.genome.describe import describe
@@ -36,9 +36,12 @@ FILES = ("metrics.csv", "weights.safetensors")
 COMPARED = ("data", "image_size", "training")
 
 
-def earlier_runs(sources: tuple[str, ...], spec: dict[str, Any]) -> list[Path]:
-    """The directories of earlier runs. Raises RunError for a run that is not a search, or not comparable to `spec`."""
-    return [_comparable(source, spec) for source in sources]
+def earlier_runs(sources: tuple[str, ...], spec: dict[str, Any], data: dict[str, Any]) -> list[Path]:
+    """The directories of earlier runs. data: the account of the images here.
+
+    Raises RunError for a run that is not a search, or not comparable: of another spec, or other images.
+    """
+    return [_comparable(source, spec, data) for source in sources]
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def _with_weights_near_the_front(taken: list[_Taken], objectives: list[str]) -> 
     return taken
 
 
-def _comparable(source: str, spec: dict[str, Any]) -> Path:
+def _comparable(source: str, spec: dict[str, Any], data: dict[str, Any]) -> Path:
     run = Path(source) if len(Path(source).parts) > 1 else Path("results") / source
     record = read_record(run)
     if record is None or record.get("kind") != "search":
@@ -109,6 +112,9 @@ def _comparable(source: str, spec: dict[str, Any]) -> Path:
         differs = f"it had {shown(change.old)}, here it is {shown(change.new)}"
         message = f"its accuracies cannot be compared with this run's: {differs}"
         raise RunError(message, file=run / "run.yaml", path=f"spec.{change.path}")
+    if (changed := changed_images(record.get("data", {}), data)) is not None:
+        message = f"its accuracies cannot be compared with this run's: the images have changed ({changed})"
+        raise RunError(message, file=run / "run.yaml", path="data")
     return run.resolve()
 
 

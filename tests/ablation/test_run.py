@@ -138,7 +138,7 @@ def test_a_cell_of_which_a_file_has_changed_is_not_taken(tmp_path: Path, name: s
     table = parse_ablation(SPEC | {"seeds": 1, "factors": {}, "arms": {"plain": {}}})
     arms = table.arms_of(table.genome())
     first = Ledger(tmp_path / "first")
-    job = Cells(table, arms, first, None).next()
+    job = Cells(table, arms, first, "images", None).next()
     assert isinstance(job, Job)
     (job.directory / "weights.safetensors").write_bytes(b"weights")
     write_sealed(job.directory / "test.json", {"accuracy": 0.5, "test_images": 8})
@@ -146,5 +146,21 @@ def test_a_cell_of_which_a_file_has_changed_is_not_taken(tmp_path: Path, name: s
     if name != "nothing":
         file = job.directory / name
         file.write_bytes(file.read_bytes().replace(b"weights", b"others").replace(b"8", b"9"))
-    taken = Cells(table, arms, Ledger(tmp_path / "second"), None).next() is Signal.DONE
+    taken = Cells(table, arms, Ledger(tmp_path / "second"), "images", None).next() is Signal.DONE
     assert taken == (name == "nothing")
+    assert isinstance(Cells(table, arms, Ledger(tmp_path / "third"), "others", None).next(), Job)
+
+
+def test_a_cell_whose_directory_was_deleted_comes_back_in_its_place(tmp_path: Path) -> None:
+    table = parse_ablation(SPEC)
+    arms = table.arms_of(table.genome())
+    ledger = Ledger(tmp_path)
+    cells = Cells(table, arms, ledger, "images", None)
+    jobs = [cells.next() for _ in range(4)]
+    assert cells.next() is Signal.DONE
+    for number in (1, 2):
+        shutil.rmtree(tmp_path / "trials" / f"{number:04d}")
+    again = Cells(table, arms, Ledger(tmp_path), "images", None)
+    made = [again.next() for _ in range(2)]
+    assert again.next() is Signal.DONE
+    assert [(job.id, job.seed, job.note) for job in made] == [(job.id, job.seed, job.note) for job in jobs[1:3]]

@@ -59,7 +59,9 @@ def test_a_name_that_is_none_is_refused(run: str, tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("run", ["../elsewhere/r", "/tmp/r", "./r", "~/r", "results/r"])
 def test_a_path_stays_a_path(run: str) -> None:
-    assert run_directory(run) == Path(run)
+    found = run_directory(run)
+    assert found.absolute() == Path(run).absolute()
+    assert run_directory(found) == found, "commands and functions both ask"
 
 
 SPACE = "name: {}\nbase: lavit_digits\nparameters: {{stages.0.split: {{int: [1, 2]}}}}\n"

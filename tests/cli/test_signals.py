@@ -99,6 +99,29 @@ def test_one_interruption_however_many_signals() -> None:
         assert (interruption.signal, interruption.code) == (signal.SIGTERM, 143)
 
 
+class _Noisy:
+    """Its destructor is interrupted, where Python drops the exception."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _ended(noisy: list[_Noisy]) -> None:
+    noisy.clear()
+    time.sleep(30)
+
+
+def test_an_interrupt_that_python_drops_is_raised_again() -> None:
+    hook = sys.unraisablehook
+    with interruptible() as interruption:
+        noisy = [_Noisy()]
+        with pytest.raises(KeyboardInterrupt):
+            _ended(noisy)
+        assert interruption.code == 143
+        signal.raise_signal(signal.SIGTERM)  # the front is being written
+    assert sys.unraisablehook is hook
+
+
 def test_deferred_signals_come_once_at_the_end_of_the_block() -> None:
     done = []
 

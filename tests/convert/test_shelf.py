@@ -8,37 +8,42 @@ import pandas as pd
 import pytest
 import torch
 
-from nas.convert.candidates import key_of
+from nas.convert.candidates import Place, key_of
 from nas.convert.score import Score
 from nas.convert.shelf import Shelf, packed
+from nas.convert.workers import Content
 from nas.engine.storage import Storage
 
 PLACE = ("stages.0.layers.1", "linear")
 CONTENT = {"rounds": 2, "attention": {"weight": torch.ones(3)}}
 
 
+def fits(content: Content, place: Place) -> None:
+    """Every form will do. tests/convert/test_pieces.py has pieces of layers."""
+
+
 def test_a_piece_of_another_model_is_trained_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Shelf(tmp_path, "this").keep_piece(PLACE, CONTENT)
-    found = Shelf(tmp_path, "this").piece(PLACE)
+    found = Shelf(tmp_path, "this").piece(PLACE, fits)
     assert found is not None and found["rounds"] == 2 and found.keys() == CONTENT.keys()
-    assert Shelf(tmp_path, "other").piece(PLACE) is None
+    assert Shelf(tmp_path, "other").piece(PLACE, fits) is None
     assert "stages.0.layers.1-linear.pt belongs to another model" in caplog.text
     library = tmp_path / "library"
     (library / "stages.0.layers.1-linear.pt").rename(library / "stages.0.layers.2-linear.pt")
-    assert Shelf(tmp_path, "this").piece(("stages.0.layers.2", "linear")) is None, "of another layer"
+    assert Shelf(tmp_path, "this").piece(("stages.0.layers.2", "linear"), fits) is None, "of another layer"
 
 
 def test_a_piece_of_before_that_does_not_say_is_taken(tmp_path: Path) -> None:
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "stages.0.layers.1-linear.pt").write_bytes(packed(CONTENT))
-    assert Shelf(tmp_path, "this").piece(PLACE) is not None
+    assert Shelf(tmp_path, "this").piece(PLACE, fits) is not None
 
 
 def test_a_storage_that_comes_later_gets_what_there_is(tmp_path: Path) -> None:
     storage = str(tmp_path / "storage")
     Shelf(tmp_path / "run", "this").keep_piece(PLACE, CONTENT)
     Shelf(tmp_path / "run", "this", Storage(storage, "run"))
-    found = Shelf(tmp_path / "elsewhere", "this", Storage(storage, "run")).piece(PLACE)
+    found = Shelf(tmp_path / "elsewhere", "this", Storage(storage, "run")).piece(PLACE, fits)
     assert found is not None and found["rounds"] == 2
 
 
@@ -48,7 +53,7 @@ def test_a_piece_with_a_flipped_bit_is_trained_again(tmp_path: Path, caplog: pyt
     blob = bytearray(file.read_bytes())
     blob[blob.find(torch.ones(3).numpy().tobytes())] ^= 1
     file.write_bytes(blob)
-    assert Shelf(tmp_path, "this").piece(PLACE) is None
+    assert Shelf(tmp_path, "this").piece(PLACE, fits) is None
     assert "is damaged (wrong checksum of" in caplog.text
 
 
@@ -80,4 +85,4 @@ def test_a_pipe_in_the_place_of_a_file_is_an_error_and_no_wait(tmp_path: Path) -
     file.unlink()
     os.mkfifo(file)
     with pytest.raises(OSError, match="a pipe or a device"):
-        Shelf(tmp_path, "this").piece(PLACE)
+        Shelf(tmp_path, "this").piece(PLACE, fits)

@@ -15,6 +15,37 @@ from nas.plain_yaml import dump_yaml, parse_yaml
 Write = Callable[..., Path]
 
 
+def test_images_that_are_no_longer_the_same_have_another_digest(tmp_path: Path, write_folder: Write) -> None:
+    folder = write_folder(tmp_path / "pets", {"cat": 12, "dog": 12, "owl": 12})
+    cat, dog = folder / "cat" / "000.png", folder / "dog" / "000.png"
+    dog.write_bytes(dog.read_bytes() + b" ")  # two images never have one size; noise as small as this may
+    source, digests = f"imagefolder:{folder}", []
+
+    def exchange(one: Path, other: Path) -> None:
+        one.rename(tmp_path / "aside")
+        other.rename(one)
+        (tmp_path / "aside").rename(other)
+
+    def digest() -> str:
+        return load(source).digest
+
+    digests.append(digest())
+    for change in (
+        lambda: exchange(cat, dog),
+        lambda: exchange(folder / "cat", folder / "owl"),
+        lambda: (folder / "owl").rename(folder / "zebra"),
+        lambda: (folder / "dog" / "012.png").write_bytes(cat.read_bytes()),
+        lambda: (folder / "dog" / "003.png").unlink(),
+    ):
+        change()
+        digests.append(digest())
+    assert len(set(digests)) == len(digests)
+    assert load(source).digest == digests[-1]
+    folder.rename(tmp_path / "moved")
+    assert load(f"imagefolder:{tmp_path / 'moved'}").digest == digests[-1], "the same on another machine"
+    assert load("digits").digest == load("digits").digest != load("digits", seed=1).digest
+
+
 @pytest.mark.parametrize(
     ("folders", "options", "origins"),
     [

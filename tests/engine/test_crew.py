@@ -22,6 +22,7 @@ from nas.train import Task, Training
 from nas.train.ranks import Ranks
 from tests.engine.cluster import Cluster, cluster
 from tests.engine.drivers import search_in, start
+from tests.test_scratch import age
 
 TRIALS, EPOCHS = 4, 8
 TASK = Task("digits", Training(epochs=EPOCHS, limit=240, batch_size=32))
@@ -116,9 +117,10 @@ def more_than(before: int, run: Path) -> Callable[[], bool]:
 def test_ranks_and_drivers_are_killed_and_nothing_is_lost_or_left(
     tmp_path: Path, drivers: ForkServerContext, alone: dict[str, list[float]]
 ) -> None:
-    run = tmp_path / "run"
+    run, temporary = tmp_path / "run", tmp_path / "temporary"
+    temporary.mkdir()
     with cluster() as nodes:
-        nodes.start(cpus=4, NODE="crew")
+        nodes.start(cpus=4, NODE="crew", TMPDIR=str(temporary))
         for count, victim in ((2, "rank"), (1, "driver"), (1, "rank")):  # 2 at once: the other is not disturbed
             driver = start(drivers, run, nodes, trials=TRIALS, work=PAIR, processes=2, count=count)
             wait(more_than(lines(run), run), driver)
@@ -128,12 +130,16 @@ def test_ranks_and_drivers_are_killed_and_nothing_is_lost_or_left(
             driver.kill()
             driver.join()
             check_nothing_left(drivers, nodes)
+        left = [*temporary.glob("nas-ranks-*")]
+        for folder in left:
+            age(folder)
         driver = start(drivers, run, nodes, trials=TRIALS, work=PAIR, processes=2, count=1)
         driver.join()
         assert driver.exitcode == 0
         while [*mates("crew")]:  # Ray ends them behind the driver's back
             time.sleep(0.05)
         check_nothing_left(drivers, nodes)
+    assert left and not [*temporary.glob("nas-ranks-*")], "of workers that ended with their driver"
     assert {trial.outcome.state for trial in Ledger(run).trials if trial.outcome} <= {"complete", "infeasible"}
     check_equal(run, alone)
 

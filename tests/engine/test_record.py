@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from nas.data import account_of, load
 from nas.engine import Run, Workers
 from nas.engine.record import identity, read_record, versions, write_record
 from nas.engine.single import train_genome
@@ -30,9 +31,37 @@ SPEC: dict[str, Any] = {
 }
 
 
-def check(tmp_path: Path, spec: dict[str, Any], kind: str = "search") -> None:
+def check(tmp_path: Path, spec: dict[str, Any], kind: str = "search", data: dict[str, Any] | None = None) -> None:
     client = SimpleNamespace(workers=Workers(), storage=None)
-    Run(tmp_path, kind, client, lambda record: record).check(spec, may_differ={"trials"})
+    Run(tmp_path, kind, client, lambda record: record).check(spec, may_differ={"trials"}, data=data or {})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, ""),
+        ({"images": {"train": 9, "validation": 2, "test": 2}}, "images was {.*}, now it is {'train': 9, .*}"),
+        ({"classes": {"a": [5, 1, 1], "c": [5, 1, 1]}}, "classes was"),
+        ({"images_sha256": "two"}, "images_sha256 was 'one', now it is 'two'; restore them, or choose another RUN"),
+    ],
+)
+def test_images_that_have_changed_are_noticed(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    counts = {"train": 10, "validation": 2, "test": 2}
+    account = {"images": counts, "classes": {"a": [5, 1, 1], "b": [5, 1, 1]}, "images_sha256": "one"}
+    whole = account_of(load("digits")) | account
+    write_record(tmp_path, id="0123456789abcdef", kind="search", seed=4, spec=SPEC, data=whole)
+    if not change:
+        check(tmp_path, SPEC, data=whole)
+        return
+    with pytest.raises(RunError, match=f"data: its images have changed since it was begun: {message}"):
+        check(tmp_path, SPEC, data=whole | change)
+
+
+def test_an_account_of_an_earlier_version_is_held_to_what_it_has(tmp_path: Path) -> None:
+    now = account_of(load("digits"))
+    then = {key: value for key, value in now.items() if key != "images_sha256"}
+    write_record(tmp_path, id="0123456789abcdef", kind="search", seed=4, spec=SPEC, data=then)
+    check(tmp_path, SPEC, data=now)
 
 
 def test_a_run_is_known_by_what_may_not_change_in_it() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import os
 import pickle
 import shutil
 import time
@@ -10,6 +12,7 @@ import pytest
 from pyarrow.fs import FileSystem, FileType, LocalFileSystem, SubTreeFileSystem, _MockFileSystem
 
 from nas.engine import Job, Ledger, Outcome
+from nas.engine.record import write_record
 from nas.engine.storage import Storage
 from nas.engine.worker import StorageError, run_job, workplace
 from nas.errors import RunError
@@ -57,7 +60,7 @@ def test_a_folder_goes_there_and_comes_back(tmp_path: Path, storage: Storage) ->
 
     (here / "result.json").write_text('{"more": 1}')
     (here / "a.bin").unlink()
-    storage.push(here, "trials/0001", seen, prune=True)
+    storage.push(here, "trials/0001", seen, prune=lambda name: True)
     assert set(storage.pull("trials/0001", tmp_path / "again")) == {"result.json"}
     assert storage.pull("trials/0002", tmp_path / "none") == {}
     names = [info.base_name for info in storage._list("", recursive=True) if info.type == FileType.File]
@@ -84,6 +87,100 @@ def test_a_ledger_is_rebuilt_from_its_storage(tmp_path: Path, storage: Storage) 
         assert [trial.outcome and trial.outcome.state for trial in again.trials] == ["infeasible", None, None]
         assert again.trials[1].job == jobs[1]
         assert again.trials[1].job.genome == GENOME
+
+
+def begun(run: Path, storage: Storage, id: str) -> Ledger:
+    """A run with a trial that is complete, and its winner."""
+    write_record(run, kind="search", seed=0, spec={}, id=id)
+    ledger = Ledger(run, storage)
+    with ledger.locked():
+        job = add(ledger)
+        (job.directory / "weights.safetensors").write_text(id)
+        ledger.finish(job, Outcome.of(job, "complete", accuracy=0.5))
+        (run / "winners").mkdir()
+        (run / "winners" / "w1-0000.safetensors").write_text(id)
+        storage.save_files(run)
+    return ledger
+
+
+def content(storage: Storage) -> dict[str, bytes]:
+    files = [info.path for info in storage._list("", recursive=True) if info.type == FileType.File]
+    return {path: storage._files.open_input_stream(path).read() for path in files}
+
+
+def test_the_storage_of_another_run_is_left_alone(tmp_path: Path, storage: Storage) -> None:
+    begun(tmp_path / "one" / "run", storage, "1111111111111111")
+    before = content(storage)
+    other = tmp_path / "two" / "run"
+    write_record(other, kind="search", seed=0, spec={}, id="2222222222222222")
+    with pytest.raises(RunError, match=r"^storage: .* has another run of the name run; choose another RUN or storage"):
+        storage.restore_files(other)
+    with (
+        pytest.raises(RunError, match=r"^storage: .*trials/0000 of run is another run's"),
+        Ledger(other, storage).locked(),
+    ):
+        pass
+    assert content(storage) == before
+    assert sorted(path.name for path in other.rglob("*") if path.name[0] != ".") == ["run.yaml", "trials"]
+    storage.restore_files(tmp_path / "one" / "run")
+
+
+def test_a_record_in_the_storage_that_cannot_be_read_is_named(tmp_path: Path, storage: Storage) -> None:
+    begun(tmp_path / "run", storage, "1111111111111111")
+    with storage._files.open_output_stream(storage._at("run.yaml")) as stream:
+        stream.write(b"spec: [")
+    with pytest.raises(RunError, match=r"^storage: .*: run\.yaml of run there cannot be read \(.*\); remove it there"):
+        storage.restore_files(tmp_path / "run")
+
+
+def test_winners_come_back_and_what_is_the_users_beside_them_stays(tmp_path: Path, storage: Storage) -> None:
+    run, again = tmp_path / "one" / "run", tmp_path / "two" / "run"
+    begun(run, storage, "1111111111111111")
+    (run / "winners" / "notes.txt").write_text("mine")
+    storage.save_files(run)
+    storage.restore_files(again)
+    names = {"w1-0000.safetensors", "notes.txt"}
+    assert {path.name for path in (again / "winners").iterdir()} == names
+    for name in names:
+        (again / "winners" / name).unlink()
+    (again / "winners" / "w1-0001.safetensors").touch()
+    storage.save_files(again)
+    assert storage._names("winners") == {"w1-0001.safetensors", "notes.txt"}, "the winners of now, and the user's"
+
+
+def test_what_the_storage_lost_of_a_trial_is_brought_again(tmp_path: Path, storage: Storage) -> None:
+    ledger = begun(tmp_path / "run", storage, "1111111111111111")
+    storage.remove("trials/0000", "weights.safetensors")
+    with ledger.locked():
+        assert "weights.safetensors" in storage._names("trials/0000")
+
+
+def test_a_damaged_trial_would_come_back_from_the_storage_and_the_message_says_so(
+    tmp_path: Path, storage: Storage
+) -> None:
+    ledger = begun(tmp_path / "run", storage, "1111111111111111")
+    (ledger.folder / "0000" / "trial.json").write_text("{")
+    with pytest.raises(RunError, match=r"delete the trial's directory to have it trained again, here and in the stor"):
+        Ledger(tmp_path / "run", storage)
+
+
+def test_an_upload_that_fails_or_was_killed_leaves_nothing(tmp_path: Path) -> None:
+    storage = Storage.of(str(tmp_path / "far"), Path("results/run"))
+    assert storage is not None
+    with pytest.raises(ZeroDivisionError):
+        storage._put(_Broken(), "trials", "a.bin")
+    drafts = [tmp_path / "far" / "run" / "trials" / f".{digit * 32}.tmp" for digit in "ab"]
+    for draft in drafts:
+        draft.touch()
+    os.utime(drafts[0], (0, 0))
+    with Ledger(tmp_path / "run", storage).locked():
+        assert not drafts[0].exists() and drafts[1].exists(), "which may be another process's"
+    assert [path.name for path in drafts[0].parent.iterdir()] == [drafts[1].name]
+
+
+class _Broken(io.BytesIO):
+    def read(self, size: int | None = -1) -> bytes:
+        raise ZeroDivisionError
 
 
 def test_both_sides_learn_what_the_other_one_knows(tmp_path: Path, storage: Storage) -> None:
@@ -147,6 +244,8 @@ def test_what_is_no_storage_is_refused_with_what_is(tmp_path: Path) -> None:
         Storage.of("what://x", tmp_path)
     with pytest.raises(RunError, match=r"^storage: '.*file' cannot be used \(.*\); name another place"):
         Storage.of(str(tmp_path / "file"), tmp_path)
+    with pytest.raises(RunError, match=r"^storage: '.*' is where the run itself is; name another place"):
+        Storage.of(str(tmp_path), tmp_path / "run")
     assert Storage.of(None, tmp_path) is None
 
 

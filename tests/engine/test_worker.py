@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
+from nas.data.registry import SOURCES
 from nas.engine import Job, Ledger, Outcome, worker
 from nas.engine.training import TrainJob
 from nas.engine.worker import CrowdedError, Report, StorageError, run_job
 from nas.genome import load_genome
+from nas.plugins import load_plugins
+from nas.registry import Registry
 from nas.train import Task, Training
 from nas.train.checkpoint import TRANSIENT
 from tests.engine import works
@@ -53,6 +57,31 @@ def test_whatever_a_training_raises_is_an_outcome(tmp_path: Path, behaviour: str
     assert json.loads((job.directory / "result.json").read_text())["reason"] == reason
     assert "Traceback" in (job.directory / "failure.txt").read_text()
     assert not any((job.directory / name).exists() for name in TRANSIENT)
+
+
+@pytest.mark.parametrize(
+    ("left", "reason"), [("sys.exit(0)", "SystemExit: 0"), ("sys.exit()", "SystemExit: no message")]
+)
+def test_a_training_that_a_plug_in_leaves_is_an_outcome(tmp_path: Path, left: str, reason: str) -> None:
+    """Ray would take it for the end of the trial, of which the driver would never hear."""
+    source = tmp_path / "odd.py"
+    source.write_text(
+        f"import sys\nfrom nas.data.registry import source\n@source('odd')\ndef read(name):\n    {left}\n"
+    )
+    load_plugins(source)
+    try:
+        outcome = run_job(job_in(tmp_path / "run"), lambda job, report: SOURCES["odd"].read("odd"), silent)
+    finally:
+        Registry.forget(sys.modules.pop("nas_plugin_odd").__name__)
+    assert (outcome.state, outcome.reason) == ("failed", reason)
+
+
+def test_what_ends_a_training_from_outside_is_no_outcome(tmp_path: Path) -> None:
+    """Ray stops a trial by SystemExit, raised in the report."""
+    job = job_in(tmp_path)
+    with pytest.raises(SystemExit):
+        run_job(job, lambda job, report: sys.exit(0), silent)
+    assert Outcome.read(job.directory) is None
 
 
 @pytest.mark.parametrize(

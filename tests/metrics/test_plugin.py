@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nas.engine import Ledger
 from nas.errors import SpecError
 from nas.genome import Genome, load_genome
 from nas.metrics import estimator, metric
@@ -26,6 +28,21 @@ SPACE = {
     "sampler": "random",
     "trials": 4,
 }
+
+
+Odd = Callable[..., None]
+
+
+@pytest.fixture
+def odd() -> Iterator[Odd]:
+    """Registers the metric `odd` with an answer, in Python."""
+
+    def register(answer: str, **options: Any) -> None:
+        made = metric("odd", direction="min", known="formula", heading="odd", **options)
+        made(lambda genome: eval(answer, {"genome": genome, "sys": sys}))
+
+    yield register
+    Registry.forget(__name__)
 
 
 @pytest.fixture
@@ -83,11 +100,44 @@ def test_a_metric_that_makes_no_sense_is_refused(options: dict[str, Any], messag
         metric("odd", heading="odd", **options)
 
 
-@pytest.mark.parametrize("answer", ["1 / 0", "'many'", "float('nan')"])
-def test_an_error_in_a_metric_is_named_with_its_file(answer: str) -> None:
-    metric("odd", direction="min", known="formula", heading="odd", whole=True)(lambda genome: eval(answer))
-    try:
-        with pytest.raises(SpecError, match=r"test_plugin.py: the metric 'odd' cannot be worked out: \w+Error: "):
-            estimator(["odd"])(load_genome("lavit_digits"))
-    finally:
-        Registry.forget(__name__)
+@pytest.mark.parametrize("answer", ["1 / 0", "'many'", "float('nan')", "sys.exit()"])
+def test_an_error_in_a_metric_is_named_with_its_file(odd: Odd, answer: str) -> None:
+    odd(answer, whole=True)
+    with pytest.raises(SpecError, match=r"test_plugin.py: the metric 'odd' cannot be worked out: \w+(Error|Exit): "):
+        estimator(["odd"])(load_genome("lavit_digits"))
+
+
+def test_an_interrupt_in_a_metric_stays_one(odd: Odd) -> None:
+    odd("(_ for _ in ()).throw(KeyboardInterrupt)")
+    with pytest.raises(KeyboardInterrupt):
+        estimator(["odd"])(load_genome("lavit_digits"))
+
+
+@pytest.mark.parametrize(
+    ("whole", "answer", "message"),
+    [
+        (False, "-3", "expected a finite number from 0 on, found -3"),
+        (False, "float('nan')", "expected a finite number from 0 on, found nan"),
+        (False, "float('inf')", "expected a finite number from 0 on, found inf"),
+        (False, "10**400", "OverflowError"),
+        (True, "-1", r"expected a whole number from 0 to 2\*\*63 - 1, found -1"),
+        (True, "2**70", rf"expected a whole number from 0 to 2\*\*63 - 1, found {2**70}"),
+    ],
+)
+def test_a_value_that_no_file_can_hold_is_refused_before_it_is_written(
+    odd: Odd, tmp_path: Path, whole: bool, answer: str, message: str
+) -> None:
+    odd(f"1 if genome.stages[0].split == 2 else {answer}", whole=whole)  # the base's is 2
+    spec = SearchSpec.parse(SPACE | {"objectives": {"accuracy": "max", "odd": "min"}, "budget": {}})
+    simulation = Simulation(spec, tmp_path)
+    with pytest.raises(SpecError, match=f"test_plugin.py: the metric 'odd' cannot be worked out: .*{message}"):
+        simulation.run()
+    assert [trial.job.costs["odd"] for trial in Ledger(tmp_path).trials] == [1]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_largest_values_are_read_as_they_were_written(odd: Odd, tmp_path: Path, whole: bool) -> None:
+    odd("2**63 - 1" if whole else "1e308", whole=whole)
+    spec = SearchSpec.parse(SPACE | {"objectives": {"accuracy": "max", "odd": "min"}, "budget": {}})
+    Simulation(spec, tmp_path).run()
+    assert {trial.job.costs["odd"] for trial in Ledger(tmp_path).trials} == {2**63 - 1 if whole else 1e308}

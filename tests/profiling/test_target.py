@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nas.errors import GenomeError, SpecError
+from nas.errors import GenomeError, RunError, SpecError
 from nas.genome import load_genome
 from nas.profiling import LatencyTable, TargetTable
 from nas.profiling.parts import parts
@@ -57,16 +57,29 @@ def test_parts_in_words() -> None:
         ({"version": 2}, "version"),
         ({"further": 1}, "further"),
         ({"models": [[1, 2]]}, "models: .*a number for each part"),
+        ({"models": [[10**400]]}, r"models\.0\.0: .*at most 1,000,000"),
+        ({"models": [[-1]]}, r"models\.0\.0: .*at least 0"),
+        ({"classes": 10**400}, "classes: .*at most 1,000,000"),
+        ({"seconds": {"a": 1.7e308}}, r"seconds\.a: .*at most 1,000,000"),
+        ({"checked": [{"genome": "a", "measured": 5e-324, "predicted": 1}]}, r"checked\.0\.measured: .*at least 1e-09"),
+        ({"checked": [{"genome": "a", "measured": 1, "predicted": 1e300}]}, r"checked\.0\.predicted: .*at most"),
+        ({"checked": [{"genome": "\x07", "measured": 1, "predicted": 1}]}, r"checked\.0\.genome: .*without control"),
+        ({"device": "\ud800x"}, "device: .*expected text, found '.ud800x'"),
+        ({"device": "T4\x1b[2J"}, "device: .*without control characters"),
+        ({"device": "T" * 301}, "device: .*at most 300 characters"),
+        ({"space": "a\nb"}, "space: .*without control characters"),
+        ({"versions": {"nas": "\x07"}}, r"versions\.nas: .*without control characters"),
     ],
-    ids=str,
+    ids=lambda given: ascii(given)[:40],
 )
 def test_a_wrong_value_is_named_by_file_and_key(tmp_path: Path, change: dict[str, Any], path: str) -> None:
     file = tmp_path / "table.json"
     table_of({"a": 0.1}).write(file)
     content = json.loads(file.read_text()) | change
     file.write_text(json.dumps({key: content[key] for key in content if key != "sha256"}))
-    with pytest.raises(SpecError, match=rf"table\.json: {path}.*`nas latency SPACE --out FILE`"):
+    with pytest.raises(SpecError, match=rf"table\.json: {path}.*`nas latency SPACE --out FILE`") as refused:
         TargetTable.read(file)
+    assert str(refused.value).isprintable()
 
 
 @pytest.mark.parametrize("kind", [LatencyTable, TargetTable])
@@ -81,14 +94,29 @@ def test_a_time_that_has_changed_is_noticed(tmp_path: Path, kind: type[LatencyTa
 
 
 @pytest.mark.parametrize(
-    ("seconds", "message"),
-    [({"a {}": -0.1}, "greater than or equal to 0"), ({"a": 0.1}, ""), ({"a x": 0.1}, ""), ({"a [1]": 0.1}, "")],
+    ("change", "message"),
+    [
+        ({"seconds": {"a {}": -0.1}}, r"seconds\.a {}: not a table of timings: expected at least 1e-15, found -0.1"),
+        ({"seconds": {"a {}": 5e-324}}, r"seconds\.a {}: .*at least"),
+        ({"seconds": {"a {}": 1.7e308}}, r"seconds\.a {}: .*at most 1,000,000"),
+        ({"seconds": {"a {}": 10**400}}, r"seconds\.a {}: .*a number"),
+        ({"seconds": {}}, "seconds: .*a length of at least 1"),
+        ({"seconds": {"a": 0.1}}, "not a table of timings: "),
+        ({"seconds": {"a x": 0.1}}, "not a table of timings: "),
+        ({"seconds": {"a [1]": 0.1}}, "not a table of timings: "),
+        ({"device": "\ud800x"}, "device: .*expected text, found"),
+        ({"device": "T4\x1b[2J"}, "device: .*without control characters"),
+        ({"threads": 10**400}, "threads: .*at most 1,000,000"),
+        ({"batch_size": 0}, "batch_size: .*at least 1"),
+    ],
+    ids=lambda given: ascii(given)[:40],
 )
-def test_times_that_cannot_be_are_refused(tmp_path: Path, seconds: dict[str, float], message: str) -> None:
-    content = {"seconds": seconds, "device": "cpu", "threads": 1, "batch_size": 64}
+def test_times_that_cannot_be_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    content = {"seconds": {"a {}": 0.1}, "device": "cpu", "threads": 1, "batch_size": 64} | change
     (tmp_path / "latency.json").write_text(json.dumps(content))
-    with pytest.raises(SpecError, match=rf"latency\.json: not a table of timings: .*{message}"):
+    with pytest.raises(RunError, match=rf"latency\.json: {message}") as refused:
         LatencyTable.read(tmp_path / "latency.json")
+    assert str(refused.value).isprintable()
 
 
 @pytest.mark.parametrize(

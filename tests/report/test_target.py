@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,13 @@ import pytest
 
 from nas import plots
 from nas.engine import Ledger, Outcome
+from nas.errors import RunError
 from nas.genome import load_genome
+from nas.report import write_report
 from nas.report.compare import write_comparison
 from nas.report.page import page
 from nas.report.payload import payload, stacks_of
+from nas.report.pick import best_winner
 from nas.report.run import read_run
 from nas.report.tables import heading
 from tests.profiling.target import table_for
@@ -56,6 +61,27 @@ def test_headings_axes_and_descriptions_name_the_device(run: Path) -> None:
 def test_a_run_without_a_table_is_as_before(tmp_path: Path) -> None:
     opened = read_run(write_timed(tmp_path / "here"))
     assert opened.target is None and opened.worded(heading("latency")) == "latency ms"
+
+
+@pytest.mark.parametrize(
+    "read", [write_report, lambda run: best_winner(run, {}), lambda run: plots.front(run, "latency")]
+)
+def test_a_table_that_is_gone_is_named(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    run = write_timed(tmp_path / "run", device="Jetson")
+    read_run(run).front.assign(winner=["w1-0001", "w2-0000"]).to_csv(run / "front.csv", index=False)
+    (run / "target.json").unlink()
+    with pytest.raises(RunError, match=r"run/target\.json: the table that the run goes by is gone; restore it"):
+        read(run)
+    assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("change", [{"device": "T4\x1b[2J"}, {"device": "\ud800x"}, {"threads": 10**400}], ids=ascii)
+def test_conditions_that_cannot_be_are_named(tmp_path: Path, change: dict[str, Any]) -> None:
+    run = write_timed(tmp_path / "run", device="Jetson")
+    content = json.loads((run / "target.json").read_text()) | change
+    (run / "target.json").write_text(json.dumps({key: content[key] for key in content if key != "sha256"}))
+    with pytest.raises(RunError, match=r"target\.json: .*damaged \(.*restore it"):
+        write_report(run)
 
 
 def test_a_comparison_says_that_latencies_are_of_different_devices(run: Path, tmp_path: Path) -> None:

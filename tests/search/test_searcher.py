@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from nas.errors import SpecError
 from nas.plain_yaml import parse_yaml
 from nas.search import SearchSpec
 from tests.search.simulation import LAVIT, Simulation, killed_and_resumed, sequence
@@ -94,6 +98,30 @@ def test_a_refused_trial_whose_result_is_gone_is_refused_again(tmp_path: Path, k
     for number in refused:
         (tmp_path / "trials" / f"{number:04d}" / "result.json").unlink()
     pd.testing.assert_frame_equal(Simulation(wanted, tmp_path).run().table(), before)
+
+
+@pytest.mark.parametrize(
+    "suggestion",
+    [
+        *(["stages.0.split", 2], 3, {1: 2}, {"stages.7.split": 1}),
+        *({"stages.0.split": value} for value in (np.int64(3), torch.tensor(3), math.nan)),
+    ],
+    ids=str,
+)
+def test_what_is_no_assignment_is_refused_and_names_the_sampler(tmp_path: Path, suggestion: Any) -> None:
+    simulation = Simulation(spec(sampler="random"), tmp_path)
+    simulation.candidates.sampler.ask = lambda draw: suggestion  # type: ignore[method-assign]
+    with pytest.raises(
+        SpecError, match=r"test_searcher\.py: the sampler 'random' suggested .*; expected plain values by path"
+    ):
+        simulation.run()
+    assert len(simulation.ledger.trials) == 1, "the base"
+
+
+def test_a_sampler_without_further_suggestions_ends_the_search(tmp_path: Path) -> None:
+    simulation = Simulation(spec(sampler="random"), tmp_path)
+    simulation.candidates.sampler.ask = lambda draw: None  # type: ignore[method-assign]
+    assert len(simulation.run().trials) == 1
 
 
 def test_refused_trials_do_not_count(tmp_path: Path) -> None:

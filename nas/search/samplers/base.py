@@ -83,7 +83,10 @@ class Sampler(ABC):
 
     @abstractmethod
     def ask(self, draw: int) -> Assignment | None:
-        """Suggestion number `draw`: 0, 1, 2, ... with gaps after a resume. None: no further suggestions."""
+        """Suggestion number `draw`: 0, 1, 2, ... with gaps after a resume. None: no further suggestions.
+
+        Values are plain data: numbers of NumPy and torch are refused.
+        """
 
     def accept(self, number: int, assignment: Assignment, draw: int, margin: float) -> None:  # noqa: B027
         """The assignment has become trial `number`.
