@@ -60,7 +60,7 @@ def read_json(file: Path, kind: type[T], remedy: str = AGAIN) -> T | None:
         what = f"no JSON: {first['ctx']['error']}" if first["type"] == "json_invalid" else wording(first)
         raise RunError(f"damaged ({what}); {remedy}", file=file, path=".".join(map(str, first["loc"]))) from None
     except (OSError, ValueError) as error:
-        what = error.strerror if isinstance(error, OSError) else str(error)
+        what = str(error.strerror if isinstance(error, OSError) else error)
         raise RunError(f"damaged ({what}); {remedy}", file=file) from None
 
 
