@@ -74,7 +74,7 @@ def test_whatever_a_table_of_epochs_holds(tmp_path_factory: pytest.TempPathFacto
 def test_a_number_of_too_many_digits_is_named_under_any_key(tmp_path: Path) -> None:
     file = tmp_path / "test.json"
     file.write_text(f'{{"accuracy": 0.5, "test_images": 2, "more": {"9" * 5000}}}')
-    with pytest.raises(RunError, match=r"test\.json: damaged \((no JSON: number out of range .*delete it"):
+    with pytest.raises(RunError, match=r"test\.json: damaged \(no JSON: number out of range .*delete it"):
         read_test(tmp_path)
 
 
