@@ -63,7 +63,7 @@ def without_additions(rows: list[list[str]]) -> list[list[str]]:
     >>> without_additions([["trial", "accuracy"], ["0007", "0.9"]])
     [['trial', 'accuracy'], ['0007', '0.9']]
     """
-    if ROW_SEAL not in rows[0]:
+    if ROW_SEAL not in rows[0][:-1]:
         return rows
     written = [row[: rows[0].index(ROW_SEAL) + 1] for row in rows]
     return written if changed_row(rows) is not None and changed_row(written) is None else rows

@@ -3,8 +3,8 @@
     results/<run>/   run.yaml, trials/<id>/ (+ test.json: accuracy on the test split; speed.json: images per second)
 
 A second call with the same directory resumes. If another ablation in the same folder of runs has a complete cell with
-equal genome, training, data and seed, that cell is copied instead of trained. An ablation selects nothing, so its
-accuracies are those of the test split, which the workers read once per cell, at the end, with the deployed graph.
+equal genome, training, images, start and seed, that cell is copied instead of trained. An ablation selects nothing, so
+its accuracies are those of the test split, which the workers read once per cell, at the end, with the deployed graph.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Cells:
         task = ablation.task
         start = [donor.digest] if donor is not None else []
         self.key = json.dumps([recipe_of(task.training), task.data, images, task.seed, *start], sort_keys=True)
-        self.ledger, self.gaps = ledger, ledger.gaps
+        self.ledger = ledger
         self.elsewhere = _finished_elsewhere(ledger.directory)
 
     def unfinished(self) -> list[Job]:
@@ -79,7 +79,7 @@ class Cells:
                 twin = None
             job = self.ledger.add(
                 arm.genome,
-                number=self.gaps.pop(0) if self.gaps else None,
+                number=self.ledger.gap,
                 outcome=Outcome.read(twin) if twin else None,
                 files=[twin / name for name in COPIED if (twin / name).exists()] if twin else [],
                 seed=seed,

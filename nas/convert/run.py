@@ -176,6 +176,7 @@ class Assemblies:
         genome = assembled(self.parts.parent, assembly, self.parts.candidates)
         return self.ledger.add(
             genome,
+            number=self.ledger.gap,
             seed=derive(self.seed, "trial", key_of(assembly)),
             hash=genome.hash,
             parameters={layer: assembly.get(layer, KEEP) for layer in self.parts.layers},

@@ -89,6 +89,8 @@ class Shelf:
             own = whose == (self.whose, file.stem)
             if own and seal is None:
                 check(content, place)
+        except MemoryError:
+            raise
         except Exception as error:  # damage shows in many ways
             log.warning("%s is damaged (%s): the piece is trained again", file, error)
             return None

@@ -127,11 +127,6 @@ class EncodedImages(Pictures):
         indices: of the images that matter; None: all.
         """
 
-    def marks(self, indices: np.ndarray) -> list[Any]:
-        """Names without their folders, and sizes."""
-        names = [self.where(index).rpartition("/")[2] for index in indices.tolist()]
-        return list(zip(names, self.sizes(indices).tolist(), strict=True))
-
     def survey(self) -> tuple[int, set[tuple[int, int]]]:
         coloured, sizes = [], set()
         for image in self._headers(SURVEYED):
@@ -231,6 +226,15 @@ class ImageFiles(EncodedImages):
 
     def state(self, indices: np.ndarray | None = None) -> list[Any]:
         return [file_state(self.paths[i]) for i in (range(len(self)) if indices is None else indices)]
+
+    def marks(self, indices: np.ndarray) -> list[Any]:
+        """Names without their folders, and sizes."""
+        found = []
+        for index in indices.tolist():
+            beat()
+            path = self.paths[index]
+            found.append((path.name, path.stat().st_size))
+        return found
 
     def identity(self, indices: np.ndarray) -> list[Any]:
         """Names and sizes. The time of change is left out: a copy of a file holds the same image."""

@@ -16,7 +16,7 @@ from nas.data.preprocess import Preprocess
 from nas.data.split import Resident, Split, Subset
 from nas.data.streaming import Streaming
 
-MARKED = 50_000  # images of a split by which it is known again: a second
+MARKED = 20_000  # images of a split by which it is known again: as many files are looked at
 SAMPLE = 2048  # images from which mean and std are taken, evenly spaced over the training split
 
 
@@ -45,7 +45,7 @@ class ImageSet:
 
     @cached_property
     def digest(self) -> str:
-        """16 hex digits over classes, labels and images: of files names and sizes, of at most MARKED in each split."""
+        """16 hex digits over classes, labels and images: names and sizes of files, at most MARKED in each split."""
         digest = hashlib.sha256(json.dumps(self.classes).encode())
         for split in (self.train, self.validation, self.test):
             digest.update(split.labels_N.numpy().tobytes())

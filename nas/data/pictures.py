@@ -154,6 +154,11 @@ class Concatenated(Pictures):
         part, index = (self.first, index) if index < border else (self.second, index - border)
         return part.part(index, channels, choose, least)
 
+    def marks(self, indices: np.ndarray) -> list[Any]:
+        border = len(self.first)
+        ours = indices < border
+        return [*self.first.marks(indices[ours]), *self.second.marks(indices[~ours] - border)]
+
     def resident(self, indices_M: np.ndarray, form: Form) -> tuple[Tensor, np.ndarray]:
         border = len(self.first)
         ours = indices_M < border

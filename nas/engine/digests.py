@@ -24,7 +24,8 @@ from nas.files import ALTERED, SEAL, is_altered, regular, sha256_of
 
 TRIAL_SEAL = "trial_sha256"
 DIGESTS = {"metrics_sha256": "metrics.csv", "weights_sha256": "weights.safetensors"}
-DAMAGED = "damaged ({}); delete the trial's directory to have it trained again"
+AGAIN = "delete the trial's directory to have it trained again"
+DAMAGED = f"damaged ({{}}); {AGAIN}"
 
 
 def digests_of(directory: Path) -> dict[str, str | None]:
@@ -102,7 +103,7 @@ def _check(content: Mapping[str, Any], directory: Path, key: str, *, needed: boo
     expected, file = content.get(key), directory / DIGESTS[key]
     found = _digest(file) if expected is not None else None
     if found is None and expected is not None and needed:
-        raise RunError("gone, of a trial that is complete: restore it, or delete the trial's directory", file=file)
+        raise RunError(f"gone, of a trial that is complete: restore it, or {AGAIN}", file=file)
     if found is not None and found != expected:
         reason = "it is not what the trial ended with: its SHA-256 differs from result.json's"
         raise RunError(DAMAGED.format(reason), file=file)

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from nas.engine.digests import DAMAGED
+from nas.engine.digests import AGAIN, DAMAGED
 from nas.engine.job import Job, Outcome, is_trial, read_rungs
 from nas.engine.lock import lock
 from nas.engine.reading import read_epochs
@@ -100,10 +100,10 @@ class Ledger:
             try:
                 self._trials[number] = _trial_in(path)
             except RunError as error:
-                if self.storage is None:
+                if self.storage is None or AGAIN not in error.message:
                     raise
-                message = f"{error.message}, here and in the storage"  # from where it would come back
-                raise RunError(message, file=error.file, path=error.path) from None
+                how = "delete its directory to have it fetched from the storage or, deleted there too, trained again"
+                raise RunError(error.message.replace(AGAIN, how), file=error.file, path=error.path) from None
             self._stamps[number] = stamp
         if self._begun:
             self._check_run()
@@ -147,6 +147,11 @@ class Ledger:
     def gaps(self) -> list[int]:
         """Numbers of trials that there were and that have no directory any more. The last ones are not known of."""
         return [number for number in range(self.next_number) if number not in self._trials]
+
+    @property
+    def gap(self) -> int | None:
+        """The number that the next trial takes where it is one that is made again; None: a new one."""
+        return next(iter(self.gaps), None)
 
     @property
     def unfinished(self) -> list[Job]:

@@ -35,6 +35,7 @@ SHARES = {  # columns that have shares of 1
 }
 T = TypeVar("T")
 WINNER = re.compile(r"w\d+-(\d{4,})")  # a winner's name, without a file's ending: its rank, and its trial's number
+ENDINGS = (".yaml", ".safetensors", ".json")  # of a winner's files
 Cell = tuple[Count, Count, Annotated[int, Field(ge=1)]]  # of a confusion matrix: class, class answered, images
 ANEW = "the same run, started again, writes it anew"
 AGAIN = f"delete it, and {ANEW}"
@@ -116,6 +117,11 @@ def read_epochs(metrics: Path) -> list[dict[str, float]]:
             return rows if all("epoch" in row for row in rows) else []
     except (OSError, ValueError, TypeError, csv.Error):
         return []
+
+
+def is_winners(name: str) -> bool:
+    """Whether a file in winners/ is one that the program writes. Files with other names belong to the user."""
+    return Path(name).suffix in ENDINGS and WINNER.fullmatch(Path(name).stem) is not None
 
 
 def hold_to_front(genome: Genome, own: str, file: Path, remedy: str) -> None:

@@ -105,13 +105,15 @@ def write_record(
     _write(directory, record)
 
 
-def identity(kind: str, spec: dict[str, Any], *, may_differ: Collection[str], start: str | None) -> str:
+def identity(
+    kind: str, spec: dict[str, Any], *, may_differ: Collection[str], start: str | None, images: str | None = None
+) -> str:
     """The id of a new run: a digest of what may not change in it.
 
     It is no random number, since trials that an earlier run left (a warm start) are there before run.yaml, and a run
-    that is begun again after a kill has to know them. start: digest of the model that it starts from.
+    that is begun again after a kill has to know them. start: digest of the model that it starts from. images: theirs.
     """
-    fixed = json.dumps([kind, start, flat(spec, may_differ)], sort_keys=True)
+    fixed = json.dumps([kind, start, images, flat(spec, may_differ)], sort_keys=True)
     return hashlib.sha256(fixed.encode()).hexdigest()[:16]
 
 
@@ -126,14 +128,21 @@ def changed_images(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | Non
     return None
 
 
-def update_record(directory: Path, spec: dict[str, Any], *, may_differ: Collection[str]) -> None:
-    """Update the keys of a run's recorded spec that may change on resuming (`may_differ`, dotted)."""
+def update_record(directory: Path, spec: dict[str, Any], *, may_differ: Collection[str], data: dict[str, Any]) -> None:
+    """Update the keys of a run's recorded spec that may change on resuming (`may_differ`, dotted).
+
+    data: the account of the images, for runs of earlier versions, whose account has no digest.
+    """
     record = read_record(directory)
     assert record is not None
+    before = dict(record)
+    if IMAGES[-1] not in record.get("data", {}):
+        record["data"] = data
     now = {path: found(spec, path) for path in may_differ}
     changes = {path: values[0] for path, values in now.items() if values and found(record["spec"], path) != values}
-    if changes:
-        _write(directory, record | {"spec": changed(record["spec"], changes)})
+    record["spec"] = changed(record["spec"], changes) if changes else record["spec"]
+    if record != before:
+        _write(directory, record)
 
 
 def read_record(directory: Path) -> dict[str, Any] | None:
@@ -160,7 +169,7 @@ def _write(directory: Path, record: dict[str, Any]) -> None:
 
 
 def run_directory(run: str | Path) -> Path:
-    """The directory of a run; that of a directory is itself.
+    """The directory of a run. A directory that was found so is found again.
 
     >>> run_directory("my_run")
     PosixPath('results/my_run')

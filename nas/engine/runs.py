@@ -1,8 +1,9 @@
 """A run: the steps shared by all clients that make trial directories (searches, ablations).
 
     run = Run(directory, "search", spec, upgrade)      reads what exists; writes nothing
-    run.check(record, may_differ=MAY_DIFFER)           only these keys may differ from the recorded spec; a new run has
-                                                       an id from here on
+    run.check(record, may_differ=MAY_DIFFER, data=account_of(images))
+                                                       only these keys may differ from the recorded spec, and no images;
+                                                       a new run has an id from here on
     with run.opened(on_event):                         one driver: lock, storage, workers
         run.begin(record, seed=0)                      run.yaml
         run.train(source, work, on_event)              trial directories
@@ -104,7 +105,9 @@ class Run(Generic[S]):
         self.may_differ = may_differ
         if self.begun is None:
             self.start = start.digest if start is not None else None
-            self.ledger.begin(identity(self.kind, record, may_differ=may_differ, start=self.start))
+            self.ledger.begin(
+                identity(self.kind, record, may_differ=may_differ, start=self.start, images=data.get("images_sha256"))
+            )
         change = difference(self.begun, record, may_differ) if self.begun is not None else None
         if change is not None:
             what = f"the run was begun with {shown(change.old)}, now it is {shown(change.new)}"
@@ -148,7 +151,7 @@ class Run(Generic[S]):
                 data=self.data,
             )
         else:
-            update_record(self.directory, record, may_differ=self.may_differ)
+            update_record(self.directory, record, may_differ=self.may_differ, data=self.data)
         self.begun = record
         self._save()
 

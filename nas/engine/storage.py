@@ -33,9 +33,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from nas.credentials import has_credentials
-from nas.engine.digests import differ
 from nas.engine.job import Job, is_trial
-from nas.engine.reading import WINNER
+from nas.engine.reading import is_winners
 from nas.engine.record import read_record
 from nas.errors import RunError, SpecError, shown
 from nas.files import put_in_place, write_atomically
@@ -73,9 +72,9 @@ class Storage:
         if "://" not in place and _SCHEME.match(place):
             raise RunError(f"expected {KINDS}, found {shown(place)}", path="storage")
         storage = cls(place if "://" in place else str(Path(place).expanduser().resolve()), run.name)
-        if "://" not in place and Path(storage.uri) / run.name == run.resolve():
-            raise RunError(f"{shown(place)} is where the run itself is; name another place", path="storage")
         with storage._usable():
+            if storage._files.type_name == "local" and Path(storage._at()) == run.resolve():
+                raise RunError(f"{shown(place)} is where the run itself is; name another place", path="storage")
             storage._put(io.BytesIO(), ".try")
             storage._files.delete_file(storage._at(".try"))
         return storage
@@ -105,7 +104,7 @@ class Storage:
         """Upload the top-level files of the run directory, and its winners. Files of the user's in winners/ stay."""
         self.push(directory, "")
         if (directory / "winners").exists():
-            self.push(directory / "winners", "winners", prune=lambda name: bool(WINNER.fullmatch(Path(name).stem)))
+            self.push(directory / "winners", "winners", prune=is_winners)
 
     def _check(self, directory: Path) -> None:
         """Raise RunError if the storage has another run than `directory`."""
@@ -120,6 +119,18 @@ class Storage:
         if _begun(theirs) != _begun(read_record(directory)):
             message = f"{shown(self.uri)} has another run of the name {self.run}; choose another RUN or storage"
             raise RunError(message, path="storage")
+
+    def _check_trial(self, draft: Path, trial: str, run: str | None) -> None:
+        """Raise RunError if a trial as it was fetched is not of this run, and remove it here."""
+        try:
+            if run is None or Job.read(draft).run == run:
+                return
+            what = "is another run's"
+        except RunError as error:
+            what = f"is {error.message.partition(';')[0]}"
+        shutil.rmtree(draft)
+        message = f"{shown(self.uri)}: trials/{trial} of {self.run} {what}; remove it there, or choose another RUN"
+        raise RunError(message, path="storage")
 
     def synchronise(self, folder: Path, run: str | None = None) -> None:
         """Synchronise trials and results between `folder` (trials/ of the run directory) and the storage.
@@ -140,10 +151,7 @@ class Storage:
             if "trial.json" in there and not here:
                 draft = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
                 self.pull(f"trials/{trial}", draft)
-                if differ(Job.read(draft).run, run):
-                    shutil.rmtree(draft)
-                    message = f"{shown(self.uri)}: trials/{trial} of {self.run} is another run's; remove it there"
-                    raise RunError(f"{message}, or choose another RUN", path="storage")
+                self._check_trial(draft, trial, run)
                 draft.chmod(0o755)
                 put_in_place(draft, folder / trial)
             elif "trial.json" in there and "result.json" not in here:
@@ -165,7 +173,7 @@ class Storage:
         folder: str,
         seen: Seen | None = None,
         *,
-        prune: Callable[[str], bool] = lambda name: False,
+        prune: Callable[[str], bool] | None = None,
     ) -> None:
         """Upload the files of a directory (not recursively) that differ from `seen`, and update `seen`.
 
@@ -178,7 +186,7 @@ class Storage:
                     with (directory / name).open("rb") as file:
                         self._put(file, folder, name)
                     seen[name] = stamps[name]
-            for name in filter(prune, self._names(folder) - stamps.keys()):
+            for name in filter(prune, self._names(folder) - stamps.keys()) if prune is not None else ():
                 self._files.delete_file(self._at(folder, name))
 
     def remove(self, folder: str, name: str) -> None:
@@ -208,6 +216,8 @@ class Storage:
     def _sweep(self) -> None:
         """Remove what a kill in the middle of an upload has left. What is younger may be another process's."""
         with self._usable():
+            if self._files.type_name in ATOMIC:
+                return
             for info in self._list("", recursive=True):
                 drafted = info.type == fs.FileType.File and _DRAFT.fullmatch(info.base_name)
                 if drafted and info.mtime is not None and time.time() - info.mtime.timestamp() > HOUR:

@@ -83,7 +83,7 @@ def run_job(job: Job, work: Work, report: Report, *, neighbours: bool = False) -
         try:
             outcome = Outcome.of(job, **{"state": "complete", **work(job, report)})
         except BaseException as error:
-            if isinstance(error, (StorageError, LostRankError)):
+            if isinstance(error, (StorageError, LostRankError, KeyboardInterrupt)):
                 raise
             if not isinstance(error, Exception) and blamed(error) is None:  # Ray stops a trial by SystemExit
                 raise
@@ -122,7 +122,7 @@ def workplace(trials: Path, storage: Storage | None, trial: str) -> Iterator[tup
 
     def keep(ended: bool) -> None:
         try:
-            storage.push(directory, f"trials/{trial}", seen, prune=lambda name: ended)
+            storage.push(directory, f"trials/{trial}", seen, prune=(lambda name: True) if ended else None)
         except RunError as error:
             raise StorageError(str(error)) from error
 

@@ -74,7 +74,7 @@ class Candidates:
         if found is not None and not self._is_assignment(found):
             allowed = f"plain values by path, such as {shown(self.space.draw(Random(0)))}; None ends the search"
             what = f"the sampler {self.sampler.options.name!r} suggested {shown(found)}; expected {allowed}"
-            raise SpecError(what, file=self.sampler.ask.__code__.co_filename)
+            raise SpecError(what)
         return found
 
     def _is_assignment(self, found: object) -> bool:
@@ -82,7 +82,10 @@ class Candidates:
             json.dumps(found, allow_nan=False)  # which NumPy's and torch's numbers are not fit for
         except (TypeError, ValueError):
             return False
-        return isinstance(found, dict) and found.keys() <= {parameter.path for parameter in self.space.parameters}
+        if not isinstance(found, dict) or not found.keys() <= {p.path for p in self.space.parameters}:
+            return False
+        held = all(p.holds(found[p.path]) for p in self.space.parameters if p.path in found)
+        return held and self.space.assign(lambda p: found.get(p.path)) == found
 
     def _fallback(self, draw: int) -> Iterator[Assignment]:
         rng = Random(derive(self.seed, "walk", draw))

@@ -27,7 +27,7 @@ import pandas as pd
 from nas.engine import Event, Job, Limits, OnEvent, Run, Workers
 from nas.engine.digests import check_weights, weights_digest
 from nas.engine.evaluation import read_confusion, read_test
-from nas.engine.reading import WINNER, Cell
+from nas.engine.reading import Cell, is_winners
 from nas.engine.training import images_of
 from nas.engine.version import VERSION
 from nas.files import sha256_of, write_atomically, write_sealed, write_text
@@ -47,7 +47,6 @@ from nas.train.confusion import by_class
 log = logging.getLogger(__name__)
 
 TEST = ["accuracy_test", "accuracy_test_se"]
-ENDINGS = (".yaml", ".safetensors", ".json")  # of a winner's files
 
 
 class Examiner(Protocol):
@@ -222,6 +221,5 @@ def _copy(run: Run[SearchSpec] | Run[FrontSpec], front: pd.DataFrame) -> None:
         results = _results(run, row, genome, cells, stack, sha256_of(copied), trials)
         write_sealed(target.with_suffix(".json"), results)
     for path in folder.iterdir():  # of an earlier front; files with other names belong to the user
-        ours = path.suffix in ENDINGS and WINNER.fullmatch(path.stem)
-        if ours and path.stem not in set(front["winner"]) and path.is_file():
+        if is_winners(path.name) and path.stem not in set(front["winner"]) and path.is_file():
             path.unlink()

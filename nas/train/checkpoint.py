@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 
 TRANSIENT = ("checkpoint.pt", "checkpoint.previous.pt")  # gone when the training is done, the better one first
 Fingerprint = dict[str, Any]  # dotted key -> plain value
-IMAGES = "images"  # key of their digest, which trainings of earlier versions do not have
 Rows = list[dict[str, Any]]
 
 
@@ -79,7 +78,7 @@ def fingerprint_of(
     teacher: as in `train`; wherever its file is, it is the same teacher.
     """
     images = f"{data.name} {data.size}×{data.size}, {len(data.train)} train, {len(data.validation)} validation"
-    given = {"preprocess": None if data.measured else data.preprocess.model_dump_json(), IMAGES: data.digest}
+    given = {"preprocess": None if data.measured else data.preprocess.model_dump_json()}
     given |= {"start": donor.digest} if donor is not None else {}
     made = flat({"genome": genome.hash, "data": images, "seed": seed, "training": recipe_of(training), **given})
     return made if teacher is None else made | {"training.teacher.model": teacher.digest}
@@ -178,7 +177,7 @@ class TrainingFiles:
         write_atomically(self.metrics, write)
 
     def _check(self, theirs: Fingerprint, file: Path) -> None:
-        change = difference({**theirs, IMAGES: theirs.get(IMAGES, self.fingerprint[IMAGES])}, self.fingerprint)
+        change = difference(theirs, self.fingerprint)
         if change is not None:
             what = f"{change.path} is {shown(change.old)} there and {shown(change.new)} here"
             message = f"belongs to another training: {what}; train into another directory, or delete this one"

@@ -133,19 +133,37 @@ def test_a_record_in_the_storage_that_cannot_be_read_is_named(tmp_path: Path, st
         storage.restore_files(tmp_path / "run")
 
 
+def test_a_trial_in_the_storage_that_cannot_be_read_is_named(tmp_path: Path, storage: Storage) -> None:
+    run = tmp_path / "run"
+    begun(run, storage, "1111111111111111")
+    with storage._files.open_output_stream(storage._at("trials/0000/trial.json")) as stream:
+        stream.write(b"{")
+    shutil.rmtree(run)
+    storage.restore_files(run)
+    with (
+        pytest.raises(RunError, match=r"^storage: .*: trials/0000 of run is damaged \(.*\); remove it there"),
+        Ledger(run, storage).locked(),
+    ):
+        pass
+    assert not [*(run / "trials").glob(".new-*")]
+
+
 def test_winners_come_back_and_what_is_the_users_beside_them_stays(tmp_path: Path, storage: Storage) -> None:
     run, again = tmp_path / "one" / "run", tmp_path / "two" / "run"
     begun(run, storage, "1111111111111111")
-    (run / "winners" / "notes.txt").write_text("mine")
+    for name in ("notes.txt", "w1-0000.onnx"):
+        (run / "winners" / name).write_text("mine")
     storage.save_files(run)
     storage.restore_files(again)
-    names = {"w1-0000.safetensors", "notes.txt"}
+    names = {"w1-0000.safetensors", "notes.txt", "w1-0000.onnx"}
     assert {path.name for path in (again / "winners").iterdir()} == names
     for name in names:
         (again / "winners" / name).unlink()
     (again / "winners" / "w1-0001.safetensors").touch()
     storage.save_files(again)
-    assert storage._names("winners") == {"w1-0001.safetensors", "notes.txt"}, "the winners of now, and the user's"
+    assert storage._names("winners") == {"w1-0001.safetensors", *names} - {"w1-0000.safetensors"}, (
+        "the winners of now, and the user's"
+    )
 
 
 def test_what_the_storage_lost_of_a_trial_is_brought_again(tmp_path: Path, storage: Storage) -> None:
@@ -160,7 +178,7 @@ def test_a_damaged_trial_would_come_back_from_the_storage_and_the_message_says_s
 ) -> None:
     ledger = begun(tmp_path / "run", storage, "1111111111111111")
     (ledger.folder / "0000" / "trial.json").write_text("{")
-    with pytest.raises(RunError, match=r"delete the trial's directory to have it trained again, here and in the stor"):
+    with pytest.raises(RunError, match=r"to have it fetched from the storage or, deleted there too, trained again"):
         Ledger(tmp_path / "run", storage)
 
 
@@ -244,8 +262,9 @@ def test_what_is_no_storage_is_refused_with_what_is(tmp_path: Path) -> None:
         Storage.of("what://x", tmp_path)
     with pytest.raises(RunError, match=r"^storage: '.*file' cannot be used \(.*\); name another place"):
         Storage.of(str(tmp_path / "file"), tmp_path)
-    with pytest.raises(RunError, match=r"^storage: '.*' is where the run itself is; name another place"):
-        Storage.of(str(tmp_path), tmp_path / "run")
+    for place in (tmp_path, f"file://{tmp_path}"):
+        with pytest.raises(RunError, match=r"^storage: '.*' is where the run itself is; name another place"):
+            Storage.of(str(place), tmp_path / "run")
     assert Storage.of(None, tmp_path) is None
 
 

@@ -111,9 +111,7 @@ def test_a_refused_trial_whose_result_is_gone_is_refused_again(tmp_path: Path, k
 def test_what_is_no_assignment_is_refused_and_names_the_sampler(tmp_path: Path, suggestion: Any) -> None:
     simulation = Simulation(spec(sampler="random"), tmp_path)
     simulation.candidates.sampler.ask = lambda draw: suggestion  # type: ignore[method-assign]
-    with pytest.raises(
-        SpecError, match=r"test_searcher\.py: the sampler 'random' suggested .*; expected plain values by path"
-    ):
+    with pytest.raises(SpecError, match=r"^the sampler 'random' suggested .*; expected plain values by path"):
         simulation.run()
     assert len(simulation.ledger.trials) == 1, "the base"
 

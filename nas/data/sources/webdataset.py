@@ -90,6 +90,10 @@ class TarImages(EncodedImages):
         except (DataError, tarfile.TarError):
             return f"the image at byte {offset}"
 
+    def marks(self, indices: np.ndarray) -> list[Any]:
+        """Places, and the names and sizes of the shards: to look at each image would read them all."""
+        return [*indices.tolist(), *((file.name, file.stat().st_size) for file in self.files)]
+
     def state(self, indices: np.ndarray | None = None) -> list[Any]:
         return [file_state(file) for file in self.files]
 
