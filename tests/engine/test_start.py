@@ -107,7 +107,7 @@ def test_arms_of_an_ablation_are_edits_of_the_model(parent: Path, pool: Pool, tm
     images = spec.task.load()
     arms = spec.arms_of(fitted(spec.genome(), images))
     for donor, copied in ((spec.donor_for(images), True), (None, False)):  # equal genomes and recipes
-        answer = Cells(spec, arms, Ledger(tmp_path / "runs" / f"b{copied}"), donor).next()
+        answer = Cells(spec, arms, Ledger(tmp_path / "runs" / f"b{copied}"), images.digest, donor).next()
         assert (answer is Signal.DONE) == copied, (
             "a finished cell counts as one's own if it began from the same weights"
         )
