@@ -88,7 +88,7 @@ def test_a_time_that_has_changed_is_noticed(tmp_path: Path, kind: type[LatencyTa
     seconds = {"head {}": 0.125, "stage {}": 0.5, "layer {}": 1.0}
     table = table_of(seconds) if kind is TargetTable else LatencyTable(seconds, "cpu", 1, 64)
     table.write(file)
-    assert kind.read(file).seconds == seconds
+    assert [*kind.read(file).seconds.values()] == [*seconds.values()]
     file.write_text(file.read_text().replace("0.125", "0.25"))
     with pytest.raises(SpecError, match=r"table\.json: .*a value has changed since it was written"):
         kind.read(file)
