@@ -49,9 +49,8 @@ class ImageSet:
         digest = hashlib.sha256(json.dumps(self.classes).encode())
         for split in (self.train, self.validation, self.test):
             digest.update(split.labels_N.numpy().tobytes())
-            indices = split.subset.indices
-            chosen = indices[np.linspace(0, len(indices) - 1, min(MARKED, len(indices))).astype(np.int64)]
-            digest.update(json.dumps(split.subset.pictures.marks(chosen)).encode())
+            marked = split.spread(MARKED).subset
+            digest.update(json.dumps(marked.pictures.marks(marked.indices)).encode())
         return digest.hexdigest()[:16]
 
     @cached_property

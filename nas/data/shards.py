@@ -17,6 +17,9 @@ import re
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from nas.data.names import split_among, split_named, words_of
 from nas.errors import DataError
@@ -100,3 +103,11 @@ def _check_complete(folder: Path, files: list[Path]) -> None:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def marks_in(files: list[Path], indices: np.ndarray) -> list[Any]:
+    """`Pictures.marks` of images in shards: places, and the shards' names and sizes.
+
+    To look at each image would read all shards.
+    """
+    return [*indices.tolist(), *((file.name, file.stat().st_size) for file in files)]

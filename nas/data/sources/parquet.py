@@ -24,7 +24,7 @@ from nas.data.cache import file_state
 from nas.data.columns import check_whole, classes_of, columns_of, damaged, indexed, labels_of, open_parquet
 from nas.data.encoded import EncodedImages
 from nas.data.registry import Raw, source
-from nas.data.shards import find_shards
+from nas.data.shards import find_shards, marks_in
 from nas.data.unpacked import UnpackedImages, unpack
 from nas.errors import DataError
 from nas.heartbeat import beat
@@ -98,8 +98,7 @@ class ParquetImages(EncodedImages):
         raise IndexError(index)
 
     def marks(self, indices: np.ndarray) -> list[Any]:
-        """Places, and the names and sizes of the shards: to look at each image would read them all."""
-        return [*indices.tolist(), *((file.name, file.stat().st_size) for file in self.files)]
+        return marks_in(self.files, indices)
 
     def state(self, indices: np.ndarray | None = None) -> list[Any]:
         return [self.image, *(file_state(file) for file in self.files)]

@@ -21,7 +21,7 @@ from nas.data.encoded import EncodedImages
 from nas.data.imagenet import LINE, first_words, lines_of, names_of
 from nas.data.pictures import UNKNOWN
 from nas.data.registry import Raw, source
-from nas.data.shards import find_shards
+from nas.data.shards import find_shards, marks_in
 from nas.data.tars import TarIndex, compressed, index_of, key_of, no_label
 from nas.errors import DataError
 
@@ -91,8 +91,7 @@ class TarImages(EncodedImages):
             return f"the image at byte {offset}"
 
     def marks(self, indices: np.ndarray) -> list[Any]:
-        """Places, and the names and sizes of the shards: to look at each image would read them all."""
-        return [*indices.tolist(), *((file.name, file.stat().st_size) for file in self.files)]
+        return marks_in(self.files, indices)
 
     def state(self, indices: np.ndarray | None = None) -> list[Any]:
         return [file_state(file) for file in self.files]
