@@ -23,21 +23,17 @@ import torch
 
 from nas.ablation import Ablation, ablate, load_ablation, retraining
 from nas.convert.spec import ConversionSpec, conversion_of
-from nas.credentials import hidden
 from nas.data import absolute, account_of
 from nas.data import load as load_data
 from nas.device import usable_device
 from nas.engine import OnEvent
 from nas.engine.events import both, ignore
 from nas.engine.origin import held_out_images
-from nas.engine.record import read_record, run_directory
 from nas.engine.single import TrainingResult, train_genome, training_of
 from nas.engine.storage import Storage
 from nas.errors import SpecError
-from nas.files import safe_name
 from nas.model import build
 from nas.model.build import weights_beside
-from nas.plugins import check
 from nas.profiling import TargetTable
 from nas.report import write_report as write_run_report
 from nas.report import write_reports
@@ -45,6 +41,7 @@ from nas.report.card import card
 from nas.report.live import Progress
 from nas.report.pick import Winner
 from nas.report.pick import best_winner as pick_winner
+from nas.run_names import default_run, naming_plugins, relative, run_directory
 from nas.search import SearchResult, SearchSpec, load_space, search
 from nas.search.dry_run import DryRun, dry_run
 from nas.search.latency import Runtime
@@ -107,7 +104,7 @@ def run_search(
         spec = _space(space, settings)
     directory = run_directory(run or default_run(spec))
     trainings = spec.trials * spec.repeat * (2 if spec.baseline else 1)
-    text = f"searching {spec.name} on {spec.data}: {spec.trials} trials, in {shown(directory)}"
+    text = f"searching {spec.name} on {spec.data}: {spec.trials} trials, in {relative(directory)}"
     with _watched(text, trainings, spec, list(spec.objectives), progress, on_event) as listener:
         found = search(spec, directory, on_event=listener)
     write_run_report(directory)
@@ -184,7 +181,7 @@ def run_ablation(
         spec = spec.with_settings(dict(settings or {}))
     directory = run_directory(run or default_run(spec))
     cells = len(spec.arms_of(spec.genome())) * len(spec.seed_list)
-    text = f"ablation {spec.name} on {spec.data}: {cells} cells, in {shown(directory)}"
+    text = f"ablation {spec.name} on {spec.data}: {cells} cells, in {relative(directory)}"
     with _watched(text, cells, spec, ["accuracy"], progress, on_event) as listener:
         found = ablate(spec, directory, on_event=listener)
     files = write_table(directory)
@@ -213,7 +210,7 @@ def run_conversion(
     spec = model if isinstance(model, ConversionSpec) else conversion_of(str(model))
     spec = spec.with_settings(dict(settings or {}))
     directory = run_directory(run or default_run(spec))
-    text = f"converting {spec.start} on {spec.data}, in {shown(directory)}"
+    text = f"converting {spec.start} on {spec.data}, in {relative(directory)}"
     with _watched(text, spec.most_trials, spec, list(spec.objectives), progress, on_event) as listener:
         found = convert(spec, directory, on_event=listener)
     write_run_report(directory)
@@ -343,36 +340,6 @@ def best_winner(run: str | Path, /, **limits: float) -> Winner:
     >>> nas.load(best_winner("my_run", macs=900_000, throughput=5_000).genome)
     """
     return pick_winner(run_directory(run), limits)
-
-
-@contextmanager
-def naming_plugins(run: str | Path | None) -> Iterator[None]:
-    """If an unknown name may come from a plug-in of the run that is not loaded, report the plug-in instead."""
-    try:
-        yield
-    except SpecError:
-        if run is not None:
-            file = run_directory(run) / "run.yaml"
-            check((read_record(file.parent) or {}).get("plugins"), file=file)
-        raise
-
-
-def default_run(spec: SearchSpec | Ablation | ConversionSpec) -> str:
-    """The default name of a run, from spec, data and start: `lavit_split-digits`, `mixed-cifar10-from-w1-0007`."""
-    begun = f"-from-{_stem(Path(hidden(spec.start)))}" if spec.start is not None else ""
-    data = hidden(spec.data).rstrip("/").replace(":", "/").rpartition("/")[2]
-    return safe_name(f"{hidden(spec.name)}-{data}{begun}")
-
-
-def _stem(start: Path) -> str:
-    """The name of a start's file, or that of its folder, where every run has a file of this name."""
-    return start.parent.name if start.name in ("genome.yaml", "start.yaml", "model.safetensors") else start.stem
-
-
-def shown(path: Path) -> str:
-    """A path relative to the working directory, if it is below it."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
 
 
 def _space(space: str | Path | SearchSpec, settings: Settings | None) -> SearchSpec:

@@ -147,6 +147,11 @@ def test_the_command_in_a_record_has_no_secret(monkeypatch: pytest.MonkeyPatch, 
         f"convert timm:x@https://u:{SECRET}@host/x.pth --data digits",
         f"train lavit_digits --data parquet:s3://KEY:{SECRET}@bucket/x --out made",
         f"latency https://u:{SECRET}@host/x.yaml --out table.json",
+        f"search lavit_split s3://KEY:{SECRET}@bucket",
+        f"s3://KEY:{SECRET}@bucket",
+        f"--storage=s3://KEY:{SECRET}@bucket",
+        f"data digits --s3://KEY:{SECRET}@bucket",
+        f"data digits --size s3://KEY:{SECRET}@bucket",
     ],
 )
 def test_no_command_prints_it_before_it_is_refused(
@@ -157,7 +162,7 @@ def test_no_command_prints_it_before_it_is_refused(
     with pytest.raises(SystemExit):
         main()
     told = capsys.readouterr()
-    assert told.err.startswith("nas: ") and SECRET not in told.out + told.err
+    assert told.err.startswith(("nas: ", "Usage: ", "Try ")) and SECRET not in told.out + told.err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -105,6 +105,7 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     ablation = ablation.resumed(run.begun)
     check_trackers(ablation.track)
     images = ablation.task.load()
+    task = ablation.task.held_to(images)
     base, donor = fitted(ablation.genome(), images), ablation.donor_for(images)
     check_teacher(ablation.training.teacher, base, images)
     check_shares(ablation.training, images, ablation.workers.ranks)
@@ -118,11 +119,11 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     with run.opened(on_event):
         keep_start(ablation, run.directory, images, on_event)
         run.begin(spec, seed=ablation.split_seed)
-        work = TrainJob.on(run.pool, ablation.task, donor)
+        work = TrainJob.on(run.pool, task, donor)
         with tracked(run.ledger, ablation.track, run.directory.name, on_event) as listener:
             run.train(Cells(ablation, arms, run.ledger, images.digest, donor), work, listener)
         done = [trial.job for trial in run.ledger.trials if trial.outcome and trial.outcome.state == "complete"]
-        run.test(done, ablation.task, on_event)
+        run.test(done, task, on_event)
         time_arms(run.ledger, done, ablation.workers.device, on_event)
     return cells_of(run.directory)
 

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import nas
+from nas.credentials import hidden
+
+
+class Commands(TyperGroup):
+    """The commands. What typer says of a wrong command line quotes it, and is said without secrets."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with _discreet():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _discreet():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _discreet() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = hidden(message)  # type: ignore[attr-defined]
+        raise
+
 
 app = typer.Typer(
     name="nas",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

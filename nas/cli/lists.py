@@ -79,12 +79,13 @@ def data(
     --set changes the recipe: --set "training.validation=0.1 training.augment.min_area=0.3".
     """
     from nas.account import terminal_lines
-    from nas.api import describe_data, shown
+    from nas.api import describe_data
+    from nas.run_names import relative
 
     found = describe_data(source, size=size, settings=settings(set_), seed=seed, sheet=sheet)
     print(json.dumps(found, indent=1) if as_json else "\n".join(terminal_lines(found)))
     if sheet is not None and not as_json:
-        print(f"written      {shown(sheet)}")
+        print(f"written      {relative(sheet)}")
 
 
 class Kind(StrEnum):

@@ -108,8 +108,9 @@ def latency(
 
     The search has `budget: {latency: 4, table: FILE.json}`: at most 4 milliseconds for one batch on this device.
     """
-    from nas.api import measure_latency, shown
+    from nas.api import measure_latency
     from nas.report.target import target_table
+    from nas.run_names import relative
 
     given = {"image.size": image_size, "image.channels": channels, "classes": classes}
     table = measure_latency(
@@ -127,7 +128,7 @@ def latency(
         print_json({"file": out} | asdict(table))
         return
     console().print(target_table(table))
-    print(f"written      {shown(out)}; in the space: budget: {{latency: MILLISECONDS, table: {shown(out)}}}")
+    print(f"written      {relative(out)}; in the space: budget: {{latency: MILLISECONDS, table: {relative(out)}}}")
 
 
 @app.command(rich_help_panel=MODEL)
@@ -149,8 +150,9 @@ def diagnose(
 
     A preset without --weights is looked at as it is before training.
     """
-    from nas.api import diagnose, shown
+    from nas.api import diagnose
     from nas.report.diagnosis import diagnosis_table, write_csv, write_diagnosis
+    from nas.run_names import relative
 
     found = diagnose(genome, weights=weights, data=data, images=images, device=device)
     trained = weights is not None or os.path.exists(genome)
@@ -162,7 +164,7 @@ def diagnose(
     for file, write in ((json_, write_diagnosis), (csv, write_csv)):
         if file is not None:
             write(found, file)
-            print(f"written      {shown(file)}")
+            print(f"written      {relative(file)}")
 
 
 @app.command(rich_help_panel=MODEL)

@@ -56,13 +56,13 @@ def show_front(directory: Path) -> None:
 
 
 def show_table(found: AblationResult, *, as_json: bool) -> None:
-    from nas.api import shown
+    from nas.run_names import relative
 
     if as_json:
         print_json({"run": found.directory, "files": found.files, "cells": records(found.cells)})
     else:
         print(f"\n{(found.directory / 'table.md').read_text()}")
-        print("written      " + ", ".join(shown(file) for file in found.files))
+        print("written      " + ", ".join(relative(file) for file in found.files))
     failed_if_none(found.cells.loc[found.cells["state"] == "complete", "state"])
 
 
@@ -73,9 +73,9 @@ def failed_if_none(complete: pd.Series[Any]) -> None:
 
 
 def how_to_load(genome: Path) -> None:
-    from nas.api import shown
+    from nas.run_names import relative
 
-    print(f"load it      nas.build({shown(genome)!r}, weights=True)")
+    print(f"load it      nas.build({relative(genome)!r}, weights=True)")
 
 
 def best_of(directory: Path, front: pd.DataFrame) -> Path | None:
@@ -93,9 +93,9 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def print_json(found: Any) -> None:
     """Print plain data as JSON; paths as in sentences, relative to the working directory."""
-    from nas.api import shown
+    from nas.run_names import relative
 
-    print(json.dumps(found, indent=1, default=shown))
+    print(json.dumps(found, indent=1, default=relative))
 
 
 def console() -> Console:

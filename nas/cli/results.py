@@ -27,9 +27,9 @@ def report(
 
     Several runs: one page that compares them, with fronts overlaid, hypervolume at equal compute, and what differs.
     """
-    from nas.engine.record import run_directory
     from nas.report import write_reports
     from nas.report.follow import follow
+    from nas.run_names import run_directory
 
     directories = [run_directory(run) for run in runs]
     if live:
@@ -58,7 +58,8 @@ def pick(
 
     A limit is at most where less is better, at least where more is; measured values count before predicted ones.
     """
-    from nas.api import best_winner, shown
+    from nas.api import best_winner
+    from nas.run_names import relative
 
     winner = best_winner(run, **parse_settings(limits or [], file="limits"))
     if as_json:
@@ -69,4 +70,4 @@ def pick(
     if weights.exists():
         how_to_load(winner.genome)
     else:
-        print(f"its weights are not kept: there is no {shown(weights)}")
+        print(f"its weights are not kept: there is no {relative(weights)}")

@@ -57,8 +57,8 @@ def search(
 
     --set changes any key of the space: --set "training.epochs=30 budget.macs=2e8".
     """
-    from nas.api import default_run, naming_plugins, preview_search, run_search, shown
-    from nas.engine.record import run_directory
+    from nas.api import preview_search, run_search
+    from nas.run_names import default_run, naming_plugins, relative, run_directory
     from nas.search import load_space
 
     with naming_plugins(run):
@@ -89,8 +89,8 @@ def search(
         print(found.message)
     show_front(directory)
     front = ", the front in front.csv" if best is not None else ""
-    print(f"\nall trials   {shown(directory)}/trials.csv{front}")
-    print(f"report       {shown(directory)}/report.html")
+    print(f"\nall trials   {relative(directory)}/trials.csv{front}")
+    print(f"report       {relative(directory)}/report.html")
     if best is not None:
         how_to_load(best)
     failed_if_none(found.front["trial"])
@@ -126,11 +126,11 @@ def convert(
     Every candidate of every layer is trained alone, scored, and the best assemblies are repaired. --set changes any key
     of nas/convert/spec.py: --set "training.epochs=5 points=8".
     """
-    from nas.api import default_run, run_conversion, shown
+    from nas.api import run_conversion
     from nas.convert.spec import conversion_of
-    from nas.engine.record import run_directory
     from nas.report.conversion import assembly_table, sensitivity_table, verdict
     from nas.report.run import read_run
+    from nas.run_names import default_run, relative, run_directory
 
     spec = conversion_of(f"{model}@{weights}" if weights else model)
     limits = {f"budget.{name}": limit for name, limit in parse_settings([budget] if budget else []).items()}
@@ -149,8 +149,8 @@ def convert(
     print()
     console().print(assembly_table(found.assemblies))
     show_front(directory)
-    print(f"\nlayers       {shown(directory)}/sensitivity.csv")
-    print(f"report       {shown(directory)}/report.html")
+    print(f"\nlayers       {relative(directory)}/sensitivity.csv")
+    print(f"report       {relative(directory)}/report.html")
     if len(found.front):
         how_to_load(directory / "winners" / f"{found.front['winner'].iloc[0]}.yaml")
 

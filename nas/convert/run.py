@@ -137,7 +137,7 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
         fronted = _fronted(run, plan)
         assemblies = repaired(picks, plan.parts.layers, run.ledger.table(), spec.sweep)
         run.write_csv("assemblies.csv", assemblies)
-        front = write_front(fronted, RunExaminer(fronted, spec.workers.device, on_event))
+        front = write_front(fronted, RunExaminer(fronted, plan.task, spec.workers.device, on_event))
     return ConversionResult(run.directory, table, assemblies, run.ledger.table(), front)
 
 
@@ -194,8 +194,8 @@ class Assemblies:
 def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
     """Check all user input. Nothing is written."""
     spec = run.spec = run.spec.resumed(run.begun)
-    task = spec.task
-    images = task.load()
+    images = spec.task.load()
+    task = spec.task.held_to(images)
     whole = spec.donor
     assert whole is not None  # the spec has a start
     unlabelled = not images.classes

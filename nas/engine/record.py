@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Collection, Mapping
@@ -30,7 +29,7 @@ from nas.engine.job import now
 from nas.engine.version import VERSION, check_version
 from nas.environment import typed_command
 from nas.errors import RunError, from_pydantic, shown
-from nas.files import ALTERED, SEAL, is_altered, sealed, usable_path, write_text
+from nas.files import ALTERED, SEAL, is_altered, sealed, write_text
 from nas.hardware import hardware
 from nas.paths import changed, flat, found
 from nas.plain_yaml import dump_yaml, read_yaml
@@ -166,20 +165,6 @@ def _write(directory: Path, record: dict[str, Any]) -> None:
     """Write run.yaml. The seal comes first: a file that is cut off has it, and not all that it is of."""
     content = sealed(record)
     write_text(directory / "run.yaml", dump_yaml({SEAL: content.pop(SEAL)} | content))
-
-
-def run_directory(run: str | Path) -> Path:
-    """The directory of a run. A directory that was found so is found again.
-
-    >>> run_directory("my_run")
-    PosixPath('results/my_run')
-    """
-    path = usable_path(Path(run))
-    if "/" in str(run) or os.path.exists(path / "run.yaml"):
-        return path if "/" in str(path) else path.absolute()  # `./run` is no name, and Path drops its slash
-    if path.name in ("", ".."):
-        raise RunError(f"expected a name, or the path of a run, found {shown(str(run))}", path="--run")
-    return Path("results") / path
 
 
 def versions() -> dict[str, str]:

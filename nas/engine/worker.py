@@ -6,7 +6,8 @@
 - Out of memory on a GPU shared with other workers may be caused by them: `CrowdedError` requests one exclusive rerun
   (nas/engine/ray_tune.py), whose outcome is recorded.
 - An error that breaks the GPU context: recorded, and the process exits, so that the next job gets a fresh one.
-- A full disk or an unwritable folder: no outcome; `StorageError` stops the run, and the trial is resumable.
+- A full disk, an unwritable folder, images that cannot be read or are others on this machine: no outcome;
+  `StorageError` stops the run, and the trial is resumable. Any other trial would meet the same.
 - A worker of an earlier driver may still hold the trial. Ray ends it seconds after that driver was killed, so this
   process waits for it. On a disconnected machine it may never end; the run then stops with a message.
 - The process dies, or another one that trains the trial with it: there is no result.json, and the driver handles it
@@ -31,7 +32,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from nas.engine.job import Job, Outcome
 from nas.engine.ledger import STORAGE
-from nas.errors import RunError, is_memory
+from nas.errors import DataError, RunError, is_memory
 from nas.files import write_text
 from nas.plugins import blamed
 from nas.scratch import scratch
@@ -52,10 +53,12 @@ RELEASE_SECONDS = 120  # seconds to wait for another process's lock on a trial; 
 
 
 class StorageError(RuntimeError):
-    """The run directory cannot be used; no trial is marked as failed. The text is for the user."""
+    """The run directory or the images cannot be used; no trial is marked as failed. The text is for the user."""
 
     @classmethod
     def of(cls, error: BaseException) -> StorageError:
+        if isinstance(error, DataError):
+            return cls(f"the images cannot be read: {error}")
         return cls(f"the run directory cannot be written: {error}")
 
 
@@ -138,7 +141,7 @@ def _is_storage(error: BaseException) -> bool:
     """Whether it is a storage error. torch (inline_container, its archives) and safetensors only say so in text."""
     text = str(error)
     by_words = "inline_container" in text or "No space left on device" in text
-    return by_words or (isinstance(error, OSError) and error.errno in STORAGE)
+    return by_words or isinstance(error, DataError) or (isinstance(error, OSError) and error.errno in STORAGE)
 
 
 def _reason(error: BaseException) -> str:

@@ -22,7 +22,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nas.engine.record import read_record, run_directory
+from nas.engine.record import read_record
 from nas.errors import RunError, SpecError, nearest, shown
 from nas.files import write_atomically
 from nas.metrics import METRICS, Metric
@@ -31,6 +31,7 @@ from nas.report.importance import LEAST, Importance
 from nas.report.importance import importances as permutation
 from nas.report.mask import mask_curves, mask_epochs
 from nas.report.run import Run, read_run
+from nas.run_names import run_directory
 
 UNDATED: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
 TEXT: Any = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "nas"}  # the salt fixes the ids of an SVG

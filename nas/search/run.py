@@ -45,7 +45,7 @@ from nas.search.target import read_target, said, timed_on, timing_draws
 from nas.search.warm_start import earlier_runs, take_over
 from nas.search.winners import RunExaminer, write_front
 from nas.seeds import derive
-from nas.train import check_teacher, fitted
+from nas.train import Task, check_teacher, fitted
 from nas.train.ranks import check_shares
 
 MAY_DIFFER = {
@@ -96,7 +96,7 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
                 write_front(plan.run, None)
             raise
         _write_growth(plan)
-        front = write_front(plan.run, RunExaminer(plan.run, plan.device, on_event))
+        front = write_front(plan.run, RunExaminer(plan.run, plan.task, plan.device, on_event))
     return SearchResult(plan.run.directory, plan.run.ledger.table(), front, message or _failure(plan.run.ledger))
 
 
@@ -109,6 +109,7 @@ class Plan:
 
     run: Run[SearchSpec]
     on_event: OnEvent
+    task: Task
     device: str
     space: SearchSpace
     record: dict[str, Any]
@@ -161,7 +162,9 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
     if (changed := timed_otherwise(run.ledger, estimate)) is not None:
         on_event(Event("message", data={"text": changed}))
     check_feasible(space, spec.budget, estimate, seed=derive(spec.seed, "probe"))
-    return Plan(run, on_event, device, space, record, earlier, tables, target, estimate, images)
+    return Plan(
+        run, on_event, spec.task.held_to(images), device, space, record, earlier, tables, target, estimate, images
+    )
 
 
 def timed_otherwise(ledger: Ledger, estimate: Estimate) -> str | None:
@@ -218,7 +221,7 @@ def _train(plan: Plan, run: Run[SearchSpec], sampler: SamplerOptions) -> str | N
     if spec.keep == "front":
         listener = both(WeightRetention(run.ledger, objectives, repeat=spec.repeat), listener)
     name = plan.run.directory.name if run is plan.run else f"{plan.run.directory.name}-{BASELINE}"
-    work = TrainJob.on(run.pool, spec.task, spec.donor_for(plan.images))
+    work = TrainJob.on(run.pool, plan.task, spec.donor_for(plan.images))
     with (
         tracked(run.ledger, spec.track, name, listener) as listener,
         study_of(run.ledger, spec.study, name, plan.space, spec.objectives, listener) as listener,

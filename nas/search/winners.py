@@ -74,6 +74,7 @@ class RunExaminer:
     """Measures the models of a run: speed in this process while the workers are idle, accuracy in the workers."""
 
     run: Run[SearchSpec] | Run[FrontSpec]
+    task: Task
     device: str
     on_event: OnEvent
 
@@ -89,7 +90,7 @@ class RunExaminer:
 
     def on_test(self, trials: list[str]) -> list[tuple[float, float]]:
         jobs = [self.run.ledger.trial(int(trial)).job for trial in trials]
-        self.run.test(jobs, self.run.spec.task, self.on_event)
+        self.run.test(jobs, self.task, self.on_event)
         return [_read(job) for job in jobs]
 
 

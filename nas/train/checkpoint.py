@@ -2,7 +2,7 @@
 
 Each is replaced atomically. The checkpoint holds all metrics rows so far, and metrics.csv is written from them. A kill
 between the two writes therefore loses nothing: the resumed training rewrites the table from the checkpoint.
-Checkpoint and weights carry the fingerprint of their training (genome, data, recipe, seed, start, teacher; key `job`).
+Checkpoint and weights carry the fingerprint of their training (genome, images, recipe, seed, start, teacher; `job`).
 A directory that belongs to another training is refused: a mix of two would give numbers that belong to neither.
 
 A damaged checkpoint is thrown away with a warning. The one before it is kept as checkpoint.previous.pt, and the
@@ -34,6 +34,7 @@ from nas.train.recipe import Training
 
 log = logging.getLogger(__name__)
 
+IMAGES = "images_sha256"  # earlier trainings did not say
 TRANSIENT = ("checkpoint.pt", "checkpoint.previous.pt")  # gone when the training is done, the better one first
 Fingerprint = dict[str, Any]  # dotted key -> plain value
 Rows = list[dict[str, Any]]
@@ -80,7 +81,8 @@ def fingerprint_of(
     images = f"{data.name} {data.size}×{data.size}, {len(data.train)} train, {len(data.validation)} validation"
     given = {"preprocess": None if data.measured else data.preprocess.model_dump_json()}
     given |= {"start": donor.digest} if donor is not None else {}
-    made = flat({"genome": genome.hash, "data": images, "seed": seed, "training": recipe_of(training), **given})
+    known = {"genome": genome.hash, "data": images, IMAGES: data.digest, "seed": seed}
+    made = flat({**known, "training": recipe_of(training), **given})
     return made if teacher is None else made | {"training.teacher.model": teacher.digest}
 
 
@@ -177,7 +179,8 @@ class TrainingFiles:
         write_atomically(self.metrics, write)
 
     def _check(self, theirs: Fingerprint, file: Path) -> None:
-        change = difference(theirs, self.fingerprint)
+        ours = {key: value for key, value in self.fingerprint.items() if key in theirs or key != IMAGES}
+        change = difference(theirs, ours)
         if change is not None:
             what = f"{change.path} is {shown(change.old)} there and {shown(change.new)} here"
             message = f"belongs to another training: {what}; train into another directory, or delete this one"

@@ -7,11 +7,12 @@ any space or ablation runs on any data.
 from __future__ import annotations
 
 import math
+import socket
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nas.data import MAX_PIXELS, ImageSet, Labels, Preprocess, check_labelled, labelled, load
-from nas.errors import SpecError
+from nas.errors import DataError, SpecError
 from nas.genome import Genome
 from nas.train.recipe import Training
 
@@ -21,7 +22,8 @@ class Task:
     """data: as for `nas.data.load`, with absolute paths. seed: of the validation split and of the subset that
     `training.limit` draws. image_size: side in pixels that images are resized to; None keeps their own. preprocess: how
     pixels reach the model; None measures mean and std on the training split. max_pixels: an image with more is refused
-    and not decoded. labels: of images that have none of their own.
+    and not decoded. labels: of images that have none of their own. digest: what the source has to hold
+    (`ImageSet.digest`), on whichever machine it is loaded; None takes what is there.
 
     >>> Task("digits", Training(epochs=3)).load().size
     8
@@ -34,9 +36,14 @@ class Task:
     preprocess: Preprocess | None = None
     max_pixels: int = MAX_PIXELS
     labels: Labels | None = None
+    digest: str | None = None
+
+    def held_to(self, images: ImageSet) -> Task:
+        """The task for other machines: they may load these images only. images: as loaded, without `labels`."""
+        return replace(self, digest=images.digest)
 
     def load(self) -> ImageSet:
-        """The splits. Raises DataError."""
+        """The splits. Raises DataError, also for other images than those of the digest."""
         training = self.training
         images = load(
             self.data,
@@ -47,6 +54,9 @@ class Task:
             preprocess=self.preprocess,
             max_pixels=self.max_pixels,
         )
+        if self.digest is not None and images.digest != self.digest:
+            what = f"its images on {socket.gethostname()} are not those that the run was begun with"
+            raise DataError(f"{images.name}: {what}; make them the same on every machine, and resume")
         return images if self.labels is None else labelled(images, self.labels)
 
 

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nas.api import default_run
-from nas.engine.record import run_directory
 from nas.errors import RunError
 from nas.files import NAME, safe_name
+from nas.run_names import default_run, run_directory
 from nas.search import load_space
 
 ANY = st.text(st.characters(exclude_categories=[]), max_size=300)

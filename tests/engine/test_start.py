@@ -16,7 +16,6 @@ import nas
 from nas.ablation import ablate, parse_ablation
 from nas.ablation.retrain import retraining
 from nas.ablation.run import Cells
-from nas.api import default_run
 from nas.data import load
 from nas.engine import Ledger, Pool, Signal
 from nas.engine.record import write_record
@@ -27,6 +26,7 @@ from nas.files import write_text
 from nas.genome import Genome, load_genome
 from nas.model import Donor, build, inherit
 from nas.plain_yaml import dump_yaml, read_yaml
+from nas.run_names import default_run
 from nas.search import SearchSpec, search
 from nas.timm.donor import absolute_start, read_donor
 from nas.train import Training, evaluate, fitted, train

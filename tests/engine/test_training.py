@@ -15,6 +15,7 @@ from nas.data import load
 from nas.engine import Job, Ledger, Pool, run
 from nas.engine.training import TrainJob
 from nas.engine.worker import Report
+from nas.errors import RunError
 from nas.genome import load_genome
 from nas.train import Task, Training
 from tests.data.conftest import write_folder  # noqa: F401  (a fixture)
@@ -80,3 +81,22 @@ def test_a_machine_decodes_once_for_all_workers_and_trials(
     assert [outcome.state for outcome in source_of_jobs.told.values()] == ["complete"] * 4, source_of_jobs.told
     assert len(list(tmp_path.glob("process-*"))) == 2
     assert (tmp_path / "decoded").read_text().split() == here, "a worker decoded again"
+
+
+def test_workers_train_on_the_images_of_the_driver_or_not_at_all(
+    tmp_path: Path,
+    pool: Pool,
+    write_folder: Callable[..., Path],  # noqa: F811
+) -> None:
+    """Another machine may have another folder of this name. Its trial is nobody's failure, and waits."""
+    write_folder(tmp_path / "images" / "train", {"a": 50, "b": 50}, channels=1)
+    task = Task(f"imagefolder:{tmp_path / 'images'}", TRAINING, image_size=8)
+    task = task.held_to(task.load())
+    with (tmp_path / "images" / "train" / "a" / "007.png").open("ab") as file:
+        file.write(b"\0")
+
+    ledger = Ledger(tmp_path / "run")
+    source_of_jobs = Listed(ledger, [{}], load_genome("lavit_digits").edit({"classes": 2}))
+    with pytest.raises(RunError, match=r"its images on \S+ are not those that the run was begun with"), ledger.locked():
+        run(source_of_jobs, ledger, work=TrainJob(task), pool=pool)
+    assert [job.id for job in Ledger(tmp_path / "run").unfinished] == ["0000"]

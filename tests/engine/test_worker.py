@@ -15,6 +15,7 @@ from nas.data.registry import SOURCES
 from nas.engine import Job, Ledger, Outcome, worker
 from nas.engine.training import TrainJob
 from nas.engine.worker import CrowdedError, Report, StorageError, run_job
+from nas.errors import DataError
 from nas.genome import load_genome
 from nas.plugins import load_plugins
 from nas.registry import Registry
@@ -99,6 +100,16 @@ def test_a_full_disk_is_nobodys_outcome(tmp_path: Path, error: Exception) -> Non
 
     job = job_in(tmp_path)
     with pytest.raises(StorageError, match=r"cannot be written: "):
+        run_job(job, fail, silent)
+    assert Outcome.read(job.directory) is None
+
+
+def test_images_that_cannot_be_read_are_nobodys_outcome(tmp_path: Path) -> None:
+    def fail(job: Job, report: Report) -> dict[str, Any]:
+        raise DataError("damaged: cannot identify image file", file="photos/a/3.png")
+
+    job = job_in(tmp_path)
+    with pytest.raises(StorageError, match=r"the images cannot be read: photos/a/3.png: damaged"):
         run_job(job, fail, silent)
     assert Outcome.read(job.directory) is None
 

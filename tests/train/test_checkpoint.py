@@ -5,6 +5,7 @@ import io
 import pickle
 import struct
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -77,6 +78,20 @@ def test_refuses_another_job(tmp_path, job, lavit, few_digits, digits, other, ke
     )
     with pytest.raises(RunError, match=key):
         TrainingFiles(tmp_path, theirs).finished() if done else TrainingFiles(tmp_path, theirs).load()
+
+
+def test_a_resumed_training_is_held_to_its_images(tmp_path, job, lavit, few_digits):
+    TrainingFiles(tmp_path, job).save(ROWS, {})
+    other = replace(few_digits, test=few_digits.validation)  # as many to train and to validate on
+    theirs = fingerprint_of(lavit, other, Training(epochs=2), seed=1)
+    with pytest.raises(RunError, match=r"images_sha256 is '\w+' there and '\w+' here"):
+        TrainingFiles(tmp_path, theirs).load()
+
+
+def test_a_training_of_before_is_not_asked_for_its_images(tmp_path, job):
+    earlier = {key: value for key, value in job.items() if key != "images_sha256"}
+    TrainingFiles(tmp_path, earlier).save(ROWS, {})
+    assert TrainingFiles(tmp_path, job).load()["rows"] == ROWS
 
 
 def test_a_renamed_genome_is_the_same_job(job, lavit, few_digits):
