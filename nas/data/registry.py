@@ -23,6 +23,7 @@ from typing import Any
 
 from nas.data.pictures import Pictures
 from nas.errors import DataError, SpecError, nearest, shown
+from nas.plugins import blamed
 from nas.registry import Registry
 
 Reader = Callable[[Any], "Raw"]
@@ -93,7 +94,7 @@ def read(text: str, base: Path | None = None) -> Raw:
         raise DataError(f"no dataset is called {shown(text)}; {hint}")
     known = SOURCES[kind]
     if not known.takes:
-        return known.read(kind)
+        return _asked(known, kind)
     if not rest:
         raise DataError(f"{shown(text)} needs a path after the colon")
     path = (base or Path()) / Path(rest).expanduser()
@@ -102,7 +103,15 @@ def read(text: str, base: Path | None = None) -> Raw:
         raise DataError(f"{shown(text)}: no such {wanted}: {os.path.abspath(path)}")
     if os.path.isdir(path) != (known.takes == "PATH"):
         raise DataError(f"{shown(text)}: {kind} takes a {wanted}, found a {found}: {path.resolve()}")
-    return known.read(path)
+    return _asked(known, path)
+
+
+def _asked(source: Source, what: str | Path) -> Raw:
+    """What a reader answers. One that leaves by `sys.exit()` would end the caller's script as if all were well."""
+    try:
+        return source.read(what)
+    except SystemExit as error:
+        raise blamed(error) or error from None
 
 
 def _normal(kind: str) -> str:

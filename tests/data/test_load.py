@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from nas.data.registry import Raw, source, source_names
 from nas.data.sources import digits
 from nas.data.split import Resident
 from nas.data.streaming import Streaming
-from nas.errors import DataError
+from nas.errors import DataError, SpecError
+from nas.plugins import load_plugins
 from nas.registry import Registry
 
 
@@ -144,6 +146,19 @@ def test_a_source_of_one_file(tmp_path: Path) -> None:
         load("toy_set:/no/such/file")
     with pytest.raises(DataError, match="no dataset is called 'toy_set'; write toy_set:FILE"):
         load("toy_set")
+
+
+def test_a_reader_that_exits_is_named(tmp_path: Path) -> None:
+    """A script that loads data would end there, with the exit code of success."""
+    file = tmp_path / "odd.py"
+    head = "import sys\nfrom nas.data.registry import source\n@source('odd')\n"
+    file.write_text(f"{head}def read(name):\n    sys.exit()\n")
+    load_plugins(file)
+    try:
+        with pytest.raises(SpecError, match=r"odd.py: the dataset 'odd': line 5, in read: SystemExit"):
+            load("odd")
+    finally:
+        Registry.forget(sys.modules.pop("nas_plugin_odd").__name__)
 
 
 def test_a_relative_path_starts_at_base(tmp_path: Path, write_folder: Callable[..., Path]) -> None:

@@ -231,3 +231,14 @@ def test_a_damaged_image_names_shard_and_member(hub: Path) -> None:
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(DataError, match=rf"{file}: .*of 8 bytes are there: the shard was cut off"):
         raw.train.original(15, 3)
+
+
+def test_shards_of_the_same_size_with_other_images_have_another_digest(tmp_path: Path) -> None:
+    members, digests = samples(40), []
+    blobs = [data for name, data in members if name.endswith(".png")]
+    for pictures in (blobs, blobs, blobs[::-1]):
+        left = iter(pictures)
+        changed = [(name, next(left).ljust(4000, b"\0") if name.endswith(".png") else data) for name, data in members]
+        write_tar(tmp_path / "train-0000.tar", changed)  # behind a PNG's end anything may come
+        digests.append(load(f"webdataset:{tmp_path}").digest)
+    assert digests[0] == digests[1] != digests[2]
