@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from nas.convert.workers import Common, Crew
-from nas.data import ImageSet, Labels, digest_of
+from nas.data import ImageSet, Labels
 from nas.engine.pool import Pool
 from nas.errors import RunError, SpaceError, wording
 from nas.files import read_sealed, write_sealed
@@ -69,7 +69,7 @@ def label(common: Common, images: ImageSet, pool: Pool, directory: Path) -> Labe
     train, validation, test = (tuple(answers[number]) for number in range(len(SPLITS)))
     labels = Labels(
         classes=images.classes,
-        images=digest_of(images),
+        images=common.task.digest,
         parent=common.donor.digest,
         train=train,
         validation=validation,

@@ -21,7 +21,7 @@ from nas.data.augment import Augment
 from nas.data.encoded import MAX_PIXELS
 from nas.data.fits import check_fits, check_labelled
 from nas.data.images import ImageSet
-from nas.data.labels import Labels, digest_of, labelled
+from nas.data.labels import Labels, labelled
 from nas.data.load import absolute, load
 from nas.data.preprocess import Preprocess
 from nas.data.split import Split
@@ -37,7 +37,6 @@ __all__ = [
     "account_of",
     "check_fits",
     "check_labelled",
-    "digest_of",
     "labelled",
     "load",
 ]

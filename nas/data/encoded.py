@@ -228,14 +228,10 @@ class ImageFiles(EncodedImages):
         return [file_state(self.paths[i]) for i in (range(len(self)) if indices is None else indices)]
 
     def marks(self, indices: np.ndarray) -> list[Any]:
-        """Names without their folders, and sizes."""
+        """Names without their folders, and sizes. The time of change is left out: a copy holds the same image."""
         found = []
         for index in indices.tolist():
             beat()
             path = self.paths[index]
             found.append((path.name, path.stat().st_size))
         return found
-
-    def identity(self, indices: np.ndarray) -> list[Any]:
-        """Names and sizes. The time of change is left out: a copy of a file holds the same image."""
-        return [state[:2] for state in self.state(indices)]

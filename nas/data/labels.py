@@ -7,7 +7,6 @@ go. They name the images that they were given for, and are refused for others.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +19,7 @@ from nas.errors import DataError
 
 
 class Labels(BaseModel):
-    """Indices into `classes`, for the images of each split in file order. images: `digest_of` these images.
+    """Indices into `classes`, for the images of each split in file order. images: their digest, before they had labels.
 
     parent: digest of the model that gave them; files of earlier versions have none.
     """
@@ -34,21 +33,13 @@ class Labels(BaseModel):
     test: tuple[int, ...]
 
 
-def digest_of(images: ImageSet) -> str:
-    """16 hex digits over the images of the splits: for files, their names and sizes."""
-    digest = hashlib.sha256()
-    for split in (images.train, images.validation, images.test):
-        digest.update(repr(split.subset.pictures.identity(split.subset.indices)).encode())
-    return digest.hexdigest()[:16]
-
-
 def labelled(images: ImageSet, labels: Labels) -> ImageSet:
     """The same images with these labels. Raises DataError if the labels were given for others.
 
     >>> labelled(load("images:photos", size=224), labels).validation.labels_N[:3]
     tensor([3, 0, 7])
     """
-    if digest_of(images) != labels.images:
+    if images.digest != labels.images:
         message = "its images are not those that the model has labelled; restore what was added, removed or changed"
         raise DataError(f"{images.name}: {message}, or choose another RUN")
     return replace(

@@ -98,10 +98,6 @@ class Pictures(ABC):
         top, left, height, width = choose(*image_CHW.shape[-2:])
         return image_CHW[:, top : top + height, left : left + width]
 
-    def identity(self, indices: np.ndarray) -> list[Any]:
-        """What tells these images from others: their places, unless a kind of images knows more of them."""
-        return list(indices.tolist())
-
     def marks(self, indices: np.ndarray) -> list[Any]:
         """What shows that these images are still the same, on any machine: their places, unless more is known."""
         return list(indices.tolist())
@@ -183,9 +179,6 @@ class Relabelled(Pictures):
 
     def part(self, index: int, channels: int, choose: Choose, least: int) -> Tensor:
         return self.pictures.part(index, channels, choose, least)
-
-    def identity(self, indices: np.ndarray) -> list[Any]:
-        return self.pictures.identity(indices)
 
     def marks(self, indices: np.ndarray) -> list[Any]:
         return self.pictures.marks(indices)

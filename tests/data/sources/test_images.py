@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas.data import Labels, check_fits, check_labelled, digest_of, labelled, load
+from nas.data import Labels, check_fits, check_labelled, labelled, load
 from nas.errors import DataError
 from tests.data.conftest import pixels, png
 
@@ -28,7 +28,7 @@ def photos(tmp_path: Path, write_folder: Write) -> Path:
 def answers(photos: Path, *, size: int | None = None, seed: int = 0) -> Labels:
     images = load(f"images:{photos}", size=size, seed=seed)
     found = {name: tuple(i % 3 for i in range(len(getattr(images, name)))) for name in ("train", "validation", "test")}
-    return Labels(classes=("a", "b", "c"), images=digest_of(images), **found)
+    return Labels(classes=("a", "b", "c"), images=images.digest, **found)
 
 
 def test_a_folder_is_read_to_any_depth_and_split_without_classes(photos: Path) -> None:
