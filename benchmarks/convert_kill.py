@@ -230,12 +230,12 @@ def _drive(
         with log.open("a") as file:
             file.write(unit + "\n")
 
-    def noted(crew: Crew, work: Any, tasks: Iterable[Any], done: Any) -> None:
+    def noted(crew: Crew, what: str, work: Any, tasks: Iterable[Any], done: Any) -> None:
         tasks = list(tasks)
         for task in tasks:
             for unit in _pieces(*task) if work is run_round else [f"score {key_of(assembly)}" for assembly in task[0]]:
                 note(unit)
-        each(crew, work, tasks, done)
+        each(crew, what, work, tasks, done)
 
     def on_event(event: Event) -> None:
         if event.kind == "started":

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from nas.convert.workers import Common, Crew
 from nas.data import ImageSet, Labels
-from nas.engine.pool import Pool
 from nas.errors import RunError, SpaceError, wording
 from nas.files import read_sealed, write_sealed
 from nas.genome import Genome
@@ -59,18 +58,18 @@ def check_labels(labels: Labels, parent: str, directory: Path) -> None:
         raise RunError(message, file=directory / FILE)
 
 
-def label(common: Common, images: ImageSet, pool: Pool, directory: Path) -> Labels:
+def label(crew: Crew, images: ImageSet, directory: Path) -> Labels:
     """Have the parent label the images on the workers, and write the answers into the run directory.
 
-    images: from `named`. Call inside `session(...)`.
+    images: from `named`. Raises RunError if a worker dies or stalls, and again in its retry.
     """
     answers: dict[int, list[int]] = {}
-    Crew(common, pool).each(run_labels, [(name,) for name in SPLITS], answers.__setitem__)
+    crew.each("labelling images", run_labels, [(name,) for name in SPLITS], answers.__setitem__)
     train, validation, test = (tuple(answers[number]) for number in range(len(SPLITS)))
     labels = Labels(
         classes=images.classes,
-        images=common.task.digest,
-        parent=common.donor.digest,
+        images=crew.common.task.digest,
+        parent=crew.common.donor.digest,
         train=train,
         validation=validation,
         test=test,

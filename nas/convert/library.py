@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from nas.convert.candidates import KEEP, Candidate, assembled
 from nas.data import Split
+from nas.heartbeat import beat
 from nas.keys import Keys
 from nas.model import Donor, Model, inherit
 from nas.model.closed_form import refit
@@ -94,6 +95,7 @@ def begin(
         for name in names:
             if name == KEEP:
                 continue
+            beat()
             genome = assembled(donor.genome, {layer: name}, candidates)
             torch.manual_seed(derive(0, "piece", layer, name))
             found: Inherited[Model] = inherit(genome, donor)
@@ -110,6 +112,7 @@ def _solve(parent: Model, pieces: Sequence[Piece], images_BCHW: Tensor) -> None:
     """Solve the output projection of each piece for the parent's answers, in place."""
     seen = look(parent, {piece.layer for piece in pieces}, images_BCHW)
     for piece in pieces:
+        beat()
         there, proj = seen[piece.layer], piece.attention.proj
         if isinstance(proj, nn.Linear):
             mixed_BNC = piece.attention.eval().mix(there.x_BNC, there.carry)[0]
@@ -135,6 +138,7 @@ def distil(parent: Model, pieces: Sequence[Piece], train: Split, held_out: Split
         progress = (done * steps + step) / (how.rounds * steps)
         seen = look(parent, {piece.layer for piece in pieces}, images_BCHW)
         for piece in pieces:
+            beat()
             optimizer = optimizers[piece.name]
             for group in optimizer.param_groups:
                 group["lr"] = how.lr * min(1.0, (done * steps + step + 1) / 10) * (1 + math.cos(math.pi * progress)) / 2
@@ -176,6 +180,7 @@ def errors(parent: Model, pieces: Sequence[Piece], held_out: Split, batch_size: 
     for images_BCHW, _ in held_out.batches(batch_size, device=device):
         seen = look(parent, {piece.layer for piece in pieces}, images_BCHW)
         for piece in pieces:
+            beat()
             sums[piece.name] += float(_error(piece.attention.eval(), seen[piece.layer])) * len(images_BCHW)
         count += len(images_BCHW)
     return {name: total / count for name, total in sums.items()}

@@ -46,7 +46,8 @@ class Measuring:
                     self.shelf.keep_piece(place, content)
                     contents[place] = content
 
-            self.crew.each(run_round, [(group, [contents[place] for place in group]) for group in groups], keep)
+            tasks = [(group, [contents[place] for place in group]) for group in groups]
+            self.crew.each("training pieces of the library", run_round, tasks, keep)
         return {place: content for place, content in contents.items() if content is not None}
 
     def singles(self, states: States) -> dict[Place, Score]:
@@ -66,7 +67,11 @@ class Measuring:
             self._outdate("assemblies.csv")
         chunks = [left[start : start + CHUNK] for start in range(0, len(left), CHUNK)]
         tasks = [(chunk, {piece: states[piece] for each in chunk for piece in _pieces(each)}) for chunk in chunks]
-        self.crew.each(run_scores, tasks, lambda number, scores: self.shelf.keep_scores(chunks[number], scores))
+
+        def keep(number: int, scores: list[Score]) -> None:
+            self.shelf.keep_scores(chunks[number], scores)
+
+        self.crew.each("comparing models with the parent", run_scores, tasks, keep)
         return [self.shelf.scores[key_of(assembly)] for assembly in assemblies]
 
     def _outdate(self, table: str) -> None:

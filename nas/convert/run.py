@@ -108,26 +108,26 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
     run = plan.run
     with run.opened(on_event):
         plan = _begun(plan)
-        common = _common(plan)
         whose = plan.donor.digest if run.ledger.id is None else f"{plan.donor.digest}/{run.ledger.id}"
         shelf = Shelf(run.directory, whose, run.storage)
-        measuring = Measuring(plan.parts, shelf, Crew(common, run.pool), spec.library.rounds, plan.say)
-        library = measuring.library()
-        states = {"-".join(place): content["attention"] for place, content in library.items()}
-        single = measuring.singles(states)
-        lost = [" ".join(place) for place, score in single.items() if not math.isfinite(score.kl)]
-        if lost:
-            plan.say(f"left out, since their answers are not finite numbers: {', '.join(lost)}")
-        table = measuring.sensitivity(library, single)
-        run.write_csv("sensitivity.csv", table)
-        found = problem(plan.parts, single, plan.budget)
-        measure = partial(measuring.scored, states)
-        picks = chosen(plan.parts, found, spec.sweep, plan.budget, points=spec.points, tried=spec.tried, seed=spec.seed,
-                       measure=measure)  # fmt: skip
-        picks += rivals(plan.parts, spec.compare, picks, spec.sweep, plan.budget, seed=spec.seed, measure=measure)
+        with _crew(plan) as crew:
+            measuring = Measuring(plan.parts, shelf, crew, spec.library.rounds, plan.say)
+            library = measuring.library()
+            states = {"-".join(place): content["attention"] for place, content in library.items()}
+            single = measuring.singles(states)
+            lost = [" ".join(place) for place, score in single.items() if not math.isfinite(score.kl)]
+            if lost:
+                plan.say(f"left out, since their answers are not finite numbers: {', '.join(lost)}")
+            table = measuring.sensitivity(library, single)
+            run.write_csv("sensitivity.csv", table)
+            found = problem(plan.parts, single, plan.budget)
+            measure = partial(measuring.scored, states)
+            picks = chosen(plan.parts, found, spec.sweep, plan.budget, points=spec.points, tried=spec.tried,
+                           seed=spec.seed, measure=measure)  # fmt: skip
+            picks += rivals(plan.parts, spec.compare, picks, spec.sweep, plan.budget, seed=spec.seed, measure=measure)
         plan.say(f"repairing {len(picks)} assemblies, by distillation from the model itself")
-        teacher = common.donor if spec.training.teacher is None else None  # no worker reads its file
-        work = Repair(common, states, TrainJob.on(run.pool, _repaired(plan), teacher=teacher))
+        teacher = plan.donor if spec.training.teacher is None else None  # no worker reads its file
+        work = Repair(_common(plan), states, TrainJob.on(run.pool, _repaired(plan), teacher=teacher))
         try:
             run.train(Assemblies(plan.parts, picks, run.ledger, seed=spec.seed), work, on_event)
         except KeyboardInterrupt:
@@ -270,7 +270,10 @@ def _begun(plan: Plan) -> Plan:
     keep_start(spec, run.directory, plan.images, plan.on_event)
     if plan.unlabelled:
         plan.say(f"the images have no labels: the model's own answers stand in, and accuracy is {MEANING}")
-        labels = plan.task.labels or label(_common(plan), plan.images, run.pool, run.directory)
+        labels = plan.task.labels
+        if labels is None:
+            with _crew(plan) as crew:
+                labels = label(crew, plan.images, run.directory)
         plan = replace(plan, task=replace(plan.task, labels=labels))
     accuracy = MEANING if plan.unlabelled else None
     run.begin(plan.record, seed=spec.seed, accuracy=accuracy)
@@ -283,6 +286,10 @@ def _common(plan: Plan) -> Common:
     run, spec = plan.run, plan.run.spec
     device, threads = run.pool.device, run.pool.cpu
     return Common(plan.donor, spec.candidates, plan.task, spec.library, spec.scored, device, threads)
+
+
+def _crew(plan: Plan) -> Crew:
+    return Crew(_common(plan), plan.run.pool, plan.run.spec.limits, plan.say)
 
 
 def _repaired(plan: Plan) -> Task:

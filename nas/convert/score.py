@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.data import Split
+from nas.heartbeat import beat
 
 
 @dataclass(frozen=True)
@@ -57,5 +58,8 @@ class Scorer:
 
     def answers(self, model: nn.Module) -> Tensor:
         """Log-probabilities (N, K)."""
-        batches = self.split.batches(self.batch_size, device=self.device)
-        return torch.cat([model(images_BCHW).float().log_softmax(1) for images_BCHW, _ in batches])
+        answers: list[Tensor] = []
+        for images_BCHW, _ in self.split.batches(self.batch_size, device=self.device):
+            beat()
+            answers.append(model(images_BCHW).float().log_softmax(1))
+        return torch.cat(answers)

@@ -1,7 +1,8 @@
 """The workers' part of a conversion: pieces of the library, and scores of assemblies. The driver writes their answers.
 
 A task trains some pieces for one round, with one pass of the parent for all of them, or scores some assemblies. Tasks
-are small and hold no state, so that a killed conversion goes on where the last task ended.
+are small and hold no state, so that a killed conversion goes on where the last task ended. One whose worker dies or
+stalls is tried once more (nas/engine/actors.py); nothing can be chosen without its answer, so after that the run ends.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from nas.convert.candidates import Assembly, Candidate, Place
 from nas.convert.library import Distillation, begin, distil, transplanted
 from nas.convert.score import Score, Scorer
 from nas.data import ImageSet
-from nas.engine.parcel import Parcel
-from nas.engine.pool import Pool
+from nas.engine.actors import RETRIES, Actors, Call
 from nas.engine.training import images_of
+from nas.errors import RunError
 from nas.model import Donor, Model
 from nas.train import Task
 
@@ -74,35 +75,32 @@ def run_scores(common: Common, assemblies: Sequence[Assembly], states: States) -
     return [scorer(model.to(common.device)) for model in models]
 
 
-class Crew:
-    """Runs tasks on the workers of a run, a few at once. Call inside `session(...)`."""
+class Crew(Actors):
+    """Runs tasks on the workers of a run, a few at once: a context inside `session(...)`.
 
-    def __init__(self, common: Common, pool: Pool):
-        import ray
+    >>> with Crew(common, pool, Limits(), print) as crew:
+    ...     crew.each("labelling images", run_labels, [("train",), ("test",)], answers.__setitem__)
+    """
 
-        self.pool = pool
-        self.common = ray.put(Parcel.of(common))
+    common: Common
 
     def each(
-        self, work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]], done: Callable[[int, Any], None]
+        self,
+        what: str,
+        work: Callable[..., Any],
+        tasks: Iterable[tuple[Any, ...]],
+        done: Callable[[int, Any], None],
     ) -> None:
-        """Run `work(common, *task)` for every task; `done(number, answer)` is called in the driver as they end."""
-        import ray
+        """Run `work(common, *task)` for every task; `done(number, answer)` is called in the driver as they end.
 
-        remote = ray.remote(num_cpus=self.pool.cpu, num_gpus=self.pool.gpu, max_retries=1)(_run)
-        waiting = list(enumerate(tasks))
-        running: dict[Any, int] = {}
-        try:
-            while waiting or running:
-                while waiting and len(running) < self.pool.places:
-                    number, task = waiting.pop(0)
-                    running[remote.remote(work, self.common, *task)] = number
-                (first,), _ = ray.wait(list(running))
-                done(running.pop(first), ray.get(first))
-        finally:
-            for left in running:
-                ray.cancel(left, force=True)
+        what: the work, in words. Raises RunError if the workers of a task died or stalled, and again in its retry.
+        """
 
+        def lost(number: int, reasons: list[str]) -> None:
+            if len(reasons) <= RETRIES:
+                self.say(f"{what}: {reasons[-1]}; it is tried once more")
+                return
+            why = "; then ".join(dict.fromkeys(reasons))
+            raise RunError(f"{what}: {why}, in {len(reasons)} attempts; the same command resumes from what is there")
 
-def _run(work: Callable[..., Any], common: Parcel[Common], *task: Any) -> Any:
-    return work(common.open(), *task)
+        self.run([Call(work, task) for task in tasks], done, lost)

@@ -10,7 +10,7 @@ of rank 0's machine, where torch listens on every interface: let no others into 
 
 - A rank that dies takes its connections with it. Rank 0 then fails in the middle of a step, with an error that does not
   say why; so the others are asked. `LostRankError`: the trial is retried, like one whose worker died.
-- An error of another rank, such as out of memory, is the trial's, and says which rank it was.
+- An error of another rank, such as out of memory, is the trial's, and says which rank it was, and which plug-in.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 from nas.engine.parcel import Parcel
 from nas.engine.worker import LostRankError
+from nas.plugins import blamed
 from nas.scratch import scratch
 from nas.train.ranks import Ranks, is_parting, meeting
 
@@ -107,8 +108,11 @@ class _Mate:
         try:
             with meeting(rank, count, address, device) as ranks:
                 self.next(ranks)
-        except Exception as error:
-            return None if is_parting(error) else f"{type(error).__name__}: {_first_line(error)}"
+        except (Exception, SystemExit) as error:
+            told = blamed(error)  # by SystemExit a plug-in leaves, which would look like a dead rank
+            if told is None and isinstance(error, SystemExit):
+                raise
+            return None if is_parting(error) else str(told or f"{type(error).__name__}: {_first_line(error)}")
         return None
 
 
@@ -143,5 +147,5 @@ def _free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), "no message")

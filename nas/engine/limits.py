@@ -1,5 +1,7 @@
 """The `limits:` section: when a trial is ended. The driver watches every trial, on whichever machine it runs.
 
+The calls of nas/engine/actors.py are watched in the same way, for stalls alone.
+
     stalled    no progress for max(stalled_seconds, 50 × the median epoch of the trial)
     too long   more than trial_seconds of training, over all resumptions
     too large  the worker process holds more than `memory` bytes (resident)
@@ -89,7 +91,7 @@ class _Attempt:
 
 
 class Watch:
-    """The driver's view of the trials that are being trained.
+    """The driver's view of the trials that are being trained, or of other work in their place.
 
     Its clock stands still while the driver does something else: waiting reports of workers are no stall, whether the
     driver was busy or was suspended with Ctrl-Z.
@@ -100,11 +102,10 @@ class Watch:
         self._attempts: dict[str, _Attempt] = {}
         self._now, self._read = 0.0, monotonic()
 
-    def begin(self, trial: str, directory: Path) -> None:
-        """A worker begins or continues a trial. The epochs before are those of its metrics.csv."""
-        self._attempts[trial] = _Attempt(
-            [row["seconds"] for row in read_epochs(directory / "metrics.csv") if "seconds" in row], self._now, self._now
-        )
+    def begin(self, trial: str, directory: Path | None) -> None:
+        """A worker begins or continues a trial. The epochs before are those of its metrics.csv; None: it has none."""
+        rows = read_epochs(directory / "metrics.csv") if directory is not None else []
+        self._attempts[trial] = _Attempt([row["seconds"] for row in rows if "seconds" in row], self._now, self._now)
 
     def alive(self, trial: str, memory: int) -> None:
         """The trial has made progress. memory: resident bytes of its worker."""

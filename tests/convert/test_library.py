@@ -14,6 +14,7 @@ from nas.convert.score import Scorer
 from nas.convert.shelf import packed, unpacked
 from nas.data import ImageSet, load
 from nas.genome import load_genome
+from nas.heartbeat import heard_by
 from nas.model import Donor, build
 from nas.timm.donor import read_donor
 from nas.train import Training, evaluate, train
@@ -38,6 +39,19 @@ def donor(images: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Donor:
 def some(donor: Donor) -> dict[str, list[str]]:
     options = offered(donor.genome, DEFAULT)
     return {layer: options[layer] for layer in ("stages.0.layers.1", "stages.1.layers.2")}
+
+
+def test_each_step_of_a_piece_and_each_scored_batch_is_a_beat(donor: Donor, images: ImageSet) -> None:
+    beats: list[int] = []
+    parent, batches = donor.model(), math.ceil(len(images.validation) / 50)
+    with heard_by(lambda: beats.append(1)):
+        pieces = begin(donor, some(donor), DEFAULT, None)
+        assert len(beats) == len(pieces) > 1
+        distil(parent, pieces, images.train, images.validation.spread(50), HOW)
+        assert len(beats) == len(pieces) * (1 + 256 // HOW.batch_size + 2)  # errors before and after
+        beats.clear()
+        Scorer(parent, images.validation, batch_size=50)
+        assert len(beats) == batches
 
 
 def test_nothing_replaced_is_the_parent_bit_by_bit(donor: Donor, images: ImageSet) -> None:

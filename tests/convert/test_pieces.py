@@ -41,7 +41,7 @@ class Alone(Crew):
         return type("Pool", (), {"places": 1})
 
     def each(
-        self, work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]], done: Callable[[int, Any], None]
+        self, what: str, work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]], done: Callable[[int, Any], None]
     ) -> None:
         for number, (places, contents) in enumerate(tasks):
             self.trained += places

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,9 +16,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from nas.data.registry import SOURCES
 from nas.engine import Job, Ledger
+from nas.engine.crew import _Mate
 from nas.engine.training import TrainJob
 from nas.engine.worker import Report, run_job
+from nas.plugins import load_plugins
+from nas.registry import Registry
 from nas.train import Task, Training
 from nas.train.ranks import Ranks
 from tests.engine.cluster import Cluster, cluster
@@ -176,3 +181,19 @@ def test_an_error_of_a_rank_is_the_trials_and_says_which_rank(tmp_path: Path, dr
     assert first.outcome.reason == "out of memory: rank 1: RuntimeError: CUDA out of memory. Tried to allocate 2 GiB"
     assert others and all(each.outcome and each.outcome.state in ("complete", "infeasible") for each in others)
     assert losses(tmp_path).keys() >= {"0001"}, "it was trained"
+
+
+def test_a_plug_in_that_leaves_in_another_rank_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By SystemExit, which would look like a rank that has died."""
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    plugin = tmp_path / "odd.py"
+    text = "import sys\nfrom nas.data.registry import source\n@source('odd')\ndef read(name):\n    sys.exit('bye')\n"
+    plugin.write_text(text)
+    load_plugins(plugin)
+    mate = _Mate()
+    mate.next = lambda ranks: SOURCES["odd"].read("odd")
+    try:
+        answer = mate.follow(0, 1, f"file://{tmp_path}/meeting", "cpu")
+    finally:
+        Registry.forget(sys.modules.pop("nas_plugin_odd").__name__)
+    assert answer == f"{plugin}: the dataset 'odd': line 5, in read: SystemExit: bye"

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 import nas
 from nas.ablation.spec import Ablation, parse_ablation
 from nas.data import ImageSet, load
-from nas.engine import Event, Job, Ledger, Limits, Outcome, Pool, Signal, evaluation, limits
+from nas.engine import Event, Job, Ledger, Limits, Outcome, Pool, Signal, actors, limits
 from nas.engine.driver import Driver
 from nas.engine.evaluation import read_test
 from nas.engine.evaluation import test_in_workers as read_in_workers
@@ -342,7 +342,7 @@ def test_an_evaluation_that_finds_no_place_says_so_and_waits(
 ) -> None:
     import ray
 
-    monkeypatch.setattr(evaluation, "PATIENCE", 0.5)
+    monkeypatch.setattr(actors, "PATIENCE", 0.5)
     ledger, said = Ledger(tmp_path / "run"), list[str]()
     job = ledger.add(GENOME, seed=0, hash=GENOME.hash, parameters={})
     save_file(nas.build(GENOME).state_dict(), job.directory / "weights.safetensors")

@@ -13,6 +13,7 @@ from typing import Any
 
 from nas.engine import Job
 from nas.engine.worker import Report
+from nas.errors import DataError
 from nas.files import write_text
 from nas.heartbeat import beat
 
@@ -156,3 +157,25 @@ def wait_forever() -> None:
     lock = threading.Lock()
     lock.acquire()
     lock.acquire()
+
+
+def called(folder: Path, behaviour: str) -> str:
+    """A call of nas/engine/actors.py: does what `behaviour` says, or answers with it and the process."""
+    times = folder / f"called-{behaviour}"
+    with times.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    if behaviour == "die" or (behaviour == "die once" and len(times.read_text().splitlines()) == 1):
+        os._exit(9)
+    if behaviour == "hang":
+        beat()
+        write_text(folder / f"hanging-{os.getpid()}", str(os.getpid()))
+        wait_forever()
+    if behaviour == "refuse":
+        raise DataError("not readable", file="images.parquet")
+    if behaviour == "raise":
+        raise ValueError("this call raises")
+    if behaviour == "plug-in":
+        from nas.data.registry import SOURCES
+
+        SOURCES["odd"].read("odd")
+    return f"{behaviour} {os.getpid()}"
