@@ -23,7 +23,7 @@ import torch
 
 from nas.ablation import Ablation, ablate, load_ablation, retraining
 from nas.convert.spec import ConversionSpec, conversion_of
-from nas.data import absolute, account_of
+from nas.data import absolute, account_of, check_readable
 from nas.data import load as load_data
 from nas.device import usable_device
 from nas.engine import OnEvent
@@ -257,6 +257,7 @@ def describe_data(
     """
     training = training_of(dict(settings or {}))
     images = Task(absolute(source), training, seed, size).load()
+    check_readable(images)
     if sheet is not None:
         from nas.report.sheet import write_sheet
 

@@ -75,11 +75,19 @@ def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode()
 
 
+def text_of(error: BaseException) -> str:
+    """What an exception says, as UTF-8 takes it. That of a plug-in's own class may fail to say anything."""
+    try:
+        return str(error).encode(errors="backslashreplace").decode()
+    except Exception:
+        return "its own message cannot be made"
+
+
 def is_memory(error: BaseException) -> bool:
     """Whether memory ran out. CUDA raises its own class or only says so in text, as torch does of the CPU's; CUDA's
     libraries say ALLOC_FAILED."""
     words = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
-    by_words = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    by_words = isinstance(error, RuntimeError) and any(word in text_of(error) for word in words)
     return by_words or type(error).__name__ in ("OutOfMemoryError", "MemoryError")
 
 

@@ -22,7 +22,7 @@ import stat
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from nas.errors import RunError, shown
 
@@ -36,18 +36,25 @@ SEAL = "sha256"  # key of a JSON file's own digest
 ALTERED = f"a value has changed since it was written; if the change is yours, remove the key {SEAL}"
 FULL = 2**16  # a disk with fewer free bytes counts as full
 UNUSABLE = re.compile("[\0\ud800-\udfff]")  # in a path or a text
+_ADDRESS = re.compile("[a-z][a-z0-9+.-]+:/", re.I)  # Path takes one of its two slashes
 _OF_THE_SHELL = re.compile("/dev/stdin|/dev/fd/[0-9]+|/proc/(self|[0-9]+)/fd/[0-9]+")
 _UNSAFE = re.compile("[/\0-\x1f\x7f\ud800-\udfff]")  # in a file's name
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write(temporary)` and move the result over `path`; if `write` raises, nothing is left behind."""
+    """Call `write(temporary)` and move the result over `path`; if `write` raises, nothing is left behind.
+
+    A file that is there keeps its permissions. Raises OSError for a pipe or a device, RunError for an unusable path.
+    """
+    usable_path(path)
+    known = regular(path).stat() if path.exists() else None
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.tmp"
     try:  # from before the file is there: an interrupt may come at any point
-        temporary.touch(mode=0o600)
+        temporary.touch()
         write(temporary)
-        temporary.chmod(0o644)
+        if known is not None:
+            temporary.chmod(stat.S_IMODE(known.st_mode))
         put_in_place(temporary, path)
     except (OSError, RuntimeError, ValueError) as error:
         if _is_full(error, path.parent):
@@ -87,8 +94,10 @@ def safe_name(text: str) -> str:
 
 
 def usable_path(path: Path) -> Path:
-    """The path itself. Raises RunError if it is invalid, or if its name leaves no room for a suffix."""
+    """The path itself. Raises RunError for an address, an invalid path, or a name that leaves no room for a suffix."""
     text = str(path)
+    if _ADDRESS.match(text):
+        raise RunError(f"a path of this machine is expected, found an address: {shown(text)}")
     if UNUSABLE.search(text):
         raise RunError(f"NUL characters and what is not UTF-8 cannot be in a path, found {shown(text)}")
     if any(len(part.encode()) > NAME for part in path.parts):
@@ -107,6 +116,16 @@ def regular(path: Path) -> Path:
     if stat.S_ISFIFO(mode) and _OF_THE_SHELL.fullmatch(os.fspath(path)):
         return path
     raise OSError(errno.ESPIPE, "a pipe or a device, where a file is expected", str(path))
+
+
+def open_lock(path: Path) -> IO[str]:
+    """Open a file that is there to be locked, and make it if need be. Raises OSError for a link, a pipe or a device:
+    what a link points to is not ours to write into."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.ESPIPE, "a pipe or a device, where a file is expected", str(path))
+    return open(handle, "r+")
 
 
 def sha256_of(path: Path) -> str:
@@ -136,7 +155,7 @@ def _flush(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -33,7 +33,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from nas.errors import RunError, SpecError
+from nas.errors import RunError, SpecError, text_of
 from nas.files import regular
 from nas.plain_yaml import read_yaml
 from nas.registry import Registry
@@ -287,7 +287,7 @@ def _first(error: BaseException) -> str:
     """The error in one line: `NameError: name 'x' is not defined`."""
     if isinstance(error, SpecError):
         return str(error)
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    text = error.msg if isinstance(error, SyntaxError) else text_of(error)
     return f"{type(error).__name__}: {text.partition(chr(10))[0]}".removesuffix(": ")
 
 

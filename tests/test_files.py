@@ -19,7 +19,8 @@ from ruamel.yaml import YAML
 import nas
 from nas.ablation.spec import load_ablation
 from nas.api import load_data, load_space, write_report
-from nas.errors import SpecError
+from nas.engine.lock import lock
+from nas.errors import RunError, SpecError
 from nas.files import (
     SEAL,
     is_altered,
@@ -422,3 +423,49 @@ def test_what_is_read_of_a_number_is_read_when_it_is_written() -> None:
     for text in ("0x" + "f" * 78, "0o" + "7" * 98, "9" * 100):
         value = parse_yaml(f"a: {text}")
         assert parse_yaml(dump_yaml(value)) == value
+
+
+def test_new_files_follow_the_umask_and_written_ones_keep_their_permissions(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_text(tmp_path / "new", "mine")
+        write_text(tmp_path / "new", "still mine")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o600
+    (tmp_path / "new").chmod(0o640)
+    write_text(tmp_path / "new", "the group's, too")
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        before = path.stat().st_ino
+        with pytest.raises(OSError, match="a pipe or a device, where a file is expected"):
+            write_text(path, "text")
+        assert path.stat().st_ino == before
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_an_address_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would become a folder `s3:` here, with the secret in the name of another one."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match=r"a path of this machine is expected, found an address: 's3:/KEY:\*\*\*@bucket"):
+        write_text(Path("s3://KEY:sesame@bucket/table.csv"), "text")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_that_is_no_unicode_is_written_all_the_same(tmp_path: Path) -> None:
+    write_text(tmp_path / "failure.txt", "cannot read \udcff.bin")
+    assert (tmp_path / "failure.txt").read_text() == "cannot read \\udcff.bin"
+
+
+def test_a_lock_is_no_link(tmp_path: Path) -> None:
+    """A run directory from elsewhere may have any: what it points to would be overwritten."""
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(RunError, match="not writable"), lock(tmp_path / "run", tmp_path / "run"):
+        pass
+    assert (tmp_path / "precious").read_text() == "precious"

@@ -19,7 +19,7 @@ from __future__ import annotations
 from nas.data.account import account_of
 from nas.data.augment import Augment
 from nas.data.encoded import MAX_PIXELS
-from nas.data.fits import check_fits, check_labelled
+from nas.data.fits import check_fits, check_labelled, check_readable
 from nas.data.images import ImageSet
 from nas.data.labels import Labels, labelled
 from nas.data.load import absolute, load
@@ -37,6 +37,7 @@ __all__ = [
     "account_of",
     "check_fits",
     "check_labelled",
+    "check_readable",
     "labelled",
     "load",
 ]

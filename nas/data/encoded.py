@@ -33,6 +33,7 @@ from nas.data.cache import DecodedImages, file_state, keep
 from nas.data.index import Paths
 from nas.data.pictures import Form, Pictures
 from nas.data.pixels import Choose, is_grey, pixels_of, upright_size
+from nas.data.samples import sample_of, some_of
 from nas.errors import DataError
 from nas.files import regular
 from nas.heartbeat import beat
@@ -228,10 +229,10 @@ class ImageFiles(EncodedImages):
         return [file_state(self.paths[i]) for i in (range(len(self)) if indices is None else indices)]
 
     def marks(self, indices: np.ndarray) -> list[Any]:
-        """Names without their folders, and sizes. The time of change is left out: a copy holds the same image."""
-        found = []
+        """Names without their folders, and sizes; of some, bytes. A copy has them all, and another time of change."""
+        found: list[Any] = []
         for index in indices.tolist():
             beat()
             path = self.paths[index]
             found.append((path.name, path.stat().st_size))
-        return found
+        return found + [sample_of(self.paths[index], 1) for index in some_of(indices).tolist()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nas.data.images import ImageSet
+from nas.data.split import Resident
 from nas.errors import DataError
 
 
@@ -35,6 +36,18 @@ def check_labelled(images: ImageSet) -> None:
     if not images.classes:
         message = "its images have no labels, from which this would learn; only `nas convert` can do without them"
         raise DataError(f"{images.name}: {message}: take a source with labels, such as imagefolder:PATH", path="data")
+
+
+def check_readable(images: ImageSet) -> None:
+    """Decode the test split, which is read at the very end, unless it is decoded while it is read.
+
+    Training images and those of validation are decoded when they are loaded. Raises DataError for a damaged one.
+
+    >>> check_readable(load("digits"))
+    """
+    if isinstance(images.test, Resident):
+        subset = images.test.subset
+        subset.pictures.resident(subset.indices, subset.form)
 
 
 def _channels(count: int) -> str:

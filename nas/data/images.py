@@ -45,7 +45,7 @@ class ImageSet:
 
     @cached_property
     def digest(self) -> str:
-        """16 hex digits over classes, labels and images: names and sizes of files, at most MARKED in each split."""
+        """16 hex digits over classes, labels and images: their `marks`, at most MARKED in each split."""
         digest = hashlib.sha256(json.dumps(self.classes).encode())
         for split in (self.train, self.validation, self.test):
             digest.update(split.labels_N.numpy().tobytes())

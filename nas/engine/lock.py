@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nas.errors import RunError
+from nas.files import open_lock
 
 
 @contextmanager
@@ -19,16 +20,15 @@ def lock(directory: Path, folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(directory / ".lock", "a+")  # noqa: SIM115  (closed below)
+        file = open_lock(directory / ".lock")
     except OSError as error:
         raise RunError(f"the run directory is not writable: {error}", file=directory) from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
             pid = file.read().strip()
-            message = f"busy: another process (pid {pid}) is at work in it; wait for it, or choose another RUN"
+            message = f"busy: another process (pid {pid}) is at work in it; wait for it, or choose another directory"
             raise RunError(message, file=directory) from None
         file.truncate(0)
         file.write(str(os.getpid()))

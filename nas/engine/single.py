@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from nas.account import terminal_lines
 from nas.data import MAX_PIXELS, ImageSet, absolute, account_of, check_fits, check_labelled
 from nas.device import usable_device
+from nas.engine.lock import lock
 from nas.engine.siblings import siblings
 from nas.errors import RunError, SpecError, from_pydantic
 from nas.files import safe_name, usable_path, write_text
@@ -22,7 +23,7 @@ from nas.genome import Genome, load_genome
 from nas.genome.settings import with_settings
 from nas.model import Donor
 from nas.model.inheritable import check_inheritable
-from nas.model.pixels import served
+from nas.model.pixels import described, served
 from nas.numbers import standard_error
 from nas.paths import SET
 from nas.timm.donor import read_donor
@@ -95,12 +96,8 @@ def train_genome(
     for name, what in (("run.yaml", "a run"), ("trial.json", "a trial of a run")):
         if (directory / name).exists():
             raise RunError(f"{what} is in it; choose another --out", file=directory)
-    written = directory / "genome.yaml"
-    if written.exists() and load_genome(written).hash != chosen.hash:
-        raise RunError("another genome was trained here; choose another --out", file=written)
     used = usable_device(device)
-    if not written.exists():
-        write_text(written, chosen.to_yaml())
+    written, weights = directory / "genome.yaml", directory / "weights.safetensors"
     if donor is not None and progress:
         print(f"starting from {start}; {head}", flush=True)
 
@@ -116,9 +113,17 @@ def train_genome(
 
     threads = None if processes == 1 else max(1, torch.get_num_threads() // processes)
     alongside = partial(_alongside, chosen, task, seed, directory, donor, threads)
-    with siblings(alongside, processes, str(used)) as (ranks, place):
-        result = alongside(ranks, place, images=images, report=show if progress else None)
-    write_text(written, chosen.edit(served(images)).to_yaml())
+    with lock(directory, directory):
+        if written.exists() and load_genome(written).hash != chosen.hash:
+            raise RunError("another genome was trained here; choose another --out", file=written)
+        if not written.exists():
+            write_text(written, chosen.to_yaml())
+        with siblings(alongside, processes, str(used)) as (ranks, place):
+            result = alongside(ranks, place, images=images, report=show if progress else None)
+        made = described(chosen.edit({"preprocess": None, "class_names": None}), weights)
+        if made.preprocess is None:  # weights of an earlier version
+            made = made.edit(served(images))
+        write_text(written, made.to_yaml())
     error = None if result.accuracy is None else standard_error(result.accuracy, len(images.validation))
     return TrainingResult(written, result.accuracy, error, result.epochs, result.seconds, pd.DataFrame(result.metrics))
 

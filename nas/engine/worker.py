@@ -32,7 +32,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from nas.engine.job import Job, Outcome
 from nas.engine.ledger import STORAGE
-from nas.errors import DataError, RunError, is_memory
+from nas.errors import DataError, RunError, is_memory, text_of
 from nas.files import write_text
 from nas.plugins import blamed
 from nas.scratch import scratch
@@ -139,13 +139,13 @@ def workplace(trials: Path, storage: Storage | None, trial: str) -> Iterator[tup
 
 def _is_storage(error: BaseException) -> bool:
     """Whether it is a storage error. torch (inline_container, its archives) and safetensors only say so in text."""
-    text = str(error)
+    text = text_of(error)
     by_words = "inline_container" in text or "No space left on device" in text
     return by_words or isinstance(error, DataError) or (isinstance(error, OSError) and error.errno in STORAGE)
 
 
 def _reason(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+    lines = text_of(error).strip().splitlines()
     text = lines[0] if lines else "no message"
     if is_memory(error):
         return f"out of memory: {text}"

@@ -33,8 +33,9 @@ from nas.keys import Line, printable
 from nas.profiling.latency import LONGEST, LatencyTable, Size, fault
 from nas.profiling.parts import parts
 
+POOR = 30  # per cent of error in the median, above which a table should be measured again
 NAMED = 5  # missing parts that a message names
-Seconds = Annotated[float, Field(ge=0, le=LONGEST)]  # the fit gives 0 to a part that no model needs
+Seconds = Annotated[float, Field(ge=0, le=LONGEST, strict=True)]  # the fit gives 0 to a part that no model needs
 Times = Annotated[int, Field(ge=0, le=1_000_000)]
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -118,16 +119,20 @@ class TargetTable(LatencyTable):
         errors = [abs(each.error) for each in self.checked]
         middle, worst = 100 * statistics.median(errors), 100 * max(errors)
         models = "1 whole model" if len(errors) == 1 else f"{len(errors)} whole models"
-        return f"off by {middle:.1f} % in the median of {models}, {worst:.1f} % at most"
+        again = "; measure again on a quiet machine" if middle > POOR else ""
+        return f"off by {middle:.1f} % in the median of {models}, {worst:.1f} % at most{again}"
 
     @classmethod
     def read(cls, path: Path) -> TargetTable:
         """Raises SpecError, with the key path, if the file is no such table."""
         try:
             table = read_sealed(path, TypeAdapter(cls).validate_python)
-            if table.models is None or {len(row) for row in table.models} == {len(table.seconds)}:
+            if table.models is not None and {len(row) for row in table.models} != {len(table.seconds)}:
+                what, where = "expected rows with a number for each part of `seconds`", "models"
+            elif not any(table.seconds.values()):
+                what, where = "no part takes any time", "seconds"
+            else:
                 return table
-            what, where = "expected rows with a number for each part of `seconds`", "models"
         except (OSError, ValueError) as error:
             what, where = fault(error)
         hint = "`nas latency SPACE --out FILE` on the device writes one"

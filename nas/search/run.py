@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from nas.data import ImageSet, account_of
+from nas.data import ImageSet, account_of, check_readable
 from nas.engine import Event, Ledger, OnEvent, Run
 from nas.engine.events import both, ignore
 from nas.engine.scale import introduce
@@ -129,6 +129,7 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
     spec, device = run.spec, run.spec.workers.device
     check_trackers(spec.track)
     images = spec.task.load()
+    check_readable(images)
     space = resolved(spec, images)
     SAMPLERS[spec.sampler.name].check(space)
     record = recorded(spec, space.base)

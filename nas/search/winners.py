@@ -30,6 +30,7 @@ from nas.engine.evaluation import read_confusion, read_test
 from nas.engine.reading import Cell, is_winners
 from nas.engine.training import images_of
 from nas.engine.version import VERSION
+from nas.errors import SpecError
 from nas.files import sha256_of, write_atomically, write_sealed, write_text
 from nas.genome import Genome
 from nas.metrics import METRICS, ON_TARGET, batch_sizes
@@ -100,7 +101,8 @@ def write_front(run: Run[SearchSpec] | Run[FrontSpec], examiner: Examiner | None
     The columns are the table's, then winner (its name), throughput_measured (likewise for other metrics in use that are
     predicted from timings), accuracy_test, and accuracy_test_se, its standard error. With repeats, accuracy is the mean
     over a genome's trainings, and accuracy_weights that of the training whose weights the winner has. examiner: None
-    leaves measured columns empty (the front of an interrupted run).
+    leaves measured columns empty (the front of an interrupted run). If the test split cannot be read, the front is
+    written without it, and what the examiner raised is raised then.
     """
     directory, table = run.directory, run.ledger.table()
     objectives, budget = list(run.spec.objectives), run.spec.budget
@@ -126,10 +128,18 @@ def write_front(run: Run[SearchSpec] | Run[FrontSpec], examiner: Examiner | None
     for name in timed:
         front[f"{name}_measured"] = [measured.get(trial, {}).get(name) for trial in front["trial"]]
     trials = front["trial"].tolist()
-    front[TEST] = np.array(examiner.on_test(trials) if examiner else [(np.nan, np.nan)] * len(trials)).reshape(-1, 2)
+    tested, problem = [(np.nan, np.nan)] * len(trials), None
+    if examiner is not None:
+        try:
+            tested = examiner.on_test(trials)
+        except SpecError as error:
+            problem = error
+    front[TEST] = np.array(tested).reshape(-1, 2)
     front = front.astype(dict.fromkeys([*(f"{name}_measured" for name in timed), *TEST], float))
     _copy(run, front)
     run.write_csv("front.csv", front)
+    if problem is not None:
+        raise problem
     return front
 
 

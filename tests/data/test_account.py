@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from nas.account import account_lines
 from nas.data import account_of, load
 from nas.plain_yaml import dump_yaml, parse_yaml
+from tests.data.conftest import pixels
 
 Write = Callable[..., Path]
 
@@ -44,6 +46,17 @@ def test_images_that_are_no_longer_the_same_have_another_digest(tmp_path: Path, 
     folder.rename(tmp_path / "moved")
     assert load(f"imagefolder:{tmp_path / 'moved'}").digest == digests[-1], "the same on another machine"
     assert load("digits").digest == load("digits").digest != load("digits", seed=1).digest
+
+
+def test_images_of_the_same_names_and_sizes_have_another_digest(tmp_path: Path) -> None:
+    digests = []
+    for seed in (0, 0, 1):
+        for index, image in enumerate(pixels(24, seed=seed)):
+            file = tmp_path / "abc"[index % 3] / f"{index}.bmp"
+            file.parent.mkdir(exist_ok=True)
+            Image.fromarray(image).save(file)
+        digests.append(load(f"imagefolder:{tmp_path}").digest)
+    assert digests[0] == digests[1] != digests[2]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -288,3 +289,34 @@ def test_a_pipe_in_the_place_of_a_lock_is_gone_without(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / ".file.lock")
     with locked(tmp_path / "file"):
         pass
+
+
+@pytest.mark.parametrize("suspended", [True, False])
+def test_who_is_suspended_is_not_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, suspended: bool
+) -> None:
+    """A job that Slurm has suspended, or Ctrl-Z: it may hold the lock for days."""
+    monkeypatch.setattr("nas.cache.PATIENCE", 0.0)
+    code = f"""
+import sys
+from pathlib import Path
+from nas.cache import locked
+with locked(Path({str(tmp_path / "file")!r})):
+    print("taken", flush=True)
+    sys.stdin.read()
+"""
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdin and holder.stdout and holder.stdout.readline() == "taken\n"
+        if suspended:
+            holder.send_signal(signal.SIGSTOP)
+        else:
+            threading.Timer(0.5, holder.stdin.close).start()
+        with locked(tmp_path / "file"):
+            assert suspended or holder.wait() == 0, "the lock was taken from one at work"
+    finally:
+        holder.kill()
+        holder.wait()
+    said = "is suspended; going on without it" if suspended else "waiting for process"
+    assert [record.getMessage() for record in caplog.records if said in record.getMessage()]
+    assert any(str(holder.pid) in record.getMessage() for record in caplog.records)

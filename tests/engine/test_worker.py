@@ -60,6 +60,29 @@ def test_whatever_a_training_raises_is_an_outcome(tmp_path: Path, behaviour: str
     assert not any((job.directory / name).exists() for name in TRANSIENT)
 
 
+class Mute(Exception):  # noqa: N818
+    def __str__(self) -> str:
+        raise ValueError("no message for you")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("cannot read \udcff.bin"), r"ValueError: cannot read \udcff.bin"),
+        (Mute(), "Mute: its own message cannot be made"),
+    ],
+)
+def test_an_error_that_says_nothing_readable_is_an_outcome(tmp_path: Path, error: Exception, reason: str) -> None:
+    def fail(job: Job, report: Report) -> dict[str, Any]:
+        raise error
+
+    job = job_in(tmp_path)
+    assert run_job(job, fail, silent).reason == reason
+    ended = Outcome.read(job.directory)
+    assert ended is not None and ended.reason == reason
+    assert "Traceback" in (job.directory / "failure.txt").read_text()
+
+
 @pytest.mark.parametrize(
     ("left", "reason"), [("sys.exit(0)", "SystemExit: 0"), ("sys.exit()", "SystemExit: no message")]
 )

@@ -50,6 +50,9 @@ def test_parts_in_words() -> None:
     [
         ({"seconds": {"a": -1.0}}, "seconds.a: not .* at least 0"),
         ({"seconds": {"a": "fast"}}, "seconds.a"),
+        ({"seconds": {"a": True}}, "seconds.a"),
+        ({"seconds": {"a": "0.5"}}, "seconds.a"),
+        ({"seconds": {"a": 0, "b": 0.0}}, "seconds: .*no part takes any time"),
         ({"seconds": {}}, "seconds"),
         ({"checked": []}, "checked"),
         ({"threads": 0}, "threads"),

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from nas.data import load
 from nas.engine import Ledger, Outcome, Run
+from nas.errors import DataError
 from nas.files import write_json
 from nas.model import build
 from nas.plain_yaml import parse_yaml
@@ -32,6 +33,11 @@ class Told:
     def on_test(self, trials: list[str]) -> list[tuple[float, float]]:
         self.tested += trials
         return [(0.25, 0.02)] * len(trials)
+
+
+class Unreadable(Told):
+    def on_test(self, trials: list[str]) -> list[tuple[float, float]]:
+        raise DataError("a damaged image")
 
 
 SPLITS = [(3, 4), (1, 4), (1, 1), (2, 2)]
@@ -140,3 +146,12 @@ def test_weights_of_the_front_that_are_gone_come_back_from_its_winners(
     assert write_front(run, None)["trial"].tolist() == ["0001", "0002"]
     (said,) = caplog.messages
     assert "0000/weights.safetensors: gone, of a trial on the front" in said and not first.exists()
+
+
+def test_a_test_split_that_cannot_be_read_costs_no_front(ledger: Ledger) -> None:
+    with pytest.raises(DataError, match="a damaged image"):
+        write_front(run_in(ledger.directory), Unreadable(**{"0000": 7.5, "0001": 7.5, "0002": 7.5}))
+    front = pd.read_csv(ledger.directory / "front.csv", dtype={"trial": str})
+    assert front["trial"].tolist() == ["0000", "0001", "0002"]
+    assert (front["throughput_measured"] == 7.5).all() and front[TEST].isna().all(axis=None)
+    assert len(list((ledger.directory / "winners").glob("*.safetensors"))) == 3
