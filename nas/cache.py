@@ -6,12 +6,12 @@ folder is always safe. If it cannot be written, nothing is cached.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
 import math
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from nas.environment import cache_home
-from nas.files import open_lock
+from nas.files import open_lock, try_lock
 from nas.heartbeat import beat
 
 log = logging.getLogger(__name__)
@@ -43,37 +43,42 @@ def locked(path: Path) -> Iterator[None]:
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = open_lock(lock)
+        while (taken := _taken(file)) and not _is_at(lock, file):
+            file.close()
+            file = open_lock(lock)
     except OSError:
         yield
         return
     with file:
-        taken = _waited(file)
-        if taken:
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
         yield
         if taken:
             lock.unlink(missing_ok=True)
 
 
-def _waited(file: IO[str]) -> bool:
-    """Whether the lock was taken; it is not from a process that is suspended. Who waits for one at work is at work."""
+def _is_at(path: Path, file: IO[str]) -> bool:
+    """Whether an open file is still the one at the path. Whoever had the lock removes its file."""
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
+
+
+def _taken(file: IO[str]) -> bool:
+    """Wait for the lock; False if it is not to be had. While it waits it beats, since the holder works."""
     patient_until = time.monotonic() + PATIENCE
-    while not _taken(file):
-        beat()
-        file.seek(0)
-        holder = file.read(20)
-        if _is_suspended(holder):
-            log.warning(
-                "process %s, which makes the same file for the cache, is suspended; going on without it", holder
-            )
-            return False
-        if time.monotonic() > patient_until:
-            patient_until = math.inf
-            log.warning("waiting for process %s, which makes the same file for the cache", holder or "of another run")
-        time.sleep(0.1)
-    return True
+    try:
+        while not try_lock(file):
+            beat()
+            pid, _, host = os.pread(file.fileno(), 300, 0).decode(errors="replace").partition(" ")
+            if host == socket.gethostname() and _is_suspended(pid):
+                log.warning("process %s makes the same file for the cache, and is suspended; going on without it", pid)
+                return False
+            if time.monotonic() > patient_until:
+                patient_until = math.inf
+                log.warning("waiting for process %s on %s, which makes the same file for the cache", pid, host)
+            time.sleep(0.1)
+        os.truncate(file.fileno(), 0)
+        os.pwrite(file.fileno(), f"{os.getpid()} {socket.gethostname()}".encode(), 0)
+        return True
+    except OSError:  # no locks here, or no space
+        return False
 
 
 def _is_suspended(pid: str) -> bool:
@@ -82,11 +87,3 @@ def _is_suspended(pid: str) -> bool:
         return Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()[0] in ("T", "t")
     except (OSError, ValueError, IndexError):
         return False
-
-
-def _taken(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -78,9 +78,14 @@ def _escaped(found: re.Match[str]) -> str:
 def text_of(error: BaseException) -> str:
     """What an exception says, as UTF-8 takes it. That of a plug-in's own class may fail to say anything."""
     try:
-        return str(error).encode(errors="backslashreplace").decode()
+        return encodable(str(error))
     except Exception:
         return "its own message cannot be made"
+
+
+def encodable(text: str) -> str:
+    """A text of another program, as UTF-8 takes it: the name of a file may have half a character in it."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def is_memory(error: BaseException) -> bool:

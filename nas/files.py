@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -44,17 +45,18 @@ _UNSAFE = re.compile("[/\0-\x1f\x7f\ud800-\udfff]")  # in a file's name
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write(temporary)` and move the result over `path`; if `write` raises, nothing is left behind.
 
-    A file that is there keeps its permissions. Raises OSError for a pipe or a device, RunError for an unusable path.
+    A new file follows the umask, and one that is there keeps its permissions. Raises OSError for a pipe or a device in
+    its place, RunError for an address.
     """
-    usable_path(path)
-    known = regular(path).stat() if path.exists() else None
+    refuse_address(path)
+    kept = _mode_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.tmp"
     try:  # from before the file is there: an interrupt may come at any point
-        temporary.touch()
+        temporary.touch(mode=0o666 if kept is None else kept)
+        mode = stat.S_IMODE(temporary.stat().st_mode) if kept is None else kept
         write(temporary)
-        if known is not None:
-            temporary.chmod(stat.S_IMODE(known.st_mode))
+        temporary.chmod(mode)  # safetensors makes its file anew, for its owner alone
         put_in_place(temporary, path)
     except (OSError, RuntimeError, ValueError) as error:
         if _is_full(error, path.parent):
@@ -62,6 +64,14 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _mode_of(path: Path) -> int | None:
+    """The permissions of a file; None if there is none. Raises OSError for a pipe or a device."""
+    try:
+        return stat.S_IMODE(os.stat(regular(path)).st_mode)
+    except FileNotFoundError:
+        return None
 
 
 def _is_full(error: Exception, folder: Path) -> bool:
@@ -96,8 +106,7 @@ def safe_name(text: str) -> str:
 def usable_path(path: Path) -> Path:
     """The path itself. Raises RunError for an address, an invalid path, or a name that leaves no room for a suffix."""
     text = str(path)
-    if _ADDRESS.match(text):
-        raise RunError(f"a path of this machine is expected, found an address: {shown(text)}")
+    refuse_address(path)
     if UNUSABLE.search(text):
         raise RunError(f"NUL characters and what is not UTF-8 cannot be in a path, found {shown(text)}")
     if any(len(part.encode()) > NAME for part in path.parts):
@@ -105,6 +114,13 @@ def usable_path(path: Path) -> Path:
     if len(text.encode()) > PATH:
         raise RunError(f"a path has at most {PATH} bytes, found {shown(text)}")
     return path
+
+
+def refuse_address(path: Path) -> None:
+    """Raise RunError for `s3://bucket/x`, which would become a folder `s3:` here."""
+    if _ADDRESS.match(str(path)):
+        message = f"a path of this machine is expected, found an address: {shown(str(path))}"
+        raise RunError(f"{message}; write a folder of such a name with its full path")
 
 
 def regular(path: Path) -> Path:
@@ -128,10 +144,26 @@ def open_lock(path: Path) -> IO[str]:
     return open(handle, "r+")
 
 
+def try_lock(file: IO[str]) -> bool:
+    """Whether the lock of an open file was free, and is now held. Raises OSError where there are no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file in hex. Raises OSError if it cannot be read."""
     with regular(path).open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def draft_in(folder: Path) -> Path:
+    """A new folder, to be filled and then put in place: hidden, and with the permissions of the umask."""
+    draft = folder / f".new-{os.urandom(4).hex()}"
+    draft.mkdir()
+    return draft
 
 
 def put_in_place(draft: Path, target: Path) -> None:
@@ -155,7 +187,7 @@ def _flush(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8", errors="backslashreplace"))
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:

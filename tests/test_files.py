@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,14 +12,17 @@ from types import FrameType
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from safetensors.torch import save_file
 
 import nas
 from nas.ablation.spec import load_ablation
 from nas.api import load_data, load_space, write_report
+from nas.cache import locked
 from nas.engine.lock import lock
 from nas.errors import RunError, SpecError
 from nas.files import (
@@ -438,14 +442,27 @@ def test_new_files_follow_the_umask_and_written_ones_keep_their_permissions(tmp_
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
 
 
+def test_weights_have_the_permissions_of_other_files(tmp_path: Path) -> None:
+    """safetensors makes its file for its owner alone."""
+    before = os.umask(0o002)
+    try:
+        write_atomically(tmp_path / "weights.safetensors", lambda path: save_file({"w": torch.ones(2)}, path))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "weights.safetensors").stat().st_mode) == 0o664
+
+
+def test_a_draft_is_no_more_readable_than_its_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").touch(mode=0o600)
+    write_atomically(tmp_path / "secret", lambda path: path.write_text(oct(stat.S_IMODE(path.stat().st_mode))))
+    assert (tmp_path / "secret").read_text() == "0o600"
+
+
 def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", Path("/dev/null")):
-        before = path.stat().st_ino
-        with pytest.raises(OSError, match="a pipe or a device, where a file is expected"):
-            write_text(path, "text")
-        assert path.stat().st_ino == before
-    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+    with pytest.raises(OSError, match="a pipe or a device, where a file is expected"):
+        write_text(tmp_path / "pipe", "text")
+    assert (tmp_path / "pipe").is_fifo() and [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_an_address_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -456,16 +473,23 @@ def test_an_address_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_text_that_is_no_unicode_is_written_all_the_same(tmp_path: Path) -> None:
-    write_text(tmp_path / "failure.txt", "cannot read \udcff.bin")
-    assert (tmp_path / "failure.txt").read_text() == "cannot read \\udcff.bin"
-
-
 def test_a_lock_is_no_link(tmp_path: Path) -> None:
     """A run directory from elsewhere may have any: what it points to would be overwritten."""
     (tmp_path / "precious").write_text("precious")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(RunError, match="not writable"), lock(tmp_path / "run", tmp_path / "run"):
+    with pytest.raises(RunError, match="the directory is not writable"), lock(tmp_path / "run", tmp_path / "run"):
         pass
     assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_a_file_system_without_locks_is_gone_on_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(file: object, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with lock(tmp_path, tmp_path), locked(tmp_path / "images"):
+        pass
+    assert "no lock can be taken here (No locks available)" in caplog.text

@@ -27,11 +27,12 @@ class Commands(TyperGroup):
 
 @contextmanager
 def _discreet() -> Iterator[None]:
+    """Hide secrets in typer's own errors, with all that is between: an argument may have spaces."""
     try:
         yield
     except Exception as error:
-        if isinstance(message := getattr(error, "message", None), str):
-            error.message = hidden(message)  # type: ignore[attr-defined]
+        if hasattr(error, "format_message"):
+            error.message = hidden(error.message)  # type: ignore[attr-defined]
         raise
 
 

@@ -33,7 +33,7 @@ from nas.data.cache import DecodedImages, file_state, keep
 from nas.data.index import Paths
 from nas.data.pictures import Form, Pictures
 from nas.data.pixels import Choose, is_grey, pixels_of, upright_size
-from nas.data.samples import sample_of, some_of
+from nas.data.samples import sample_of, size_of, some_of
 from nas.errors import DataError
 from nas.files import regular
 from nas.heartbeat import beat
@@ -234,5 +234,5 @@ class ImageFiles(EncodedImages):
         for index in indices.tolist():
             beat()
             path = self.paths[index]
-            found.append((path.name, path.stat().st_size))
+            found.append((path.name, size_of(path)))
         return found + [sample_of(self.paths[index], 1) for index in some_of(indices).tolist()]

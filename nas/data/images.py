@@ -16,7 +16,7 @@ from nas.data.preprocess import Preprocess
 from nas.data.split import Resident, Split, Subset
 from nas.data.streaming import Streaming
 
-MARKED = 20_000  # images of a split by which it is known again: as many files are looked at
+MARKED = 5_000  # images of a split by which it is known again: as many files are looked at
 SAMPLE = 2048  # images from which mean and std are taken, evenly spaced over the training split
 
 

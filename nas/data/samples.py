@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.errors import DataError
+from nas.files import regular
+
 IMAGES = 256  # of a split, whose content is looked at
 BYTES = 4096  # of a file, at each place
 
@@ -22,10 +25,30 @@ def some_of(indices: np.ndarray) -> np.ndarray:
 
 
 def sample_of(file: Path, places: int) -> str:
-    """16 hex digits over BYTES at each of so many places, evenly spaced. Raises OSError."""
+    """16 hex digits over BYTES at each of so many places, evenly spaced. Raises DataError."""
     digest = hashlib.sha256()
-    last = max(0, file.stat().st_size - BYTES)
-    with file.open("rb", buffering=0) as opened:
-        for place in range(places):
-            digest.update(os.pread(opened.fileno(), BYTES, last * (2 * place + 1) // (2 * places)))
+    last = max(0, size_of(file) - BYTES)
+    try:
+        with regular(file).open("rb", buffering=0) as opened:
+            for place in range(places):
+                digest.update(os.pread(opened.fileno(), BYTES, last * (2 * place + 1) // (2 * places)))
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", file=file) from None
     return digest.hexdigest()[:16]
+
+
+def size_of(file: Path) -> int:
+    """Bytes of a file. Raises DataError."""
+    return _state(file).st_size
+
+
+def changed_at(file: Path) -> int:
+    """When a file was changed, in nanoseconds. Raises DataError."""
+    return _state(file).st_mtime_ns
+
+
+def _state(file: Path) -> os.stat_result:
+    try:
+        return file.stat()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", file=file) from None

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,12 @@ from typing import Any
 import numpy as np
 
 from nas.data.names import split_among, split_named, words_of
-from nas.data.samples import sample_of
+from nas.data.samples import changed_at, sample_of, size_of
 from nas.errors import DataError
 from nas.heartbeat import beat
 
 NUMBERED = re.compile(r"(.+?)-(\d+)-of-(\d+)(?:-[0-9a-fA-F]+)?")
-SAMPLES = 8  # places at which a shard is looked at
+SAMPLES, SAMPLED = 8, 4000  # places at which a shard is looked at, and all of them, at most
 Shards = dict[str, list[Path]]
 
 
@@ -113,9 +114,11 @@ def marks_in(files: list[Path], indices: np.ndarray) -> list[Any]:
 
     To look at each image would read all shards.
     """
-    return [*indices.tolist(), *(_mark(file) for file in files)]
+    places = max(1, min(SAMPLES, SAMPLED // max(1, len(files))))
+    return [*indices.tolist(), *(_mark(file, places, changed_at(file)) for file in files)]
 
 
-def _mark(file: Path) -> tuple[str, int, str]:
+@lru_cache(maxsize=100_000)  # several splits may be of the same files
+def _mark(file: Path, places: int, changed: int) -> tuple[str, int, str]:
     beat()
-    return file.name, file.stat().st_size, sample_of(file, SAMPLES)
+    return file.name, size_of(file), sample_of(file, places)

@@ -50,14 +50,15 @@ class Call:
 
 @dataclass(eq=False)
 class _Hired:
-    """An actor as the driver knows it. pending: its first answer, or that of the call `number`; None while it is idle.
+    """An actor as the driver knows it. pending: an answer that shows that it lives, or that of the call `number`.
 
-    answer: of `beats`. beats: as of the last answer.
+    started: it has answered once. answer: of `beats`. beats: as of the last answer.
     """
 
     actor: Any
     pending: Any
     number: int | None = None
+    started: bool = False
     answer: Any = None
     beats: int = 0
 
@@ -112,6 +113,8 @@ class Actors:
             lost(number, reasons[number])
 
         self._patient_until = time.monotonic() + PATIENCE
+        for worker in self._hired:  # since the last call one may have died
+            worker.pending = worker.actor.beats.remote()
         try:
             while waiting or self._working:
                 self._hire(len(waiting) + len(self._working))
@@ -120,9 +123,9 @@ class Actors:
                 ready, _ = ray.wait([each.pending for each in self._hired if each.pending is not None], timeout=ROUND)
                 self._say_if_none_starts(ready)
                 for worker in [worker for worker in self._hired if worker.pending in ready]:
-                    number = worker.number
+                    number, started = worker.number, worker.started
                     answer, death = self._end(worker)
-                    if death and number is None and waiting:
+                    if death and not started and waiting:  # or workers that never start would be hired for ever
                         number = waiting.popleft()
                     if number is None:
                         continue
@@ -177,7 +180,7 @@ class Actors:
             self._dismiss(worker)
             return None, _death(error) if worker.number is not None else "the worker process did not start"
         self._watch.end(str(worker.number))
-        worker.pending = worker.number = None
+        worker.pending, worker.number, worker.started = None, None, True
         return answer, ""
 
     def _listen(self, worker: _Hired) -> None:
@@ -186,7 +189,7 @@ class Actors:
 
         if not ray.wait([worker.answer], timeout=0)[0]:
             return
-        with suppress(ray.exceptions.RayActorError):  # `_end` sees that as well
+        with suppress(ray.exceptions.RayError):  # `_end` sees that as well
             beats = ray.get(worker.answer)
             if beats != worker.beats:
                 self._watch.alive(str(worker.number), 0)

@@ -22,6 +22,7 @@ from typing import Any
 
 from nas.engine.parcel import Parcel
 from nas.engine.worker import LostRankError
+from nas.errors import DataError
 from nas.plugins import blamed
 from nas.scratch import scratch
 from nas.train.ranks import Ranks, is_parting, meeting
@@ -38,7 +39,7 @@ class RankError(RuntimeError):
 def crew(follow: Follow, count: int, *, cpu: int, device: str) -> Iterator[Ranks]:
     """Rank 0 of `count`, while the others run `follow` with theirs. cpu: cores of each. Call in a trial of Ray Tune.
 
-    Raises LostRankError if one of them dies, RankError for an error of one of them.
+    Raises LostRankError if one of them dies, DataError if one cannot read the images, RankError for its other errors.
 
     >>> with crew(partial(train, genome, images), 4, cpu=1, device="cuda") as ranks:
     ...     train(genome, images, ranks)
@@ -66,7 +67,7 @@ def crew(follow: Follow, count: int, *, cpu: int, device: str) -> Iterator[Ranks
                 yield ranks
         except BaseException as error:
             cause = _cause(parts)
-            if isinstance(error, Exception) and (isinstance(cause, LostRankError) or is_parting(error)):
+            if isinstance(error, Exception) and (isinstance(cause, (LostRankError, DataError)) or is_parting(error)):
                 raise cause or LostRankError("the processes of the trial lost each other") from error
             raise
         try:
@@ -87,10 +88,13 @@ def _cause(parts: list[Any]) -> Exception | None:
         except ray.exceptions.RayError as error:
             found.insert(0, LostRankError(f"rank {1 + parts.index(part)} of the trial has died: {_first_line(error)}"))
         else:
-            found += [RankError(f"rank {1 + parts.index(part)}: {answer}")] if answer else []
+            if isinstance(answer, DataError):
+                found.append(answer)
+            elif answer is not None:
+                found.append(RankError(f"rank {1 + parts.index(part)}: {answer}"))
     if running or any(isinstance(each, LostRankError) for each in found):
         _dismiss()
-    return found[0] if found else None
+    return next((each for each in found if isinstance(each, DataError)), found[0] if found else None)
 
 
 class _Mate:
@@ -103,12 +107,17 @@ class _Mate:
         self.next = parcel.open()
         return str(ray.get_runtime_context().get_node_id())
 
-    def follow(self, rank: int, count: int, address: str, device: str) -> str | None:
-        """What went wrong, or None; an error that came from another rank is left to that one."""
+    def follow(self, rank: int, count: int, address: str, device: str) -> str | DataError | None:
+        """What went wrong, or None; an error that came from another rank is left to that one.
+
+        Images that cannot be read here are no failure of the trial (nas/engine/worker.py).
+        """
         try:
             with meeting(rank, count, address, device) as ranks:
                 self.next(ranks)
         except (Exception, SystemExit) as error:
+            if isinstance(error, DataError):
+                return error
             told = blamed(error)  # by SystemExit a plug-in leaves, which would look like a dead rank
             if told is None and isinstance(error, SystemExit):
                 raise

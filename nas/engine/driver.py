@@ -14,7 +14,7 @@ from nas.engine.job import Job, Outcome
 from nas.engine.ledger import Ledger
 from nas.engine.limits import Excess, Limits, Watch
 from nas.engine.source import JobSource, Signal
-from nas.errors import RunError
+from nas.errors import RunError, encodable
 from nas.files import write_text
 from nas.plugins import blamed
 
@@ -144,7 +144,7 @@ class Driver:
         if outcome is None:
             outcome = Outcome.of(job, "failed", reason=reason, seconds=seconds)
             if details is not None:
-                write_text(job.directory / "failure.txt", details)
+                write_text(job.directory / "failure.txt", encodable(details))
         self.ended(job.id, outcome)
         for name in TRANSIENT:
             self.ledger.remove(job, name)

@@ -24,7 +24,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -42,7 +41,7 @@ from nas.engine.reading import read_epochs
 from nas.engine.record import read_record
 from nas.engine.trials_table import trials_table
 from nas.errors import RunError
-from nas.files import put_in_place, regular, write_atomically, write_text
+from nas.files import draft_in, put_in_place, regular, write_atomically, write_text
 from nas.row_seals import write_sealed_table
 
 if TYPE_CHECKING:
@@ -177,7 +176,7 @@ class Ledger:
         trained: refused, or taken over from another run. files: copied.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
+        draft = draft_in(self.folder)
         made = Job(number=self.next_number if number is None else number, run=self.id, **job)
         made.write(draft)
         if genome is not None:
@@ -186,7 +185,6 @@ class Ledger:
             write_atomically(draft / file.name, partial(shutil.copyfile, regular(file)))
         if outcome is not None:
             outcome.write(draft)
-        draft.chmod(0o755)
         made = replace(made, directory=self.folder / made.id)
         put_in_place(draft, made.directory)
         self.bring(made)

@@ -1,15 +1,20 @@
-"""The lock of a run: one process drives it. The kernel releases it however that process ends."""
+"""The lock of a directory: one process drives a run, or trains there. The kernel releases it however that one ends.
+
+Some network file systems have no locks. A run goes on there without one, with a warning.
+"""
 
 from __future__ import annotations
 
-import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nas.errors import RunError
-from nas.files import open_lock
+from nas.files import open_lock, try_lock
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -22,14 +27,17 @@ def lock(directory: Path, folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = open_lock(directory / ".lock")
     except OSError as error:
-        raise RunError(f"the run directory is not writable: {error}", file=directory) from None
+        raise RunError(f"the directory is not writable: {error}", file=directory) from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            free = try_lock(file)
+        except OSError as error:
+            log.warning("%s: no lock can be taken here (%s); keep other processes out of it", directory, error.strerror)
+            free = True
+        if not free:
             pid = file.read().strip()
             message = f"busy: another process (pid {pid}) is at work in it; wait for it, or choose another directory"
-            raise RunError(message, file=directory) from None
+            raise RunError(message, file=directory)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

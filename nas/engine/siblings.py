@@ -16,7 +16,8 @@ import torch
 from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, start_processes
 
 from nas.engine.parcel import Parcel
-from nas.errors import RunError, SpecError
+from nas.errors import RunError, SpecError, text_of
+from nas.plugins import blamed
 from nas.train.ranks import Ranks, is_parting, meeting
 
 GRACE = 15.0  # seconds in which the others notice that rank 0 has left
@@ -65,9 +66,10 @@ def _follow(index: int, parcel: Parcel[Follow], count: int, folder: Path, device
         (folder / f"here-{rank}").touch()
         with meeting(rank, count, f"file://{folder}/meeting", device) as ranks:
             follow(ranks, _device(device, rank))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # by SystemExit a plug-in leaves, as if all were well
         if not is_parting(error):
-            (folder / f"error-{rank}").write_text(f"rank {rank} failed: {type(error).__name__}: {error}")
+            said = blamed(error) or f"{type(error).__name__}: {text_of(error)}"
+            (folder / f"error-{rank}").write_text(f"rank {rank} failed: {said}")
         raise SystemExit(1) from None
 
 

@@ -112,7 +112,7 @@ def train_genome(
         print(f"{epoch}  loss {row['loss']:.4f}{found}  {row['seconds']:.1f} s", flush=True)
 
     threads = None if processes == 1 else max(1, torch.get_num_threads() // processes)
-    alongside = partial(_alongside, chosen, task, seed, directory, donor, threads)
+    alongside = partial(_alongside, chosen, task.held_to(images), seed, directory, donor, threads)
     with lock(directory, directory):
         if written.exists() and load_genome(written).hash != chosen.hash:
             raise RunError("another genome was trained here; choose another --out", file=written)

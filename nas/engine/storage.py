@@ -37,7 +37,7 @@ from nas.engine.job import Job, is_trial
 from nas.engine.reading import is_winners
 from nas.engine.record import read_record
 from nas.errors import RunError, SpecError, shown
-from nas.files import put_in_place, write_atomically
+from nas.files import draft_in, put_in_place, write_atomically
 
 Seen = dict[str, tuple[int, int]]  # file -> its size and modification time when last copied
 ATOMIC = ("s3", "gcs", "abfs")  # pyarrow's names of object stores
@@ -149,10 +149,9 @@ class Storage:
         for trial in sorted(theirs.keys() | ours.keys()):
             here, there = ours.get(trial, set()), theirs.get(trial, set())
             if "trial.json" in there and not here:
-                draft = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
+                draft = draft_in(folder)
                 self.pull(f"trials/{trial}", draft)
                 self._check_trial(draft, trial, run)
-                draft.chmod(0o755)
                 put_in_place(draft, folder / trial)
             elif "trial.json" in there and "result.json" not in here:
                 self.pull(f"trials/{trial}", folder / trial)

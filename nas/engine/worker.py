@@ -19,7 +19,6 @@ worker starts within a second.
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import sys
@@ -28,12 +27,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from nas.engine.job import Job, Outcome
 from nas.engine.ledger import STORAGE
-from nas.errors import DataError, RunError, is_memory, text_of
-from nas.files import write_text
+from nas.errors import DataError, RunError, encodable, is_memory, text_of
+from nas.files import try_lock, write_text
 from nas.plugins import blamed
 from nas.scratch import scratch
 
@@ -93,7 +92,7 @@ def run_job(job: Job, work: Work, report: Report, *, neighbours: bool = False) -
             if _is_storage(error):
                 raise StorageError.of(error) from error
             outcome = Outcome.of(job, "failed", reason=_reason(error), seconds=time.perf_counter() - begin)
-            details = traceback.format_exc()
+            details = encodable(traceback.format_exc())
             crowded = neighbours and is_memory(error)
         try:
             if outcome.state == "failed" and not crowded:
@@ -174,7 +173,7 @@ def _alone(directory: Path) -> Iterator[None]:
         raise StorageError.of(error) from error
     with file:
         end = time.monotonic() + RELEASE_SECONDS
-        while not _locked(file):
+        while not try_lock(file):
             if time.monotonic() > end:
                 message = f"{directory} is still held by a worker of an earlier run; end it (lsof {file.name}), or wait"
                 raise StorageError(message)
@@ -182,11 +181,3 @@ def _alone(directory: Path) -> Iterator[None]:
         for temporary in directory.glob(".*.tmp"):  # left by a kill during a write
             temporary.unlink()
         yield
-
-
-def _locked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

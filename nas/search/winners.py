@@ -30,7 +30,7 @@ from nas.engine.evaluation import read_confusion, read_test
 from nas.engine.reading import Cell, is_winners
 from nas.engine.training import images_of
 from nas.engine.version import VERSION
-from nas.errors import SpecError
+from nas.errors import DataError
 from nas.files import sha256_of, write_atomically, write_sealed, write_text
 from nas.genome import Genome
 from nas.metrics import METRICS, ON_TARGET, batch_sizes
@@ -55,7 +55,9 @@ class Examiner(Protocol):
 
     def seconds(self, trials: list[str], batch_size: int) -> list[float]: ...  # per batch, interleaved
 
-    def on_test(self, trials: list[str]) -> list[tuple[float, float]]: ...  # accuracy, standard error; nan: not known
+    def on_test(self, trials: list[str]) -> tuple[list[tuple[float, float]], DataError | None]:
+        """Accuracy and standard error of each, nan where it is not known, and the images' problem, if they have one."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,13 @@ class RunExaminer:
             self.on_event(Event("message", data={"text": told}))
         return [each.median_seconds for each in found]
 
-    def on_test(self, trials: list[str]) -> list[tuple[float, float]]:
-        jobs = [self.run.ledger.trial(int(trial)).job for trial in trials]
-        self.run.test(jobs, self.task, self.on_event)
-        return [_read(job) for job in jobs]
+    def on_test(self, trials: list[str]) -> tuple[list[tuple[float, float]], DataError | None]:
+        jobs, problem = [self.run.ledger.trial(int(trial)).job for trial in trials], None
+        try:
+            self.run.test(jobs, self.task, self.on_event)
+        except DataError as error:
+            problem = error
+        return [_read(job) for job in jobs], problem
 
 
 def write_front(run: Run[SearchSpec] | Run[FrontSpec], examiner: Examiner | None) -> pd.DataFrame:
@@ -101,8 +106,8 @@ def write_front(run: Run[SearchSpec] | Run[FrontSpec], examiner: Examiner | None
     The columns are the table's, then winner (its name), throughput_measured (likewise for other metrics in use that are
     predicted from timings), accuracy_test, and accuracy_test_se, its standard error. With repeats, accuracy is the mean
     over a genome's trainings, and accuracy_weights that of the training whose weights the winner has. examiner: None
-    leaves measured columns empty (the front of an interrupted run). If the test split cannot be read, the front is
-    written without it, and what the examiner raised is raised then.
+    leaves measured columns empty (the front of an interrupted run). Where images of the test split cannot be read, the
+    front is written with what is known of it, and the DataError is raised then.
     """
     directory, table = run.directory, run.ledger.table()
     objectives, budget = list(run.spec.objectives), run.spec.budget
@@ -128,12 +133,7 @@ def write_front(run: Run[SearchSpec] | Run[FrontSpec], examiner: Examiner | None
     for name in timed:
         front[f"{name}_measured"] = [measured.get(trial, {}).get(name) for trial in front["trial"]]
     trials = front["trial"].tolist()
-    tested, problem = [(np.nan, np.nan)] * len(trials), None
-    if examiner is not None:
-        try:
-            tested = examiner.on_test(trials)
-        except SpecError as error:
-            problem = error
+    tested, problem = examiner.on_test(trials) if examiner else ([(np.nan, np.nan)] * len(trials), None)
     front[TEST] = np.array(tested).reshape(-1, 2)
     front = front.astype(dict.fromkeys([*(f"{name}_measured" for name in timed), *TEST], float))
     _copy(run, front)
@@ -213,6 +213,7 @@ def _copy(run: Run[SearchSpec] | Run[FrontSpec], front: pd.DataFrame) -> None:
     table, trials = table_of(directory), run.ledger.outcomes_sha256
     for trial in front["trial"]:
         check_weights(directory / "trials" / trial)
+    confusions = {trial: read_confusion(directory / "trials" / trial) for trial in front["trial"]}
     (directory / "front.csv").unlink(missing_ok=True)  # after a kill from here on there is none, not one of before
     for row in front.to_dict("records"):
         source, target = directory / "trials" / row["trial"], folder / row["winner"]
@@ -228,7 +229,7 @@ def _copy(run: Run[SearchSpec] | Run[FrontSpec], front: pd.DataFrame) -> None:
         found = f"{word} {share} on validation, {row['macs']} MACs"
         head = f"# Trial {row['trial']} of run {directory.name}: {found}.\n"
         write_text(target.with_suffix(".yaml"), head + genome.to_yaml())
-        stack, cells = stack_of(genome, table), read_confusion(source)
+        stack, cells = stack_of(genome, table), confusions[row["trial"]]
         results = _results(run, row, genome, cells, stack, sha256_of(copied), trials)
         write_sealed(target.with_suffix(".json"), results)
     for path in folder.iterdir():  # of an earlier front; files with other names belong to the user

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -59,6 +61,20 @@ def test_a_call_whose_worker_dies_is_made_once_more_and_workers_stay_for_the_nex
         calls.run("e")
         assert int(calls.answers[0].split()[1]) in before, "a worker of before"
     check_nothing_left()
+
+
+def test_workers_that_die_between_calls_cost_no_call_an_attempt(tmp_path: Path, pool: Pool) -> None:
+    calls = Calls(tmp_path, pool)
+    with calls.actors:
+        calls.run("a", "b")
+        while not all(worker.started for worker in calls.actors._hired):
+            calls.run("a")
+        idle = [each["Pid"] for each in alive()]
+        for pid in idle:
+            os.kill(pid, signal.SIGKILL)
+        calls.run("c")
+        assert calls.answers[0].split()[0] == "c" and int(calls.answers[0].split()[1]) not in idle
+    assert calls.lost == {}
 
 
 @pytest.mark.slow

@@ -15,12 +15,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import ray
 
 from nas.data.registry import SOURCES
-from nas.engine import Job, Ledger
-from nas.engine.crew import _Mate
+from nas.engine import Job, Ledger, Pool
+from nas.engine.crew import _cause, _Mate
 from nas.engine.training import TrainJob
 from nas.engine.worker import Report, run_job
+from nas.errors import DataError
 from nas.plugins import load_plugins
 from nas.registry import Registry
 from nas.train import Task, Training
@@ -181,6 +183,22 @@ def test_an_error_of_a_rank_is_the_trials_and_says_which_rank(tmp_path: Path, dr
     assert first.outcome.reason == "out of memory: rank 1: RuntimeError: CUDA out of memory. Tried to allocate 2 GiB"
     assert others and all(each.outcome and each.outcome.state in ("complete", "infeasible") for each in others)
     assert losses(tmp_path).keys() >= {"0001"}, "it was trained"
+
+
+def test_images_that_another_rank_cannot_read_are_no_failure_of_the_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
+) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    mate, problem = _Mate(), DataError("its images on b are not those that the run was begun with", file="photos")
+
+    def fail(ranks: Ranks) -> None:
+        raise problem
+
+    mate.next = fail
+    answer = mate.follow(0, 1, f"file://{tmp_path}/meeting", "cpu")
+    assert answer is problem
+    cause = _cause([ray.put("ValueError: lost the others"), ray.put(answer)])
+    assert isinstance(cause, DataError) and str(cause) == str(problem)
 
 
 def test_a_plug_in_that_leaves_in_another_rank_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

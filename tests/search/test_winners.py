@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ from safetensors.torch import save_file
 
 from nas.data import load
 from nas.engine import Ledger, Outcome, Run
-from nas.errors import DataError
+from nas.errors import DataError, RunError
 from nas.files import write_json
 from nas.model import build
 from nas.plain_yaml import parse_yaml
@@ -30,14 +31,14 @@ class Told:
         self.asked += [(trial, batch_size) for trial in trials]
         return [batch_size / self.speeds[trial] for trial in trials]
 
-    def on_test(self, trials: list[str]) -> list[tuple[float, float]]:
+    def on_test(self, trials: list[str]) -> tuple[list[tuple[float, float]], DataError | None]:
         self.tested += trials
-        return [(0.25, 0.02)] * len(trials)
+        return [(0.25, 0.02)] * len(trials), None
 
 
 class Unreadable(Told):
-    def on_test(self, trials: list[str]) -> list[tuple[float, float]]:
-        raise DataError("a damaged image")
+    def on_test(self, trials: list[str]) -> tuple[list[tuple[float, float]], DataError | None]:
+        return [(0.25, 0.02), *[(math.nan, math.nan)] * (len(trials) - 1)], DataError("a damaged image")
 
 
 SPLITS = [(3, 4), (1, 4), (1, 1), (2, 2)]
@@ -153,5 +154,19 @@ def test_a_test_split_that_cannot_be_read_costs_no_front(ledger: Ledger) -> None
         write_front(run_in(ledger.directory), Unreadable(**{"0000": 7.5, "0001": 7.5, "0002": 7.5}))
     front = pd.read_csv(ledger.directory / "front.csv", dtype={"trial": str})
     assert front["trial"].tolist() == ["0000", "0001", "0002"]
-    assert (front["throughput_measured"] == 7.5).all() and front[TEST].isna().all(axis=None)
+    assert (front["throughput_measured"] == 7.5).all()
+    assert front["accuracy_test"].isna().tolist() == [False, True, True]
     assert len(list((ledger.directory / "winners").glob("*.safetensors"))) == 3
+
+
+def test_a_damaged_result_of_the_test_split_leaves_the_front_as_it_was(ledger: Ledger) -> None:
+    run = run_in(ledger.directory)
+    write_front(run, Told(**{"0000": 7.5, "0001": 7.5, "0002": 7.5}))
+    before = {path.name: path.read_bytes() for path in sorted((ledger.directory / "winners").iterdir())}
+    before["front.csv"] = (ledger.directory / "front.csv").read_bytes()
+    (ledger.folder / "0001" / "test.json").write_text("{")
+    with pytest.raises(RunError, match=r"0001/test\.json: "):
+        write_front(run, None)
+    for name, content in before.items():
+        folder = ledger.directory if name == "front.csv" else ledger.directory / "winners"
+        assert (folder / name).read_bytes() == content
