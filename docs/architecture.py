@@ -23,7 +23,7 @@ INK, PAPER, GREY = "#1f2937", "#fbfbf9", "#6b7280"
 FLOORS = [  # number, packages, what they are, colour
     ("8", "cli, api, plots", "the verbs and figures; one function for each", "#e5e7eb"),
     ("7", "report", "tables, figures, one HTML page, from files alone", "#fbd5e0"),
-    ("6", "search, ablation, convert", "the clients: which genomes to train", "#fde2c4"),
+    ("6", "search, ablation, convert, run_names", "the clients: which genomes to train", "#fde2c4"),
     ("5", "engine", "genomes in, trial directories out (Ray)", "#f9f0b8"),
     ("4", "train, profiling, metrics, timm, serve", "the loop; MACs, memory, time", "#d9efc8"),
     ("3", "model", "genome to torch module; inherit, deploy", "#c5ecdf"),

@@ -102,7 +102,7 @@ def run_search(
     """
     with naming_plugins(run):
         spec = _space(space, settings)
-    directory = run_directory(run or default_run(spec))
+    directory = run_directory(run or default_run(spec)).absolute()  # a plug-in may change the working directory
     trainings = spec.trials * spec.repeat * (2 if spec.baseline else 1)
     text = f"searching {spec.name} on {spec.data}: {spec.trials} trials, in {relative(directory)}"
     with _watched(text, trainings, spec, list(spec.objectives), progress, on_event) as listener:
@@ -179,7 +179,7 @@ def run_ablation(
     with naming_plugins(run):
         spec = table if isinstance(table, Ablation) else load_ablation(str(table))
         spec = spec.with_settings(dict(settings or {}))
-    directory = run_directory(run or default_run(spec))
+    directory = run_directory(run or default_run(spec)).absolute()  # a plug-in may change the working directory
     cells = len(spec.arms_of(spec.genome())) * len(spec.seed_list)
     text = f"ablation {spec.name} on {spec.data}: {cells} cells, in {relative(directory)}"
     with _watched(text, cells, spec, ["accuracy"], progress, on_event) as listener:
@@ -209,7 +209,7 @@ def run_conversion(
 
     spec = model if isinstance(model, ConversionSpec) else conversion_of(str(model))
     spec = spec.with_settings(dict(settings or {}))
-    directory = run_directory(run or default_run(spec))
+    directory = run_directory(run or default_run(spec)).absolute()  # a plug-in may change the working directory
     text = f"converting {spec.start} on {spec.data}, in {relative(directory)}"
     with _watched(text, spec.most_trials, spec, list(spec.objectives), progress, on_event) as listener:
         found = convert(spec, directory, on_event=listener)

@@ -58,7 +58,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
         temporary.chmod(mode)  # safetensors makes its file anew, for its owner alone
         put_in_place(temporary, path)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # safetensors has a class of its own
         if _is_full(error, path.parent):
             raise _full(temporary, path) from error
         raise
@@ -116,9 +116,16 @@ def usable_path(path: Path) -> Path:
     return path
 
 
+def no_link(path: Path) -> Path:
+    """The path itself. Raises RunError for a link: where it points to is not the run's to write."""
+    if path.is_symlink():
+        raise RunError("a link, where the run writes; put what it points to in its place, or remove it", file=path)
+    return path
+
+
 def refuse_address(path: Path) -> None:
     """Raise RunError for `s3://bucket/x`, which would become a folder `s3:` here."""
-    if _ADDRESS.match(str(path)):
+    if _ADDRESS.match(str(path)) and not os.path.exists(path.parts[0]):
         message = f"a path of this machine is expected, found an address: {shown(str(path))}"
         raise RunError(f"{message}; write a folder of such a name with its full path")
 

@@ -37,6 +37,7 @@ from nas.errors import RunError, SpecError, text_of
 from nas.files import regular
 from nas.plain_yaml import read_yaml
 from nas.registry import Registry
+from nas.torch_state import torch_unchanged
 
 GROUP = "nas.plugins"
 DRIVER_KINDS = ("metric", "sampler", "scheduler")  # not used by workers
@@ -235,7 +236,8 @@ def _execute(name: str, path: str, source: bytes) -> None:
     module = module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with torch_unchanged():
+            spec.loader.exec_module(module)
         if not _provided(name):
             raise SpecError(_idle("the file"))
     except BaseException as error:  # SystemExit would end the command as if all were well
@@ -255,7 +257,8 @@ def _forget(module: str) -> list[tuple[Registry[Any], str, Any]]:
 
 def _import(module: str, what: str) -> None:
     try:
-        importlib.import_module(module)
+        with torch_unchanged():
+            importlib.import_module(module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:

@@ -17,6 +17,7 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 import nas
@@ -28,6 +29,7 @@ from nas.errors import RunError, SpecError
 from nas.files import (
     SEAL,
     is_altered,
+    no_link,
     put_in_place,
     read_sealed,
     regular,
@@ -493,3 +495,19 @@ def test_a_file_system_without_locks_is_gone_on_in(
     with lock(tmp_path, tmp_path), locked(tmp_path / "images"):
         pass
     assert "no lock can be taken here (No locks available)" in caplog.text
+
+
+def test_a_full_disk_is_said_whatever_the_writer_raises(tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        write_atomically(tmp_path / "weights.safetensors", write)
+
+
+def test_what_a_run_writes_into_is_no_link(tmp_path: Path) -> None:
+    """A run from elsewhere: what lies at the other end is of another run."""
+    (tmp_path / "winners").symlink_to(tmp_path)
+    with pytest.raises(RunError, match="winners: a link, where the run writes"):
+        no_link(tmp_path / "winners")
+    assert no_link(tmp_path / "figures") == tmp_path / "figures"

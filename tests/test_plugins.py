@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nas.blocks import registered
 from nas.cli import main
@@ -567,3 +568,21 @@ def test_a_link_to_a_device_is_no_plug_in(tmp_path: Path) -> None:
     (tmp_path / "plug.py").symlink_to("/dev/zero")
     with pytest.raises(SpecError, match=r"not readable: a pipe or a device, where a file is expected"):
         load_plugins([tmp_path / "plug.py"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("torch.set_default_dtype(torch.float64)", "default dtype to torch.float64"),
+        ("torch.set_default_device('meta')", "default device to meta"),
+        ("torch.set_grad_enabled(False)", "gradients to False"),
+    ],
+)
+def test_a_plug_in_does_not_change_how_everything_is_computed(tmp_path: Path, change: str, said: str) -> None:
+    """Winners in float64 could not be loaded, and nothing would say why."""
+    file = tmp_path / "odd.py"
+    file.write_text(f"import torch\n{change}\n{MEAN}")
+    before = (torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled())
+    with pytest.raises(SpecError, match=rf"odd\.py: it sets torch's {said}"):
+        load_plugins(file)
+    assert (torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()) == before

@@ -43,8 +43,17 @@ class ImageSet:
     origins: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def streams(self) -> bool:
+        """Whether files are read while it is trained on."""
+        return any(isinstance(split, Streaming) for split in (self.train, self.validation))
+
     @cached_property
     def digest(self) -> str:
+        """`digest_now` of the files as they were when it was first asked for."""
+        return self.digest_now()
+
+    def digest_now(self) -> str:
         """16 hex digits over classes, labels and images: their `marks`, at most MARKED in each split."""
         digest = hashlib.sha256(json.dumps(self.classes).encode())
         for split in (self.train, self.validation, self.test):

@@ -156,7 +156,8 @@ class Actors:
     def _dismiss(self, worker: _Hired) -> None:
         import ray
 
-        ray.kill(worker.actor)
+        if ray.is_initialized():  # or `kill` would begin one
+            ray.kill(worker.actor)
         self._hired.remove(worker)
         self._watch.end(str(worker.number))
 

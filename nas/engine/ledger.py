@@ -235,7 +235,8 @@ class Ledger:
     def _clear(self) -> None:
         """Remove files left by a kill during a write (in a trial directory, its next worker does so)."""
         for draft in self.folder.glob(".new-*"):
-            shutil.rmtree(draft)
+            if draft.is_dir():
+                shutil.rmtree(draft)
         for temporary in self.directory.glob(".*.tmp"):
             if time.time() - temporary.stat().st_mtime > MINUTE:  # newer: a report may be writing it
                 temporary.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,6 +29,7 @@ from nas.keys import Keys
 from nas.signals import deferred
 
 LOG = logging.getLogger(__name__)
+_SESSION = threading.RLock()  # held by the thread whose run has started Ray
 
 
 class Workers(Keys):
@@ -133,15 +135,20 @@ class Recent:
 
 @contextmanager
 def session(workers: Workers) -> Iterator[Pool]:
-    """A Ray session. Raises RunError if RAY_ADDRESS cannot be joined, or no machine can hold one worker."""
+    """A Ray session. Raises RunError if RAY_ADDRESS cannot be joined, no machine can hold one worker, or a run in
+    another thread has a session of its own, which ends with that run."""
     quieten_ray()
     import ray
 
-    if ray.is_initialized():
-        yield _pool(workers, ray.nodes())
-        return
-    address = os.environ.get("RAY_ADDRESS", "").strip() or "local"  # never a cluster that already runs here
-    with _own() if address == "local" else _joined(address):
+    with ExitStack() as stack:
+        if not _SESSION.acquire(blocking=False):
+            raise RunError("a run is at work in another thread: begin one after the other, or each in its own process")
+        if ray.is_initialized():
+            _SESSION.release()  # of the user's own Ray, which stays, any number of runs may make use
+        else:
+            stack.callback(_SESSION.release)
+            address = os.environ.get("RAY_ADDRESS", "").strip() or "local"  # never a cluster that already runs here
+            stack.enter_context(_own() if address == "local" else _joined(address))
         yield _pool(workers, ray.nodes())
 
 
@@ -149,6 +156,7 @@ def session(workers: Workers) -> Iterator[Pool]:
 def _own() -> Iterator[None]:
     """Ray for this run only. Its ports are open on all interfaces; the token restricts access."""
     with private_folder() as folder, ExitStack() as stack:
+        stack.callback(_read_access_anew)  # for a Ray that this process may begin later
         try:
             stack.enter_context(ray_access(folder))
             # Ray makes its folder world-writable (0777), so it is placed below a private one.

@@ -16,6 +16,7 @@ from nas.engine.crew import crew
 from nas.engine.job import Job
 from nas.engine.pool import Pool
 from nas.engine.worker import Report
+from nas.errors import DataError
 from nas.genome import Genome
 from nas.model import Donor
 from nas.numbers import standard_error
@@ -50,7 +51,9 @@ class TrainJob:
 
     def __call__(self, job: Job, report: Report) -> dict[str, Any]:
         genome, training = job.genome, self.task.training
-        count = len(images_of(self.task, genome.image.size).validation)
+        images = images_of(self.task, genome.image.size)
+        count = len(images.validation)
+        _check_unchanged(images)
 
         def with_error(found: dict[str, Any]) -> dict[str, Any]:
             if found.get("accuracy") is None:
@@ -63,6 +66,14 @@ class TrainJob:
         alongside = partial(self.train, genome, job)
         with crew(alongside, self.processes, cpu=self.threads, device=self.device) as ranks:
             result = self.train(genome, job, ranks, report=tell)
+        try:
+            _check_unchanged(images)
+        except DataError:
+            from nas.train.checkpoint import TRANSIENT  # in the worker; the driver does without
+
+            for name in (*TRANSIENT, "metrics.csv", "weights.safetensors"):  # of which images it learned, none can say
+                (job.directory / name).unlink(missing_ok=True)
+            raise
         state = "complete" if result.epochs == training.epochs else "paused"
         found = {"accuracy": result.accuracy, "epochs": result.epochs, "seconds": result.seconds}
         return {"state": state} | with_error(found)
@@ -85,6 +96,13 @@ class TrainJob:
             until=job.until,
             ranks=ranks,
         )
+
+
+def _check_unchanged(images: ImageSet) -> None:
+    """Raise DataError if files that are read while a trial is trained are no longer those that were loaded."""
+    if images.streams and images.digest_now() != images.digest:
+        message = "its files have been exchanged while they were in use; restore them, and resume"
+        raise DataError(f"{images.name}: {message}")
 
 
 @lru_cache(maxsize=2)

@@ -14,13 +14,14 @@ def write_report(run_dir: Path) -> Path:
 
     The run may be in progress, killed, or without a complete trial. Raises RunError if `run_dir` is not a run.
     """
-    from nas.files import write_atomically, write_text
+    from nas.files import no_link, write_atomically, write_text
     from nas.report.figures import drawings
     from nas.report.page import page
     from nas.report.run import read_run
 
     run = read_run(Path(run_dir))
     figures = drawings(run)
+    no_link(run.directory / "figures")
     for drawing in figures:
         write_atomically(run.directory / "figures" / f"{drawing.name}.png", drawing.write)
     write_text(run.directory / "report.html", page(run))

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from nas.engine.record import read_record
 from nas.errors import RunError, SpecError, nearest, shown
-from nas.files import write_atomically
+from nas.files import no_link, write_atomically
 from nas.metrics import METRICS, Metric
 from nas.report import conversion, plots
 from nas.report.importance import LEAST, Importance
@@ -202,7 +202,7 @@ def write_figures(run: str | Path) -> list[Path]:
             made["importances"] = importances(opened)
     if not made:
         raise RunError("no trial has finished an epoch: there is no figure to write", file=directory)
-    folder = directory / "figures"
+    folder = no_link(directory / "figures")
     folder.mkdir(exist_ok=True)
     return [save(figure, folder / f"{name}{ending}") for name, figure in made.items() for ending in VECTOR]
 

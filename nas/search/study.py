@@ -33,6 +33,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from nas.credentials import has_credentials, masked
 from nas.engine import Event, Job, Ledger, OnEvent, Trial
 from nas.errors import RunError, SpaceError, nearest, shown
+from nas.files import no_link
 from nas.search.parameter import Parameter, label
 from nas.search.study_rows import add_trials, attributes_of
 
@@ -88,7 +89,7 @@ def study_of(
     if url == "off":
         yield on_event
         return
-    checked = f"sqlite:///{ledger.directory}/optuna.db" if url is None else check_url(url)
+    checked = f"sqlite:///{no_link(ledger.directory / 'optuna.db')}" if url is None else check_url(url)
     with StudyWriter(ledger, checked, name, space, objectives, on_event) as writer:
         yield writer
 

@@ -31,7 +31,7 @@ from nas.engine.reading import Cell, is_winners
 from nas.engine.training import images_of
 from nas.engine.version import VERSION
 from nas.errors import DataError
-from nas.files import sha256_of, write_atomically, write_sealed, write_text
+from nas.files import no_link, sha256_of, write_atomically, write_sealed, write_text
 from nas.genome import Genome
 from nas.metrics import METRICS, ON_TARGET, batch_sizes
 from nas.model import build
@@ -110,6 +110,7 @@ def write_front(run: Run[SearchSpec] | Run[FrontSpec], examiner: Examiner | None
     front is written with what is known of it, and the DataError is raised then.
     """
     directory, table = run.directory, run.ledger.table()
+    no_link(directory / "winners")
     objectives, budget = list(run.spec.objectives), run.spec.budget
     _restore(directory, front_of(table, objectives)["trial"].tolist())
     kept = [(directory / "trials" / trial / "weights.safetensors").exists() for trial in table["trial"]]

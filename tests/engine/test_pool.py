@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 
 from nas.engine import Pool, Workers
-from nas.engine.pool import _joined, _pool
+from nas.engine import pool as pools
+from nas.engine.pool import _joined, _pool, session
 from nas.environment import knock
 from nas.errors import RunError
 
@@ -87,3 +89,18 @@ def test_a_cluster_without_a_token_is_joined_with_a_warning(
         with _joined("head:6379"):
             pass
         assert [record.getMessage().count("\n") for record in caplog.records] == [0] * warnings
+
+
+def test_a_run_in_another_thread_does_not_take_the_ray_of_one_that_ends() -> None:
+    said = list[str]()
+
+    def second() -> None:
+        with pytest.raises(RunError) as refused, session(Workers()):
+            pass
+        said.append(str(refused.value))
+
+    with pools._SESSION:
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert said == ["a run is at work in another thread: begin one after the other, or each in its own process"]

@@ -15,7 +15,7 @@ from nas.data import load
 from nas.engine import Job, Ledger, Pool, run
 from nas.engine.training import TrainJob
 from nas.engine.worker import Report
-from nas.errors import RunError
+from nas.errors import DataError, RunError
 from nas.genome import load_genome
 from nas.train import Task, Training
 from tests.data.conftest import write_folder  # noqa: F401  (a fixture)
@@ -100,3 +100,27 @@ def test_workers_train_on_the_images_of_the_driver_or_not_at_all(
     with pytest.raises(RunError, match=r"its images on \S+ are not those that the run was begun with"), ledger.locked():
         run(source_of_jobs, ledger, work=TrainJob(task), pool=pool)
     assert [job.id for job in Ledger(tmp_path / "run").unfinished] == ["0000"]
+
+
+def test_files_that_are_exchanged_while_they_are_read_make_no_result(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    write_folder: Callable[..., Path],  # noqa: F811
+) -> None:
+    monkeypatch.setitem(load.__kwdefaults__, "resident_bytes", 100)
+    folder = write_folder(tmp_path / "images", {"a": 50, "b": 50}, channels=1)
+    work = TrainJob(Task(f"imagefolder:{folder}", TRAINING, image_size=8))
+    genome = load_genome("lavit_digits").edit({"classes": 2})
+    job = Ledger(tmp_path / "run").add(genome, seed=1, hash=genome.hash, parameters={}, costs={"macs": 7, "params": 8})
+    original = (folder / "a" / "000.png").read_bytes()
+
+    def exchange(row: dict[str, Any] | None) -> None:
+        (folder / "a" / "000.png").write_bytes(original + b"\0")
+
+    with pytest.raises(DataError, match="its files have been exchanged while they were in use; restore them"):
+        work(job, exchange)
+    assert sorted(path.name for path in job.directory.iterdir()) == ["genome.yaml", "trial.json"]
+    with pytest.raises(DataError, match="exchanged"):
+        work(job, print)
+    (folder / "a" / "000.png").write_bytes(original)
+    assert work(job, print)["state"] == "complete"

@@ -92,5 +92,5 @@ class _Examiner:
     def seconds(self, trials: list[str], batch_size: int) -> list[float]:
         return [0.01 * batch_size] * len(trials)
 
-    def on_test(self, trials: list[str]) -> list[tuple[float, float]]:
-        return [(0.875, 0.1)] * len(trials)
+    def on_test(self, trials: list[str]) -> tuple[list[tuple[float, float]], None]:
+        return [(0.875, 0.1)] * len(trials), None

@@ -170,3 +170,12 @@ def test_a_damaged_result_of_the_test_split_leaves_the_front_as_it_was(ledger: L
     for name, content in before.items():
         folder = ledger.directory if name == "front.csv" else ledger.directory / "winners"
         assert (folder / name).read_bytes() == content
+
+
+def test_winners_of_another_run_are_not_written_through_a_link(ledger: Ledger, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (ledger.directory / "winners").symlink_to(other)
+    with pytest.raises(RunError, match="a link, where the run writes"):
+        write_front(run_in(ledger.directory), None)
+    assert list(other.iterdir()) == []
