@@ -43,8 +43,8 @@ def size_of(file: Path) -> int:
 
 
 def changed_at(file: Path) -> int:
-    """When a file was changed, in nanoseconds. Raises DataError."""
-    return _state(file).st_mtime_ns
+    """When a file was last changed or put in place, in nanoseconds. Raises DataError."""
+    return _state(file).st_ctime_ns
 
 
 def _state(file: Path) -> os.stat_result:
