@@ -23,7 +23,7 @@ import torch
 
 from nas.ablation import Ablation, ablate, load_ablation, retraining
 from nas.convert.spec import ConversionSpec, conversion_of
-from nas.data import absolute, account_of, check_readable
+from nas.data import absolute, account_of
 from nas.data import load as load_data
 from nas.device import usable_device
 from nas.engine import OnEvent
@@ -41,7 +41,7 @@ from nas.report.card import card
 from nas.report.live import Progress
 from nas.report.pick import Winner
 from nas.report.pick import best_winner as pick_winner
-from nas.run_names import default_run, naming_plugins, relative, run_directory
+from nas.run_names import directory_for, naming_plugins, relative, run_directory
 from nas.search import SearchResult, SearchSpec, load_space, search
 from nas.search.dry_run import DryRun, dry_run
 from nas.search.latency import Runtime
@@ -102,7 +102,7 @@ def run_search(
     """
     with naming_plugins(run):
         spec = _space(space, settings)
-    directory = run_directory(run or default_run(spec)).absolute()  # a plug-in may change the working directory
+    directory = directory_for(spec, run)
     trainings = spec.trials * spec.repeat * (2 if spec.baseline else 1)
     text = f"searching {spec.name} on {spec.data}: {spec.trials} trials, in {relative(directory)}"
     with _watched(text, trainings, spec, list(spec.objectives), progress, on_event) as listener:
@@ -179,7 +179,7 @@ def run_ablation(
     with naming_plugins(run):
         spec = table if isinstance(table, Ablation) else load_ablation(str(table))
         spec = spec.with_settings(dict(settings or {}))
-    directory = run_directory(run or default_run(spec)).absolute()  # a plug-in may change the working directory
+    directory = directory_for(spec, run)
     cells = len(spec.arms_of(spec.genome())) * len(spec.seed_list)
     text = f"ablation {spec.name} on {spec.data}: {cells} cells, in {relative(directory)}"
     with _watched(text, cells, spec, ["accuracy"], progress, on_event) as listener:
@@ -209,7 +209,7 @@ def run_conversion(
 
     spec = model if isinstance(model, ConversionSpec) else conversion_of(str(model))
     spec = spec.with_settings(dict(settings or {}))
-    directory = run_directory(run or default_run(spec)).absolute()  # a plug-in may change the working directory
+    directory = directory_for(spec, run)
     text = f"converting {spec.start} on {spec.data}, in {relative(directory)}"
     with _watched(text, spec.most_trials, spec, list(spec.objectives), progress, on_event) as listener:
         found = convert(spec, directory, on_event=listener)
@@ -256,8 +256,7 @@ def describe_data(
     {'train': 1150, 'validation': 288, 'test': 359}
     """
     training = training_of(dict(settings or {}))
-    images = Task(absolute(source), training, seed, size).load()
-    check_readable(images)
+    images, _ = Task(absolute(source), training, seed, size).prepared()
     if sheet is not None:
         from nas.report.sheet import write_sheet
 

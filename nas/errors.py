@@ -83,6 +83,11 @@ def text_of(error: BaseException) -> str:
         return "its own message cannot be made"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says."""
+    return next(iter(text_of(error).strip().splitlines()), "no message")
+
+
 def encodable(text: str) -> str:
     """A text of another program, as UTF-8 takes it: the name of a file may have half a character in it."""
     return text.encode(errors="backslashreplace").decode()

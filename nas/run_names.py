@@ -46,6 +46,14 @@ def naming_plugins(run: str | Path | None) -> Iterator[None]:
         raise
 
 
+def directory_for(spec: SearchSpec | Ablation | ConversionSpec, run: str | Path | None) -> Path:
+    """The full path of a run of the spec, by its default name if it was given none.
+
+    In full, since a plug-in may change the working directory.
+    """
+    return run_directory(run or default_run(spec)).absolute()
+
+
 def default_run(spec: SearchSpec | Ablation | ConversionSpec) -> str:
     """The default name of a run, from spec, data and start: `lavit_split-digits`, `mixed-cifar10-from-w1-0007`."""
     begun = f"-from-{_stem(Path(hidden(spec.start)))}" if spec.start is not None else ""

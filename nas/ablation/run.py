@@ -19,7 +19,7 @@ import pandas as pd
 
 from nas.ablation.spec import Ablation, Arm, parse_ablation
 from nas.ablation.timing import speeds_of, time_arms
-from nas.data import absolute, account_of, check_readable
+from nas.data import absolute, account_of
 from nas.engine import Job, Ledger, OnEvent, Outcome, Run, Signal
 from nas.engine.digests import check_weights
 from nas.engine.evaluation import read_test
@@ -104,9 +104,7 @@ def ablate(ablation: Ablation, directory: Path, *, on_event: OnEvent = ignore) -
     run = Run(directory, "ablation", ablation, _upgraded)
     ablation = ablation.resumed(run.begun)
     check_trackers(ablation.track)
-    images = ablation.task.load()
-    check_readable(images)
-    task = ablation.task.held_to(images)
+    images, task = ablation.task.prepared()
     base, donor = fitted(ablation.genome(), images), ablation.donor_for(images)
     check_teacher(ablation.training.teacher, base, images)
     check_shares(ablation.training, images, ablation.workers.ranks)

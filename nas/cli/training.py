@@ -58,12 +58,12 @@ def search(
     --set changes any key of the space: --set "training.epochs=30 budget.macs=2e8".
     """
     from nas.api import preview_search, run_search
-    from nas.run_names import default_run, naming_plugins, relative, run_directory
+    from nas.run_names import directory_for, naming_plugins, relative
     from nas.search import load_space
 
     with naming_plugins(run):
         chosen = load_space(space).with_settings(settings(set_, data=data, trials=trials, start=start))
-    directory = run_directory(run or default_run(chosen))
+    directory = directory_for(chosen, run)
     if dry_run:
         from nas.report.dry_run import dry_run_data, dry_run_table
 
@@ -130,12 +130,12 @@ def convert(
     from nas.convert.spec import conversion_of
     from nas.report.conversion import assembly_table, sensitivity_table, verdict
     from nas.report.run import read_run
-    from nas.run_names import default_run, relative, run_directory
+    from nas.run_names import directory_for, relative
 
     spec = conversion_of(f"{model}@{weights}" if weights else model)
     limits = {f"budget.{name}": limit for name, limit in parse_settings([budget] if budget else []).items()}
     spec = spec.with_settings(settings(set_, data=data) | limits).only(cores.split() if cores is not None else None)
-    directory = run_directory(run or default_run(spec))
+    directory = directory_for(spec, run)
     with resumable(front_of=directory, as_json=as_json):
         found = run_conversion(spec, directory, progress=not (quiet or as_json))
     if as_json:

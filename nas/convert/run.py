@@ -34,7 +34,7 @@ from nas.convert.score import Score
 from nas.convert.shelf import Shelf
 from nas.convert.spec import ConversionSpec, recipe
 from nas.convert.workers import Common, Crew, States
-from nas.data import ImageSet, absolute, account_of, check_readable, labelled
+from nas.data import ImageSet, absolute, account_of, labelled
 from nas.engine import Event, Job, Ledger, OnEvent, Run, Signal
 from nas.engine.events import ignore
 from nas.engine.job import Outcome
@@ -194,9 +194,7 @@ class Assemblies:
 def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
     """Check all user input. Nothing is written."""
     spec = run.spec = run.spec.resumed(run.begun)
-    images = spec.task.load()
-    check_readable(images)
-    task = spec.task.held_to(images)
+    images, task = spec.task.prepared()
     whole = spec.donor
     assert whole is not None  # the spec has a start
     unlabelled = not images.classes

@@ -220,7 +220,11 @@ class ImageFiles(EncodedImages):
             raise DataError(f"cannot be read: {error.strerror}") from None
 
     def sizes(self, indices_M: np.ndarray) -> np.ndarray:
-        return np.fromiter((self.paths[index].stat().st_size for index in indices_M), np.int64, len(indices_M))
+        def size(index: int) -> int:
+            beat()
+            return size_of(self.paths[index])
+
+        return np.fromiter(map(size, indices_M), np.int64, len(indices_M))
 
     def where(self, index: int) -> str:
         return str(self.paths[index])
@@ -230,9 +234,6 @@ class ImageFiles(EncodedImages):
 
     def marks(self, indices: np.ndarray) -> list[Any]:
         """Names without their folders, and sizes; of some, bytes. A copy has them all, and another time of change."""
-        found: list[Any] = []
-        for index in indices.tolist():
-            beat()
-            path = self.paths[index]
-            found.append((path.name, size_of(path)))
-        return found + [sample_of(self.paths[index], 1) for index in some_of(indices).tolist()]
+        names = (self.paths[index].name for index in indices)
+        samples = (sample_of(self.paths[index], 1) for index in some_of(indices))
+        return [*zip(names, self.sizes(indices).tolist(), strict=True), *samples]

@@ -27,9 +27,9 @@ def some_of(indices: np.ndarray) -> np.ndarray:
 def sample_of(file: Path, places: int) -> str:
     """16 hex digits over BYTES at each of so many places, evenly spaced. Raises DataError."""
     digest = hashlib.sha256()
-    last = max(0, size_of(file) - BYTES)
     try:
         with regular(file).open("rb", buffering=0) as opened:
+            last = max(0, os.fstat(opened.fileno()).st_size - BYTES)
             for place in range(places):
                 digest.update(os.pread(opened.fileno(), BYTES, last * (2 * place + 1) // (2 * places)))
     except OSError as error:

@@ -30,7 +30,7 @@ from typing import Any, Self
 from nas.engine.limits import Limits, Watch
 from nas.engine.parcel import Parcel
 from nas.engine.pool import Pool
-from nas.errors import SpecError
+from nas.errors import SpecError, first_line
 from nas.heartbeat import heard_by
 from nas.plugins import blamed
 
@@ -234,4 +234,4 @@ def _death(error: Exception) -> str:
 
     if isinstance(error, ray.exceptions.RayActorError):
         return "the worker process died"
-    return f"the worker process died: {next(iter(str(error).strip().splitlines()), 'no message')}"
+    return f"the worker process died: {first_line(error)}"

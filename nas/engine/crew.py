@@ -22,7 +22,7 @@ from typing import Any
 
 from nas.engine.parcel import Parcel
 from nas.engine.worker import LostRankError
-from nas.errors import DataError
+from nas.errors import DataError, first_line
 from nas.plugins import blamed
 from nas.scratch import scratch
 from nas.train.ranks import Ranks, is_parting, meeting
@@ -55,7 +55,7 @@ def crew(follow: Follow, count: int, *, cpu: int, device: str) -> Iterator[Ranks
         machines = ray.get([mate.prepare.remote(parcel) for mate in mates])
     except ray.exceptions.RayActorError as error:
         _dismiss()
-        raise LostRankError(f"another process of the trial did not start: {_first_line(error)}") from error
+        raise LostRankError(f"another process of the trial did not start: {first_line(error)}") from error
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
     with scratch("nas-ranks-") as folder:
@@ -86,7 +86,7 @@ def _cause(parts: list[Any]) -> Exception | None:
         try:
             answer = ray.get(part)
         except ray.exceptions.RayError as error:
-            found.insert(0, LostRankError(f"rank {1 + parts.index(part)} of the trial has died: {_first_line(error)}"))
+            found.insert(0, LostRankError(f"rank {1 + parts.index(part)} of the trial has died: {first_line(error)}"))
         else:
             if isinstance(answer, DataError):
                 found.append(answer)
@@ -121,7 +121,7 @@ class _Mate:
             told = blamed(error)  # by SystemExit a plug-in leaves, which would look like a dead rank
             if told is None and isinstance(error, SystemExit):
                 raise
-            return None if is_parting(error) else str(told or f"{type(error).__name__}: {_first_line(error)}")
+            return None if is_parting(error) else str(told or f"{type(error).__name__}: {first_line(error)}")
         return None
 
 
@@ -154,7 +154,3 @@ def _free_port() -> int:
     with socket.socket() as server:
         server.bind(("", 0))
         return int(server.getsockname()[1])
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "no message")

@@ -16,7 +16,7 @@ import torch
 from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, start_processes
 
 from nas.engine.parcel import Parcel
-from nas.errors import RunError, SpecError, text_of
+from nas.errors import RunError, SpecError, first_line
 from nas.plugins import blamed
 from nas.train.ranks import Ranks, is_parting, meeting
 
@@ -68,7 +68,7 @@ def _follow(index: int, parcel: Parcel[Follow], count: int, folder: Path, device
             follow(ranks, _device(device, rank))
     except (Exception, SystemExit) as error:  # by SystemExit a plug-in leaves, as if all were well
         if not is_parting(error):
-            said = blamed(error) or f"{type(error).__name__}: {text_of(error)}"
+            said = blamed(error) or f"{type(error).__name__}: {first_line(error)}"
             (folder / f"error-{rank}").write_text(f"rank {rank} failed: {said}")
         raise SystemExit(1) from None
 

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.engine.job import Job, Outcome
 from nas.engine.ledger import STORAGE
-from nas.errors import DataError, RunError, encodable, is_memory, text_of
+from nas.errors import DataError, RunError, encodable, first_line, is_memory, text_of
 from nas.files import try_lock, write_text
 from nas.plugins import blamed
 from nas.scratch import scratch
@@ -144,8 +144,7 @@ def _is_storage(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    lines = text_of(error).strip().splitlines()
-    text = lines[0] if lines else "no message"
+    text = first_line(error)
     if is_memory(error):
         return f"out of memory: {text}"
     return text if type(error).__module__.startswith("nas.") else f"{type(error).__name__}: {text}"

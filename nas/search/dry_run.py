@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
-from nas.data import account_of, check_readable
+from nas.data import account_of
 from nas.engine import Event, OnEvent
 from nas.engine.events import ignore
 from nas.engine.start import check_start
@@ -73,8 +73,7 @@ def dry_run(spec: SearchSpec, *, on_event: OnEvent = ignore) -> DryRun:
 
     begin = time.perf_counter()
     say(f"loading {spec.data}")
-    images = spec.task.load()
-    check_readable(images)
+    images, _ = spec.task.prepared()
     space = resolved(spec, images)
     introduced(spec, space, images, on_event, meant=False)
     loading = time.perf_counter() - begin

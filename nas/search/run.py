@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from nas.data import ImageSet, account_of, check_readable
+from nas.data import ImageSet, account_of
 from nas.engine import Event, Ledger, OnEvent, Run
 from nas.engine.events import both, ignore
 from nas.engine.scale import introduce
@@ -128,8 +128,7 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
     run.spec = run.spec.resumed(run.begun)
     spec, device = run.spec, run.spec.workers.device
     check_trackers(spec.track)
-    images = spec.task.load()
-    check_readable(images)
+    images, task = spec.task.prepared()
     space = resolved(spec, images)
     SAMPLERS[spec.sampler.name].check(space)
     record = recorded(spec, space.base)
@@ -163,9 +162,7 @@ def _planned(run: Run[SearchSpec], on_event: OnEvent) -> Plan:
     if (changed := timed_otherwise(run.ledger, estimate)) is not None:
         on_event(Event("message", data={"text": changed}))
     check_feasible(space, spec.budget, estimate, seed=derive(spec.seed, "probe"))
-    return Plan(
-        run, on_event, spec.task.held_to(images), device, space, record, earlier, tables, target, estimate, images
-    )
+    return Plan(run, on_event, task, device, space, record, earlier, tables, target, estimate, images)
 
 
 def timed_otherwise(ledger: Ledger, estimate: Estimate) -> str | None:

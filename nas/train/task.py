@@ -11,7 +11,7 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from nas.data import MAX_PIXELS, ImageSet, Labels, Preprocess, check_labelled, labelled, load
+from nas.data import MAX_PIXELS, ImageSet, Labels, Preprocess, check_labelled, check_readable, labelled, load
 from nas.errors import DataError, SpecError
 from nas.genome import Genome
 from nas.train.recipe import Training
@@ -41,6 +41,12 @@ class Task:
     def held_to(self, images: ImageSet) -> Task:
         """The task for other machines: they may load these images only. images: as loaded, without `labels`."""
         return replace(self, digest=images.digest)
+
+    def prepared(self) -> tuple[ImageSet, Task]:
+        """The splits, all of which can be read, and the task held to them: what a run begins with. Raises DataError."""
+        images = self.load()
+        check_readable(images)
+        return images, self.held_to(images)
 
     def load(self) -> ImageSet:
         """The splits. Raises DataError, also for other images than those of the digest."""

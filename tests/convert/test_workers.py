@@ -23,46 +23,24 @@ from tests.convert.small import spec
 from tests.engine import works
 from tests.engine.test_actors import alive, check_nothing_left
 from tests.engine.test_limits import Hanging
+from tests.test_plugins import MEAN
 
 RESUMES = "; the same command resumes from what is there"
-PLUGIN = """
+PLUGIN = MEAN.replace("Mean", "Odd").replace('"mean"', '"odd"')
+HEAD = """
 import os, sys, time
 from pathlib import Path
-from typing import Literal
-
-from nas.blocks.base import BlockConfig, Core, Cost, block
 
 FOLDER = Path({folder!r})
-
-
-@block("odd")
-class Odd(Core):
-    class Config(BlockConfig):
-        block: Literal["odd"] = "odd"
-
-    def __init__(self, config, site):
-        super().__init__()
-
-    def forward(self, inputs):
+"""
+BEHAVIOUR = """
         if os.getpid() != {driver} and (FOLDER / "leave").exists():
             sys.exit("bye")
         if os.getpid() != {driver} and (FOLDER / "hang").exists():
             (FOLDER / f"hanging-{{os.getpid()}}").write_text(str(os.getpid()))
             time.sleep(600)
-        return inputs.v_BNHD.mean(1, keepdim=True).expand_as(inputs.v_BNHD), None
-
-    @classmethod
-    def projects(cls, config, site):
-        return "v"
-
-    @classmethod
-    def outgoing(cls, config, site):
-        return None
-
-    @classmethod
-    def cost(cls, config, site):
-        return Cost(macs=0, params=0)
 """
+FORWARD = "    def forward(self, inputs):\n"
 
 
 @pytest.mark.slow
@@ -95,7 +73,8 @@ def test_a_worker_that_dies_in_each_attempt_ends_the_conversion_with_one_message
 def folder(tmp_path: Path) -> Iterator[Path]:
     """Where the plug-in, which is loaded, looks for what to do in a worker."""
     plugin = tmp_path / "odd.py"
-    plugin.write_text(PLUGIN.format(folder=str(tmp_path), driver=os.getpid()))
+    behaviour = BEHAVIOUR.format(driver=os.getpid())
+    plugin.write_text(HEAD.format(folder=str(tmp_path)) + PLUGIN.replace(FORWARD, FORWARD + behaviour))
     load_plugins(plugin)
     yield tmp_path
     Registry.forget(sys.modules.pop("nas_plugin_odd").__name__)
