@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,9 @@ from nas.convert.candidates import DEFAULT, Assembly, Candidate, Place, listed, 
 from nas.convert.library import Distillation, Piece, begin, distil, transplanted
 from nas.convert.plan import Parts
 from nas.convert.score import Score, Scorer
+from nas.convert.sharing import Sharing, Together, trained_together
 from nas.convert.spec import TEACHER, ConversionSpec, recipe
+from nas.convert.workers import Common, States
 from nas.data import ImageSet, load
 from nas.genome import Genome, load_genome
 from nas.metrics import estimator
@@ -85,7 +88,8 @@ class Library:
         self.parent, self.candidates, self.how = parent, candidates, how or Distillation()
         self.parts = parent.parts(candidates)
         self.pieces = self._trained(self.how.rounds if rounds is None else rounds)
-        self.states = {piece.name: piece.attention.state_dict() for piece in self.pieces}
+        self.base = parent.donor
+        self.states: States = {piece.name: piece.attention.state_dict() for piece in self.pieces}
         self.scorer = Scorer(parent.donor.model(), parent.images.validation.spread(SCORED))
 
     def _trained(self, rounds: int) -> list[Piece]:
@@ -98,7 +102,18 @@ class Library:
         return pieces
 
     def donor(self, assembly: Assembly) -> Donor:
-        return transplanted(self.parent.donor, assembly, self.candidates, self.states)
+        return transplanted(self.base, assembly, self.candidates, self.states)
+
+    def together(self, assemblies: Sequence[Assembly], sharing: Sharing, *, seed: int) -> Library:
+        """The library after these assemblies were trained together."""
+        spec = ConversionSpec.parse({"start": str(self.parent.file)})
+        training, threads = sharing.recipe(spec.training, self.parent.file), torch.get_num_threads()
+        common = Common(self.parent.donor, self.candidates, spec.task, self.how, SCORED, "cpu", threads)
+        after = copy(self)
+        with tempfile.TemporaryDirectory() as folder:
+            work = Together(Path(folder), None, training, assemblies, self.states, None, seed)
+            after.base, after.states = trained_together(common, self.parent.images, work, Path(folder))
+        return after
 
     def scores(self, assemblies: Sequence[Assembly]) -> list[Score]:
         return [self.scorer(self.donor(each).model()) for each in assemblies]

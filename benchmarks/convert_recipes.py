@@ -22,7 +22,7 @@ from benchmarks.convert_parts import Library, Parent, parents
 from benchmarks.machine import Setting
 from nas.convert.candidates import DEFAULT, Assembly, Candidate
 from nas.convert.library import Distillation
-from nas.convert.plan import chosen, problem
+from nas.convert.plan import explored, problem
 from nas.search.budget import Budget
 
 PARENTS = 3
@@ -69,8 +69,8 @@ def _recipes(libraries: list[Library]) -> dict[str, Any]:
 
 def _picked(library: Library) -> list[Assembly]:
     found = problem(library.parts, library.singles(), Budget())
-    picks = chosen(library.parts, found, "macs", Budget(), points=6, tried=50, seed=0, measure=library.scores)
-    return [pick.assembly for pick in picks[:4]]
+    seen = explored(library.parts, found, "macs", Budget(), points=6, tried=50, seed=0, measure=library.scores)
+    return [pick.assembly for pick in seen.picks()[:4]]
 
 
 def _starts(trained: list[Parent]) -> dict[str, Any]:

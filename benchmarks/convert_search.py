@@ -4,19 +4,25 @@ Every seed has a parent of its own (mixed_digits, 30 epochs). All arms offer the
 candidates), and have accuracy and MACs as objectives:
 
     conversion   library, scores, choice and repairs as `nas convert` does them, six points
+    sharing      the same with a shared training before the repair: `nas convert --set "sharing.epochs=38 points=10
+                 sharing.assemblies=48 library.rounds=1 tried=0 training.epochs=1"`
     random       the library, then random assemblies with the same repair, until the conversion's CPU seconds are spent
     all-linear   the library, then both linear candidates in all layers, the same CPU seconds spent on epochs of repair
     search       `nas search` with its default sampler: 24 trials of the parent's recipe from new weights; it takes
-                 minutes a seed, so that the first seeds alone have one
+                 minutes a seed, so that five seeds alone have one, and a shared training, whose recipe was found on
+                 others (seeds 0 to 4)
+    mixed        the same search with the MixUp of the shared training in its recipe, at two seeds: whether that alone
+                 is what the shared training has before the search
 
-The parent itself is a point of the first three from the start. Two hypervolumes:
+The parent itself is a point of all conversions from the start. Two hypervolumes:
 
     validation   of all points, by the accuracy that chose them; the best of 24 trials on 288 images is lucky, too
     test         of the points on the validation front, by their accuracy on test, which chose nothing
 
 Reference point: the product's own rule (slightly worse than the worst point) over the points that are compared. CPU
 seconds are of this process; the search's are those of its trainings. The compute of a conversion ends with the repair
-at which it has reached the search's hypervolume, or with its last one.
+at which it has reached the search's hypervolume, or with its last one. It is held against its bars for the shared
+training, which is made for this; the short repair alone is made for a parent that cannot be trained any further.
 """
 
 from __future__ import annotations
@@ -35,8 +41,10 @@ from scipy import stats
 from benchmarks.convert_parts import Library, Parent, Repaired, row, trained_parent
 from benchmarks.machine import Setting
 from benchmarks.simulated import candidates, finished
-from nas.convert.candidates import DEFAULT, KEEP, Assembly
-from nas.convert.plan import chosen, problem, random_assemblies, valid
+from nas.convert.candidates import DEFAULT, KEEP, Assembly, key_of
+from nas.convert.library import Distillation
+from nas.convert.plan import Explored, explored, problem, random_assemblies, valid
+from nas.convert.sharing import Sharing
 from nas.data import ImageSet, load
 from nas.engine import Job, Ledger, Outcome
 from nas.genome import Genome, load_genome
@@ -48,9 +56,10 @@ from nas.seeds import derive
 from nas.timm.donor import read_donor
 from nas.train import Training, evaluate, train
 
-SEEDS, SEARCHED = range(12), range(5)
+SEEDS, SEARCHED, MIXED = range(12), range(5, 10), range(5, 7)
 TRIALS, POINTS = 24, 6
-RECIPE = {"epochs": 30}
+RECIPE: dict[str, Any] = {"epochs": 30}
+SHARING = Sharing(epochs=38, assemblies=48)
 LINEAR = ("linear", "linear_local")
 BARS = (1 / 10, 1 / 5)  # of the search's compute, without and with the parent's training
 
@@ -77,7 +86,10 @@ def result(seeds: list[tuple[float, Curves]]) -> dict[str, Any]:
     """seeds: CPU seconds of the parent's training, and what each arm found."""
     rows = []
     for split in ("validation", "test"):
-        rows += _against_search([each for each in seeds if "search" in each[1]], split)
+        searched = [each for each in seeds if "search" in each[1]]
+        rows += _against_search(searched, "conversion", split)
+        rows += _against_search(searched, "sharing", split)
+        rows.append(_mixed([curves for _, curves in searched if "mixed" in curves], split))
         rows += [_against_arm([curves for _, curves in seeds], arm, split) for arm in ("random", "all-linear")]
     return {"at": f"digits, {len(seeds)} seeds", "seeds": [_kept(*each) for each in seeds], "rows": rows}
 
@@ -89,12 +101,12 @@ def _kept(seconds: float, curves: Curves) -> dict[str, Any]:
     }
 
 
-def _against_search(seeds: list[tuple[float, Curves]], split: str) -> list[dict[str, Any]]:
-    """Compute is held against its bars only if the conversion reaches the search's hypervolume at every seed."""
-    at, shares, alone, whole, reached = f"{split}, {len(seeds)} seeds", [], [], [], 0
+def _against_search(seeds: list[tuple[float, Curves]], arm: str, split: str) -> list[dict[str, Any]]:
+    """Compute is held against its bars for `sharing`, if it reaches the search's hypervolume at every seed."""
+    at, shares, alone, whole, reached = f"{arm}, {split}, {len(seeds)} seeds", [], [], [], 0
     for parent_seconds, curves in seeds:
-        conversion, search = curves["conversion"], curves["search"]
-        reference_2 = _reference([curves], split)
+        conversion, search = curves[arm], curves["search"]
+        reference_2 = _reference([{arm: conversion, "search": search}], split)
         aim = _volume(search, split, reference_2)
         growth = [_volume(conversion[: count + 1], split, reference_2) for count in range(len(conversion))]
         enough = next((number for number, volume in enumerate(growth) if volume >= aim), None)
@@ -103,14 +115,25 @@ def _against_search(seeds: list[tuple[float, Curves]], split: str) -> list[dict[
         shares.append(growth[-1] / aim)
         alone.append(spent / search[-1].seconds)
         whole.append((parent_seconds + spent) / search[-1].seconds)
-    bars = BARS if reached == len(seeds) else (None, None)
+    held = arm == "sharing"
+    bars = BARS if held and reached == len(seeds) else (None, None)
     what = "seeds at which a conversion reaches the hypervolume of a search of 24"
     return [
-        row(what, at, reached, None, len(seeds), upper=False),
+        row(what, at, reached, None, len(seeds) if held else None, upper=False),
         row("hypervolume of the conversion over the search's", at, *_mean(shares), None, upper=False),
         row("its compute over the search's", at, *_ratio(alone), bars[0], upper=True),
         row("the same with the parent's training", at, *_ratio(whole), bars[1], upper=True),
     ]
+
+
+def _mixed(seeds: list[Curves], split: str) -> dict[str, Any]:
+    shares = []
+    for curves in seeds:
+        compared = {name: curves[name] for name in ("search", "mixed")}
+        reference_2 = _reference([compared], split)
+        shares.append(_volume(curves["mixed"], split, reference_2) / _volume(curves["search"], split, reference_2))
+    what = "hypervolume of the search with MixUp over the search's"
+    return row(what, f"{split}, {len(seeds)} seeds", *_mean(shares), None, upper=False)
 
 
 def _against_arm(seeds: list[Curves], arm: str, split: str) -> dict[str, Any]:
@@ -158,7 +181,10 @@ def curves_of(images: ImageSet, folder: Path, seed: int) -> tuple[float, Curves]
         "all-linear": [own, *_all_linear(library, begun, spent)],
     }
     if seed in SEARCHED:
-        curves["search"] = _search(parent, library, folder / "search", seed)
+        curves["sharing"] = [own, *_sharing(parent, seed)]
+        curves["search"] = _search(parent, library, folder / "search", seed, RECIPE)
+    if seed in MIXED:
+        curves["mixed"] = _search(parent, library, folder / "mixed", seed, RECIPE | {"mixup": SHARING.mixup})
     return parent.seconds, curves
 
 
@@ -174,10 +200,26 @@ class Clock:
 
 
 def _conversion(library: Library, clock: Clock, seed: int) -> Iterator[Point]:
-    found = problem(library.parts, library.singles(), Budget())
-    picks = chosen(library.parts, found, "macs", Budget(), points=POINTS, tried=50, seed=seed, measure=library.scores)
-    for pick in picks:
+    for pick in _explored(library, seed, points=POINTS, tried=50).picks():
         yield _point(library, pick.assembly, clock, library.repaired(pick.assembly, seed=seed))
+
+
+def _sharing(parent: Parent, seed: int) -> Iterator[Point]:
+    clock = Clock()
+    library = Library(parent, how=Distillation(rounds=1))
+    seen = _explored(library, seed, points=10, tried=0)
+    members = seen.promising(SHARING.assemblies)
+    shared = library.together([{}, *members], SHARING, seed=seed)
+    after = {key_of(each): score for each, score in zip(members, shared.scores(members), strict=True)}
+    for pick in seen.picks(after):
+        yield _point(library, pick.assembly, clock, shared.repaired(pick.assembly, seed=seed, epochs=1))
+
+
+def _explored(library: Library, seed: int, *, points: int, tried: int) -> Explored:
+    found = problem(library.parts, library.singles(), Budget())
+    return explored(
+        library.parts, found, "macs", Budget(), points=points, tried=tried, seed=seed, measure=library.scores
+    )
 
 
 def _random(library: Library, begun: float, spent: float, seed: int) -> Iterator[Point]:
@@ -201,13 +243,13 @@ def _all_linear(library: Library, begun: float, spent: float) -> Iterator[Point]
         yield _point(library, assembly, clock, library.repaired(assembly, seed=0, epochs=epochs), begun)
 
 
-def _search(parent: Parent, library: Library, folder: Path, seed: int) -> list[Point]:
-    """24 trials of the default sampler, trained by the parent's recipe from new weights."""
+def _search(parent: Parent, library: Library, folder: Path, seed: int, recipe: dict[str, Any]) -> list[Point]:
+    """24 trials of the default sampler, trained from new weights."""
     genome = library.parts.parent
     choices = {layer: {"choice": [_slots(genome, layer, name) for name in names]}
                for layer, names in library.parts.options.items()}  # fmt: skip
     data = {"name": "convert", "base": genome.model_dump(mode="json", exclude_defaults=True), "parameters": choices}
-    keys = {"objectives": {"accuracy": "max", "macs": "min"}, "trials": TRIALS, "training": RECIPE, "seed": seed}
+    keys = {"objectives": {"accuracy": "max", "macs": "min"}, "trials": TRIALS, "training": recipe, "seed": seed}
     spec = SearchSpec.parse(data | keys)
     space = SearchSpace(genome, spec.expanded())
     ledger = Ledger(folder)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from nas.convert.sharing import Sharing
 from nas.convert.workers import Common, Crew
 from nas.data import ImageSet, Labels
 from nas.errors import RunError, SpaceError, wording
@@ -31,11 +32,14 @@ def named(images: ImageSet, parent: Genome) -> ImageSet:
     return replace(images, classes=parent.class_names or tuple(str(number) for number in range(parent.classes)))
 
 
-def check_recipe(training: Training) -> None:
-    """Raise SpaceError if the repair would learn from labels beside a teacher of the user's own."""
-    if training.teacher is not None and training.teacher.weight < 1:
-        message = "the images have no labels, so that all has to be learned from the teacher: expected 1"
-        raise SpaceError(f"{message}, found {training.teacher.weight}", path="training.teacher.weight")
+def check_recipe(training: Training, sharing: Sharing) -> None:
+    """Raise SpaceError if anything would learn from labels: the repair, or the shared training before it."""
+    weights = {"training.teacher.weight": training.teacher.weight} if training.teacher is not None else {}
+    weights |= {"sharing.weight": sharing.weight} if sharing.epochs else {}
+    for path, weight in weights.items():
+        if weight < 1:
+            message = "the images have no labels, so that all has to be learned from the teacher"
+            raise SpaceError(f"{message}: expected 1, found {weight}", path=path)
 
 
 def kept_labels(directory: Path) -> Labels | None:

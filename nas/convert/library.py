@@ -238,4 +238,6 @@ def transplanted(
         piece = {f"{prefix}{key}": tensor for key, tensor in states[f"{layer}-{name}"].items()}
         state |= piece
         young |= piece.keys()
-    return Donor(genome, {key: state[key] for key in Model(genome).state_dict()}, frozenset(young))
+    with torch.device("meta"):  # for its names alone
+        names = Model(genome).state_dict().keys()
+    return Donor(genome, {name: state[name] for name in names}, frozenset(young))

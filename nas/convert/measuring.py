@@ -15,6 +15,7 @@ from nas.convert.plan import Parts
 from nas.convert.score import Score
 from nas.convert.shelf import Shelf
 from nas.convert.workers import Content, Crew, States, run_round, run_scores
+from nas.model import Donor
 
 CHUNK = 16  # assemblies that a task scores
 
@@ -59,14 +60,14 @@ class Measuring:
         scores = self.scored(states, assemblies)
         return dict(zip(places, scores, strict=True))
 
-    def scored(self, states: States, assemblies: Sequence[Assembly]) -> list[Score]:
-        """The scores of assemblies, in the order given."""
+    def scored(self, states: States, assemblies: Sequence[Assembly], base: Donor | None = None) -> list[Score]:
+        """The scores of assemblies, in the order given. base: what the pieces are put into; None: the parent."""
         left = [assembly for assembly in assemblies if key_of(assembly) not in self.shelf.scores]
         if left:
             self.say(f"comparing {len(left)} models with the parent")
             self._outdate("assemblies.csv")
         chunks = [left[start : start + CHUNK] for start in range(0, len(left), CHUNK)]
-        tasks = [(chunk, {piece: states[piece] for each in chunk for piece in _pieces(each)}) for chunk in chunks]
+        tasks = [(base, chunk, {piece: states[piece] for each in chunk for piece in _pieces(each)}) for chunk in chunks]
 
         def keep(number: int, scores: list[Score]) -> None:
             self.shelf.keep_scores(chunks[number], scores)

@@ -33,6 +33,7 @@ from nas.errors import BudgetError, GenomeError
 from nas.genome import Genome
 from nas.metrics import METRICS, Costs, Estimate
 from nas.search.budget import Budget
+from nas.search.pareto import front_ranks
 from nas.seeds import derive
 
 RESCORED = 10  # best assemblies that are measured at each level of cost
@@ -102,10 +103,48 @@ class Pick:
     score: Score
 
 
-def chosen(
+@dataclass(frozen=True)
+class Explored:
+    """The assemblies that were measured, each with its cost, and the levels of cost at which some are picked."""
+
+    levels: Sequence[float]
+    measured: Sequence[tuple[float, Assembly, Score]]
+
+    def picks(self, after: Mapping[str, Score] | None = None) -> list[Pick]:
+        """At each level the best assembly within it: of the least KL from the parent; cheapest level first.
+
+        after: scores after a shared training, by `key_of`; the most accurate of these assemblies is then the best, and
+        of equal ones that of the least KL. Raises BudgetError if there is none.
+        """
+        seen = [(cost, each, score) for cost, each, score in self.measured if after is None or key_of(each) in after]
+
+        def merit(assembly: Assembly, score: Score) -> tuple[float, ...]:
+            if after is None:
+                return (score.kl,)
+            now = after[key_of(assembly)]
+            return -now.delta_accuracy, now.kl
+
+        picked: dict[str, Pick] = {}
+        for level in self.levels:
+            within = [(merit(each, score), cost, each, score) for cost, each, score in seen if cost <= level]
+            if within:
+                _, _, best, score = min(within, key=lambda item: item[:2])
+                picked.setdefault(key_of(best), Pick(CHOSEN, level, best, score))
+        if not picked:
+            raise BudgetError("no assembly within the budget makes a model", path="budget")
+        return list(picked.values())
+
+    def promising(self, count: int) -> list[Assembly]:
+        """So many assemblies within the dearest level: the front of measured KL and cost, then that of the rest."""
+        within = [(cost, each, score) for cost, each, score in self.measured if cost <= max(self.levels)]
+        rank_N = front_ranks(np.array([[score.kl, cost] for cost, _, score in within]))
+        return [within[number][1] for number in np.argsort(rank_N, kind="stable")[:count]]
+
+
+def explored(
     parts: Parts, found: Problem, metric: str, budget: Budget, *, points: int, tried: int, seed: int, measure: Measure
-) -> list[Pick]:
-    """The assemblies to repair, cheapest first. Raises BudgetError if none is within the budget."""
+) -> Explored:
+    """Measure what the scores promise, and random assemblies."""
     levels = _levels(found, metric, points)
     measured: dict[str, tuple[Assembly, Score]] = {}
 
@@ -119,16 +158,7 @@ def chosen(
     look([*_promising(parts, found, metric, levels), *random])
     if random:
         look(_promising(parts, replace(found, pairs=_pairs(parts, found, measured.values())), metric, levels))
-    priced = [(cost_of(parts, each, metric), each, score) for each, score in measured.values() if each]
-    picked: dict[str, Pick] = {}
-    for level in levels:
-        within = [(score.kl, cost, each, score) for cost, each, score in priced if cost <= level]
-        if within:
-            _, _, best, score = min(within, key=lambda item: item[:2])
-            picked.setdefault(key_of(best), Pick(CHOSEN, level, best, score))
-    if not picked:
-        raise BudgetError("no assembly within the budget makes a model", path="budget")
-    return list(picked.values())
+    return Explored(levels, [(cost_of(parts, each, metric), each, score) for each, score in measured.values() if each])
 
 
 def repaired(picks: Sequence[Pick], layers: Sequence[str], trials: pd.DataFrame, metric: str) -> pd.DataFrame:

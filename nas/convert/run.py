@@ -13,7 +13,7 @@ missing, the trials that have not ended. All user errors are found before the di
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -23,15 +23,16 @@ from typing import Any
 
 import pandas as pd
 
-from nas.convert.candidates import KEEP, Assembly, assembled, key_of, listed, offered
+from nas.convert.candidates import KEEP, Assembly, Candidate, assembled, key_of, listed, offered
 from nas.convert.labelling import MEANING, check_labels, check_recipe, kept_labels, label, named
 from nas.convert.library import transplanted
 from nas.convert.measuring import Measuring
 from nas.convert.outlook import check_budget, outlook
-from nas.convert.plan import Parts, Pick, chosen, problem, repaired
+from nas.convert.plan import Explored, Parts, Pick, explored, problem, repaired
 from nas.convert.rivals import rivals
 from nas.convert.score import Score
-from nas.convert.shelf import Shelf
+from nas.convert.sharing import Together, run_together
+from nas.convert.shelf import LIBRARY, SCORES, SHARED, Shelf
 from nas.convert.spec import ConversionSpec, recipe
 from nas.convert.workers import Common, Crew, States
 from nas.data import ImageSet, absolute, account_of, labelled
@@ -42,7 +43,7 @@ from nas.engine.scale import introduce
 from nas.engine.start import NAME, check_start, keep_start
 from nas.engine.training import TrainJob
 from nas.engine.worker import Report
-from nas.errors import SpecError
+from nas.errors import RunError, SpecError
 from nas.metrics import METRICS, batch_sizes, estimator
 from nas.model import Donor
 from nas.profiling import LatencyTable, run_tables, table_file
@@ -108,12 +109,11 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
     run = plan.run
     with run.opened(on_event):
         plan = _begun(plan)
-        whose = plan.donor.digest if run.ledger.id is None else f"{plan.donor.digest}/{run.ledger.id}"
-        shelf = Shelf(run.directory, whose, run.storage)
+        shelf = _shelf(plan)
         with _crew(plan) as crew:
             measuring = Measuring(plan.parts, shelf, crew, spec.library.rounds, plan.say)
             library = measuring.library()
-            states = {"-".join(place): content["attention"] for place, content in library.items()}
+            states: States = {"-".join(place): content["attention"] for place, content in library.items()}
             single = measuring.singles(states)
             lost = [" ".join(place) for place, score in single.items() if not math.isfinite(score.kl)]
             if lost:
@@ -122,12 +122,15 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
             run.write_csv("sensitivity.csv", table)
             found = problem(plan.parts, single, plan.budget)
             measure = partial(measuring.scored, states)
-            picks = chosen(plan.parts, found, spec.sweep, plan.budget, points=spec.points, tried=spec.tried,
-                           seed=spec.seed, measure=measure)  # fmt: skip
+            seen = explored(plan.parts, found, spec.sweep, plan.budget, points=spec.points, tried=spec.tried,
+                            seed=spec.seed, measure=measure)  # fmt: skip
+            picks, base = seen.picks(), plan.donor
+            if spec.sharing.epochs:
+                base, states, picks = _shared(plan, measuring, states, seen)
             picks += rivals(plan.parts, spec.compare, picks, spec.sweep, plan.budget, seed=spec.seed, measure=measure)
         plan.say(f"repairing {len(picks)} assemblies, by distillation from the model itself")
         teacher = plan.donor if spec.training.teacher is None else None  # no worker reads its file
-        work = Repair(_common(plan), states, TrainJob.on(run.pool, _repaired(plan), teacher=teacher))
+        work = Repair(base, spec.candidates, states, TrainJob.on(run.pool, _repaired(plan), teacher=teacher))
         try:
             run.train(Assemblies(plan.parts, picks, run.ledger, seed=spec.seed), work, on_event)
         except KeyboardInterrupt:
@@ -143,15 +146,19 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
 
 @dataclass(frozen=True)
 class Repair:
-    """The work on a trial: the parent with the trial's pieces in it, trained for a few epochs."""
+    """The work on a trial: the parent with the trial's pieces in it, trained for a few epochs.
 
-    common: Common
+    base, states: the parent and the pieces, as the library or a shared training left them.
+    """
+
+    base: Donor
+    candidates: Mapping[str, Candidate]
     states: States
     training: TrainJob
 
     def __call__(self, job: Job, report: Report) -> dict[str, Any]:
         assembly = {layer: name for layer, name in job.parameters.items() if name != KEEP}
-        donor = transplanted(self.common.donor, assembly, self.common.candidates, self.states)
+        donor = transplanted(self.base, assembly, self.candidates, self.states)
         return replace(self.training, donor=donor)(job, report)
 
 
@@ -200,7 +207,7 @@ def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
     unlabelled = not images.classes
     account = account_of(named(images, whole.genome) if unlabelled else images)
     if unlabelled:
-        check_recipe(spec.training)
+        check_recipe(spec.training, spec.sharing)
         task = replace(task, labels=kept_labels(run.directory) if run.begun is not None else None)
         images = labelled(images, task.labels) if task.labels is not None else named(images, whole.genome)
     donor, head = whole.for_classes(images.classes)
@@ -289,6 +296,34 @@ def _common(plan: Plan) -> Common:
 
 def _crew(plan: Plan) -> Crew:
     return Crew(_common(plan), plan.run.pool, plan.run.spec.limits, plan.say)
+
+
+def _shelf(plan: Plan, after: Donor | None = None) -> Shelf:
+    """Pieces and scores of the run; after: of a shared training that left the parent so."""
+    run = plan.run
+    whose = "/".join(part for part in (plan.donor.digest, run.ledger.id, after and after.digest) if part)
+    return Shelf(run.directory, whose, run.storage, SCORES if after is None else SHARED)
+
+
+def _shared(plan: Plan, measuring: Measuring, states: States, seen: Explored) -> tuple[Donor, States, list[Pick]]:
+    """The parent and the pieces after a shared training of what was seen, and what is then picked."""
+    run, spec = plan.run, plan.run.spec
+    nothing: Assembly = {}
+    members = [nothing, *seen.promising(spec.sharing.assemblies)]
+    plan.say(f"training {len(members)} assemblies together, {spec.sharing.epochs} epochs")
+    training = spec.sharing.recipe(spec.training, run.directory / NAME)
+    teacher = plan.donor if spec.training.teacher is None else None
+    work = Together(
+        run.directory / LIBRARY, run.storage, training, members, states, teacher, derive(spec.seed, "sharing")
+    )
+    made: dict[int, tuple[Donor, States] | str] = {}
+    measuring.crew.each("training assemblies together", run_together, [(work,)], made.__setitem__)
+    if isinstance(made[0], str):
+        raise RunError(made[0])
+    base, states = made[0]
+    scores = replace(measuring, shelf=_shelf(plan, base)).scored(states, members, base)
+    after = {key_of(each): score for each, score in zip(members, scores, strict=True) if math.isfinite(score.kl)}
+    return base, states, seen.picks(after)
 
 
 def _repaired(plan: Plan) -> Task:

@@ -2,6 +2,7 @@
 
     results/<run>/library/stages.0.layers.1-linear.pt      a piece: attention, optimiser, rounds, errors
     results/<run>/scores.csv                               a row per assembly that was compared with the parent
+    results/<run>/shared.csv                               the same after a shared training (nas/convert/sharing.py)
     results/<run>/sensitivity.csv                          a row per layer and candidate: what replacing it alone does
 
 Files are written whole. A damaged piece is thrown away and trained again; scores of a damaged file are taken anew. A
@@ -35,6 +36,7 @@ from nas.files import SEAL, regular, write_atomically, write_dataframe
 log = logging.getLogger(__name__)
 FIELDS = [field.name for field in fields(Score)]
 LIBRARY = "library"
+SCORES, SHARED = "scores.csv", "shared.csv"
 
 
 def packed(content: Content) -> bytes:
@@ -55,11 +57,11 @@ class Shelf:
     """Pieces and scores of the conversion in a run directory, of which this process is the driver.
 
     whose: digest of the model that is converted, and the id of the run: the same layer may be trained otherwise in
-    another one.
+    another one. table: of the scores.
     """
 
-    def __init__(self, directory: Path, whose: str, storage: Storage | None = None):
-        self.directory, self.whose, self.storage = directory, whose, storage
+    def __init__(self, directory: Path, whose: str, storage: Storage | None = None, table: str = SCORES):
+        self.directory, self.whose, self.storage, self.table = directory, whose, storage, table
         library = directory / LIBRARY
         for temporary in library.glob(".*.tmp"):  # left by a kill during a write
             temporary.unlink()
@@ -112,7 +114,7 @@ class Shelf:
     def keep_scores(self, assemblies: Sequence[Assembly], scores: Sequence[Score]) -> None:
         self.scores |= {key_of(assembly): score for assembly, score in zip(assemblies, scores, strict=True)}
         rows = [{"assembly": key} | asdict(s) | {SEAL: self._seal(key, s)} for key, s in self.scores.items()]
-        write_dataframe(self.directory / "scores.csv", pd.DataFrame(rows))
+        write_dataframe(self.directory / self.table, pd.DataFrame(rows))
         self._upload("")
 
     def _upload(self, folder: str) -> None:
@@ -121,7 +123,7 @@ class Shelf:
             self.storage.push(self.directory / folder, folder, self.uploaded[folder])
 
     def _read_scores(self) -> dict[str, Score]:
-        file = self.directory / "scores.csv"
+        file = self.directory / self.table
         if not file.exists():
             return {}
         try:

@@ -8,6 +8,7 @@
     library: {rounds: 2, images: 4096}           each candidate trained alone (nas/convert/library.py)
     scored: 2000                                 validation images at most on which models are compared with the parent
     tried: 50                                    random assemblies that are measured, to learn how layers interact
+    sharing: {epochs: 30}                        assemblies that are trained together first (nas/convert/sharing.py)
     points: 6                                    assemblies along the front that are repaired
     compare: [random, last]                      what else is repaired, to compare with (nas/convert/rivals.py)
     training: {epochs: 3}                        the repair: distillation from the model, from the assembly's weights
@@ -34,9 +35,10 @@ from pydantic import (
 from nas.convert.candidates import DEFAULT, KEEP, Candidate
 from nas.convert.library import Distillation
 from nas.convert.rivals import Arm
+from nas.convert.sharing import Sharing
 from nas.engine import Limits, Workers
 from nas.engine.start import Starting, relative_to
-from nas.errors import SpaceError, from_pydantic, nearest, shown
+from nas.errors import SpaceError, from_pydantic, nearest, shown, wording
 from nas.genome.settings import with_settings
 from nas.metrics import METRICS, Costs, known_objectives
 from nas.paths import SET
@@ -81,6 +83,7 @@ class ConversionSpec(Starting):
     tried: int = Field(
         50, ge=0, le=10_000, description="random assemblies that are measured, to learn how layers interact"
     )
+    sharing: Sharing = Field(Sharing(), description="how assemblies are trained together before the repair")
     points: int = Field(6, ge=1, le=1000, description="assemblies along the front that are repaired")
     compare: tuple[Arm, ...] = Field((), description="simpler rules whose assemblies are repaired as well")
     seed: int = Field(0, ge=0, le=2**63 - 1, description="root of all others")
@@ -135,6 +138,14 @@ class ConversionSpec(Starting):
     def _begins(self) -> ConversionSpec:
         if self.start is None:
             raise SpaceError("a conversion needs a trained model", path="start")
+        if self.sharing.epochs and self.compare:
+            message = "what is compared has the repair alone, and the chosen assemblies a shared training before it"
+            raise SpaceError(f"{message}: leave one of compare and sharing out", path="compare")
+        if self.sharing.epochs:
+            try:
+                self.sharing.recipe(self.training, Path(self.start))
+            except ValidationError as error:  # a rate below those that the repair begins or ends with
+                raise SpaceError(wording(error.errors()[0]), path="sharing") from None
         return self
 
     @property

@@ -77,7 +77,7 @@ def run_job(job: Job, work: Work, report: Report, *, neighbours: bool = False) -
     written then.
     """
     crowded = False
-    with _alone(job.directory):
+    with alone(job.directory):
         ended = Outcome.read(job.directory)
         if ended is not None:
             return ended
@@ -116,21 +116,23 @@ def run_job(job: Job, work: Work, report: Report, *, neighbours: bool = False) -
 def workplace(trials: Path, storage: Storage | None, trial: str) -> Iterator[tuple[Path, Callable[[bool], None]]]:
     """The working directory, and a function that saves its files: call it after each epoch, and with True at the end.
 
-    Without a storage, this is the trial directory and there is nothing to save.
+    Without a storage, this is the trial directory and there is nothing to save. trials: of the run, or another folder
+    of it.
     """
     if storage is None:
         yield trials / trial, lambda ended: None
         return
+    there = f"{trials.name}/{trial}"
 
     def keep(ended: bool) -> None:
         try:
-            storage.push(directory, f"trials/{trial}", seen, prune=(lambda name: True) if ended else None)
+            storage.push(directory, there, seen, prune=(lambda name: True) if ended else None)
         except RunError as error:
             raise StorageError(str(error)) from error
 
     with scratch("nas-trial-") as directory:
         try:
-            seen = storage.pull(f"trials/{trial}", directory)
+            seen = storage.pull(there, directory)
         except RunError as error:
             raise StorageError(str(error)) from error
         yield directory, keep
@@ -164,10 +166,10 @@ def _recover() -> None:
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Lock the trial directory. Raises StorageError if another process does not release it."""
+def alone(directory: Path, lock: str = "trial.json") -> Iterator[None]:
+    """Lock the trial directory by a file in it. Raises StorageError if another process does not release it."""
     try:
-        file = open(directory / "trial.json", "r+")  # noqa: SIM115  (closed below)
+        file = open(directory / lock, "r+")  # noqa: SIM115  (closed below)
     except OSError as error:
         raise StorageError.of(error) from error
     with file:

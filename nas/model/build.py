@@ -57,7 +57,7 @@ def build(
     if weights:
         if (trained := trained_as(Path(weights))) not in (None, own):
             log.warning("%s was trained as genome %s, and is loaded into %s", weights, trained, own)
-        _load(model, Path(weights), fresh_head)
+        load_weights(model, Path(weights), fresh_head=fresh_head)
     return model
 
 
@@ -106,7 +106,8 @@ def trained_as(weights: Path) -> str | None:
     return trained if isinstance(trained, str) else None
 
 
-def _load(model: Model, path: Path, fresh_head: bool) -> None:
+def load_weights(model: Model, path: Path, *, fresh_head: bool = False) -> None:
+    """Read a safetensors file into a model. Raises GenomeError unless its tensors are the model's, and finite."""
     state, own = _read(path), model.state_dict()
     if fresh_head:
         state |= {name: tensor for name, tensor in own.items() if name.startswith("head.")}

@@ -61,6 +61,11 @@ SCORE: Columns = {
     "delta_accuracy": "validation accuracy less the parent's, a fraction, before any repair",
     "delta_accuracy_se": "standard error of delta_accuracy, of paired differences over images",
 }
+SCORED: Columns = {
+    "assembly": "the candidates in it, as JSON: layer to name; other layers are the parent's",
+    **SCORE,
+    "sha256": "12 hex digits over the row and the model that is converted; a changed row is scored again",
+}
 LAYER: Columns = {
     "layer": "path of the layer in the genome",
     "core": "its core block",
@@ -186,9 +191,12 @@ TABLES: dict[str, Contents] = {
     "scores.csv": Contents(
         "scores.csv",
         "A row per assembly of a conversion that was compared with the parent.",
-        {"assembly": "the candidates in it, as JSON: layer to name; other layers are the parent's"}
-        | SCORE
-        | {"sha256": "12 hex digits over the row and the model that is converted; a changed row is scored again"},
+        SCORED,
+    ),
+    "shared.csv": Contents(
+        "shared.csv",
+        "A row per assembly of a conversion that was trained with others and then compared with the parent.",
+        {column: text.replace("before any repair", "before its own repair") for column, text in SCORED.items()},
     ),
     "assemblies.csv": Contents(
         "assemblies.csv",

@@ -48,9 +48,15 @@ def non_dominated(points_NM: np.ndarray) -> np.ndarray:
     return mask_N
 
 
+def front_ranks(points_NM: np.ndarray) -> np.ndarray:
+    """(N,) int: 0 on the front, 1 on the front of the rest, and so on."""
+    rank_N: np.ndarray = moocore.pareto_rank(points_NM)
+    return rank_N
+
+
 def near_front(points_NM: np.ndarray) -> np.ndarray:
     """(N,) bool: which points lie on one of the first `NEAR` fronts (the front, the front without it, and so on)."""
-    near_N: np.ndarray = moocore.pareto_rank(points_NM) < NEAR
+    near_N: np.ndarray = front_ranks(points_NM) < NEAR
     return near_N
 
 

@@ -95,6 +95,7 @@ def train(
     report: Callable[[dict[str, Any] | None], None] | None = None,
     until: int | None = None,
     ranks: Ranks = Ranks(),
+    model: Model | None = None,
 ) -> Result:
     """Train `genome` on `data` and leave metrics.csv and weights.safetensors in `directory`.
 
@@ -105,7 +106,8 @@ def train(
     with the last epoch. `donor` is the trained model whose weights it starts from. `teacher` is the model of
     `training.teacher`, whose file is then not read, and need not be on this machine. `threads` sets torch's number of
     threads for the process; the seed its global generator. `ranks`: this process is one of several that train the
-    genome, all called with equal arguments; only rank 0 uses `directory` and `report`.
+    genome, all called with equal arguments; only rank 0 uses `directory` and `report`. `model`: what is trained, as it
+    is, in place of one of the genome; `donor` then only says which model it is.
 
     Raises DataError if the images do not fit the genome, GenomeError if the donor does not, RunError if the directory
     belongs to another training, and TrainingDiverged.
@@ -131,7 +133,10 @@ def train(
     # Model and its evaluated copy
     # ------------------------------------------------------------------------------------------------------------------
     torch.manual_seed(derive(seed, "weights"))
-    model, inherited = _begun(genome, data, training, donor, device, resumed=checkpoint is not None)
+    if model is None:
+        model, inherited = _begun(genome, data, training, donor, device, resumed=checkpoint is not None)
+    else:
+        model, inherited = model.to(device), ()
     evaluated = WeightAverage(ranks.agreed(model), decay=training.ema, use_warmup=training.ema_warmup)
     layout = torch.channels_last if training.channels_last else torch.contiguous_format
     model.to(memory_format=layout)

@@ -7,7 +7,7 @@ import pytest
 from nas.convert.candidates import DEFAULT, KEEP, Assembly, assembled, listed, offered
 from nas.convert.choice import choose
 from nas.convert.outlook import check_budget, outlook
-from nas.convert.plan import Parts, Pick, chosen, problem
+from nas.convert.plan import Parts, Pick, explored, problem
 from nas.convert.score import Score
 from nas.errors import BudgetError
 from nas.genome import load_genome
@@ -45,9 +45,9 @@ def run(parts: Parts, budget: Budget, *, together: float = 0.0, tried: int = 30,
             score(sum(price(*item) for item in each.items()) + together * (pair <= each.keys())) for each in assemblies
         ]
 
-    found = chosen(
+    found = explored(
         parts, problem(parts, single, budget), "macs", budget, points=points, tried=tried, seed=0, measure=measure
-    )
+    ).picks()
     assert len({tuple(sorted(each.items())) for each in seen}) == len(seen), "nothing is measured twice"
     return found
 

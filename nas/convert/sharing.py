@@ -1,0 +1,117 @@
+"""`sharing:` of a conversion: before the repair, promising assemblies are trained together, with shared weights.
+
+    library, scores ─▶ the assemblies that the scores promise ─▶ one training of all (nas/convert/supernet.py)
+                    ─▶ each compared anew ─▶ the most accurate at every level of cost ─▶ repair
+
+A short repair brings a converted model back to its parent, and no further. Where the parent would gain from more
+training, or hybrids are better than it, one training that all assemblies share gives them that for the price of one. It
+learns from labels and, in part, from the parent, at the rate of a training from new weights, with MixUp. After it
+accuracy chooses, and no longer the distance from the parent, which the models have left.
+
+    results/<run>/library/shared/    metrics.csv, weights.safetensors; checkpoints while it runs
+    results/<run>/shared.csv         scores after it, as in scores.csv
+
+It is one training in one worker; a killed one goes on from its checkpoint, as a trial does. accuracy in its metrics.csv
+is that of the parent's own layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ConfigDict, Field
+
+from nas.convert.candidates import Assembly, key_of
+from nas.convert.supernet import Supernet
+from nas.convert.workers import Common, States
+from nas.data import ImageSet
+from nas.engine.storage import Storage
+from nas.engine.worker import Report, StorageError, alone, workplace
+from nas.keys import Keys
+from nas.model import Donor
+from nas.train import Training
+
+FOLDER = "shared"  # in library/
+LOCK = ".lock"
+
+
+class Sharing(Keys):
+    """How assemblies are trained together. Off by default. What it has no key for is as in `training:`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    epochs: int = Field(
+        0, ge=0, le=1_000_000, description="passes over the training images, each batch through one assembly; 0: none"
+    )
+    assemblies: int = Field(80, ge=1, le=10_000, description="so many at most, those that the scores promise")
+    lr: float = Field(4e-3, gt=0, description="peak learning rate")
+    mixup: float = Field(0.8, ge=0, description="alpha of MixUp; 0 is off")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="probability that is spread over all classes")
+    weight: float = Field(0.3, gt=0, le=1, description="share of the teacher's answers in the loss")
+
+    def recipe(self, training: Training, teacher: Path) -> Training:
+        """That of the shared training. training: of the repair. teacher: the parent, unless the repair has another."""
+        named = training.model_dump(mode="json")
+        own = self.model_dump(include={"epochs", "lr", "mixup", "label_smoothing"}) | {"warmup_epochs": 1.5}
+        alone = {"recipe": None, "compile": False, "layer_decay": 1.0}  # members have neither one graph nor one depth
+        taught = (named["teacher"] or {"model": str(teacher), "kind": "soft"}) | {"weight": self.weight, "hidden": None}
+        return Training.model_validate(named | own | alone | {"teacher": taught})
+
+
+@dataclass(frozen=True)
+class Together:
+    """What is trained together, and where. states: of the pieces' attention. teacher: where it is at hand."""
+
+    folder: Path
+    storage: Storage | None
+    training: Training
+    assemblies: Sequence[Assembly]
+    states: States
+    teacher: Donor | None
+    seed: int
+
+
+def run_together(common: Common, work: Together) -> tuple[Donor, States] | str:
+    """A worker's task: `trained_together` in a folder of the run. Returns the problem if that cannot be used."""
+    try:
+        with workplace(work.folder, work.storage, FOLDER) as (directory, keep):
+            directory.mkdir(exist_ok=True)
+            (directory / LOCK).touch()
+            with alone(directory, LOCK):
+                made = trained_together(common, common.images(), work, directory, report=lambda row: keep(False))
+            keep(True)
+    except StorageError as error:
+        return str(error)
+    except OSError as error:
+        return str(StorageError.of(error))
+    return made
+
+
+def trained_together(
+    common: Common, images: ImageSet, work: Together, directory: Path, *, report: Report | None = None
+) -> tuple[Donor, States]:
+    """The parent and the pieces after their training, which is begun, continued, or read from the directory.
+
+    Raises TrainingDiverged, and RunError if the directory belongs to another training.
+    """
+    from nas.model.build import load_weights  # in the worker; the driver does without
+    from nas.train import train
+
+    net = Supernet(common.donor, work.assemblies, common.candidates, work.states)
+    start = Donor(common.donor.genome, net.state_dict(), frozenset(map(key_of, work.assemblies)))
+    train(
+        start.genome,
+        images,
+        work.training,
+        directory=directory,
+        seed=work.seed,
+        donor=start,
+        teacher=work.teacher,
+        device=common.device,
+        threads=common.threads,
+        report=report,
+        model=net,
+    )
+    load_weights(net.cpu(), directory / "weights.safetensors")
+    return net.taken_apart(net.state_dict())
