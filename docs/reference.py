@@ -35,7 +35,7 @@ PAGES: dict[str, tuple[str, str, list[str]]] = {
     "blocks": ("Blocks", "genome", ["*Config", "Schedule"]),
     "space": ("Search space", "space", ["", "ParameterSpec", "Budget", "sampler_*", "scheduler_*"]),
     "ablation": ("Ablation", "ablation", [""]),
-    "conversion": ("Conversion", "conversion", ["", "Candidate", "Distillation"]),
+    "conversion": ("Conversion", "conversion", ["", "Candidate", "Distillation", "Sharing"]),
     "training": ("Training, workers, limits", "space", ["Training", "Augment", "Teacher", "Workers", "Limits"]),
 }
 TITLES = {"StageSpec": "Stage", "ParameterSpec": "Parameter", "Distillation": "Library"}

@@ -75,7 +75,7 @@ class Together:
 def run_together(common: Common, work: Together) -> tuple[Donor, States] | str:
     """A worker's task: `trained_together` in a folder of the run. Returns the problem if that cannot be used."""
     try:
-        with workplace(work.folder, work.storage, FOLDER) as (directory, keep):
+        with workplace(work.folder, work.storage, FOLDER, there=work.folder.name) as (directory, keep):
             directory.mkdir(exist_ok=True)
             (directory / LOCK).touch()
             with alone(directory, LOCK):

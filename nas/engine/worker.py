@@ -113,26 +113,27 @@ def run_job(job: Job, work: Work, report: Report, *, neighbours: bool = False) -
 
 
 @contextmanager
-def workplace(trials: Path, storage: Storage | None, trial: str) -> Iterator[tuple[Path, Callable[[bool], None]]]:
+def workplace(
+    trials: Path, storage: Storage | None, trial: str, *, there: str = "trials"
+) -> Iterator[tuple[Path, Callable[[bool], None]]]:
     """The working directory, and a function that saves its files: call it after each epoch, and with True at the end.
 
-    Without a storage, this is the trial directory and there is nothing to save. trials: of the run, or another folder
-    of it.
+    Without a storage, this is the trial directory and there is nothing to save. there: what the folder of the trials is
+    called in the storage.
     """
     if storage is None:
         yield trials / trial, lambda ended: None
         return
-    there = f"{trials.name}/{trial}"
 
     def keep(ended: bool) -> None:
         try:
-            storage.push(directory, there, seen, prune=(lambda name: True) if ended else None)
+            storage.push(directory, f"{there}/{trial}", seen, prune=(lambda name: True) if ended else None)
         except RunError as error:
             raise StorageError(str(error)) from error
 
     with scratch("nas-trial-") as directory:
         try:
-            seen = storage.pull(there, directory)
+            seen = storage.pull(f"{there}/{trial}", directory)
         except RunError as error:
             raise StorageError(str(error)) from error
         yield directory, keep
