@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -203,8 +204,9 @@ def test_the_recipe_is_the_repairs_but_for_what_sharing_says() -> None:
 SHARED: dict[str, Any] = {"sharing": {"epochs": 2, "assemblies": 6}, "compare": []}
 
 
-def test_a_conversion_with_a_shared_training(parent: Path, pool: Pool, tmp_path: Path) -> None:
-    """Interrupted behind the shared training, which is not done again; real Ray, real files."""
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_conversion_with_a_shared_training(stored: bool, parent: Path, pool: Pool, tmp_path: Path) -> None:
+    """Interrupted behind the shared training, which is not done again; with a storage, the machine is lost as well."""
     said: list[str] = []
 
     def interrupt(event: Event) -> None:
@@ -212,17 +214,20 @@ def test_a_conversion_with_a_shared_training(parent: Path, pool: Pool, tmp_path:
         if said[-1].startswith("repairing"):
             raise KeyboardInterrupt
 
-    run = tmp_path / "run"
+    keys = SHARED | ({"storage": str(tmp_path / "storage")} if stored else {})
+    run, kept = tmp_path / "run", tmp_path / "storage" / "run" if stored else tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        convert(spec(parent, **SHARED), run, on_event=interrupt)
+        convert(spec(parent, **keys), run, on_event=interrupt)
     (together,) = (text for text in said if "together" in text)
     assert together == "training 7 assemblies together, 2 epochs"
-    weights, scores = run / "library" / "shared" / "weights.safetensors", run / "shared.csv"
+    weights, scores = kept / "library" / "shared" / "weights.safetensors", run / "shared.csv"
     before = weights.stat().st_mtime_ns, scores.read_bytes()
     assert len(pd.read_csv(scores)) == 7
+    if stored:
+        shutil.rmtree(run)
 
     said.clear()
-    found = convert(spec(parent, **SHARED), run, on_event=lambda event: said.append(event.data.get("text", "")))
+    found = convert(spec(parent, **keys), run, on_event=lambda event: said.append(event.data.get("text", "")))
     assert (weights.stat().st_mtime_ns, scores.read_bytes()) == before
     assert not [text for text in said if text.startswith("comparing")]
     assert found.trials["state"].tolist() == ["complete"] * len(found.trials) and len(found.trials) >= 2
@@ -234,11 +239,11 @@ def test_a_conversion_with_a_shared_training(parent: Path, pool: Pool, tmp_path:
     assert undescribed(run) == unsealed(run) == []
 
     scores.unlink()  # measured again, and the same
-    again = convert(spec(parent, **SHARED), run)
+    again = convert(spec(parent, **keys), run)
     assert scores.read_bytes() == before[1]
     pd.testing.assert_frame_equal(again.trials, found.trials)
     with pytest.raises(RunError, match=r"spec\.sharing\.epochs"):
-        convert(spec(parent, sharing={"epochs": 3, "assemblies": 6}, compare=[]), run)
+        convert(spec(parent, **keys | {"sharing": {"epochs": 3, "assemblies": 6}}), run)
 
 
 @pytest.mark.parametrize(
