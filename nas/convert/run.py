@@ -1,8 +1,8 @@
 """A whole conversion: library, scores, choice, repair, winners; called by `nas convert`.
 
     results/<run>/   run.yaml, start.yaml + .safetensors, labels.json (if the images have no labels), library/,
-                     scores.csv, sensitivity.csv, trials/<id>/, trials.csv, assemblies.csv, front.csv, winners/,
-                     latency-1.json, report.html
+                     scores.csv, sensitivity.csv, shared.csv (with `sharing`), trials/<id>/, trials.csv,
+                     assemblies.csv, front.csv, winners/, latency-1.json, report.html
 
 Trial 0 is the model itself, trained like the others; then the chosen assemblies, cheapest first. A trial starts from
 the parent's weights with the library's pieces in their layers, and learns from the parent (nas/train/distillation.py).
@@ -18,53 +18,32 @@ from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pandas as pd
 
-from nas.convert.candidates import KEEP, Assembly, Candidate, assembled, key_of, listed, offered
-from nas.convert.labelling import MEANING, check_labels, check_recipe, kept_labels, label, named
+from nas.convert.candidates import KEEP, Assembly, Candidate, assembled, key_of
 from nas.convert.library import transplanted
 from nas.convert.measuring import Measuring
-from nas.convert.outlook import check_budget, outlook
+from nas.convert.opening import Plan, begun, crew_of, planned, upgraded
 from nas.convert.plan import Explored, Parts, Pick, explored, problem, repaired
 from nas.convert.rivals import rivals
 from nas.convert.score import Score
 from nas.convert.sharing import Together, run_together
 from nas.convert.shelf import LIBRARY, SCORES, SHARED, Shelf
 from nas.convert.spec import ConversionSpec, recipe
-from nas.convert.workers import Common, Crew, States
-from nas.data import ImageSet, absolute, account_of, labelled
-from nas.engine import Event, Job, Ledger, OnEvent, Run, Signal
+from nas.convert.workers import States
+from nas.engine import Job, Ledger, OnEvent, Run, Signal
 from nas.engine.events import ignore
 from nas.engine.job import Outcome
-from nas.engine.scale import introduce
-from nas.engine.start import NAME, check_start, keep_start
+from nas.engine.start import NAME
 from nas.engine.training import TrainJob
 from nas.engine.worker import Report
-from nas.errors import RunError, SpecError
-from nas.metrics import METRICS, batch_sizes, estimator
+from nas.errors import RunError
 from nas.model import Donor
-from nas.profiling import LatencyTable, run_tables, table_file
-from nas.search.budget import Budget
 from nas.search.winners import FrontSpec, RunExaminer, write_front
 from nas.seeds import derive
-from nas.train import Task, check_teacher, fitted
-from nas.train.ranks import check_shares
-
-MAY_DIFFER = {
-    "training.checkpoint_every",
-    "workers",
-    "limits",
-    "name",
-    "notes",
-    "storage",
-    "max_pixels",
-    "start",
-    "compare",
-}  # when a run is resumed
-LEAST = 50  # validation images: fewer cannot tell one model from another
+from nas.train import Task
 
 
 @dataclass(frozen=True)
@@ -81,36 +60,17 @@ class ConversionResult:
     front: pd.DataFrame
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A conversion that is ready to run: all user input has been checked. unlabelled: the images have no labels."""
-
-    run: Run[ConversionSpec]
-    on_event: OnEvent
-    record: dict[str, Any]
-    task: Task
-    unlabelled: bool
-    images: ImageSet
-    donor: Donor
-    parts: Parts
-    budget: Budget
-    tables: dict[int, LatencyTable]
-
-    def say(self, text: str) -> None:
-        self.on_event(Event("message", data={"text": text}))
-
-
 def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore) -> ConversionResult:
     """Run or resume a conversion in a run directory. Raises SpecError for user errors, before anything is written.
 
     >>> convert(ConversionSpec.parse({"start": "winner.yaml"}), Path("results/converted")).front
     """
-    plan = _planned(Run(directory, "conversion", spec, _upgraded), on_event)
+    plan = planned(Run(directory, "conversion", spec, upgraded), on_event)
     run = plan.run
     with run.opened(on_event):
-        plan = _begun(plan)
+        plan = begun(plan)
         shelf = _shelf(plan)
-        with _crew(plan) as crew:
+        with crew_of(plan) as crew:
             measuring = Measuring(plan.parts, shelf, crew, spec.library.rounds, plan.say)
             library = measuring.library()
             states: States = {"-".join(place): content["attention"] for place, content in library.items()}
@@ -193,109 +153,6 @@ class Assemblies:
 
     def tell(self, job: Job, outcome: Outcome) -> None:
         """Later trials do not depend on the outcome of earlier ones."""
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Before the run is opened
-# ----------------------------------------------------------------------------------------------------------------------
-def _planned(run: Run[ConversionSpec], on_event: OnEvent) -> Plan:
-    """Check all user input. Nothing is written."""
-    spec = run.spec = run.spec.resumed(run.begun)
-    images, task = spec.task.prepared()
-    whole = spec.donor
-    assert whole is not None  # the spec has a start
-    unlabelled = not images.classes
-    account = account_of(named(images, whole.genome) if unlabelled else images)
-    if unlabelled:
-        check_recipe(spec.training, spec.sharing)
-        task = replace(task, labels=kept_labels(run.directory) if run.begun is not None else None)
-        images = labelled(images, task.labels) if task.labels is not None else named(images, whole.genome)
-    donor, head = whole.for_classes(images.classes)
-    if "head.weight" not in donor.state:
-        raise SpecError(
-            f"the model does not know the classes of {images.name}: train it on them first ({head})"
-            "; where folders are no classes, write images:PATH"
-        )
-    donor = replace(donor, genome=listed(fitted(donor.genome, images)))
-    if task.labels is not None:
-        check_labels(task.labels, donor.digest, run.directory)
-    check_shares(spec.training, images, spec.workers.ranks)
-    check_teacher(spec.training.teacher, donor.genome, images)
-    if len(images.validation) < LEAST:
-        message = f"{len(images.validation)} validation images cannot tell models apart; {LEAST} are needed"
-        raise SpecError(f"{message}: give more data, or a larger training.validation", path="data")
-    options = offered(donor.genome, spec.candidates)
-    if all(names == [KEEP] for names in options.values()):
-        raise SpecError("no candidate fits any layer of the model, or all give what is there", path="candidates")
-    if run.begun is not None:
-        check_start(spec, run.directory)
-    by_formula = estimator(name for name in spec.costs if METRICS[name].batch_size is None)
-    check_budget(Parts(donor.genome, options, spec.candidates, by_formula), spec.budget_of(by_formula(donor.genome)))
-    singles = [assembled(donor.genome, {layer: name}, spec.candidates) for layer, names in options.items()
-               for name in names if name != KEEP]  # fmt: skip
-    tables = run_tables(
-        batch_sizes(spec.costs),
-        donor.genome,
-        lambda: _drawing(singles, spec.seed),
-        run.directory,
-        device=spec.workers.device,
-        say=lambda text: on_event(Event("message", data={"text": text})),
-    )
-    estimate = estimator(spec.costs, tables)
-    budget = spec.budget_of(estimate(donor.genome))
-    record = _recorded(spec, donor, budget)
-    run.check(record, may_differ=MAY_DIFFER, data=account, start=whole)
-    introduce(whole.genome, donor.genome, images, on_event, suits=lambda genome: genome, meant=True)
-    parts = Parts(donor.genome, options, spec.candidates, estimate)
-    check_budget(parts, budget)
-    return Plan(run, on_event, record, task, unlabelled, images, donor, parts, budget, tables)
-
-
-def _drawing(genomes: list[Any], seed: int) -> Any:
-    rng = Random(seed)
-    return lambda: rng.choice(genomes)
-
-
-def _recorded(spec: ConversionSpec, donor: Donor, budget: Budget) -> dict[str, Any]:
-    """The spec as in run.yaml: every default written out, the base being the model's genome, limits in their units."""
-    base = donor.genome.model_dump(mode="json", exclude_defaults=True)
-    return spec.model_dump(mode="json") | {"base": base, "data": absolute(spec.data), "budget": dict(budget.limits)}
-
-
-def _upgraded(spec: dict[str, Any]) -> dict[str, Any]:
-    """A recorded spec with keys of later versions added, at their defaults."""
-    read = ConversionSpec.parse(spec)
-    return read.model_dump(mode="json") | {"base": spec["base"]}
-
-
-def _begun(plan: Plan) -> Plan:
-    """Write all files that precede the first piece, and say whether a conversion can pay. The plan now has labels."""
-    run, spec = plan.run, plan.run.spec
-    for size, table in plan.tables.items():
-        table.write(table_file(run.directory, size))
-    keep_start(spec, run.directory, plan.images, plan.on_event)
-    if plan.unlabelled:
-        plan.say(f"the images have no labels: the model's own answers stand in, and accuracy is {MEANING}")
-        labels = plan.task.labels
-        if labels is None:
-            with _crew(plan) as crew:
-                labels = label(crew, plan.images, run.directory)
-        plan = replace(plan, task=replace(plan.task, labels=labels))
-    accuracy = MEANING if plan.unlabelled else None
-    run.begin(plan.record, seed=spec.seed, accuracy=accuracy)
-    for text in outlook(plan.parts, plan.tables):
-        plan.say(text)
-    return plan
-
-
-def _common(plan: Plan) -> Common:
-    run, spec = plan.run, plan.run.spec
-    device, threads = run.pool.device, run.pool.cpu
-    return Common(plan.donor, spec.candidates, plan.task, spec.library, spec.scored, device, threads)
-
-
-def _crew(plan: Plan) -> Crew:
-    return Crew(_common(plan), plan.run.pool, plan.run.spec.limits, plan.say)
 
 
 def _shelf(plan: Plan, after: Donor | None = None) -> Shelf:
