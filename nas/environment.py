@@ -10,8 +10,9 @@ read                                    where
     COLUMNS, NO_COLOR, ...              rich: tables and progress
 
 set
-    RAY_..., TUNE_..., HOME             `quieten_ray`, unless set by the user
-    RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH  `ray_access`, while Ray is running
+    RAY_..., TUNE_..., HOME             `quiet_ray`, unless set by the user, while Ray is running
+    TUNE_MAX_PENDING_TRIALS_PG          nas/engine/ray_tune.py, while it is
+    RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH  `ray_access`, while it is
     MLFLOW_ALLOW_FILE_STORE             `mlflow_store`, where MLflow writes into the run
     MPLBACKEND                          `command_line`: figures are written to files there
 """
@@ -111,10 +112,35 @@ def typed_command() -> str:
     return shlex.join([program, *arguments])
 
 
-def quieten_ray() -> None:
-    """Silence Ray, since a run reports by its own events. Call before Ray is imported."""
-    for name, value in (QUIET | {"HOME": str(home())}).items():  # Ray requires a home even if unused
-        os.environ.setdefault(name, value)
+@contextmanager
+def restored(*names: str) -> Iterator[None]:
+    """These variables are as before at the end of the block."""
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def quiet_ray() -> Iterator[None]:
+    """Silence Ray, since a run reports by its own events. Begin before Ray is imported.
+
+    Ray also takes over `breakpoint()` and uncaught exceptions. At the end, all is the user's again.
+    """
+    quiet = QUIET | {"HOME": str(home())}  # Ray requires a home even if unused
+    hook = sys.excepthook
+    with restored(*quiet, "PYTHONBREAKPOINT"):
+        for name, value in quiet.items():
+            os.environ.setdefault(name, value)
+        try:
+            yield
+        finally:
+            sys.excepthook = hook
 
 
 @contextmanager
@@ -162,22 +188,14 @@ def ray_access(folder: Path | None) -> Iterator[None]:
     folder: of a Ray started here, which requires a token: a new one in a file in the folder, unless the environment
     names one. None: for a cluster, which has its own access control; the user's token is used, if there is one.
     """
-    names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")
-    before = {name: os.environ.get(name) for name in names}
-    if folder is not None:
-        os.environ["RAY_AUTH_MODE"] = "token"
-        if not (os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")):
-            os.environ["RAY_AUTH_TOKEN_PATH"] = str(_new_token(folder / "token"))
-    elif has_ray_token():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-    try:
+    with restored("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+        if folder is not None:
+            os.environ["RAY_AUTH_MODE"] = "token"
+            if not (os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")):
+                os.environ["RAY_AUTH_TOKEN_PATH"] = str(_new_token(folder / "token"))
+        elif has_ray_token():
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _new_token(file: Path) -> Path:

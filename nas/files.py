@@ -59,6 +59,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.chmod(mode)  # safetensors makes its file anew, for its owner alone
         put_in_place(temporary, path)
     except Exception as error:  # safetensors has a class of its own
+        if _is_too_large(error):
+            raise _too_large(temporary, path) from error
         if _is_full(error, path.parent):
             raise _full(temporary, path) from error
         raise
@@ -81,8 +83,24 @@ def _is_full(error: Exception, folder: Path) -> bool:
     return "No space left" in str(error) or shutil.disk_usage(folder).free < FULL
 
 
+def _is_too_large(error: Exception) -> bool:
+    """Whether the file has reached the size that a file may have; safetensors says so in its own words."""
+    if isinstance(error, OSError):
+        return error.errno == errno.EFBIG
+    return "File too large" in str(error)
+
+
+def _too_large(temporary: Path, path: Path) -> OSError:
+    text = f"File too large: at {_megabytes(temporary):.1f} MB it is as large as files may be here (ulimit -f)"
+    return OSError(errno.EFBIG, text, str(path))
+
+
+def _megabytes(file: Path) -> float:
+    return file.stat().st_size / 1e6 if file.exists() else 0.0
+
+
 def _full(temporary: Path, path: Path) -> OSError:
-    written = temporary.stat().st_size / 1e6 if temporary.exists() else 0.0
+    written = _megabytes(temporary)
     free = shutil.disk_usage(path.parent).free / 1e6
     before = f", before it had {path.stat().st_size / 1e6:.1f} MB" if path.exists() else ""
     text = f"No space left, the disk is full: the file was {written:.1f} MB so far{before}; {free:.1f} MB are free"

@@ -3,9 +3,12 @@
     SIGINT    Ctrl-C
     SIGTERM   Slurm at the time limit, systemd, `docker stop`, `kill`
     SIGHUP    a closed terminal, a lost connection
+    SIGUSR1   Slurm's warning before the time limit (`--signal=USR1@60`)
+    SIGXCPU   the limit of CPU time (`ulimit -t`)
 
 The first one raises KeyboardInterrupt. Further ones within some seconds are ignored, so that files and the front are
-written even if Ctrl-C is pressed repeatedly. A signal that the caller ignores (`nohup`) stays ignored.
+written even if Ctrl-C is pressed repeatedly. A signal that the caller ignores (`nohup`) stays ignored. A third one that
+is not ignored ends the process at once: code of a plug-in may catch every exception, and begin again.
 
 Python drops an exception that is raised in a destructor or in a callback of C code, and tells `sys.unraisablehook`. An
 interrupt that is dropped so is raised once more, a moment later.
@@ -24,7 +27,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 MOMENT = 0.01  # seconds after which an interrupt that was dropped is raised again
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
 PATIENCE = 10.0  # seconds after a signal in which further ones are ignored
 
 
@@ -48,25 +51,27 @@ def interruptible() -> Iterator[Interruption]:
     >>> with interruptible() as interruption:
     ...     main()
     """
-    interruption, until = Interruption(), 0.0
+    interruption, until, raised = Interruption(), 0.0, 0
     terminals = [number for number in (1, 2) if os.isatty(number)]
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal until
+        nonlocal until, raised
         if number == signal.SIGHUP:
             _leave(terminals)
         if time.monotonic() < until:
             return
-        until = time.monotonic() + PATIENCE
+        until, raised = time.monotonic() + PATIENCE, raised + 1
         interruption.signal = interruption.signal or number
+        if raised > 2:
+            _end(interruption.code, frame)
         raise KeyboardInterrupt
 
     def dropped(unraisable: sys.UnraisableHookArgs) -> None:
-        nonlocal until
+        nonlocal until, raised
         if interruption.signal is None or not issubclass(unraisable.exc_type, KeyboardInterrupt):
             hook(unraisable)
             return
-        until = 0.0
+        until, raised = 0.0, raised - 1
         again = threading.Timer(MOMENT, _thread.interrupt_main, [interruption.signal])
         again.daemon = True
         again.start()
@@ -111,6 +116,26 @@ def deferred() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if came:
             signal.raise_signal(came[0])
+
+
+def rearm() -> None:
+    """Install the handlers of signals again, in the main thread.
+
+    When Ray's core ends, it gives SIGTERM back to the kernel's default, which ends a process without a word. Python's
+    handler is lost then, although `signal.getsignal` still has it.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            if (handler := signal.getsignal(number)) is not None:
+                signal.signal(number, handler)
+
+
+def _end(code: int, frame: FrameType | None) -> None:
+    """End the process where it is. Files are replaced as wholes, so that none is left half written."""
+    where = f" in {frame.f_code.co_filename}, line {frame.f_lineno}" if frame is not None else ""
+    print(f"\nnas: interrupted three times, and still at work{where}: ended; the same command resumes", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _leave(terminals: list[int]) -> None:

@@ -21,6 +21,7 @@ from torch import get_num_threads  # a test may replace torch's
 
 from nas.engine import Pool, Workers, session
 from nas.profiling import parts, stopwatch
+from nas.signals import SIGNALS
 
 settings.register_profile("nas", deadline=None, max_examples=50)
 settings.load_profile("nas")
@@ -87,10 +88,10 @@ def drivers(monkeypatch: pytest.MonkeyPatch) -> ForkServerContext:
 @pytest.fixture
 def signals_heeded() -> Iterator[None]:
     """No signal is ignored by the programs that a test starts: they inherit what nohup or a script's `&` ignores."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

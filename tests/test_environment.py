@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nas.cache import cache_file
-from nas.environment import NO_HOME, SOCKET, cache_home, has_ray_token, home, private_folder, quieten_ray, ray_access
+from nas.environment import NO_HOME, SOCKET, cache_home, has_ray_token, home, private_folder, quiet_ray, ray_access
 from nas.errors import RunError
 
 ROOT = Path(__file__).parents[1]
@@ -38,14 +38,16 @@ def test_without_a_home(homeless: None, monkeypatch: pytest.MonkeyPatch) -> None
     assert cache_home() == NO_HOME / ".cache"
     assert cache_file("key", ".npy").parent == NO_HOME / ".cache" / "nas"
     assert not has_ray_token()
-    quieten_ray()
-    assert os.environ.pop("HOME") == str(NO_HOME)
+    with quiet_ray():
+        assert os.environ["HOME"] == str(NO_HOME)
+    assert "HOME" not in os.environ
 
 
 def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNE_WARN_THRESHOLD_S", "3")
     monkeypatch.setenv("XDG_CACHE_HOME", "/c")
-    quieten_ray()
+    with quiet_ray():
+        assert os.environ["TUNE_WARN_THRESHOLD_S"] == "3"
     assert os.environ["TUNE_WARN_THRESHOLD_S"] == "3"
     assert cache_home() == Path("/c")
 

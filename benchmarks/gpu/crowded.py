@@ -23,7 +23,7 @@ from benchmarks.gpu.check import Found, Place, Skipped
 from nas.engine import Job, Ledger, Outcome, Pool, Signal, Workers, session
 from nas.engine.training import TrainJob
 from nas.engine.worker import Report
-from nas.environment import private_folder, quieten_ray, ray_access
+from nas.environment import private_folder, quiet_ray, ray_access
 from nas.genome import load_genome
 from nas.train import Task, Training
 
@@ -159,8 +159,7 @@ def rays_books(place: Place) -> Iterator[Pool]:
         with session(Workers(gpu=0.5, count=2)) as pool:
             yield pool
         return
-    quieten_ray()
-    with private_folder() as folder, ray_access(folder):
+    with quiet_ray(), private_folder() as folder, ray_access(folder):
         import ray
 
         ray.init("local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=f"{folder}/r")

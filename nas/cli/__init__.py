@@ -22,7 +22,8 @@ from nas.signals import interruptible
 
 OUTSIDE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR),
-    *(errno.EEXIST, errno.ENOENT, errno.EISDIR, errno.ELOOP, errno.ESPIPE),
+    *(errno.EEXIST, errno.ENOENT, errno.EISDIR, errno.ELOOP, errno.ESPIPE, errno.EFBIG),
+    *(errno.EIO, errno.ESTALE, errno.EREMOTEIO),
 )
 app.registered_commands.sort(key=lambda command: PANELS.index(str(command.rich_help_panel)))
 

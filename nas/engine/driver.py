@@ -52,6 +52,7 @@ class Driver:
             return Signal.DONE
         if self.alone is not None:
             return Signal.WAIT
+        self.ledger.check_there()
         answer = self._asked()
         if not isinstance(answer, Job):
             if self.live:  # a live job may need a rerun
@@ -63,6 +64,11 @@ class Driver:
             self.live[answer.id] = answer
             self.advanced.discard(answer.id)
         return answer
+
+    @property
+    def at_end(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.done and not (self.live or self.resumed or self.crowded)
 
     def _asked(self) -> Job | Signal:
         if self.resumed:
@@ -79,6 +85,7 @@ class Driver:
         self.on_event(Event("started", trial, {"parameters": job.parameters, **job.costs}))
 
     def reported(self, trial: str, result: dict[str, Any]) -> None:
+        self.ledger.check_there()
         if "alive" in result:
             self.watch.alive(trial, result["alive"])
         elif "row" in result:

@@ -30,13 +30,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
 
 from nas.engine.digests import AGAIN, DAMAGED
 from nas.engine.job import Job, Outcome, is_trial, read_rungs
-from nas.engine.lock import lock
+from nas.engine.lock import check_held, lock
 from nas.engine.reading import read_epochs
 from nas.engine.record import read_record
 from nas.engine.trials_table import trials_table
@@ -80,6 +80,7 @@ class Ledger:
         self._begun = record is not None
         self.folder = self.directory / "trials"
         self._next_table = 0.0
+        self._held: IO[str] | None = None  # the lock, while this process drives the run
         self._trials: dict[int, Trial] = {}
         self._stamps: dict[int, tuple[int, int] | None] = {}  # of each result.json, when it was read
         self._read()
@@ -192,6 +193,11 @@ class Ledger:
         self.next_number = max(self.next_number, made.number + 1)
         return made
 
+    def check_there(self) -> None:
+        """Raise RunError if the directory that is locked has been removed, or replaced by another one."""
+        if self._held is not None:
+            check_held(self._held, self.directory)
+
     def finish(self, job: Job, outcome: Outcome) -> None:
         """Record a trial's outcome, unless its worker has done so."""
         written = Outcome.read(job.directory)
@@ -227,6 +233,7 @@ class Ledger:
         begin = time.monotonic()
         if patience and begin < self._next_table:
             return
+        self.check_there()  # or the table alone would be in a new one
         table = self.table()
         write_sealed_table(self.directory / "trials.csv", table)
         end = time.monotonic()
@@ -248,7 +255,7 @@ class Ledger:
         The trials are read again, since another driver may have changed them. A directory that is still empty at the
         end is removed.
         """
-        with lock(self.directory, self.folder):
+        with lock(self.directory, self.folder) as self._held:
             self._clear()
             if self.storage is not None:
                 self.storage.synchronise(self.folder, self.id)
@@ -258,10 +265,13 @@ class Ledger:
             except OSError as error:
                 if error.errno not in STORAGE:
                     raise
+                self.check_there()
                 raise RunError(f"the run directory cannot be written: {error}", file=self.directory) from error
             finally:
-                if {path.name for path in self.directory.iterdir()} == {".lock", "trials"} and not self._trials:
+                names = {path.name for path in self.directory.iterdir()} if self.directory.exists() else set()
+                if names == {".lock", "trials"} and not self._trials:
                     shutil.rmtree(self.directory)
+                self._held = None
 
 
 def _trial_in(path: Path) -> Trial:

@@ -23,10 +23,10 @@ from typing import Any
 from pydantic import ConfigDict, Field, model_validator
 
 from nas.device import default_device
-from nas.environment import has_ray_token, knock, private_folder, quieten_ray, ray_access
+from nas.environment import has_ray_token, knock, private_folder, quiet_ray, ray_access
 from nas.errors import RunError, SpecError
 from nas.keys import Keys
-from nas.signals import deferred
+from nas.signals import deferred, rearm
 
 LOG = logging.getLogger(__name__)
 _SESSION = threading.RLock()  # held by the thread whose run has started Ray
@@ -137,10 +137,10 @@ class Recent:
 def session(workers: Workers) -> Iterator[Pool]:
     """A Ray session. Raises RunError if RAY_ADDRESS cannot be joined, no machine can hold one worker, or a run in
     another thread has a session of its own, which ends with that run."""
-    quieten_ray()
-    import ray
-
     with ExitStack() as stack:
+        stack.enter_context(quiet_ray())
+        import ray
+
         if not _SESSION.acquire(blocking=False):
             raise RunError("a run is at work in another thread: begin one after the other, or each in its own process")
         if ray.is_initialized():
@@ -192,12 +192,19 @@ def _started(address: str, **options: Any) -> Iterator[None]:
         message = f"no Ray cluster can be joined there ({error}); both sides need the same RAY_AUTH_MODE and token"
         raise RunError(message, path=f"RAY_ADDRESS={address}") from None
     except BaseException:
-        ray.shutdown()
+        _shut_down()
         raise
     try:
         yield
     finally:
-        ray.shutdown()
+        _shut_down()
+
+
+def _shut_down() -> None:
+    import ray
+
+    ray.shutdown()
+    rearm()
 
 
 def _read_access_anew() -> None:

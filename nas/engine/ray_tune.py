@@ -22,8 +22,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from nas.engine.pool import Pool, Recent
 from nas.engine.source import JobSource, Signal
 from nas.engine.storage import Storage
 from nas.engine.worker import Work
+from nas.environment import restored
 from nas.errors import RunError
 
 SHARED = "Machines need a common file system, or a `storage:` (docs/cluster.md)"
@@ -94,25 +96,41 @@ def run(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
-    _leave_callbacks_uncounted()
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(pool.slots)  # start all workers at once
     try:
-        tuner.fit()
+        with _tamed(pool.slots):
+            tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         driver.guarded(ledger.write_table)
     if driver.error is not None:
         raise driver.error
+    if not driver.at_end:
+        raise RunError("Ray Tune has stopped before the work was done; the same command resumes", file=ledger.directory)
 
 
-def _leave_callbacks_uncounted() -> None:
-    """Tune counts kinds of callbacks for its usage statistics, which are off. For that it imports every tracker that is
-    installed: mlflow takes 40 MB and a second."""
-    with suppress(ImportError):
-        from ray.air._internal import usage
+@contextmanager
+def _tamed(slots: int) -> Iterator[None]:
+    """Tune without what it does beside a run, until the end of the block. slots: workers that are started at once.
 
+    - It takes SIGUSR1 for a wish to end early, and ends as if all were done. The signal is an interrupt as others are.
+    - It counts kinds of callbacks for its usage statistics, which are off, and for that imports every tracker that is
+      installed: mlflow takes 40 MB and a second.
+    """
+    from ray.air._internal import usage
+    from ray.tune import tune as theirs
+
+    log = logging.getLogger("ray.tune")
+    level, counted, caught = log.level, usage.tag_callbacks, theirs._setup_signal_catching
+    with restored("TUNE_MAX_PENDING_TRIALS_PG"):
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
+        log.setLevel(logging.CRITICAL)
         usage.tag_callbacks = lambda callbacks: False
+        theirs._setup_signal_catching = threading.Event
+        try:
+            yield
+        finally:
+            log.setLevel(level)
+            usage.tag_callbacks, theirs._setup_signal_catching = counted, caught
 
 
 def _trainable() -> Callable[..., None]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Collection, Mapping
@@ -147,9 +148,11 @@ def update_record(directory: Path, spec: dict[str, Any], *, may_differ: Collecti
 def read_record(directory: Path) -> dict[str, Any] | None:
     """The content of run.yaml, or None if there is none. Raises RunError if it is damaged."""
     path = directory / "run.yaml"
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     record: Any = read_yaml(path)
+    if record is None:
+        raise RunError("empty; restore it, or choose another run", file=path)
     if isinstance(record, dict):
         check_version(record, path)
     try:

@@ -11,6 +11,12 @@ from nas.genome.schema import Genome
 from nas.plugins import lacking
 
 FOLDER = Path(__file__).parent / "presets"
+OUTSIDE = ("timm:", "torchvision:", "local-dir:")
+EXPORTED = {
+    ".pt2": "an exported model, which cannot be read back",
+    ".onnx": "an exported model, which cannot be read back",
+    ".safetensors": "weights alone",
+}
 
 
 def list_presets() -> list[str]:
@@ -33,6 +39,8 @@ def load_genome(genome: str | Path | dict[str, Any] | Genome) -> Genome:
     if isinstance(genome, str) and genome in list_presets():
         return Genome.from_file(FOLDER / f"{genome}.yaml")
     path = Path(genome)
+    if (form := _other_form(str(genome))) is not None:
+        raise GenomeError(f"{form}; expected a genome: a .yaml file, or a preset's name", file=genome)
     if path.suffix in (".yaml", ".yml") or os.path.exists(path):
         try:
             return Genome.from_file(path)
@@ -42,3 +50,14 @@ def load_genome(genome: str | Path | dict[str, Any] | Genome) -> Genome:
             raise GenomeError(message, file=path, path=error.path) from None
     known = nearest(genome, list_presets())
     raise GenomeError(f"no genome file and no preset called {shown(str(genome))}; presets {known}")
+
+
+def _other_form(name: str) -> str | None:
+    """What a model is that is no genome, if that can be told by its name."""
+    if name.startswith(OUTSIDE):
+        return "a model of timm or torchvision, which this command does not take"
+    if os.path.isdir(name):
+        return "a folder"
+    if (suffix := os.path.splitext(name)[1]) in EXPORTED and os.path.exists(name):
+        return EXPORTED[suffix]
+    return None

@@ -189,7 +189,7 @@ def read_run(directory: Path) -> Run:
     """
     from nas.search.pareto import front_of
 
-    if not os.path.isfile(directory / "run.yaml"):
+    if not os.path.lexists(directory / "run.yaml"):
         what = "it has no run.yaml" if os.path.isdir(directory) else "no such directory"
         raise RunError(f"not a run: {what}", file=directory)
     facts = read_record(directory)

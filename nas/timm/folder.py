@@ -55,9 +55,12 @@ def write_folder(
         draft = Path(within) / "draft"
         metadata = {key: json.dumps(value, ensure_ascii=False) for key, value in told(chosen).items()}
         save = partial(save_file, model.state_dict(), metadata={"format": "pt", **metadata})
-        write_atomically(draft / "model.safetensors", save)
-        write_json(draft / "config.json", config(chosen))
-        write_text(draft / "README.md", card(chosen))
+        try:
+            write_atomically(draft / "model.safetensors", save)
+            write_json(draft / "config.json", config(chosen))
+            write_text(draft / "README.md", card(chosen))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(folder)) from None  # the draft is gone
         _check(draft, model)
         put_in_place(draft, folder)
     return chosen

@@ -58,6 +58,20 @@ def test_a_file_that_is_there_stays(small_disk: Path) -> None:
     assert (small_disk / "f").read_text() == "old"
 
 
+def test_files_that_may_not_grow(nas, tmp_path: Path) -> None:
+    """`ulimit -f 2`: torch and safetensors say it in their own words, or not at all."""
+    with (tmp_path / "g.yaml").open("w") as file:
+        file.write(load_genome("lavit_digits").to_yaml() + "preprocess: {mean: [0.3], std: [0.3]}\n")
+    save_file(build(tmp_path / "g.yaml").state_dict(), tmp_path / "g.safetensors")
+    for out in ("g.pt2", "g.onnx", "folder/"):
+        command = f"ulimit -f 2; exec {sys.executable} -m nas export g.yaml --to {out}"
+        answer = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+        assert answer.returncode == 2
+        assert answer.stderr.startswith(f"nas: {out.strip('/')}: File too large"), answer.stderr
+        assert "ulimit -f" in answer.stderr and answer.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["g.safetensors", "g.yaml"]
+
+
 def test_an_error_of_another_kind_is_not_the_disks(tmp_path: Path) -> None:
     def write(path: Path) -> None:
         raise ValueError("no number")

@@ -31,8 +31,8 @@ pytestmark = pytest.mark.usefixtures("signals_heeded")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("signals", "to_all"),
-    [([signal.SIGTERM], False), ([signal.SIGHUP, *[signal.SIGINT] * 4], True)],
-    ids=["TERM", "HUP of a terminal, and four Ctrl-C"],
+    [([signal.SIGTERM], False), ([signal.SIGHUP, *[signal.SIGINT] * 4], True), ([signal.SIGUSR1], False)],
+    ids=["TERM", "HUP of a terminal, and four Ctrl-C", "USR1, which Tune takes for the end"],
 )
 def test_a_search_that_is_ended_shows_its_front(tmp_path: Path, signals: list[int], to_all: bool) -> None:
     (tmp_path / "mlflow.py").write_text("open('imported', 'w')")  # found before an installed one
@@ -120,6 +120,34 @@ def test_an_interrupt_that_python_drops_is_raised_again() -> None:
         assert interruption.code == 143
         signal.raise_signal(signal.SIGTERM)  # the front is being written
     assert sys.unraisablehook is hook
+
+
+STUBBORN = """
+import time
+import nas.signals
+nas.signals.PATIENCE = 0
+def work():
+    while True:
+        try:
+            print("at work", flush=True)
+            time.sleep(60)
+        except BaseException:
+            pass
+with nas.signals.interruptible():
+    work()
+"""
+
+
+def test_code_that_catches_every_interrupt_is_ended_by_the_third() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGINT):
+        assert process.stdout is not None and process.stdout.readline() == "at work\n"
+        process.send_signal(number)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert process.stderr is not None
+    assert "interrupted three times, and still at work in <string>, line" in process.stderr.read()
 
 
 def test_deferred_signals_come_once_at_the_end_of_the_block() -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from nas.engine import Job, Ledger, Outcome
+from nas.engine import Job, Ledger, Outcome, Signal
+from nas.engine.driver import Driver
+from nas.engine.events import ignore
 from nas.engine.record import identity, write_record
 from nas.errors import RunError
 from nas.files import write_text
@@ -356,3 +358,41 @@ def test_another_genome_is_not_taken_for_the_trials(tmp_path: Path, genome: Geno
     (job.directory / "genome.yaml").write_text(genome.edit({"classes": 7}).to_yaml())
     with pytest.raises(RunError, match=r"genome.yaml: not this trial's genome: its hash is"):
         _ = Ledger(tmp_path).trials[0].job.genome
+
+
+@pytest.mark.parametrize("then", ["gone", "another", "another run"])
+def test_a_directory_that_is_removed_under_a_run_ends_it(tmp_path: Path, genome: Genome, then: str) -> None:
+    run = tmp_path / "run"
+    ledger = Ledger(run)
+
+    def removed() -> None:
+        with ledger.locked():
+            job = ledger.add(genome, seed=0, hash=genome.hash, parameters={})
+            ledger.check_there()
+            shutil.rmtree(run)
+            if then != "gone":
+                run.mkdir()
+            if then == "another run":
+                (run / ".lock").touch()
+            driver = Driver(_Source(), ledger, ignore)
+            driver.live[job.id] = job
+            driver.guarded(driver.reported, job.id, {"row": {}})
+            assert driver.next() is Signal.DONE
+            driver.guarded(ledger.write_table)
+            assert driver.error is not None
+            raise driver.error
+
+    with pytest.raises(RunError, match="removed or replaced while this process was at work in it"):
+        removed()
+    assert [path.name for path in run.glob("*")] == [".lock"] * (then == "another run"), "nothing is written there"
+
+
+class _Source:
+    def unfinished(self) -> list[Job]:
+        return []
+
+    def next(self) -> Job | Signal:
+        raise AssertionError("asked although the directory is gone")
+
+    def tell(self, job: Job, outcome: Outcome) -> None:
+        pass

@@ -62,6 +62,14 @@ def drive(
     return source, events
 
 
+def test_a_run_that_tune_ends_early_is_not_taken_for_done(
+    tmp_path: Path, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.tune.Tuner.fit", lambda self: None)
+    with pytest.raises(RunError, match="Ray Tune has stopped before the work was done; the same command resumes"):
+        drive(tmp_path, pool, [""])
+
+
 def test_each_trial_ends_as_what_it_is_and_the_others_go_on(tmp_path: Path, pool: Pool) -> None:
     behaviours = ["", "raise", "diverge", "die", "exhaust", "die once", "threads", "stumble", ""]
     source, events = drive(tmp_path, pool, behaviours)

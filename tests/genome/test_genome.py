@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -311,3 +312,26 @@ def test_positions_that_a_core_cannot_take_are_refused() -> None:
         load_genome("pvt_v2_b0").edit({"merging": "normed"})
     with pytest.raises(GenomeError, match=r"stages\.0\.heads: .*that 4 divides, found 6"):
         Genome.parse({"rotary": {}, "stages": [{"patch": 16, "width": 12, "heads": 2, "depth": 1}]})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("m.pt2", "an exported model, which cannot be read back"),
+        ("m.onnx", "an exported model, which cannot be read back"),
+        ("m.safetensors", "weights alone"),
+        ("folder", "a folder"),
+        ("local-dir:folder", "a model of timm or torchvision"),
+        ("timm:resnet18@w.pth", "a model of timm or torchvision"),
+    ],
+)
+def test_a_model_of_another_form_is_called_what_it_is(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in ("m.pt2", "m.onnx", "m.safetensors"):
+        (tmp_path / file).write_bytes(b"PK\x03\x04\xff\xfe")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(GenomeError, match=said) as caught:
+        load_genome(name)
+    assert "expected a genome: a .yaml file, or a preset's name" in str(caught.value)

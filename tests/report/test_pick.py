@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 import nas
-from nas.errors import RunError
+from nas.errors import RunError, SpecError
 from nas.report.pick import best_winner
 from tests.report.synthetic import write_facts
 
@@ -75,3 +77,23 @@ def test_runs_without_winners(run: Path) -> None:
         best_winner(run, {})
     with pytest.raises(RunError, match=r"not a run: no such directory"):
         best_winner(run / "none", {})
+
+
+def _looping(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (os.mkfifo, "a pipe or a device"),
+        (os.mkdir, "directory"),
+        (_looping, "symbolic links"),
+        (Path.touch, "empty; restore it, or choose another run"),
+    ],
+)
+def test_a_record_that_is_no_file_is_called_what_it_is(tmp_path: Path, make: Any, said: str) -> None:
+    make(tmp_path / "run.yaml")
+    with pytest.raises(SpecError, match=said) as caught:
+        best_winner(tmp_path, {})
+    assert "not a run" not in str(caught.value)
