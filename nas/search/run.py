@@ -36,6 +36,7 @@ from nas.search.gain import measured, worked_out_from
 from nas.search.recorded import recorded, upgraded
 from nas.search.retention import WeightRetention
 from nas.search.samplers import SAMPLERS, SamplerOptions, make_sampler, sampler_options
+from nas.search.samplers.optuna_base import verbosity_kept
 from nas.search.schedulers import make_scheduler, scheduler_options
 from nas.search.searcher import Searcher
 from nas.search.space import SearchSpace
@@ -83,7 +84,7 @@ def search(space: SearchSpec, directory: Path, *, on_event: OnEvent = ignore) ->
     >>> search(load_space("lavit_split").with_settings({"trials": 4}), Path("results/try")).front
     """
     plan = _planned(Run(directory, "search", space, upgraded), on_event)
-    with plan.run.opened(plan.on_event):
+    with verbosity_kept(), plan.run.opened(plan.on_event):
         sampler = _begin(plan)
         try:
             message = _train(plan, plan.run, sampler)

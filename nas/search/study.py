@@ -103,7 +103,6 @@ class Study:
 
     def __init__(self, url: str, name: str, space: SearchSpace, objectives: dict[str, str], first: Job):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        warnings.filterwarnings("ignore", message=".*set_metric_names is experimental")
         self.name, self.objectives = name, objectives
         self.parameters = {p.path: (p, _distribution(p)) for p in space.parameters}
         arguments = {"connect_args": POSTGRES, "pool_pre_ping": True} if url.startswith("postgresql") else {}
@@ -145,7 +144,9 @@ class Study:
 
     def _sign(self) -> None:
         self.study.set_user_attr("run", self.run)
-        self.study.set_metric_names(list(self.objectives))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the method is marked experimental
+            self.study.set_metric_names(list(self.objectives))
 
     def _frozen(self, trial: Trial) -> optuna.trial.FrozenTrial:
         job, outcome = trial.job, trial.outcome

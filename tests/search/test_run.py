@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from random import Random
 
+import optuna
 import pandas as pd
 import pytest
 
@@ -135,6 +136,8 @@ def test_any_metric_is_an_objective_and_a_budget_through_a_whole_search(tmp_path
     keys = {"objectives": {"accuracy": "max", "peak_memory": "min"}, "budget": {"latency": 1000}, "trials": 2}
     wanted = spec(**keys, parameters={"stages.1.split": {"int": [1, 2]}}, training={"epochs": 1, "limit": 200})
     run = tmp_path / "run"
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.DEBUG)
     result = search(wanted, run)
     assert list(result.trials.columns)[5:11] == ["macs", "params", "throughput", "peak_memory", "latency", "seed"]
     assert result.trials["throughput"].isna().all() and (result.trials["latency"] < 1000).all()
@@ -148,6 +151,8 @@ def test_any_metric_is_an_objective_and_a_budget_through_a_whole_search(tmp_path
     text = write_report(run).read_text()
     assert "memory MB" in text and "latency ms" in text
     assert {"accuracy_peak_memory.png", "accuracy_latency.png"} < {file.name for file in (run / "figures").iterdir()}
+    assert optuna.logging.get_verbosity() == optuna.logging.DEBUG, "the user's"
+    optuna.logging.set_verbosity(before)
 
 
 def test_halving_beside_a_random_baseline(tmp_path: Path, pool: Pool) -> None:

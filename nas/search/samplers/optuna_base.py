@@ -14,7 +14,11 @@ How trials are reported to the study (partly dictated by Optuna 5):
 
 from __future__ import annotations
 
+import logging
+import sys
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nas.engine import Outcome
@@ -26,6 +30,18 @@ from nas.seeds import derive
 
 if TYPE_CHECKING:
     import optuna
+
+
+@contextmanager
+def verbosity_kept() -> Iterator[None]:
+    """Optuna is as talkative as before at the end of the block, in which it may be imported and quietened."""
+    loaded = sys.modules.get("optuna")
+    before = loaded.logging.get_verbosity() if loaded else logging.INFO  # what it begins with
+    try:
+        yield
+    finally:
+        if "optuna" in sys.modules:
+            sys.modules["optuna"].logging.set_verbosity(before)
 
 
 class OptunaSampler(Sampler):
