@@ -73,7 +73,12 @@ class Together:
 
 
 def run_together(common: Common, work: Together) -> tuple[Donor, States] | str:
-    """A worker's task: `trained_together` in a folder of the run. Returns the problem if that cannot be used."""
+    """A worker's task: `trained_together` in a folder of the run.
+
+    Returns the problem, if the folder cannot be used or the training diverges.
+    """
+    from nas.train import TrainingDiverged  # in the worker; the driver does without
+
     try:
         with workplace(work.folder, work.storage, FOLDER, there=work.folder.name) as (directory, keep):
             directory.mkdir(exist_ok=True)
@@ -85,6 +90,8 @@ def run_together(common: Common, work: Together) -> tuple[Donor, States] | str:
         return str(error)
     except OSError as error:
         return str(StorageError.of(error))
+    except TrainingDiverged as error:
+        return f"the shared {error}; begin another run with a lower sharing.lr"
     return made
 
 

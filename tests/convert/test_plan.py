@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from nas.convert.candidates import DEFAULT, KEEP, Assembly, assembled, listed, offered
+from nas.convert.candidates import DEFAULT, KEEP, Assembly, assembled, key_of, listed, offered
 from nas.convert.choice import choose
 from nas.convert.outlook import check_budget, outlook
-from nas.convert.plan import Parts, Pick, explored, problem
+from nas.convert.plan import Explored, Parts, Pick, explored, problem
 from nas.convert.score import Score
 from nas.errors import BudgetError
 from nas.genome import load_genome
@@ -128,3 +128,37 @@ def test_the_outlook_says_each_candidates_time_against_the_layer_that_it_replace
     assert said[1].strip() == "stages.0 (16 tokens, 10.000 ms a layer): linear -6.000 ms, reuse -6.000 ms"
     assert said[2].strip() == "stages.1 (4 tokens, 10.000 ms a layer): linear -6.000 ms, reuse -6.000 ms"
     assert "60.0 % of the time (batches of 1)" in said[3]
+
+
+def named(count: int) -> list[Assembly]:
+    return [{f"stages.0.layers.{number}": "reuse"} for number in range(count)]
+
+
+def test_after_a_shared_training_the_most_accurate_is_picked_at_each_level() -> None:
+    a, b, c, d, e = named(5)
+    before = [
+        (1.0, a, score(0.9)),
+        (2.0, b, score(0.1)),
+        (2.0, c, score(0.2)),
+        (3.0, d, score(0.0)),
+        (4.0, e, score(0)),
+    ]
+    seen = Explored([1.0, 2.0, 3.0], before)
+    assert [pick.assembly for pick in seen.picks()] == [a, b, d]
+    after = {
+        key_of(each): Score(kl, 1.0, gain, 0.0) for each, kl, gain in ((a, 0.5, -0.1), (b, 0.5, 0.02), (c, 0.4, 0.02))
+    }
+    picks = seen.picks(after)
+    assert [pick.assembly for pick in picks] == [a, c], "of equal ones the nearer, and d was not trained"
+    assert [pick.score.kl for pick in picks] == [0.9, 0.2], "as before the repair"
+
+
+def test_the_promising_are_those_of_the_first_fronts_within_the_levels() -> None:
+    front, second, dominated, dear, cheap = named(5)
+    measured = [
+        (3.0, dominated, score(0.9)), (2.0, second, score(0.5)), (2.0, front, score(0.1)), (9.0, dear, score(0.0)),
+        (1.0, cheap, score(0.4)),
+    ]  # fmt: skip
+    seen = Explored([1.0, 3.0], measured)
+    assert seen.promising(2) == [front, cheap]
+    assert seen.promising(9) == [front, cheap, second, dominated]

@@ -190,6 +190,12 @@ def test_a_folder_that_cannot_be_used_is_told(donor: Donor, states: States, tmp_
     assert isinstance(told, str) and "cannot be written" in told
 
 
+def test_a_training_that_diverges_is_told(donor: Donor, states: States, tmp_path: Path) -> None:
+    steep = RECIPE.model_copy(update={"lr": 1e30, "clip": 0.0})
+    told = run_together(common(donor, tmp_path), work(tmp_path, donor, states, training=steep))
+    assert isinstance(told, str) and told.startswith("the shared training diverged: ") and "sharing.lr" in told
+
+
 def test_the_recipe_is_the_repairs_but_for_what_sharing_says() -> None:
     repair = Training(epochs=3, batch_size=16, lr=1e-3, compile=True, layer_decay=0.7)
     made = Sharing(epochs=9, mixup=0.4).recipe(repair, Path("/parent.yaml"))
