@@ -48,6 +48,7 @@ from nas.search.latency import Runtime
 from nas.search.latency import measure_latency as measure_space
 from nas.serve import ENDINGS, Exported
 from nas.serve import export as export_file
+from nas.torch_state import generators_kept
 from nas.train import Task
 from nas.train.diagnosis import Diagnosis
 from nas.train.diagnosis import diagnose as diagnose_model
@@ -112,6 +113,7 @@ def run_search(
     return found
 
 
+@generators_kept()
 def preview_search(
     space: str | Path | SearchSpec, *, settings: Settings | None = None, on_event: OnEvent | None = None
 ) -> DryRun:
@@ -124,6 +126,7 @@ def preview_search(
     return dry_run(_space(space, settings), on_event=on_event or ignore)
 
 
+@generators_kept()
 def measure_latency(
     space: str | Path | SearchSpec,
     out: str | Path,
@@ -264,6 +267,7 @@ def describe_data(
     return account_of(images)
 
 
+@generators_kept()
 def diagnose(
     genome: str | Path,
     *,
@@ -283,12 +287,13 @@ def diagnose(
         raise SpecError(f"expected at least one image, found {images}", path="images")
     used = usable_device(device)
     file = Path(weights) if weights else weights_beside(genome) if os.path.exists(genome) else None
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # models are built on the CPU: the GPUs need no seed
     model = build(genome, weights=file)
     split = held_out_images(str(genome), data, images, file)
     return diagnose_model(model.to(used), split, device=used)
 
 
+@generators_kept()
 def export(
     genome: str | Path, to: str | Path, *, weights: str | Path | None = None, with_preprocess: bool = False
 ) -> Exported:

@@ -1,6 +1,8 @@
-"""What a plug-in may not change as it is imported: the state of torch that every training of the process goes by.
+"""The state of torch that is not ours to change.
 
-Trainings would compute otherwise, in some processes and not in others, and no record of a run would say so.
+- What every training of the process goes by. A plug-in may not change it as it is imported: trainings would compute
+  otherwise, in some processes and not in others, and no record of a run would say so.
+- The global generators. What a user draws after a call of the Python API is what it would be without the call.
 """
 
 from __future__ import annotations
@@ -31,6 +33,27 @@ def torch_unchanged() -> Iterator[None]:
             _restore(before)
             what = f"it sets torch's {name} to {value}, for every training of this process"
             raise SpecError(f"{what}; set it where it is needed, and back")
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """torch's global generators are afterwards as before, whatever the block draws or seeds. Also a decorator.
+
+    The block begins with the caller's state, from which its own draws follow. GPUs that only the block begins to use
+    are then as torch's seed would have them.
+
+    >>> with generators_kept():
+    ...     model = build("lavit_digits")
+    """
+    import torch
+
+    begun = torch.cuda.is_initialized()
+    try:
+        with torch.random.fork_rng(range(torch.cuda.device_count()) if begun else (), device_type="cuda"):
+            yield
+    finally:
+        if torch.cuda.is_initialized() and not begun:
+            torch.cuda.manual_seed_all(torch.initial_seed())
 
 
 def _state() -> dict[str, Any]:

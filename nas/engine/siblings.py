@@ -6,16 +6,19 @@ talk through the loopback device. Trials of a run have actors in their place (cr
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, start_processes
 
 from nas.engine.parcel import Parcel
+from nas.environment import quiet_ray, restored
 from nas.errors import RunError, SpecError, first_line
 from nas.plugins import blamed
 from nas.train.ranks import Ranks, is_parting, meeting
@@ -28,9 +31,8 @@ Follow = Callable[[Ranks, str], Any]
 def siblings(follow: Follow, count: int, device: str) -> Iterator[tuple[Ranks, str]]:
     """Rank 0 of `count` and its device, while the others run `follow` with theirs.
 
-    Rank r has the r-th GPU, if `device` is `cuda`. A script that calls this has its own work below
-    `if __name__ == "__main__":`, since the others import it. Raises SpecError if there are fewer GPUs, RunError if one
-    of the others fails or dies.
+    Rank r has the r-th GPU, if `device` is `cuda`. Raises SpecError if there are fewer GPUs, RunError if one of the
+    others fails or dies.
     """
     if count == 1:
         yield Ranks(), device
@@ -40,8 +42,11 @@ def siblings(follow: Follow, count: int, device: str) -> Iterator[tuple[Ranks, s
         raise SpecError(f"{message}; give fewer, or the device cpu")
     with tempfile.TemporaryDirectory(prefix="nas-ranks-") as name:
         folder = Path(name)
-        arguments = (Parcel.of(follow), count, folder, device)
-        others = start_processes(_follow, arguments, nprocs=count - 1, join=False, start_method="spawn")
+        with quiet_ray(), restored("RAY_CLIENT_MODE"):  # a parcel imports Ray
+            parcel = Parcel.of(follow)
+        arguments = (parcel, count, folder, device, torch.get_default_dtype())
+        with _no_script():
+            others = start_processes(_follow, arguments, nprocs=count - 1, join=False, start_method="spawn")
         assert others is not None
         try:
             while len(list(folder.glob("here-*"))) < count - 1:
@@ -59,8 +64,24 @@ def siblings(follow: Follow, count: int, device: str) -> Iterator[tuple[Ranks, s
                 process.kill()
 
 
-def _follow(index: int, parcel: Parcel[Follow], count: int, folder: Path, device: str) -> None:
+@contextmanager
+def _no_script() -> Iterator[None]:
+    """Processes that start in the block do not import the user's script: it would do all its work again in each.
+
+    They need nothing of it. A parcel holds by value what the script defines, and refuses its plug-ins; torch's default
+    dtype, which a script may set, goes with it.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")  # without a file, as in a shell
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
+def _follow(index: int, parcel: Parcel[Follow], count: int, folder: Path, device: str, dtype: torch.dtype) -> None:
     rank = index + 1
+    torch.set_default_dtype(dtype)
     try:
         follow = parcel.open()
         (folder / f"here-{rank}").touch()

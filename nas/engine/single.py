@@ -27,6 +27,7 @@ from nas.model.pixels import described, served
 from nas.numbers import standard_error
 from nas.paths import SET
 from nas.timm.donor import read_donor
+from nas.torch_state import generators_kept
 from nas.train import Task, Training, check_teacher
 from nas.train.ranks import Ranks, check_shares
 
@@ -47,6 +48,7 @@ class TrainingResult:
     metrics: pd.DataFrame
 
 
+@generators_kept()
 def train_genome(
     genome: str | Path | Genome | None = None,
     data: str = "digits",

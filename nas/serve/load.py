@@ -18,6 +18,7 @@ from nas.model import Model, build
 from nas.model.build import weights_beside
 from nas.model.pixels import described, known_preprocess
 from nas.serve.transform import Transform
+from nas.torch_state import generators_kept
 
 
 class Loaded(NamedTuple):
@@ -28,6 +29,7 @@ class Loaded(NamedTuple):
     class_names: tuple[str, ...]
 
 
+@generators_kept()
 def load(
     genome: str | Path, weights: str | Path | None = None, device: str = "cpu", *, max_pixels: int = MAX_PIXELS
 ) -> Loaded:

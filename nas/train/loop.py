@@ -28,6 +28,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from nas.data import ImageSet, check_fits, check_labelled
+from nas.device import seed_generators
 from nas.genome import Genome
 from nas.heartbeat import beat
 from nas.model import Model, auxiliaries_on, build
@@ -132,7 +133,7 @@ def train(
     # ------------------------------------------------------------------------------------------------------------------
     # Model and its evaluated copy
     # ------------------------------------------------------------------------------------------------------------------
-    torch.manual_seed(derive(seed, "weights"))
+    seed_generators(derive(seed, "weights"), device)
     if model is None:
         model, inherited = _begun(genome, data, training, donor, device, resumed=checkpoint is not None)
     else:
@@ -179,7 +180,7 @@ def train(
         # One epoch of training
         # --------------------------------------------------------------------------------------------------------------
         epoch_seed = derive(seed, "epoch", epoch)
-        torch.manual_seed(epoch_seed)  # of dropout, drop path and mixing; the split takes the seed itself
+        seed_generators(epoch_seed, device)  # of dropout, drop path and mixing; the split takes the seed itself
         batches = data.train.batches(
             training.batch_size,
             device=device,

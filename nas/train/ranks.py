@@ -20,9 +20,10 @@ Legend: B images of a batch, N of a split, W ranks.
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -32,6 +33,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from nas.device import torch_threads
+from nas.environment import restored
 from nas.errors import SpecError
 from nas.model.branch import DropPath
 
@@ -128,7 +131,6 @@ class Ranks:
         """The model whose backward pass leaves the gradients of the whole batch. All its weights have one."""
         if self.count == 1:
             return model
-        warnings.filterwarnings("ignore", "Grad strides do not match", UserWarning)  # of kernels of one row
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch 2.11 does not know the new name of the first option
             return DistributedDataParallel(model, broadcast_buffers=False)
@@ -145,20 +147,29 @@ def meeting(rank: int, count: int, address: str, device: str | torch.device) -> 
 
     address: `file:///PATH` of a file that does not exist yet, for ranks on one machine, which then talk through the
     loopback device alone; or `tcp://HOST:PORT` on the machine of rank 0. torch listens on that port on every interface.
+    Afterwards the process is as before: its threads, environment, filters of warnings, hook for errors, current GPU.
     """
     device = torch.device(device)
-    if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)
-    if address.startswith("file:"):
-        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    else:
-        os.environ.pop("GLOO_SOCKET_IFNAME", None)
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, init_method=address, rank=rank, world_size=count, timeout=PATIENCE)
-    try:
-        yield Ranks(rank, count)
-    finally:
-        dist.destroy_process_group()
+    own_gpu = device.type == "cuda" and device.index is not None
+    hook = sys.excepthook  # torch puts its own in place
+    with (
+        torch_threads(),
+        restored("GLOO_SOCKET_IFNAME"),
+        warnings.catch_warnings(),
+        torch.cuda.device(device) if own_gpu else nullcontext(),
+    ):
+        if address.startswith("file:"):
+            os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+        else:
+            os.environ.pop("GLOO_SOCKET_IFNAME", None)
+        warnings.filterwarnings("ignore", "Grad strides do not match", UserWarning)  # of kernels of one row
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, init_method=address, rank=rank, world_size=count, timeout=PATIENCE)
+        try:
+            yield Ranks(rank, count)
+        finally:
+            dist.destroy_process_group()
+            sys.excepthook = hook
 
 
 def check_shares(training: Training, images: ImageSet, count: int) -> None:

@@ -6,6 +6,10 @@ The ranks are real processes that meet through a file. Legend: S steps.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import socket
+import sys
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -80,3 +84,28 @@ def test_a_training_goes_on_with_another_number_of_ranks(processes: ProcessPoolE
     assert mixed[0][1] == pytest.approx(alone[0][1], rel=1e-5)
     for one, two in zip(alone, mixed, strict=True):
         assert two == pytest.approx(one, rel=1e-4)
+
+
+@pytest.mark.parametrize("own", [None, "eth7"])
+@pytest.mark.parametrize("local", [True, False])
+def test_a_meeting_leaves_the_process_as_it_was(
+    local: bool, own: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """own: what the user has set. On one machine the ranks talk through the loopback device, across machines not."""
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    if own is not None:
+        monkeypatch.setenv("GLOO_SOCKET_IFNAME", own)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+    before = dict(os.environ), sys.excepthook, list(warnings.filters), torch.get_num_threads()
+
+    def failing_training() -> None:
+        with meeting(0, 1, f"file://{tmp_path}/meeting" if local else f"tcp://127.0.0.1:{port}", "cpu"):
+            assert os.environ.get("GLOO_SOCKET_IFNAME") == ("lo" if local else None)
+            torch.set_num_threads(2)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        failing_training()
+    assert (dict(os.environ), sys.excepthook, list(warnings.filters), torch.get_num_threads()) == before
