@@ -67,7 +67,7 @@ class Measuring:
             self.say(f"comparing {len(left)} models with the parent")
             self._outdate("assemblies.csv")
         chunks = [left[start : start + CHUNK] for start in range(0, len(left), CHUNK)]
-        tasks = [(base, chunk, {piece: states[piece] for each in chunk for piece in _pieces(each)}) for chunk in chunks]
+        tasks = [(chunk, {piece: states[piece] for each in chunk for piece in _pieces(each)}, base) for chunk in chunks]
 
         def keep(number: int, scores: list[Score]) -> None:
             self.shelf.keep_scores(chunks[number], scores)

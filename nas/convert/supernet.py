@@ -4,8 +4,8 @@
     evaluation  the parent's own layers
 
 This is the one-shot training of SPOS (Guo et al., ECCV 2020), begun from trained weights: an assembly has the parent's
-layers and the pieces that it names, and its answers before the first step are those that its score was taken of. All
-assemblies together cost one training.
+layers and the pieces that it names, and before the first step it answers as it does alone. All assemblies together cost
+one training.
 
 A member is a model of its own whose parameters and persistent buffers are those of the whole. It is not registered as a
 submodule, since every tensor is to be in the state once. Its remaining buffers are constants.

@@ -68,7 +68,7 @@ def run_round(common: Common, places: Sequence[Place], contents: Sequence[Conten
     return [piece.content() for piece in ordered]
 
 
-def run_scores(common: Common, base: Donor | None, assemblies: Sequence[Assembly], states: States) -> list[Score]:
+def run_scores(common: Common, assemblies: Sequence[Assembly], states: States, base: Donor | None) -> list[Score]:
     """The scores of assemblies on validation images. base: what the pieces are put into; None: the parent."""
     scorer = Scorer(common.parent(), common.images().validation.spread(common.scored))
     models = (transplanted(base or common.donor, each, common.candidates, states).model() for each in assemblies)
