@@ -32,7 +32,7 @@ from benchmarks.convert_parts import row
 from benchmarks.machine import Setting
 from benchmarks.start import PARENT
 from nas.convert.candidates import DEFAULT, KEEP, Assembly, listed, offered
-from nas.convert.library import Distillation, Piece, begin, distil, transplanted
+from nas.convert.library import Distillation, Piece, begin, converted, distil
 from nas.convert.score import Scorer
 from nas.data import ImageSet, load
 from nas.genome import load_genome
@@ -102,7 +102,7 @@ def _measured(case: Case) -> dict[str, Any]:
         "Σ local errors": [sum(error[item] for item in each.items()) for each in drawn],
         "replaced layers": [float(len(each)) for each in drawn],
     }
-    untouched = torch.equal(scorer.answers(transplanted(case.donor, {}, DEFAULT, {}).model()), scorer.parent_NK)
+    untouched = torch.equal(scorer.answers(converted(case.donor, {}, DEFAULT, {})), scorer.parent_NK)
     rows = [row("nothing replaced: logits equal the parent's", case.at, float(untouched), None, 1.0, upper=False)]
     for name, values in sums.items():
         bar = TAU_BAR if name.startswith("Σ KL") else None
@@ -132,7 +132,7 @@ def _library(case: Case, parent: Any) -> list[Piece]:
 
 
 def _kl(scorer: Scorer, donor: Donor, assembly: Assembly, states: Mapping[str, Mapping[str, torch.Tensor]]) -> float:
-    return scorer(transplanted(donor, assembly, DEFAULT, states).model()).kl
+    return scorer(converted(donor, assembly, DEFAULT, states)).kl
 
 
 def _drawn(options: Mapping[str, list[str]]) -> list[Assembly]:

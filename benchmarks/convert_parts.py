@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from nas.convert.candidates import DEFAULT, Assembly, Candidate, Place, listed, offered
-from nas.convert.library import Distillation, Piece, begin, distil, transplanted
+from nas.convert.library import Distillation, Piece, begin, converted, distil, transplanted
 from nas.convert.plan import Parts
 from nas.convert.score import Score, Scorer
 from nas.convert.sharing import Sharing, Together, trained_together
@@ -111,12 +111,12 @@ class Library:
         common = Common(self.parent.donor, self.candidates, spec.task, self.how, SCORED, "cpu", threads)
         after = copy(self)
         with tempfile.TemporaryDirectory() as folder:
-            work = Together(Path(folder), None, training, assemblies, self.states, None, seed)
+            work = Together(Path(folder), None, training, assemblies, self.states, True, seed)
             after.base, after.states = trained_together(common, self.parent.images, work, Path(folder))
         return after
 
     def scores(self, assemblies: Sequence[Assembly]) -> list[Score]:
-        return [self.scorer(self.donor(each).model()) for each in assemblies]
+        return [self.scorer(converted(self.base, each, self.candidates, self.states)) for each in assemblies]
 
     def singles(self) -> dict[Place, Score]:
         places = self.parts.replacements()
@@ -131,6 +131,11 @@ class Library:
     def test(self) -> float:
         """The parent's, on test."""
         return evaluate(self.parent.donor.model(), self.parent.images.test)
+
+    def kept(self, assembly: Assembly) -> Repaired:
+        """An assembly as it is."""
+        model, known = converted(self.base, assembly, self.candidates, self.states), self.parent.images
+        return Repaired(evaluate(model, known.validation), self.scorer(model).kl, evaluate(model, known.test))
 
     def repaired(
         self,

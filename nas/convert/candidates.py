@@ -133,13 +133,18 @@ def clashes(
                         yield (before, first), (after, second)
 
 
+def replaced(assembly: Mapping[str, str]) -> list[Place]:
+    """The layers of an assembly that do not keep their own attention, with their candidates."""
+    return [(layer, name) for layer, name in assembly.items() if name != KEEP]
+
+
 def key_of(assembly: Assembly) -> str:
     """An assembly as text: equal ones have equal keys.
 
     >>> key_of({"stages.0.layers.1": "linear", "stages.0.layers.0": "keep"})
     '{"stages.0.layers.1": "linear"}'
     """
-    return json.dumps({layer: name for layer, name in assembly.items() if name != KEEP}, sort_keys=True)
+    return json.dumps(dict(replaced(assembly)), sort_keys=True)
 
 
 _SHORTHAND = ("depth", "split", "core", "tail", "auxiliary", "local", "layers")

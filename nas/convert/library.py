@@ -27,7 +27,7 @@ import torch
 from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
-from nas.convert.candidates import KEEP, Candidate, assembled
+from nas.convert.candidates import KEEP, Candidate, assembled, replaced
 from nas.data import Split
 from nas.heartbeat import beat
 from nas.keys import Keys
@@ -217,27 +217,34 @@ def _hooked(parent: Model, layers: Iterable[str], found: dict[str, Seen]) -> Ite
             hook.remove()
 
 
+def converted(
+    donor: Donor,
+    assembly: Mapping[str, str],
+    candidates: Mapping[str, Candidate],
+    states: Mapping[str, Mapping[str, Tensor]],
+) -> Model:
+    """The parent with pieces in their layers, in eval mode. states: of the pieces' attention, by the piece's name.
+
+    Raises GenomeError if the candidates make no sense together.
+    """
+    model = Model(assembled(donor.genome, dict(assembly), candidates)).eval()
+    state = dict(donor.state)
+    for layer, name in replaced(assembly):
+        prefix = f"{layer}.attention."
+        state = {key: tensor for key, tensor in state.items() if not key.startswith(prefix)}
+        state |= {f"{prefix}{key}": tensor for key, tensor in states[f"{layer}-{name}"].items()}
+    model.load_state_dict({name: state[name] for name in model.state_dict()})
+    return model
+
+
 def transplanted(
     donor: Donor,
     assembly: Mapping[str, str],
     candidates: Mapping[str, Candidate],
     states: Mapping[str, Mapping[str, Tensor]],
 ) -> Donor:
-    """The parent with pieces in their layers, as a donor. states: of the pieces' attention, by the piece's name.
-
-    Raises GenomeError if the candidates make no sense together.
-    """
-    genome = assembled(donor.genome, dict(assembly), candidates)
-    state = dict(donor.state)
-    young: set[str] = set()
-    for layer, name in assembly.items():
-        if name == KEEP:
-            continue
-        prefix = f"{layer}.attention."
-        state = {key: tensor for key, tensor in state.items() if not key.startswith(prefix)}
-        piece = {f"{prefix}{key}": tensor for key, tensor in states[f"{layer}-{name}"].items()}
-        state |= piece
-        young |= piece.keys()
-    with torch.device("meta"):  # for its names alone
-        names = Model(genome).state_dict().keys()
-    return Donor(genome, {name: state[name] for name in names}, frozenset(young))
+    """`converted` as a donor, whose pieces are young."""
+    model = converted(donor, assembly, candidates, states)
+    state = model.state_dict()
+    fresh = tuple(f"{layer}.attention." for layer, _ in replaced(assembly))
+    return Donor(model.genome, state, frozenset(name for name in state if name.startswith(fresh)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from nas.convert.candidates import KEEP, Assembly, Place, key_of
+from nas.convert.candidates import Assembly, Place, key_of, replaced
 from nas.convert.pieces import check_form
 from nas.convert.plan import Parts
 from nas.convert.score import Score
@@ -100,7 +100,7 @@ def _rounds(content: Content | None) -> int:
 
 
 def _pieces(assembly: Assembly) -> list[str]:
-    return [f"{layer}-{name}" for layer, name in assembly.items() if name != KEEP]
+    return ["-".join(place) for place in replaced(assembly)]
 
 
 def _shares(places: list[Place], slots: int) -> list[list[Place]]:

@@ -151,11 +151,7 @@ def begun(plan: Plan) -> Plan:
     return plan
 
 
-def common(plan: Plan) -> Common:
-    run, spec = plan.run, plan.run.spec
-    device, threads = run.pool.device, run.pool.cpu
-    return Common(plan.donor, spec.candidates, plan.task, spec.library, spec.scored, device, threads)
-
-
 def crew_of(plan: Plan) -> Crew:
-    return Crew(common(plan), plan.run.pool, plan.run.spec.limits, plan.say)
+    run, spec = plan.run, plan.run.spec
+    common = Common(plan.donor, spec.candidates, plan.task, spec.library, spec.scored, run.pool.device, run.pool.cpu)
+    return Crew(common, run.pool, spec.limits, plan.say)

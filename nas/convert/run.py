@@ -13,7 +13,7 @@ missing, the trials that have not ended. All user errors are found before the di
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -22,11 +22,11 @@ from typing import Any
 
 import pandas as pd
 
-from nas.convert.candidates import KEEP, Assembly, Candidate, assembled, key_of
-from nas.convert.library import transplanted
+from nas.convert.candidates import KEEP, Assembly, assembled, key_of
 from nas.convert.measuring import Measuring
 from nas.convert.opening import Plan, begun, crew_of, planned, upgraded
 from nas.convert.plan import Explored, Parts, Pick, explored, problem, repaired
+from nas.convert.repair import Repair
 from nas.convert.rivals import rivals
 from nas.convert.score import Score
 from nas.convert.sharing import Together, run_together
@@ -38,7 +38,6 @@ from nas.engine.events import ignore
 from nas.engine.job import Outcome
 from nas.engine.start import NAME
 from nas.engine.training import TrainJob
-from nas.engine.worker import Report
 from nas.errors import RunError
 from nas.model import Donor
 from nas.search.winners import FrontSpec, RunExaminer, write_front
@@ -88,9 +87,12 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
             if spec.sharing.epochs:
                 base, states, picks = _shared(plan, measuring, states, seen)
             picks += rivals(plan.parts, spec.compare, picks, spec.sweep, plan.budget, seed=spec.seed, measure=measure)
-        plan.say(f"repairing {len(picks)} assemblies, by distillation from the model itself")
+        how = "repairing {}, by distillation from the model itself" if spec.repair else "evaluating {} as they are"
+        plan.say(how.format(f"{len(picks)} assemblies"))
         teacher = plan.donor if spec.training.teacher is None else None  # no worker reads its file
-        work = Repair(base, spec.candidates, states, TrainJob.on(run.pool, _repaired(plan), teacher=teacher))
+        work = Repair(
+            base, spec.candidates, states, TrainJob.on(run.pool, _repaired(plan), teacher=teacher), spec.repair
+        )
         try:
             run.train(Assemblies(plan.parts, picks, run.ledger, seed=spec.seed), work, on_event)
         except KeyboardInterrupt:
@@ -102,24 +104,6 @@ def convert(spec: ConversionSpec, directory: Path, *, on_event: OnEvent = ignore
         run.write_csv("assemblies.csv", assemblies)
         front = write_front(fronted, RunExaminer(fronted, plan.task, spec.workers.device, on_event))
     return ConversionResult(run.directory, table, assemblies, run.ledger.table(), front)
-
-
-@dataclass(frozen=True)
-class Repair:
-    """The work on a trial: the parent with the trial's pieces in it, trained for a few epochs.
-
-    base, states: the parent and the pieces, as the library or a shared training left them.
-    """
-
-    base: Donor
-    candidates: Mapping[str, Candidate]
-    states: States
-    training: TrainJob
-
-    def __call__(self, job: Job, report: Report) -> dict[str, Any]:
-        assembly = {layer: name for layer, name in job.parameters.items() if name != KEEP}
-        donor = transplanted(self.base, assembly, self.candidates, self.states)
-        return replace(self.training, donor=donor)(job, report)
 
 
 class Assemblies:
@@ -169,10 +153,8 @@ def _shared(plan: Plan, measuring: Measuring, states: States, seen: Explored) ->
     members = [nothing, *seen.promising(spec.sharing.assemblies)]
     plan.say(f"training {len(members)} assemblies together, {spec.sharing.epochs} epochs")
     training = spec.sharing.recipe(spec.training, run.directory / NAME)
-    teacher = plan.donor if spec.training.teacher is None else None
-    work = Together(
-        run.directory / LIBRARY, run.storage, training, members, states, teacher, derive(spec.seed, "sharing")
-    )
+    taught, seed = spec.training.teacher is None, derive(spec.seed, "sharing")
+    work = Together(run.directory / LIBRARY, run.storage, training, members, states, taught, seed)
     made: dict[int, tuple[Donor, States] | str] = {}
     measuring.crew.each("training assemblies together", run_together, [(work,)], made.__setitem__)
     if isinstance(made[0], str):
@@ -180,6 +162,10 @@ def _shared(plan: Plan, measuring: Measuring, states: States, seen: Explored) ->
     base, states = made[0]
     scores = replace(measuring, shelf=_shelf(plan, base)).scored(states, members, base)
     after = {key_of(each): score for each, score in zip(members, scores, strict=True) if math.isfinite(score.kl)}
+    if len(after.keys() - {key_of(nothing)}) == 0:
+        raise RunError(
+            "after the shared training no assembly has finite answers; begin another run with a lower sharing.lr"
+        )
     return base, states, seen.picks(after)
 
 

@@ -5,8 +5,8 @@
 
 A short repair brings a converted model back to its parent, and no further. Where the parent would gain from more
 training, or hybrids are better than it, one training that all assemblies share gives them that for the price of one. It
-learns from labels and, in part, from the parent, at the rate of a training from new weights, with MixUp. After it
-accuracy chooses, and no longer the distance from the parent, which the models have left.
+learns from labels, at the rate of a training from new weights, with MixUp. After it accuracy chooses, and no longer the
+distance from the parent, which the models have left; `repair: false` leaves them so.
 
     results/<run>/library/shared/    metrics.csv, weights.safetensors; checkpoints while it runs
     results/<run>/shared.csv         scores after it, as in scores.csv
@@ -48,7 +48,7 @@ class Sharing(Keys):
     lr: float = Field(4e-3, gt=0, description="peak learning rate")
     mixup: float = Field(0.8, ge=0, description="alpha of MixUp; 0 is off")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="probability that is spread over all classes")
-    weight: float = Field(0.3, gt=0, le=1, description="share of the teacher's answers in the loss")
+    weight: float = Field(0.0, ge=0, le=1, description="share of the teacher's answers in the loss; 0: labels alone")
 
     def recipe(self, training: Training, teacher: Path) -> Training:
         """That of the shared training. training: of the repair. teacher: the parent, unless the repair has another."""
@@ -56,19 +56,19 @@ class Sharing(Keys):
         own = self.model_dump(include={"epochs", "lr", "mixup", "label_smoothing"}) | {"warmup_epochs": 1.5}
         alone = {"recipe": None, "compile": False, "layer_decay": 1.0}  # members have neither one graph nor one depth
         taught = (named["teacher"] or {"model": str(teacher), "kind": "soft"}) | {"weight": self.weight, "hidden": None}
-        return Training.model_validate(named | own | alone | {"teacher": taught})
+        return Training.model_validate(named | own | alone | {"teacher": taught if self.weight else None})
 
 
 @dataclass(frozen=True)
 class Together:
-    """What is trained together, and where. states: of the pieces' attention. teacher: where it is at hand."""
+    """What is trained together, and where. states: of the pieces' attention. taught: by the parent, if at all."""
 
     folder: Path
     storage: Storage | None
     training: Training
     assemblies: Sequence[Assembly]
     states: States
-    teacher: Donor | None
+    taught: bool
     seed: int
 
 
@@ -114,7 +114,7 @@ def trained_together(
         directory=directory,
         seed=work.seed,
         donor=start,
-        teacher=work.teacher,
+        teacher=common.donor if work.taught and work.training.teacher is not None else None,
         device=common.device,
         threads=common.threads,
         report=report,

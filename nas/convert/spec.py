@@ -12,6 +12,7 @@
     points: 6                                    assemblies along the front that are repaired
     compare: [random, last]                      what else is repaired, to compare with (nas/convert/rivals.py)
     training: {epochs: 3}                        the repair: distillation from the model, from the assembly's weights
+    repair: true                                 false: what was chosen stays as it is
 
 Every key but `start` has a default. Unknown keys are refused, with file and key path.
 """
@@ -85,6 +86,9 @@ class ConversionSpec(Starting):
     )
     sharing: Sharing = Field(Sharing(), description="how assemblies are trained together before the repair")
     points: int = Field(6, ge=1, le=1000, description="assemblies along the front that are repaired")
+    repair: bool = Field(
+        True, description="whether chosen assemblies are trained further, each alone; false: they stay as they are"
+    )
     compare: tuple[Arm, ...] = Field((), description="simpler rules whose assemblies are repaired as well")
     seed: int = Field(0, ge=0, le=2**63 - 1, description="root of all others")
     workers: Workers = Field(Workers(), description="resources of each worker")

@@ -8,7 +8,8 @@ layers and the pieces that it names, and before the first step it answers as it 
 one training.
 
 A member is a model of its own whose parameters and persistent buffers are those of the whole. It is not registered as a
-submodule, since every tensor is to be in the state once. Its remaining buffers are constants.
+submodule, since every tensor is to be in the state once. Its remaining buffers are constants. It is in training mode
+throughout, since it answers in training alone; a copy of the whole, which is the average that is evaluated, has none.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from nas.convert.candidates import KEEP, Assembly, Candidate, assembled
-from nas.convert.library import transplanted
+from nas.convert.candidates import Assembly, Candidate, replaced
+from nas.convert.library import converted
 from nas.model import Donor, Model
 
 
@@ -45,9 +46,8 @@ class Supernet(Model):
         self.assemblies = list(assemblies)
         self.members: list[Model] = []
         for assembly in self.assemblies:
-            member = Model(assembled(donor.genome, assembly, candidates))
-            member.load_state_dict(dict(transplanted(donor, assembly, candidates, states).state))
-            for layer, name in _replaced(assembly):
+            member = converted(donor, assembly, candidates, states).train()
+            for layer, name in replaced(assembly):
                 if (key := _key(layer, name)) not in self.pieces:
                     self.pieces[key] = member.get_submodule(f"{layer}.attention")
             self.members.append(member)
@@ -60,14 +60,12 @@ class Supernet(Model):
 
     def _share(self) -> None:
         """Give every member the tensors of the whole."""
+        own = dict(self.named_modules())
         for assembly, member in zip(self.assemblies, self.members, strict=True):
-            pieces = {f"{layer}.attention": self.pieces[_key(layer, name)] for layer, name in _replaced(assembly)}
+            homes = {f"{layer}.attention": f"pieces.{_key(layer, name)}" for layer, name in replaced(assembly)}
             for path, module in member.named_modules():
-                piece = next((start for start in pieces if path == start or path.startswith(f"{start}.")), None)
-                if piece is None:
-                    ours = self.get_submodule(path)
-                else:
-                    ours = pieces[piece].get_submodule(path[len(piece) + 1 :])
+                start = ".".join(path.split(".")[:5])  # stages.0.layers.1.attention
+                ours = own[homes.get(start, start) + path[len(start) :]]
                 module._parameters = ours._parameters
                 for name in ours._buffers.keys() - ours._non_persistent_buffers_set:
                     module._buffers[name] = ours._buffers[name]
@@ -83,11 +81,8 @@ class Supernet(Model):
         self._share()
         return self
 
-    def train(self, mode: bool = True) -> Self:
-        super().train(mode)
-        for member in self.members:
-            member.train(mode)
-        return self
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"assemblies": [], "members": []}
 
     def set_progress(self, progress: float) -> None:
         super().set_progress(progress)
@@ -103,10 +98,6 @@ class Supernet(Model):
                 _, key, part = name.split(".", 2)
                 states.setdefault(key.replace("/", "."), {})[part] = tensor
         return Donor(self.genome, own), states
-
-
-def _replaced(assembly: Assembly) -> list[tuple[str, str]]:
-    return [(layer, name) for layer, name in assembly.items() if name != KEEP]
 
 
 def _key(layer: str, name: str) -> str:

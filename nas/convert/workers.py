@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nas.convert.candidates import Assembly, Candidate, Place
-from nas.convert.library import Distillation, begin, distil, transplanted
+from nas.convert.library import Distillation, begin, converted, distil
 from nas.convert.score import Score, Scorer
 from nas.data import ImageSet
 from nas.engine.actors import RETRIES, Actors, Call
@@ -71,7 +71,7 @@ def run_round(common: Common, places: Sequence[Place], contents: Sequence[Conten
 def run_scores(common: Common, assemblies: Sequence[Assembly], states: States, base: Donor | None) -> list[Score]:
     """The scores of assemblies on validation images. base: what the pieces are put into; None: the parent."""
     scorer = Scorer(common.parent(), common.images().validation.spread(common.scored))
-    models = (transplanted(base or common.donor, each, common.candidates, states).model() for each in assemblies)
+    models = (converted(base or common.donor, each, common.candidates, states) for each in assemblies)
     return [scorer(model.to(common.device)) for model in models]
 
 

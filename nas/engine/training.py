@@ -53,7 +53,7 @@ class TrainJob:
         genome, training = job.genome, self.task.training
         images = images_of(self.task, genome.image.size)
         count = len(images.validation)
-        _check_unchanged(images)
+        check_unchanged(images)
 
         def with_error(found: dict[str, Any]) -> dict[str, Any]:
             if found.get("accuracy") is None:
@@ -67,7 +67,7 @@ class TrainJob:
         with crew(alongside, self.processes, cpu=self.threads, device=self.device) as ranks:
             result = self.train(genome, job, ranks, report=tell)
         try:
-            _check_unchanged(images)
+            check_unchanged(images)
         except DataError:
             from nas.train.checkpoint import TRANSIENT  # in the worker; the driver does without
 
@@ -98,7 +98,7 @@ class TrainJob:
         )
 
 
-def _check_unchanged(images: ImageSet) -> None:
+def check_unchanged(images: ImageSet) -> None:
     """Raise DataError if files that are read while a trial is trained are no longer those that were loaded."""
     if images.streams and images.digest_now() != images.digest:
         message = "its files have been exchanged while they were in use; restore them, and resume"

@@ -88,7 +88,7 @@ def test_each_member_is_the_model_that_the_assembly_makes_alone(
     except GenomeError:  # some candidates make no sense behind others
         return
     for assembly, member in zip(chosen, net.members, strict=True):
-        assert torch.equal(member(some()), alone(donor, assembly, states)(some()))
+        assert torch.equal(member.eval()(some()), alone(donor, assembly, states)(some()))
     assert torch.equal(net(some()), donor.model()(some())), "evaluation is the parent's"
 
 
@@ -104,7 +104,7 @@ def test_what_one_member_learns_all_have(donor: Donor, states: States) -> None:
     assert "head.weight" in changed and "stages.0.layers.0.attention.qkv.weight" in changed
     base, after = net.eval().taken_apart(net.state_dict())
     for assembly, member in zip(MEMBERS, net.members, strict=True):
-        assert torch.equal(member(some()), alone(base, assembly, after)(some()))
+        assert torch.equal(member.eval()(some()), alone(base, assembly, after)(some()))
 
 
 def test_every_tensor_is_in_the_state_once(donor: Donor, states: States) -> None:
@@ -117,34 +117,35 @@ def test_every_tensor_is_in_the_state_once(donor: Donor, states: States) -> None
     assert len(own) == len(list(net.parameters()))
 
 
-def test_a_copy_shares_with_itself_alone(donor: Donor, states: States) -> None:
+def test_a_copy_is_evaluated_and_has_no_members(donor: Donor, states: States) -> None:
     net = Supernet(donor, MEMBERS, DEFAULT, states).eval()
-    before = [member(some()) for member in net.members]
     other = copy.deepcopy(net)
+    assert torch.equal(other(some()), net(some())) and not other.members
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.zero_()
-    assert all(not member(some()).any() for member in other.members)
-    assert all(torch.equal(member(some()), old) for member, old in zip(net.members, before, strict=True))
+    assert torch.equal(net(some()), donor.model()(some()))
+    assert all(member(some()).any() for member in net.members)
 
 
 def test_conversion_to_another_type_reaches_the_members(donor: Donor, states: States) -> None:
-    net = Supernet(donor, MEMBERS, DEFAULT, states).eval().double()
+    net = Supernet(donor, MEMBERS, DEFAULT, states).double()
     for assembly, member in zip(MEMBERS, net.members, strict=True):
         expected = alone(donor, assembly, states).double()(some().double())
-        assert torch.equal(member(some().double()), expected)
+        assert torch.equal(member.eval()(some().double()), expected)
 
 
 def test_members_follow_the_schedule_of_the_auxiliaries() -> None:
     torch.manual_seed(0)
     parent = Donor.of(build(listed(load_genome("castling_digits"))))
     assert parent.model().has_auxiliaries
-    net = Supernet(parent, [{}], DEFAULT, {}).eval()
-    with auxiliaries_on(net.members[0]):
+    net = Supernet(parent, [{}], DEFAULT, {})
+    member = net.members[0].eval()
+    with auxiliaries_on(member):
         net.set_progress(0.0)
-        early = net.members[0](some())
+        early = member(some())
         net.set_progress(0.9)
-        assert not torch.equal(net.members[0](some()), early)
+        assert not torch.equal(member(some()), early)
 
 
 def common(donor: Donor, folder: Path) -> Common:
@@ -153,7 +154,7 @@ def common(donor: Donor, folder: Path) -> Common:
 
 def work(folder: Path, donor: Donor, states: States, **changes: Any) -> Together:
     recipe = RECIPE.model_copy(update={"teacher": Sharing(epochs=2).recipe(RECIPE, Path("parent")).teacher})
-    return replace(Together(folder, None, recipe, MEMBERS, states, donor, 3), **changes)
+    return replace(Together(folder, None, recipe, MEMBERS, states, True, 3), **changes)
 
 
 def same(a: tuple[Donor, States], b: tuple[Donor, States]) -> bool:
@@ -202,9 +203,17 @@ def test_the_recipe_is_the_repairs_but_for_what_sharing_says() -> None:
     assert (made.epochs, made.batch_size, made.lr, made.mixup) == (9, 16, 4e-3, 0.4)
     assert not made.compile and made.layer_decay == 1.0
     assert made.teacher is not None and (made.teacher.source, made.teacher.weight) == ("/parent.yaml", 0.3)
+    assert Sharing(epochs=9, weight=0).recipe(repair, Path("/parent.yaml")).teacher is None
     own = repair.model_copy(update={"teacher": made.teacher.model_copy(update={"model": "/other.yaml", "hidden": 1.0})})
     taught = Sharing(epochs=9, weight=0.6).recipe(own, Path("/parent.yaml")).teacher
     assert taught is not None and (taught.source, taught.weight, taught.hidden) == ("/other.yaml", 0.6, None)
+
+
+def test_labels_alone(donor: Donor, states: States, images: ImageSet, tmp_path: Path) -> None:
+    """A shared training without a teacher."""
+    alone = work(tmp_path, donor, states, training=Sharing(epochs=1, weight=0).recipe(RECIPE, tmp_path))
+    trained_together(common(donor, tmp_path), images, alone, tmp_path / "shared")
+    assert "distillation" not in pd.read_csv(tmp_path / "shared" / "metrics.csv").columns
 
 
 SHARED: dict[str, Any] = {"sharing": {"epochs": 2, "assemblies": 6}, "compare": []}
@@ -257,7 +266,7 @@ def test_a_conversion_with_a_shared_training(stored: bool, parent: Path, pool: P
     [
         ({"sharing": {"epochs": 2}, "compare": ["last"]}, "compare"),
         ({"sharing": {"epochs": -1}}, "sharing.epochs"),
-        ({"sharing": {"weight": 0}}, "sharing.weight"),
+        ({"sharing": {"weight": -0.1}}, "sharing.weight"),
         ({"sharing": {"members": 3}}, "sharing.members"),
         ({"sharing": {"epochs": 2, "lr": 1e-6}, "compare": []}, "sharing: min_lr 1e-05 is above lr 1e-06"),
     ],
