@@ -200,7 +200,7 @@ TABLES: dict[str, Contents] = {
     ),
     "assemblies.csv": Contents(
         "assemblies.csv",
-        "A row per assembly of a conversion that was repaired.",
+        "A row per assembly that a conversion has chosen, or compares with those.",
         {
             "arm": "chosen: by the exact choice; else a rival of `compare`",
             "within": "limit on the first cost of the objectives at which it was picked",
@@ -208,7 +208,7 @@ TABLES: dict[str, Contents] = {
             "replaced": "number of layers that are not the parent's",
             "kl": SCORE["kl"],
             "delta_accuracy_before": SCORE["delta_accuracy"],
-            "accuracy": VALIDATION + "; after repair",
+            "accuracy": VALIDATION + "; in the end",
             "delta_accuracy": "accuracy less that of trial 0000, the parent trained as long",
         }
         | SEALED,

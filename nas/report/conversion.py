@@ -90,15 +90,15 @@ def sensitivity_map(table: pd.DataFrame) -> Figure:
 
 
 def before_and_after(assemblies: pd.DataFrame) -> Figure:
-    """Change in validation accuracy against MACs: after repair by arm, and of the chosen ones before it too."""
+    """Change in validation accuracy against MACs: in the end by arm, and of the chosen ones before training too."""
     figure, (axes,) = blank()
     axes.axhline(0, color=GREY, linewidth=1)
     for arm, rows in assemblies.sort_values("macs").groupby("arm", sort=False):
         look = ARMS.get(str(arm), {"color": GREY, "marker": "o"})
         if arm == CHOSEN:
             before = 100 * rows["delta_accuracy_before"]
-            axes.plot(rows["macs"], before, linestyle=":", mfc="white", **look, label="chosen, before repair")
-        name, line = ("chosen, after repair", "-") if arm == CHOSEN else (arm, "")
+            axes.plot(rows["macs"], before, linestyle=":", mfc="white", **look, label="chosen, before training")
+        name, line = ("chosen, after training", "-") if arm == CHOSEN else (arm, "")
         axes.plot(rows["macs"], 100 * rows["delta_accuracy"], linestyle=line, **look, label=name)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
     axes.set_xlabel("MACs per image")
@@ -117,8 +117,8 @@ def assembly_rows(assemblies: pd.DataFrame) -> dict[str, Any]:
 
 
 def assembly_table(assemblies: pd.DataFrame) -> Table:
-    """Every repaired assembly, by arm."""
-    shown = Table(title="Assemblies before and after repair", title_justify="left", box=None)
+    """Every chosen assembly, by arm."""
+    shown = Table(title="Assemblies before and after training", title_justify="left", box=None)
     for name in HEADINGS:
         shown.add_column(name, justify="left" if name == "arm" else "right")
     for cells in _cells(assemblies):

@@ -94,7 +94,7 @@ def sensitivity(run: str | Path | Run) -> Figure:
 
 
 def repair(run: str | Path | Run) -> Figure:
-    """Of a conversion: its front, the change in validation accuracy against MACs, before and after repair."""
+    """Of a conversion: its front, the change in validation accuracy against MACs, before and after training."""
     opened = _opened(run)
     if opened.assemblies is None:
         raise RunError(_lacks(opened, "conversion", "assemblies.csv"), file=opened.directory)
@@ -176,7 +176,7 @@ def drawings(run: Run) -> list[Drawing]:
         (
             run.assemblies is not None,
             repair,
-            "Assemblies before and after repair: validation accuracy less that of the parent, trained as long.",
+            "Assemblies before and after training: validation accuracy less that of the parent, trained as long.",
         ),
         (
             bool(run.curves),
