@@ -29,7 +29,7 @@ from nas.convert.choice import Place as Numbered
 from nas.convert.choice import Problem, best, sweep
 from nas.convert.interactions import fit_pairs
 from nas.convert.score import Score
-from nas.errors import BudgetError, GenomeError
+from nas.errors import BudgetError, GenomeError, RunError
 from nas.genome import Genome
 from nas.metrics import METRICS, Costs, Estimate
 from nas.search.budget import Budget
@@ -113,8 +113,8 @@ class Explored:
     def picks(self, after: Mapping[str, Score] | None = None) -> list[Pick]:
         """At each level the best assembly within it: of the least KL from the parent; cheapest level first.
 
-        after: scores after a shared training, by `key_of`; the most accurate of these assemblies is then the best, and
-        of equal ones that of the least KL. Raises BudgetError if there is none.
+        after: finite scores after a shared training, by `key_of`; the most accurate of these assemblies is then the
+        best, and of equal ones that of the least KL. Raises RunError if it left none, BudgetError if none makes a model.
         """
         seen = [(cost, each, score) for cost, each, score in self.measured if after is None or key_of(each) in after]
 
@@ -130,6 +130,9 @@ class Explored:
             if within:
                 _, _, best, score = min(within, key=lambda item: item[:2])
                 picked.setdefault(key_of(best), Pick(CHOSEN, level, best, score))
+        if not picked and after is not None:
+            message = "after the shared training no assembly has finite answers"
+            raise RunError(f"{message}; begin another run with a lower sharing.lr")
         if not picked:
             raise BudgetError("no assembly within the budget makes a model", path="budget")
         return list(picked.values())

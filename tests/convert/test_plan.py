@@ -9,7 +9,7 @@ from nas.convert.choice import choose
 from nas.convert.outlook import check_budget, outlook
 from nas.convert.plan import Explored, Parts, Pick, explored, problem
 from nas.convert.score import Score
-from nas.errors import BudgetError
+from nas.errors import BudgetError, RunError
 from nas.genome import load_genome
 from nas.metrics import estimator
 from nas.profiling import LatencyTable
@@ -151,6 +151,10 @@ def test_after_a_shared_training_the_most_accurate_is_picked_at_each_level() -> 
     picks = seen.picks(after)
     assert [pick.assembly for pick in picks] == [a, c], "of equal ones the nearer, and d was not trained"
     assert [pick.score.kl for pick in picks] == [0.9, 0.2], "as before the repair"
+    with pytest.raises(RunError, match="no assembly has finite answers; begin another run with a lower sharing.lr"):
+        seen.picks({})
+    with pytest.raises(BudgetError, match="makes a model"):
+        Explored([1.0], []).picks()
 
 
 def test_the_promising_are_those_of_the_first_fronts_within_the_levels() -> None:
