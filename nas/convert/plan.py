@@ -114,7 +114,7 @@ class Explored:
         """At each level the best assembly within it: of the least KL from the parent; cheapest level first.
 
         after: finite scores after a shared training, by `key_of`; the most accurate of these assemblies is then the
-        best, and of equal ones that of the least KL. Raises RunError if it left none, BudgetError if none makes a model.
+        best, and of equal ones that of the least KL. Raises RunError if it left none, BudgetError if there is none.
         """
         seen = [(cost, each, score) for cost, each, score in self.measured if after is None or key_of(each) in after]
 

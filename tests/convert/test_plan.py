@@ -151,7 +151,7 @@ def test_after_a_shared_training_the_most_accurate_is_picked_at_each_level() -> 
     picks = seen.picks(after)
     assert [pick.assembly for pick in picks] == [a, c], "of equal ones the nearer, and d was not trained"
     assert [pick.score.kl for pick in picks] == [0.9, 0.2], "as before the repair"
-    with pytest.raises(RunError, match="no assembly has finite answers; begin another run with a lower sharing.lr"):
+    with pytest.raises(RunError, match=r"no assembly has finite answers; .* a lower sharing\.lr"):
         seen.picks({})
     with pytest.raises(BudgetError, match="makes a model"):
         Explored([1.0], []).picks()
