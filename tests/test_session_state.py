@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 
@@ -22,6 +23,8 @@ from nas.torch_state import generators_kept
 
 BRIEF = {"training.epochs": 1, "training.limit": 64, "training.batch_size": 16}
 SPACE = {"parameters": {"drop_path": {"choice": [0.0, 0.1]}}, **BRIEF}  # quick to time: one graph
+THEIRS = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1)
+MODEL = nas.build("castling_digits")
 SCRIPT = """
 import os, sys
 print("the script begins", flush=True)
@@ -74,6 +77,11 @@ CALLS: dict[str, Callable[[Path, Path], object]] = {
         start=str(trained), out=out, settings=BRIEF, device="cpu", progress=False
     ),
     "diagnose": lambda trained, out: nas.diagnose(trained, images=16, device="cpu"),
+    "build with weights": lambda trained, out: nas.build(trained, weights=True, num_classes=3),
+    "inherit": lambda trained, out: nas.inherit("lavit_digits", str(trained)),
+    "from_timm and to_timm": lambda trained, out: nas.to_timm(nas.from_timm(THEIRS)),
+    "deploy": lambda trained, out: nas.deploy(MODEL),
+    "throughput": lambda trained, out: nas.throughput(MODEL, seconds=0.01),
     "export": lambda trained, out: nas.export(trained, out.with_suffix(".pt2")),
     "export of a folder": lambda trained, out: nas.export(trained, f"{out}/"),
     "load": lambda trained, out: nas.load(trained),

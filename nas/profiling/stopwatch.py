@@ -25,6 +25,7 @@ from torch import Tensor
 
 from nas.device import torch_threads
 from nas.model import Model, deploy
+from nas.torch_state import generators_kept
 
 BUSY = 1.5  # spread above which times are not to be trusted; about 1.1 on a quiet machine
 TURNS = 5  # rounds of alternation; also the minimum number of timed batches
@@ -48,6 +49,7 @@ class Throughput:
         return asdict(self)
 
 
+@generators_kept()
 def throughput(
     model: Model,
     *,

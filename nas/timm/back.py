@@ -21,10 +21,12 @@ from nas.genome import Genome
 from nas.model import Model
 from nas.timm.convert import check, genome_of, tensors_of
 from nas.timm.names import NOTHING, counterparts
+from nas.torch_state import generators_kept
 
 UNCOMPARED = {"name", "notes", "stages", "drop_path", "loss", "preprocess", "class_names"}
 
 
+@generators_kept()
 def to_timm(model: Model) -> nn.Module:
     """A timm model with this model's weights, device, mode and logits (float32: to 1e-5).
 

@@ -30,6 +30,7 @@ from nas.model import Model
 from nas.timm import parts, plain, pyramids
 from nas.timm.face import TimmModel
 from nas.timm.names import NOTHING, counterparts
+from nas.torch_state import generators_kept
 
 FAMILIES: dict[type[nn.Module], Callable[[Any], dict[str, Any]]] = {
     VisionTransformer: plain.vit,
@@ -39,6 +40,7 @@ FAMILIES: dict[type[nn.Module], Callable[[Any], dict[str, Any]]] = {
 }
 
 
+@generators_kept()
 def from_timm(timm_model: nn.Module, size: int | None = None) -> TimmModel:
     """Our model with the weights, device and mode of a timm model, and its logits (float32: to 1e-5).
 

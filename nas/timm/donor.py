@@ -29,8 +29,10 @@ from nas.model.inherit import Inherited
 from nas.model.pixels import described
 from nas.timm.face import TimmModel
 from nas.timm.spelling import SPELLINGS, absolute, is_outside
+from nas.torch_state import generators_kept
 
 
+@generators_kept()
 def inherit(
     genome: str | Path | Genome, donor: str | Path | Model | Donor, images_BCHW: Tensor | None = None
 ) -> Inherited[TimmModel]:

@@ -9,6 +9,7 @@ Legend: B batch, N tokens, C width, hw grid.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from nas.genome import Genome
 from nas.model.build import build as build_model
 from nas.model.pyramid import Model, Stage
 from nas.timm.resolution import stages_at
+from nas.torch_state import generators_kept
 
 
 class TimmModel(Model):
@@ -231,7 +233,8 @@ def build(
     >>> model(torch.zeros(1, 3, 224, 224)).shape
     torch.Size([1, 10])
     """
-    return cast(TimmModel, build_model(genome, weights, num_classes, model_class=TimmModel))
+    with generators_kept() if weights else nullcontext():
+        return cast(TimmModel, build_model(genome, weights, num_classes, model_class=TimmModel))
 
 
 def feature_info(genome: Genome) -> list[dict[str, Any]]:
