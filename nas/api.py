@@ -32,6 +32,7 @@ from nas.engine.origin import held_out_images
 from nas.engine.single import TrainingResult, train_genome, training_of
 from nas.engine.storage import Storage
 from nas.errors import SpecError
+from nas.files import check_target
 from nas.model import build
 from nas.model.build import weights_beside
 from nas.profiling import TargetTable
@@ -148,9 +149,7 @@ def measure_latency(
     >>> measure_latency("mixed", "table.json", runtime="onnx", threads=4).accuracy
     """
     out = Path(out)
-    folder = next(parent for parent in out.absolute().parents if parent.exists())
-    if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise SpecError("a file cannot be written there", file=out, path="--out")
+    check_target(out, "--out")
     used = device or "cpu" if runtime == "onnx" else usable_device(device)
     table = measure_space(
         _space(space, settings),
@@ -259,10 +258,12 @@ def describe_data(
     {'train': 1150, 'validation': 288, 'test': 359}
     """
     training = training_of(dict(settings or {}))
+    if sheet is not None:
+        from nas.report.sheet import check_sheet, write_sheet
+
+        check_sheet(Path(sheet))
     images, _ = Task(absolute(source), training, seed, size).prepared()
     if sheet is not None:
-        from nas.report.sheet import write_sheet
-
         write_sheet(images, Path(sheet), training.augment, seed=seed)
     return account_of(images)
 

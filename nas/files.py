@@ -20,12 +20,13 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from nas.errors import RunError, shown
+from nas.errors import RunError, SpecError, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,6 +133,25 @@ def usable_path(path: Path) -> Path:
     if len(text.encode()) > PATH:
         raise RunError(f"a path has at most {PATH} bytes, found {shown(text)}")
     return path
+
+
+def check_target(path: Path, option: str) -> None:
+    """Raise SpecError if no file can be written at `path`: before long work whose result goes there. Nothing is left.
+
+    >>> check_target(Path("table.json"), "--out")
+    """
+    try:
+        if os.path.isdir(usable_path(path)):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if os.path.exists(path):
+            regular(path)
+        folder = next(parent for parent in path.absolute().parents if os.path.exists(parent))
+        with tempfile.TemporaryFile(dir=folder):  # permissions alone do not know of file systems that are read-only
+            pass
+    except RunError as error:
+        raise error.within(path=option) from None
+    except OSError as error:
+        raise SpecError(f"a file cannot be written there: {error.strerror}", file=path, path=option) from None
 
 
 def no_link(path: Path) -> Path:

@@ -5,8 +5,10 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,6 +30,7 @@ from nas.engine.lock import lock
 from nas.errors import RunError, SpecError
 from nas.files import (
     SEAL,
+    check_target,
     is_altered,
     no_link,
     put_in_place,
@@ -465,6 +468,31 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="a pipe or a device, where a file is expected"):
         write_text(tmp_path / "pipe", "text")
     assert (tmp_path / "pipe").is_fifo() and [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_target_is_looked_at_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what writes later does nothing before: no image is loaded, no model is built, no run is read."""
+    monkeypatch.chdir(tmp_path)
+    check_target(Path("new/folder/table.json"), "--out")
+    calls: list[Callable[[], object]] = [
+        lambda: nas.api.describe_data("no such source", sheet="."),
+        lambda: nas.api.describe_data("no such source", sheet="/dev/full"),
+        lambda: nas.api.describe_data("no such source", sheet="/dev/null/sheet.png"),
+        lambda: nas.export("none.yaml", "/dev/null/model.pt2"),
+        lambda: nas.write_report("none", "neither", out="/dev/null/page.html"),
+    ]
+    for call, said in zip(calls, ("--sheet", "--sheet", "--sheet", "--to", "--out"), strict=True):
+        with pytest.raises(SpecError, match=f"{said}: (a sheet is a PNG|a file cannot be written there: Not a dir)"):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_target_that_the_user_may_not_write(tmp_path: Path) -> None:
+    code = "from nas.files import check_target; from pathlib import Path; check_target(Path('table.json'), '--out')"
+    tmp_path.chmod(0o555)
+    user = ["setpriv", "--reuid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    found = subprocess.run([*user, sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert found.stderr.endswith("table.json: --out: a file cannot be written there: Permission denied\n")
 
 
 def test_an_address_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
     benchmarks/results/gpu-check-<device>.json    machine, checks
 
 With `--only` a single check is run, and nothing is kept. `--rehearse` puts the CPU in the GPU's place.
-Exit codes: 0 none failed, 1 a check failed, 2 no GPU or a package is missing.
+Exit codes: 0 none failed, 1 a check failed, 2 no GPU, a package is missing, or --out cannot be written.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from benchmarks.gpu.check import Place
     from benchmarks.gpu.listed import CHECKS
     from nas.environment import command_line
-    from nas.files import write_json
+    from nas.errors import SpecError
+    from nas.files import check_target, write_json
     from nas.signals import interruptible
 
     command_line()
@@ -47,6 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with interruptible():
             run_here(checks[given.one], Place(given.folder, given.rehearse))
         return 0
+    if not name:
+        try:
+            check_target(given.out / "gpu-check.json", "--out")
+        except SpecError as error:
+            print(f"gpu-check: {error}", file=sys.stderr)
+            return 2
     answers = []
     with interruptible() as interruption, tempfile.TemporaryDirectory(prefix="nas-gpu-") as folder:
         try:

@@ -151,9 +151,13 @@ def diagnose(
     A preset without --weights is looked at as it is before training.
     """
     from nas.api import diagnose
+    from nas.files import check_target
     from nas.report.diagnosis import diagnosis_table, write_csv, write_diagnosis
     from nas.run_names import relative
 
+    for option, file in (("--json", json_), ("--csv", csv)):
+        if file is not None and str(file) != "-":
+            check_target(file, option)
     found = diagnose(genome, weights=weights, data=data, images=images, device=device)
     trained = weights is not None or os.path.exists(genome)
     if str(json_) == "-":

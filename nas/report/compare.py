@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from nas.errors import RunError
-from nas.files import write_text
+from nas.files import check_target, write_text
 from nas.metrics import METRICS, ON_TARGET
 from nas.paths import flat
 from nas.report.document import document
@@ -43,6 +43,7 @@ def write_comparison(directories: Sequence[Path], file: Path) -> Path:
     >>> write_comparison([Path("results/a"), Path("results/b")], Path("comparison.html"))
     PosixPath('comparison.html')
     """
+    check_target(file, "--out")
     runs = [read_run(directory) for directory in directories]
     names = _names(runs)
     objectives = _shared_objectives(runs)

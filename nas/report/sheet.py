@@ -14,11 +14,18 @@ from torch import Tensor
 
 from nas.data import Augment, ImageSet
 from nas.errors import SpecError
-from nas.files import write_atomically
+from nas.files import check_target, write_atomically
 
 ROWS, DRAWS = 8, 7
 LEAST = 64  # pixels of a side on the sheet; smaller images are enlarged by a whole number
 GAP, TITLE = 4, 14  # pixels between images, and for the class above a row
+
+
+def check_sheet(file: Path) -> None:
+    """Raise SpecError if no PNG can be written there: before images are loaded, which may take long."""
+    if file.suffix.lower() != ".png":
+        raise SpecError(f"a sheet is a PNG: expected FILE.png, found {file.name}", path="--sheet")
+    check_target(file, "--sheet")
 
 
 def write_sheet(images: ImageSet, file: Path, augment: Augment, *, seed: int = 0) -> Path:
@@ -26,8 +33,6 @@ def write_sheet(images: ImageSet, file: Path, augment: Augment, *, seed: int = 0
 
     >>> write_sheet(load("digits"), Path("sheet.png"), Augment())
     """
-    if file.suffix.lower() != ".png":
-        raise SpecError(f"a sheet is a PNG: expected FILE.png, found {file.name}", path="--sheet")
     places = np.linspace(0, len(images.train) - 1, min(ROWS, len(images.train))).astype(np.int64)
     side = images.size * max(1, -(-LEAST // images.size))
     sheet = Image.new("RGB", (GAP + (1 + DRAWS) * (side + GAP), GAP + len(places) * (TITLE + side + GAP)), "white")

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from nas.data import Preprocess
 from nas.errors import SpecError
-from nas.files import write_atomically
+from nas.files import check_target, write_atomically
 from nas.genome import Genome, load_genome
 from nas.model import build, deploy
 from nas.model.build import weights_beside
@@ -80,6 +80,7 @@ def export(
         raise SpecError(f"expected a file name that ends in {' or '.join(ENDINGS)}, found {to.name!r}", path="--to")
     if to.is_dir():
         raise SpecError(f"{to} is a folder; name a file, or end with / for a folder that timm loads", path="--to")
+    check_target(to, "--to")
     if to.suffix == ".onnx":
         onnx.check_installed()
     file = Path(weights) if weights is not None else weights_beside(genome)

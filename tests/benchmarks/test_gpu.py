@@ -201,11 +201,13 @@ def test_all_checks_are_shown_and_kept(
     assert (tmp_path / "page.md").read_text() == table.rendered([])
 
 
-def test_one_check_alone_is_not_kept(tmp_path: Path, program: Any) -> None:
+def test_one_check_alone_is_not_kept(tmp_path: Path, program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     program(PASSES)
     assert command.main(["--rehearse", "--only", "timing", "--out", str(tmp_path)]) == 0
     assert list(tmp_path.iterdir()) == []
     assert command.main(["--rehearse", "--only", "time"]) == 2
+    monkeypatch.setattr(alone, "answer_of", pytest.fail)
+    assert command.main(["--rehearse", "--out", "/dev/null"]) == 2
 
 
 def test_without_a_gpu_there_is_one_sentence(

@@ -44,6 +44,8 @@ def test_a_preset_without_weights_says_so(nas):
         (["deit_tiny"], ["deit_tiny", "image.channels", "digits has 1 channel"]),
         (["lavit_digits", "--device", "cuda:99"], ["--device", "cannot use 'cuda:99'"]),
         (["lavit_digits", "--images", "0"], ["--images"]),
+        (["lavit_digits", "--json", "."], [".: --json: a file cannot be written there: it is a folder"]),
+        (["lavit_digits", "--csv", "/dev/null"], ["/dev/null: --csv: a file cannot be written there"]),
     ],
 )
 def test_mistakes(nas, tmp_path, arguments, parts):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -47,6 +48,10 @@ def test_options_reach_the_stopwatch(nas, asked, tmp_path):
         (["mixd", "--out", "t.json"], "did you mean mixed?"),
         (["mixed", "--out", "."], ".: --out: a file cannot be written there"),
         (["mixed", "--out", "file/t.json"], "file/t.json: --out: a file cannot be written there"),
+        (["mixed", "--out", "pipe"], "pipe: --out: a file cannot be written there: a pipe or a device"),
+        (["mixed", "--out", f"{'x' * 300}.json"], "--out: a name has at most 200 bytes"),
+        (["mixed", "--out", "s3://bucket/t.json"], "--out: a path of this machine is expected, found an address"),
+        (["mixed", "--out", "/proc/t.json"], "/proc/t.json: --out: a file cannot be written there: No such file"),
         (["mixed", "--out", "t.json", "--device", "tpu"], "--device: torch cannot use 'tpu'"),
         (["mixed", "--out", "t.json", "--runtime", "tvm"], "'tvm' is not one of 'torch', 'onnx'"),
         (
@@ -59,6 +64,7 @@ def test_options_reach_the_stopwatch(nas, asked, tmp_path):
 )
 def test_mistakes_are_one_message_and_nothing_is_timed(nas, asked, tmp_path, arguments, message):
     (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
     answer = nas("latency", *arguments)
     assert answer.code == 2 and message in " ".join(answer.err.replace("│", " ").split()), answer.err
     assert asked == [] and "Traceback" not in answer.err and not (tmp_path / "t.json").exists()
