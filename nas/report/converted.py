@@ -38,6 +38,7 @@ def read_sensitivity(directory: Path, current: bool) -> pd.DataFrame | None:
     needed = [*text, "kl", "delta_accuracy"]  # of a piece that diverged, kl is infinite
     table = read_table(file, needed=needed, numbers=needed[3:], text=text, remedy=remedy_in(directory))
     _check_types(table, text, file)
+    _check_keys(table, text, file)
     scores = _scores(directory) if current else {}
     for number, row in enumerate(table.to_dict("records"), start=1):
         key = json.dumps({row["layer"]: row["candidate"]})
@@ -55,6 +56,7 @@ def read_assemblies(directory: Path, trials: pd.DataFrame, current: bool) -> pd.
     if not file.exists():
         return None
     table = read_table(file, needed=["arm", *numbers], numbers=numbers, text=["arm"], remedy=remedy_in(directory))
+    _check_keys(table, ["arm", "trial"], file)
     known = {row["trial"]: row for row in trials.to_dict("records")}
     if not {0, *table["trial"]} <= known.keys():
         return None
@@ -86,6 +88,14 @@ def _check_types(table: pd.DataFrame, text: list[str], file: Path) -> None:
     wrong = [name for name in table if name not in text and not is_numeric_dtype(table[name])]
     if wrong and len(table):
         raise RunError(f"damaged (not all in column {wrong[0]} are numbers); {remedy_in(file.parent)}", file=file)
+
+
+def _check_keys(table: pd.DataFrame, keys: list[str], file: Path) -> None:
+    """Raise RunError for a table without rows, and for a row that lacks a key or has those of a row before it."""
+    wrong = (table[keys].isna().any(axis=1) | table.duplicated(keys)).to_numpy()
+    if table.empty or wrong.any():
+        what = "it has no rows" if table.empty else f"row {1 + wrong.argmax()} has no {' and '.join(keys)} of its own"
+        raise RunError(f"damaged ({what}); {remedy_in(file.parent)}", file=file)
 
 
 def _key(trial: Mapping[Any, Any]) -> str:

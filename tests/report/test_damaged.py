@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -31,6 +32,7 @@ from nas.report.page import page
 from nas.report.payload import stacks_of
 from nas.report.pick import best_winner
 from nas.report.run import read_run
+from nas.row_seals import ROW_SEAL
 from nas.search.gain import Gain, worked_out_from
 from nas.search.winners import write_front
 from nas.serve import load
@@ -197,6 +199,26 @@ def test_text_in_a_column_of_numbers_is_named(tmp_path: Path, name: str, cell: s
     table.loc[1, "kl"] = cell
     table.to_csv(run / name, index=False)
     with pytest.raises(SpecError, match=rf"{name}: damaged \(not all in column kl are numbers"):
+        page(read_run(run))
+
+
+@pytest.mark.parametrize("name", ["sensitivity.csv", "assemblies.csv"])
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda table: table[:0], "it has no rows"),
+        (lambda table: pd.concat([table, table]), "row {again} has no {first} and {second} of its own"),
+        (lambda table: table.assign(**{table.columns[0]: None}), "row 1 has no {first} and {second} of its own"),
+    ],
+    ids=["cut to the head", "twice", "no name"],
+)
+def test_rows_of_a_conversion_that_cannot_be_are_named(tmp_path: Path, name: str, damage: Any, said: str) -> None:
+    run = Path(shutil.copytree(PUBLISHED / "cifar10-repaired", tmp_path / "run"))
+    table = pd.read_csv(run / name, dtype=str).drop(columns=ROW_SEAL, errors="ignore")
+    damage(table).to_csv(run / name, index=False)
+    first, second = ("layer", "candidate") if name == "sensitivity.csv" else ("arm", "trial")
+    said = said.format(again=len(table) + 1, first=first, second=second)
+    with pytest.raises(SpecError, match=re.escape(f"{name}: damaged ({said})")):
         page(read_run(run))
 
 
