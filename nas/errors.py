@@ -79,7 +79,7 @@ def text_of(error: BaseException) -> str:
     """What an exception says, as UTF-8 takes it. That of a plug-in's own class may fail to say anything."""
     try:
         return encodable(str(error))
-    except Exception:
+    except (Exception, SystemExit):
         return "its own message cannot be made"
 
 

@@ -64,6 +64,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             raise _too_large(temporary, path) from error
         if _is_full(error, path.parent):
             raise _full(temporary, path) from error
+        if isinstance(error, OSError) and error.filename == str(temporary):  # a name that no user knows
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

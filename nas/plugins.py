@@ -36,6 +36,7 @@ from pydantic import TypeAdapter, ValidationError
 from nas.errors import RunError, SpecError, text_of
 from nas.files import regular
 from nas.plain_yaml import read_yaml
+from nas.process_state import process_unchanged
 from nas.registry import Registry
 from nas.torch_state import torch_unchanged
 
@@ -236,7 +237,7 @@ def _execute(name: str, path: str, source: bytes) -> None:
     module = module_from_spec(spec)
     sys.modules[name] = module
     try:
-        with torch_unchanged():
+        with torch_unchanged(), process_unchanged():
             spec.loader.exec_module(module)
         if not _provided(name):
             raise SpecError(_idle("the file"))
@@ -257,7 +258,7 @@ def _forget(module: str) -> list[tuple[Registry[Any], str, Any]]:
 
 def _import(module: str, what: str) -> None:
     try:
-        with torch_unchanged():
+        with torch_unchanged(), process_unchanged():
             importlib.import_module(module)
     except KeyboardInterrupt:
         raise
@@ -290,7 +291,7 @@ def _first(error: BaseException) -> str:
     """The error in one line: `NameError: name 'x' is not defined`."""
     if isinstance(error, SpecError):
         return str(error)
-    text = error.msg if isinstance(error, SyntaxError) else text_of(error)
+    text = str(error.msg or "") if isinstance(error, SyntaxError) else text_of(error)
     return f"{type(error).__name__}: {text.partition(chr(10))[0]}".removesuffix(": ")
 
 

@@ -488,11 +488,15 @@ def test_a_target_is_looked_at_before_the_work(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_target_that_the_user_may_not_write(tmp_path: Path) -> None:
-    code = "from nas.files import check_target; from pathlib import Path; check_target(Path('table.json'), '--out')"
     tmp_path.chmod(0o555)
     user = ["setpriv", "--reuid=65534", "--clear-groups"] if os.geteuid() == 0 else []
-    found = subprocess.run([*user, sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert found.stderr.endswith("table.json: --out: a file cannot be written there: Permission denied\n")
+    for call, said in (
+        ("check_target(Path('t.csv'), '--out')", "t.csv: --out: a file cannot be written there: Permission denied\n"),
+        ("write_text(Path('t.csv'), '')", "Permission denied: 't.csv'\n"),  # not the name of a temporary file
+    ):
+        code = f"from nas.files import *; from pathlib import Path; {call}"
+        found = subprocess.run([*user, sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+        assert found.stderr.endswith(said), found.stderr
 
 
 def test_an_address_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import json
 import os
 import pickle
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -181,6 +183,12 @@ def test_every_kind_remembers_its_module(tmp_path: Path) -> None:
         ("raises.py", "\nimport json\njson.loads('')\n", "raises.py: line 3: JSONDecodeError: Expecting value"),
         ("leaves.py", "import sys\nsys.exit('bye')\n", "leaves.py: line 2: SystemExit: bye"),
         ("ends.py", "class End(BaseException): ...\nraise End('bye')\n", "ends.py: line 2: End: bye"),
+        ("mute.py", "raise SyntaxError\n", "mute.py: line 1: SyntaxError$"),
+        (
+            "silent.py",
+            "import sys\nclass End(Exception):\n    __str__ = sys.exit\nraise End\n",
+            "silent.py: line 4: End: its own message cannot be made",
+        ),
         ("needs.py", "import no_such_thing\n", "needs.py: line 1: ModuleNotFoundError: No module named"),
         ("idle.py", "x = 1\n", "idle.py: the file registers nothing; a plug-in has something decorated by @block"),
         ("less.py", MEAN.replace("mean", "less"), r"there are two core blocks called 'less', in .*nas/blocks/less.py"),
@@ -586,3 +594,38 @@ def test_a_plug_in_does_not_change_how_everything_is_computed(tmp_path: Path, ch
     with pytest.raises(SpecError, match=rf"odd\.py: it sets torch's {said}"):
         load_plugins(file)
     assert (torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("import os; os.chdir('/')", "it changes the working directory to /, for all paths"),
+        ("import sys; sys.stdout = None", "it closes sys.stdout"),
+        ("import sys, io; sys.stdout = io.StringIO(); sys.stdout.close()", "it closes sys.stdout"),
+    ],
+)
+def test_a_plug_in_does_not_take_paths_and_streams_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, said: str
+) -> None:
+    """A run would be made in another folder, and a command would end with code 0 and without a word."""
+    monkeypatch.chdir(tmp_path)
+    before = sys.stdout
+    with pytest.raises(SpecError, match=rf"odd\.py: {said}"):
+        load_plugins(write(tmp_path / "odd.py", f"{change}\n{MEAN}"))
+    assert (Path.cwd(), sys.stdout) == (tmp_path, before)
+
+
+def test_what_a_plug_in_prints_is_not_in_the_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor does it matter that it closes stdout: `nas ... --json` is read by programs."""
+    talks = METRIC.replace("    return", "    print('measured')\n    sys.stdout.close()\n    return")
+    space, plugin = write(tmp_path / "s.yaml", SPACE), write(tmp_path / "odd.py", f"import sys\nprint('here')\n{talks}")
+    command = ["nas", "search", str(space), "--dry-run", "--json", f"--plugin={plugin}"]
+    monkeypatch.setattr(sys, "argv", [*command, "--set=objectives={accuracy: max, depth: min}"])
+    before = sys.stdout
+    with suppress(SystemExit):
+        main()
+    said = capsys.readouterr()
+    assert json.loads(said.out)["space"] and {"here", "measured"} <= set(said.err.split())
+    assert sys.stdout is before

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from contextlib import redirect_stdout
 
 from nas.cli import lists, models, results, training  # noqa: F401  (they register their commands)
 from nas.cli.app import PANELS, app
@@ -30,7 +31,7 @@ app.registered_commands.sort(key=lambda command: PANELS.index(str(command.rich_h
 
 def main() -> None:
     """Entry point: runs a command, reports a user error as one message, and a signal by its exit code."""
-    with interruptible() as interruption:
+    with redirect_stdout(sys.stdout), interruptible() as interruption:  # back as it was, also after --json
         try:
             command_line()
             app()

@@ -83,7 +83,7 @@ def data(
     from nas.run_names import relative
 
     found = describe_data(source, size=size, settings=settings(set_), seed=seed, sheet=sheet)
-    print(json.dumps(found, indent=1) if as_json else "\n".join(terminal_lines(found)))
+    print_json(found) if as_json else print("\n".join(terminal_lines(found)))
     if sheet is not None and not as_json:
         print(f"written      {relative(sheet)}")
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nas.cli.output import keep_for_json
 from nas.paths import parse_settings
 from nas.shipped import ABLATIONS, PACKAGE, SPACES
 
@@ -77,4 +78,9 @@ SetOption = Annotated[
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="print results, and no progress")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print results as one JSON document, and nothing else")]
+JsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json", is_eager=True, callback=keep_for_json, help="print results as one JSON document, and nothing else"
+    ),
+]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
@@ -20,6 +21,26 @@ if TYPE_CHECKING:
     from nas.api import AblationResult
 
 INTERRUPTED = 130  # exit code of a command; `main` replaces it by the signal's
+
+
+class Aside(io.TextIOBase):
+    """sys.stdout of a command that answers in JSON: all but the document goes to stderr, such as a plug-in's words."""
+
+    def __init__(self, document: TextIO):
+        self.document = document
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def keep_for_json(wanted: bool) -> bool:
+    """The callback of --json: stdout is kept for the document until the end of `main`."""
+    if wanted and not isinstance(sys.stdout, Aside):
+        sys.stdout = Aside(sys.stdout)
+    return wanted
 
 
 @contextmanager
@@ -95,7 +116,7 @@ def print_json(found: Any) -> None:
     """Print plain data as JSON; paths as in sentences, relative to the working directory."""
     from nas.run_names import relative
 
-    print(json.dumps(found, indent=1, default=relative))
+    print(json.dumps(found, indent=1, default=relative), file=getattr(sys.stdout, "document", sys.stdout))
 
 
 def console() -> Console:

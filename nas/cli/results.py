@@ -9,7 +9,7 @@ import typer
 
 from nas.cli.app import READ, app
 from nas.cli.options import JsonOption, PluginOption, RunArgument, RunsArgument
-from nas.cli.output import how_to_load, print_json
+from nas.cli.output import how_to_load, print_json, resumable
 from nas.errors import SpecError
 from nas.paths import parse_settings
 
@@ -35,8 +35,9 @@ def report(
     if live:
         if len(runs) > 1 or out is not None or figures or as_json:
             raise SpecError("--live follows one run, and goes with no other option")
-        for page in follow(directories[0]):
-            print(page, flush=True)
+        with resumable():
+            for page in follow(directories[0]):
+                print(page, flush=True)
         return
     files = write_reports(*directories, out=out, figures=figures)
     if as_json:

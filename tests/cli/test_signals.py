@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -88,6 +89,17 @@ def test_a_training_that_is_ended_can_be_resumed(tmp_path: Path) -> None:
     assert (training.returncode, err) == (128 + signal.SIGHUP, "")
     assert out.splitlines()[-1].startswith("resume with: ")
     assert (tmp_path / "t" / "checkpoint.pt").exists() and not list(tmp_path.rglob(".*.tmp"))
+
+
+def test_a_page_that_is_followed_until_a_signal(nas, monkeypatch: pytest.MonkeyPatch) -> None:
+    def followed(directory: Path) -> Iterator[Path]:
+        yield directory / "report.html"
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("nas.report.follow.follow", followed)
+    answer = nas("report", "r", "--live")
+    assert (answer.code, answer.err) == (143, "")
+    assert answer.out == "results/r/report.html\n\ninterrupted\nresume with: nas report r --live\n"
 
 
 def test_one_interruption_however_many_signals() -> None:
