@@ -6,6 +6,7 @@ start.safetensors, so that its directory is complete and a later change of the o
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +19,9 @@ from safetensors.torch import save_file
 from nas.data import MAX_PIXELS, ImageSet, absolute
 from nas.data.preprocess import MAX_SIDE
 from nas.engine.events import Event, OnEvent
+from nas.engine.reading import ANEW
 from nas.engine.record import read_record
-from nas.errors import RunError, SpaceError
+from nas.errors import RunError, SpaceError, SpecError
 from nas.files import write_atomically, write_text
 from nas.genome.schema import Genome
 from nas.keys import Keys
@@ -29,6 +31,7 @@ from nas.timm.donor import absolute_start, read_donor
 from nas.train import Task, Training
 from nas.train.recipes import over
 
+log = logging.getLogger(__name__)
 NAME = "start.yaml"
 
 
@@ -124,17 +127,42 @@ def kept_start(directory: Path) -> Path | None:
 def held_start(directory: Path) -> Path | None:
     """The same. Raises RunError if it is another model than the run started from, by the digest in run.yaml."""
     kept = kept_start(directory)
-    expected = (read_record(directory) or {}).get("start_sha256")
-    if kept is not None and expected is not None and read_donor(str(kept)).digest != expected:
-        message = "not the model that the run started from: its digest differs from run.yaml's; restore it"
+    expected = _begun_with(directory)
+    if kept is None or expected is None:
+        return kept
+    remedy = f"restore it; or {ANEW}, from the original"
+    try:
+        found = read_donor(str(kept)).digest
+    except SpecError as error:
+        raise RunError(f"{error.message}; {remedy}", file=error.file, path=error.path) from None
+    if found != expected:
+        message = f"not the model that the run started from: its digest differs from run.yaml's; {remedy}"
         raise RunError(message, file=kept.with_suffix(".safetensors"))
     return kept
 
 
+def _begun_with(directory: Path) -> str | None:
+    """The digest of the model that the run started from, as run.yaml has it; those of 0.1 do not."""
+    digest: str | None = (read_record(directory) or {}).get("start_sha256")
+    return digest
+
+
+def _is_kept(directory: Path) -> bool:
+    """Whether a run that has begun has the model that it started from."""
+    try:
+        return held_start(directory) is not None
+    except RunError as error:
+        log.warning("%s: it is written anew", error)
+        return False
+
+
 def check_start(spec: Starting, directory: Path) -> None:
-    """Raise RunError if the run that was begun in `directory` started from another model, or from none."""
+    """Raise RunError if the run that was begun in `directory` started from another model, or from none.
+
+    Its kept copy may be gone or damaged, if run.yaml has the model's digest: `keep_start` writes it anew.
+    """
     kept = kept_start(directory)
-    then = read_donor(str(kept)).digest if kept is not None else None
+    then = (_begun_with(directory) or read_donor(str(kept)).digest) if kept is not None else None
     if then != (spec.donor.digest if spec.donor is not None else None):
         other = f"another model (weights, pixels or class names), which is kept as {kept}"
         model = other if kept is not None else "no model"
@@ -143,14 +171,14 @@ def check_start(spec: Starting, directory: Path) -> None:
 
 
 def keep_start(spec: Starting, directory: Path, images: ImageSet, on_event: OnEvent) -> None:
-    """Write start.yaml and start.safetensors into a new run's directory, and say what its trials begin from.
+    """Write start.yaml and start.safetensors into a run's directory, and say what its trials begin from.
 
-    Called before run.yaml is written: a run that has begun has them.
+    Called before run.yaml is written: a run that has begun has them, unless they are gone or damaged.
     """
     donor = spec.donor
     if donor is None:
         return
-    if kept_start(directory) is None:
+    if kept_start(directory) is None or not _is_kept(directory):
         write_atomically(
             directory / Path(NAME).with_suffix(".safetensors"), lambda path: save_file(dict(donor.state), path)
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ from nas.ablation.retrain import retraining
 from nas.ablation.run import Cells
 from nas.data import load
 from nas.engine import Ledger, Pool, Signal
+from nas.engine.events import ignore
 from nas.engine.record import write_record
 from nas.engine.single import train_genome
-from nas.engine.start import NAME, check_start, held_start
+from nas.engine.start import NAME, check_start, held_start, keep_start
 from nas.errors import DataError, RunError, SpecError
 from nas.files import write_text
 from nas.genome import Genome, load_genome
@@ -309,6 +312,34 @@ def test_a_start_that_has_changed_is_not_retrained_from(parent: Path, tmp_path: 
             continue
         with pytest.raises(RunError, match=r"start\.safetensors: not the model that the run started from"):
             held_start(tmp_path)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "no genome": lambda run: (run / NAME).unlink(),
+    "no weights": lambda run: (run / "start.safetensors").unlink(),
+    "a genome cut off": lambda run: (run / NAME).write_text("stages: [{patch"),
+    "weights cut off": lambda run: os.truncate(run / "start.safetensors", 999),
+    "other weights": lambda run: save_file(
+        {key: 2 * tensor for key, tensor in load_file(run / "start.safetensors").items()}, run / "start.safetensors"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_kept_model_that_is_damaged_is_written_anew_from_the_original(
+    parent: Path, tmp_path: Path, kind: str
+) -> None:
+    images, given = load("digits", limit=300), spec(parent)
+    assert given.donor is not None
+    keep_start(given, tmp_path, images, ignore)
+    plain = {"base": given.donor.genome.model_dump(mode="json"), "data": "digits", "start": str(parent)}
+    write_record(tmp_path, id="0123456789abcdef", kind="search", seed=0, spec=plain, start=given.donor.digest)
+    DAMAGES[kind](tmp_path)
+    with pytest.raises(RunError, match=r"start\..*restore it; or the same run, started again, writes it anew"):
+        held_start(tmp_path)
+    check_start(given, tmp_path)
+    keep_start(given, tmp_path, images, ignore)
+    assert held_start(tmp_path) == tmp_path / NAME
 
 
 def test_the_default_name_of_a_run_says_where_it_starts(parent: Path) -> None:
