@@ -16,6 +16,7 @@ import math
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,10 +28,10 @@ import pandas as pd
 from nas.engine import Event, Job, Limits, OnEvent, Run, Workers
 from nas.engine.digests import check_weights, weights_digest
 from nas.engine.evaluation import read_confusion, read_test
-from nas.engine.reading import Cell, is_winners
+from nas.engine.reading import Cell, is_winners, read_json
 from nas.engine.training import images_of
 from nas.engine.version import VERSION
-from nas.errors import DataError
+from nas.errors import DataError, RunError
 from nas.files import no_link, sha256_of, write_atomically, write_sealed, write_text
 from nas.genome import Genome
 from nas.metrics import METRICS, ON_TARGET, batch_sizes
@@ -101,6 +102,28 @@ class RunExaminer:
 
 
 def write_front(run: Run[SearchSpec] | Run[FrontSpec], examiner: Examiner | None) -> pd.DataFrame:
+    """Write front.csv and winners/ of a run as `_write_front` does, and return the front.
+
+    Where an interrupt ends the examination, the front is written without it, if there is none of these trials yet.
+    """
+    try:
+        return _write_front(run, examiner)
+    except KeyboardInterrupt:
+        if examiner is not None and not _is_written(run):
+            _write_front(run, None)
+        raise
+
+
+def _is_written(run: Run[SearchSpec] | Run[FrontSpec]) -> bool:
+    """Whether there is a front of all trials that have ended, perhaps with what an earlier examination found."""
+    said = set()
+    for file in (run.directory / "winners").glob("*.json"):
+        with suppress(RunError):  # damaged: it says nothing
+            said.add((read_json(file, dict) or {}).get("trials_sha256"))
+    return (run.directory / "front.csv").exists() and run.ledger.outcomes_sha256 in said
+
+
+def _write_front(run: Run[SearchSpec] | Run[FrontSpec], examiner: Examiner | None) -> pd.DataFrame:
     """Write front.csv and winners/ of a run, and return the front.
 
     The columns are the table's, then winner (its name), throughput_measured (likewise for other metrics in use that are

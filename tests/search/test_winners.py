@@ -102,6 +102,29 @@ def test_the_front_is_copied_to_where_build_finds_it(ledger: Ledger) -> None:
     assert written["accuracy"].tolist() == ACCURACY[:3]
 
 
+class Interrupted(Told):
+    def on_test(self, trials: list[str]) -> tuple[list[tuple[float, float]], DataError | None]:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_winners_are_examined_leaves_a_front(ledger: Ledger) -> None:
+    """And one that was examined before is not replaced by one that was not."""
+    speeds, file = dict.fromkeys(["0000", "0001", "0002"], 7.5), ledger.directory / "front.csv"
+    with pytest.raises(KeyboardInterrupt):
+        write_front(run_in(ledger.directory), Interrupted(**speeds))
+    written = pd.read_csv(file)
+    assert written["winner"].tolist() == ["w1-0000", "w2-0001", "w3-0002"] and written[TEST].isna().all(axis=None)
+    write_front(run_in(ledger.directory), Told(**speeds))
+    examined = file.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        write_front(run_in(ledger.directory), Interrupted(**speeds))
+    assert file.read_bytes() == examined
+    ledger.finish(ledger.add(None, seed=1, hash="", parameters={}), Outcome(state="failed"))  # of more trials
+    with pytest.raises(KeyboardInterrupt):
+        write_front(run_in(ledger.directory), Interrupted(**speeds))
+    assert pd.read_csv(file)[TEST].isna().all(axis=None)
+
+
 def test_a_winner_that_misses_the_throughput_budget_leaves_the_front(ledger: Ledger) -> None:
     examiner = Told(**{"0000": 99.0, "0001": 101.0, "0002": 50.0, "0003": 120.0})
     front = write_front(run_in(ledger.directory, {"throughput": 100.0}), examiner)
