@@ -17,13 +17,13 @@ from pydantic import ValidationError
 from nas.convert.sharing import Sharing
 from nas.convert.workers import Common, Crew
 from nas.data import ImageSet, Labels
+from nas.data.labels import SPLITS
 from nas.errors import RunError, SpaceError, wording
 from nas.files import read_sealed, write_sealed
 from nas.genome import Genome
 from nas.train import Training, predicted
 
 FILE = "labels.json"
-SPLITS = ("train", "validation", "test")
 MEANING = "agreement with the parent"  # what accuracy is, as run.yaml says it
 
 

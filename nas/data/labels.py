@@ -8,14 +8,18 @@ go. They name the images that they were given for, and are refused for others.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from nas.data.images import ImageSet
 from nas.data.pictures import UNKNOWN, Relabelled
 from nas.data.split import Split
 from nas.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+Label = Annotated[int, Field(strict=True, ge=0)]
 
 
 class Labels(BaseModel):
@@ -25,16 +29,16 @@ class Labels(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = Field(min_length=1)
     images: str
     parent: str | None = None
-    train: tuple[int, ...]
-    validation: tuple[int, ...]
-    test: tuple[int, ...]
+    train: tuple[Label, ...]
+    validation: tuple[Label, ...]
+    test: tuple[Label, ...]
 
 
 def labelled(images: ImageSet, labels: Labels) -> ImageSet:
-    """The same images with these labels. Raises DataError if the labels were given for others.
+    """The same images with these labels. Raises DataError if the labels were given for others, or not for each.
 
     >>> labelled(load("images:photos", size=224), labels).validation.labels_N[:3]
     tensor([3, 0, 7])
@@ -42,6 +46,12 @@ def labelled(images: ImageSet, labels: Labels) -> ImageSet:
     if images.digest != labels.images:
         message = "its images are not those that the model has labelled; restore what was added, removed or changed"
         raise DataError(f"{images.name}: {message}, or choose another RUN")
+    for name in SPLITS:
+        own, count = getattr(labels, name), len(getattr(images, name))
+        if len(own) != count or max(own, default=0) >= len(labels.classes):
+            wrong = f"{len(own)} labels of {count} images, class {max(own, default=0)} of {len(labels.classes)}"
+            remedy = "restore the run's labels.json, or delete it, and the model labels the images again"
+            raise DataError(f"{images.name}: {name} cannot have {wrong}; {remedy}")
     return replace(
         images,
         classes=labels.classes,

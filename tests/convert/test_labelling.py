@@ -158,6 +158,30 @@ def test_labels_of_other_images_and_damaged_ones_are_refused(
     assert kept_labels(tmp_path / "nowhere") is None
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([0], r"train cannot have 1 labels of \d+ images"),  # would be the label of every image
+        ([0, 1], r"train cannot have 2 labels of \d+ images"),
+        (None, r"train cannot have \d+ labels of \d+ images, class 10 of 10"),
+        ([-1], "expected at least 0, found -1"),
+        ([True], "expected a whole number, found True"),
+    ],
+)
+def test_labels_of_ones_own_have_to_be_labels(
+    photos: Path, parent: Path, tmp_path: Path, labels: list[int] | None, said: str
+) -> None:
+    """Without the key sha256 a file is somebody's own."""
+    preprocess = nas.load_genome(parent).preprocess
+    images = Task(f"images:{photos}", Training(validation=0.25), seed=0, preprocess=preprocess).load()
+    content = {name: [0] * len(getattr(images, name)) for name in ("train", "validation", "test")}
+    content["train"] = [*content["train"][1:], 10] if labels is None else labels
+    classes = list(map(str, range(10)))
+    (tmp_path / FILE).write_text(json.dumps({"classes": classes, "images": images.digest, **content}))
+    with pytest.raises(SpecError, match=rf"{said}.*; restore.*or delete it, and the model labels the images again"):
+        labelled(images, kept_labels(tmp_path) or pytest.fail("no file"))
+
+
 @pytest.mark.parametrize("kind", ["soft", "hard"])
 def test_no_label_enters_a_repair_by_distillation_alone(kind: str, parent: Path, few: ImageSet) -> None:
     teacher = Teacher.model_validate({"model": str(parent), "kind": kind, "weight": 1.0, "hidden": 1.0})
