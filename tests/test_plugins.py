@@ -629,3 +629,13 @@ def test_what_a_plug_in_prints_is_not_in_the_document(
     said = capsys.readouterr()
     assert json.loads(said.out)["space"] and {"here", "measured"} <= set(said.err.split())
     assert sys.stdout is before
+
+
+def test_what_a_library_in_c_prints_is_not_in_the_document(tmp_path: Path) -> None:
+    """It has a buffer of its own, which is written when the process ends."""
+    prints = "import ctypes, os\nos.write(1, b'at once ')\nctypes.CDLL(None).printf(b'at the end ')\n"
+    plugin = write(tmp_path / "talks.py", prints + METRIC)
+    command = [sys.executable, "-m", "nas", "cost", "lavit_digits", "--json", f"--plugin={plugin}"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert json.loads(ended.stdout)
+    assert "at once" in ended.stderr and "at the end" in ended.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,9 +38,16 @@ class Aside(io.TextIOBase):
 
 
 def keep_for_json(wanted: bool) -> bool:
-    """The callback of --json: stdout is kept for the document until the end of `main`."""
+    """The callback of --json: stdout is kept for the document until the end of `main`.
+
+    In a process of its own that is so for libraries in C as well, some of which print (HiGHS) when the process ends.
+    """
     if wanted and not isinstance(sys.stdout, Aside):
-        sys.stdout = Aside(sys.stdout)
+        document: TextIO = sys.stdout
+        if document is sys.__stdout__:
+            document = os.fdopen(os.dup(1), "w", encoding=document.encoding)
+            os.dup2(2, 1)
+        sys.stdout = Aside(document)
     return wanted
 
 
