@@ -127,20 +127,26 @@ def restored(*names: str) -> Iterator[None]:
 
 
 @contextmanager
+def errors_shown_as_before() -> Iterator[None]:
+    """Uncaught exceptions are shown as before at the end of the block, in which torch or Ray may take that over."""
+    hook = sys.excepthook
+    try:
+        yield
+    finally:
+        sys.excepthook = hook
+
+
+@contextmanager
 def quiet_ray() -> Iterator[None]:
     """Silence Ray, since a run reports by its own events. Begin before Ray is imported.
 
     Ray also takes over `breakpoint()` and uncaught exceptions. At the end, all is the user's again.
     """
     quiet = QUIET | {"HOME": str(home())}  # Ray requires a home even if unused
-    hook = sys.excepthook
-    with restored(*quiet, "PYTHONBREAKPOINT"):
+    with restored(*quiet, "PYTHONBREAKPOINT", "RAY_CLIENT_MODE"), errors_shown_as_before():
         for name, value in quiet.items():
             os.environ.setdefault(name, value)
-        try:
-            yield
-        finally:
-            sys.excepthook = hook
+        yield
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import torch
 from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, start_processes
 
 from nas.engine.parcel import Parcel
-from nas.environment import quiet_ray, restored
+from nas.environment import quiet_ray
 from nas.errors import RunError, SpecError, first_line
 from nas.plugins import blamed
 from nas.train.ranks import Ranks, is_parting, meeting
@@ -42,7 +42,7 @@ def siblings(follow: Follow, count: int, device: str) -> Iterator[tuple[Ranks, s
         raise SpecError(f"{message}; give fewer, or the device cpu")
     with tempfile.TemporaryDirectory(prefix="nas-ranks-") as name:
         folder = Path(name)
-        with quiet_ray(), restored("RAY_CLIENT_MODE"):  # a parcel imports Ray
+        with quiet_ray():  # a parcel imports Ray
             parcel = Parcel.of(follow)
         arguments = (parcel, count, folder, device, torch.get_default_dtype())
         with _no_script():

@@ -20,7 +20,6 @@ Legend: B images of a batch, N of a split, W ranks.
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -34,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nas.device import torch_threads
-from nas.environment import restored
+from nas.environment import errors_shown_as_before, restored
 from nas.errors import SpecError
 from nas.model.branch import DropPath
 
@@ -151,10 +150,10 @@ def meeting(rank: int, count: int, address: str, device: str | torch.device) -> 
     """
     device = torch.device(device)
     own_gpu = device.type == "cuda" and device.index is not None
-    hook = sys.excepthook  # torch puts its own in place
     with (
         torch_threads(),
         restored("GLOO_SOCKET_IFNAME"),
+        errors_shown_as_before(),
         warnings.catch_warnings(),
         torch.cuda.device(device) if own_gpu else nullcontext(),
     ):
@@ -169,7 +168,6 @@ def meeting(rank: int, count: int, address: str, device: str | torch.device) -> 
             yield Ranks(rank, count)
         finally:
             dist.destroy_process_group()
-            sys.excepthook = hook
 
 
 def check_shares(training: Training, images: ImageSet, count: int) -> None:
