@@ -639,3 +639,5 @@ def test_what_a_library_in_c_prints_is_not_in_the_document(tmp_path: Path) -> No
     ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert json.loads(ended.stdout)
     assert "at once" in ended.stderr and "at the end" in ended.stderr
+    closed = subprocess.run(command[:-1], stderr=subprocess.PIPE, preexec_fn=lambda: os.close(1), cwd=tmp_path)
+    assert (closed.returncode, closed.stderr) == (0, b"")

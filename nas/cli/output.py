@@ -42,10 +42,10 @@ def keep_for_json(wanted: bool) -> bool:
 
     In a process of its own that is so for libraries in C as well, some of which print (HiGHS) when the process ends.
     """
-    if wanted and not isinstance(sys.stdout, Aside):
-        document: TextIO = sys.stdout
+    document: TextIO | None = sys.stdout  # None where the shell has closed it
+    if wanted and document is not None and not isinstance(document, Aside):
         if document is sys.__stdout__:
-            document = os.fdopen(os.dup(1), "w", encoding=document.encoding)
+            document = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding)
             os.dup2(2, 1)
         sys.stdout = Aside(document)
     return wanted
