@@ -89,7 +89,10 @@ def result(seeds: list[tuple[float, Curves]]) -> dict[str, Any]:
         searched = [each for each in seeds if "search" in each[1]]
         rows += _against_search(searched, "conversion", split)
         rows += _against_search(searched, "sharing", split)
-        rows.append(_mixed([curves for _, curves in searched if "mixed" in curves], split))
+        mixed = [curves for _, curves in searched if "mixed" in curves]
+        rows.append(_over(mixed, "mixed", "search", "hypervolume of the search with MixUp over the search's", split))
+        what = "hypervolume of the shared training over that of the search with MixUp"
+        rows.append(_over(mixed, "sharing", "mixed", what, split))
         rows += [_against_arm([curves for _, curves in seeds], arm, split) for arm in ("random", "all-linear")]
     return {"at": f"digits, {len(seeds)} seeds", "seeds": [_kept(*each) for each in seeds], "rows": rows}
 
@@ -126,13 +129,12 @@ def _against_search(seeds: list[tuple[float, Curves]], arm: str, split: str) -> 
     ]
 
 
-def _mixed(seeds: list[Curves], split: str) -> dict[str, Any]:
+def _over(seeds: list[Curves], arm: str, other: str, what: str, split: str) -> dict[str, Any]:
+    """The hypervolume of an arm over that of another."""
     shares = []
     for curves in seeds:
-        compared = {name: curves[name] for name in ("search", "mixed")}
-        reference_2 = _reference([compared], split)
-        shares.append(_volume(curves["mixed"], split, reference_2) / _volume(curves["search"], split, reference_2))
-    what = "hypervolume of the search with MixUp over the search's"
+        reference_2 = _reference([{name: curves[name] for name in (arm, other)}], split)
+        shares.append(_volume(curves[arm], split, reference_2) / _volume(curves[other], split, reference_2))
     return row(what, f"{split}, {len(seeds)} seeds", *_mean(shares), None, upper=False)
 
 
