@@ -49,8 +49,8 @@ def kept_labels(directory: Path) -> Labels | None:
         return read_sealed(file, Labels.model_validate) if file.exists() else None
     except ValidationError as error:
         what = wording(error.errors()[0])
-    except ValueError as error:
-        what = str(error)
+    except (OSError, ValueError) as error:
+        what = str(error.strerror if isinstance(error, OSError) else error)
     message = f"damaged ({what}); restore it, or delete it, and the model labels the images again"
     raise RunError(message, file=file)
 

@@ -8,11 +8,12 @@ training, or hybrids are better than it, one training that all assemblies share 
 learns from labels, at the rate of a training from new weights, with MixUp. After it accuracy chooses, and no longer the
 distance from the parent, which the models have left; `repair: false` leaves them so.
 
-    results/<run>/library/shared/    metrics.csv, weights.safetensors; checkpoints while it runs
+    results/<run>/library/shared/    metrics.csv, weights.safetensors; checkpoints while it runs; result.json, last
     results/<run>/shared.csv         scores after it, as in scores.csv
 
 It is one training in one worker; a killed one goes on from its checkpoint, as a trial does. accuracy in its metrics.csv
-is that of the parent's own layers.
+is that of the parent's own layers. result.json has the digests of the other two: what has changed is named, since it is
+the dearest part of a conversion, and a copy of it may be somewhere.
 """
 
 from __future__ import annotations
@@ -27,8 +28,12 @@ from nas.convert.candidates import Assembly, key_of
 from nas.convert.supernet import Supernet
 from nas.convert.workers import Common, States
 from nas.data import ImageSet
+from nas.engine.digests import AGAIN, check_ended, digests_of
 from nas.engine.storage import Storage
+from nas.engine.version import VERSION
 from nas.engine.worker import Report, StorageError, alone, workplace
+from nas.errors import RunError
+from nas.files import write_sealed
 from nas.keys import Keys
 from nas.model import Donor
 from nas.train import Training
@@ -75,7 +80,8 @@ class Together:
 def run_together(common: Common, work: Together) -> tuple[Donor, States] | str:
     """A worker's task: `trained_together` in a folder of the run.
 
-    Returns the problem, if the folder cannot be used or the training diverges.
+    Returns the problem, if the folder cannot be used or the training diverges. Raises RunError for files that are
+    damaged, or of another training.
     """
     from nas.train import TrainingDiverged  # in the worker; the driver does without
 
@@ -90,9 +96,19 @@ def run_together(common: Common, work: Together) -> tuple[Donor, States] | str:
         return str(error)
     except OSError as error:
         return str(StorageError.of(error))
+    except RunError as error:
+        message = error.message.replace(AGAIN, "delete its folder to have all of it trained again")
+        raise RunError(message, file=f"{_home(work)}/{Path(str(error.file)).name}", path=error.path) from None
     except TrainingDiverged as error:
         return f"the shared {error}; begin another run with a lower sharing.lr"
     return made
+
+
+def _home(work: Together) -> str:
+    """Where the user finds the files: with a storage, a worker sees a copy in a folder of its own."""
+    if work.storage is None:
+        return str(work.folder / FOLDER)
+    return f"{work.storage.uri}/{work.storage.run}/{work.folder.name}/{FOLDER}"
 
 
 def trained_together(
@@ -100,11 +116,12 @@ def trained_together(
 ) -> tuple[Donor, States]:
     """The parent and the pieces after their training, which is begun, continued, or read from the directory.
 
-    Raises TrainingDiverged, and RunError if the directory belongs to another training.
+    Raises TrainingDiverged, and RunError if the directory belongs to another training, or has not what it ended with.
     """
     from nas.model.build import load_weights  # in the worker; the driver does without
     from nas.train import train
 
+    check_ended(directory)
     net = Supernet(common.donor, work.assemblies, common.candidates, work.states)
     start = Donor(common.donor.genome, net.state_dict(), frozenset(map(key_of, work.assemblies)))
     train(
@@ -120,5 +137,7 @@ def trained_together(
         report=report,
         model=net,
     )
+    if not (ended := directory / "result.json").exists():
+        write_sealed(ended, {"version": VERSION} | digests_of(directory))
     load_weights(net.cpu(), directory / "weights.safetensors")
     return net.taken_apart(net.state_dict())

@@ -30,7 +30,9 @@ from nas.convert.candidates import Assembly, Place, key_of
 from nas.convert.pieces import seal_of
 from nas.convert.score import Score
 from nas.convert.workers import Content
+from nas.engine.reading import AGAIN
 from nas.engine.storage import Seen, Storage
+from nas.errors import RunError
 from nas.files import SEAL, regular, write_atomically, write_dataframe
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,13 @@ def unpacked(blob: bytes) -> Content:
     content: Content = read_archive(blob)
     content["rounds"]
     return content
+
+
+def _bytes_of(file: Path) -> bytes:
+    try:
+        return regular(file).read_bytes()
+    except OSError as error:
+        raise RunError(f"not readable ({error.strerror}): mend that, or {AGAIN}", file=file) from None
 
 
 class Shelf:
@@ -81,7 +90,7 @@ class Shelf:
         file = self._file(place)
         if not file.exists():
             return None
-        blob = regular(file).read_bytes()  # an error here is the disk's, and throws nothing away
+        blob = _bytes_of(file)
         try:
             content = unpacked(blob)
             seal = content.pop(SEAL, None)  # earlier versions have none
@@ -126,8 +135,9 @@ class Shelf:
         file = self.directory / self.table
         if not file.exists():
             return {}
+        blob = _bytes_of(file)
         try:
-            rows = pd.read_csv(regular(file), dtype=str).to_dict("records")  # Python reads floats exactly
+            rows = pd.read_csv(io.BytesIO(blob), dtype=str).to_dict("records")  # Python reads floats exactly
             scores = {str(row["assembly"]): Score(*(float(row[name]) for name in FIELDS)) for row in rows}
             seals = {str(row["assembly"]): row.get(SEAL) for row in rows}  # earlier versions have none
         except (ValueError, TypeError, KeyError) as error:

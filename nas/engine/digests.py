@@ -6,8 +6,8 @@
                    trial_sha256: the seal of trial.json, since a result may be that of another trial of the same genome
     rungs.json     sha256, trial_sha256: likewise
 
-Files of earlier versions have none of these, and are believed without. A file that differs is named, with what to do
-about it.
+That of a shared training (nas/convert/sharing.py) has the digests alone. Files of earlier versions
+have none of these, and are believed without. A file that differs is named, with what to do about it.
 """
 
 from __future__ import annotations
@@ -62,6 +62,17 @@ def check_seal(content: Mapping[str, Any], known: Mapping[str, Any], file: Path)
 def check_metrics(content: Mapping[str, Any], directory: Path) -> None:
     """Raise RunError if metrics.csv is not what the trial ended with, or gone. content: of its result.json."""
     _check(content, directory, "metrics_sha256", needed=True)
+
+
+def check_ended(directory: Path) -> None:
+    """Raise RunError if a file that a training ended with is another one, or gone. Without result.json none has ended.
+
+    >>> check_ended(Path("results/my_run/library/shared"))
+    """
+    content = _ended(directory)
+    check_seal(content, {}, directory / "result.json")
+    for key in DIGESTS:
+        _check(content, directory, key, needed=True)
 
 
 def check_weights(directory: Path) -> None:

@@ -155,6 +155,10 @@ def test_labels_of_other_images_and_damaged_ones_are_refused(
     (tmp_path / FILE).write_text(json.dumps(content))
     with pytest.raises(RunError, match=f"{FILE}: damaged .a value has changed"):
         kept_labels(tmp_path)
+    (tmp_path / FILE).unlink()
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(RunError, match=rf"{FILE}: damaged \(Is a directory\); .*delete it"):
+        kept_labels(tmp_path)
     assert kept_labels(tmp_path / "nowhere") is None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from nas.convert.workers import Common, States
 from nas.data import ImageSet, load
 from nas.engine import Pool
 from nas.engine.events import Event
+from nas.engine.storage import Storage
 from nas.errors import GenomeError, RunError, SpecError
 from nas.genome import load_genome
 from nas.model import Donor, Model, build
@@ -157,6 +159,14 @@ def work(folder: Path, donor: Donor, states: States, **changes: Any) -> Together
     return replace(Together(folder, None, recipe, MEMBERS, states, True, 3), **changes)
 
 
+@pytest.fixture(scope="module")
+def ended(donor: Donor, states: States, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a shared training that has ended."""
+    folder = tmp_path_factory.mktemp("library")
+    run_together(common(donor, folder), work(folder, donor, states))
+    return folder / "shared"
+
+
 def same(a: tuple[Donor, States], b: tuple[Donor, States]) -> bool:
     (base, states), (other, others) = a, b
     pairs = [(base.state, other.state), *((states[name], others[name]) for name in states)]
@@ -183,6 +193,43 @@ def test_a_killed_shared_training_goes_on_and_ends_the_same(
     assert (here / "weights.safetensors").read_bytes() == (there / "weights.safetensors").read_bytes()
     with pytest.raises(RunError, match="belongs to another training"):
         trained_together(parts, images, work(there, donor, states, assemblies=MEMBERS[:2]), there)
+
+
+def _changed(file: Path) -> None:
+    """Another finite number in the last tensor: safetensors loads it all the same."""
+    blob = bytearray(file.read_bytes())
+    blob[-3] ^= 1
+    file.write_bytes(blob)
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize("damage", [_changed, _cut, Path.unlink], ids=["changed", "cut", "gone"])
+@pytest.mark.parametrize("name", ["weights.safetensors", "metrics.csv"])
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_shared_training_that_has_ended_is_what_it_ended_with(
+    name: str, damage: Callable[[Path], object], stored: bool, ended: Path, donor: Donor, states: States, tmp_path: Path
+) -> None:
+    """Trained again it would cost hours, and believed it would be wrong: the file is named, and all stays as it is."""
+    folder = Path(shutil.copytree(ended, tmp_path / "run" / "library" / "shared"))
+    damage(folder / name)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    storage = Storage(str(tmp_path), "run") if stored else None
+    with pytest.raises(RunError, match="delete its folder to have all of it trained again") as caught:
+        run_together(common(donor, tmp_path), work(folder.parent, donor, states, storage=storage))
+    assert str(caught.value).startswith(f"{folder / name}: ")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_kill_before_the_last_file_loses_nothing(ended: Path, donor: Donor, states: States, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(ended, tmp_path / "shared"))
+    before = {path.name: (path.stat().st_ino, path.read_bytes()) for path in folder.glob("[mw]*")}
+    (result := folder / "result.json").unlink()
+    run_together(common(donor, tmp_path), work(tmp_path, donor, states))
+    assert result.read_bytes() == (ended / "result.json").read_bytes()
+    assert {path.name: (path.stat().st_ino, path.read_bytes()) for path in folder.glob("[mw]*")} == before
 
 
 def test_a_folder_that_cannot_be_used_is_told(donor: Donor, states: States, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from nas.convert.score import Score
 from nas.convert.shelf import Shelf, packed
 from nas.convert.workers import Content
 from nas.engine.storage import Storage
+from nas.errors import RunError
 
 PLACE = ("stages.0.layers.1", "linear")
 CONTENT = {"rounds": 2, "attention": {"weight": torch.ones(3)}}
@@ -75,14 +77,14 @@ def test_scores_that_have_changed_or_are_of_another_model_are_taken_anew(
     assert not Shelf(tmp_path, "this").scores, "of a version that did not say"
 
 
-def test_a_pipe_in_the_place_of_a_file_is_an_error_and_no_wait(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "scores.csv")
-    with pytest.raises(OSError, match="a pipe or a device"):
+@pytest.mark.parametrize(("put", "what"), [(os.mkfifo, "a pipe or a device"), (Path.mkdir, "Is a directory")])
+def test_what_is_no_file_is_named_with_what_to_do(put: Callable[[Path], object], what: str, tmp_path: Path) -> None:
+    put(tmp_path / "scores.csv")
+    with pytest.raises(RunError, match=rf"scores\.csv: not readable \({what}.*delete it"):
         Shelf(tmp_path, "this")
-    (tmp_path / "scores.csv").unlink()
-    Shelf(tmp_path, "this").keep_piece(PLACE, CONTENT)
+    (kept := Shelf(tmp_path, "this", table="shared.csv")).keep_piece(PLACE, CONTENT)
     (file,) = tmp_path.rglob("*.pt")
     file.unlink()
-    os.mkfifo(file)
-    with pytest.raises(OSError, match="a pipe or a device"):
-        Shelf(tmp_path, "this").piece(PLACE, fits)
+    put(file)
+    with pytest.raises(RunError, match=rf"linear\.pt: not readable \({what}.*delete it"):
+        kept.piece(PLACE, fits)
