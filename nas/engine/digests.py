@@ -64,6 +64,14 @@ def check_metrics(content: Mapping[str, Any], directory: Path) -> None:
     _check(content, directory, "metrics_sha256", needed=True)
 
 
+def check_curve(directory: Path) -> None:
+    """`check_metrics` of a trial that has ended, in whatever state. Nothing but its curve depends on it.
+
+    >>> check_curve(Path("results/my_run/trials/0007"))
+    """
+    check_metrics(_ended(directory), directory)
+
+
 def check_ended(directory: Path) -> None:
     """Raise RunError if a file that a training ended with is another one, or gone. Without result.json none has ended.
 
@@ -114,7 +122,7 @@ def _check(content: Mapping[str, Any], directory: Path, key: str, *, needed: boo
     expected, file = content.get(key), directory / DIGESTS[key]
     found = _digest(file) if expected is not None else None
     if found is None and expected is not None and needed:
-        raise RunError(f"gone, of a trial that is complete: restore it, or {AGAIN}", file=file)
+        raise RunError(f"gone, of a trial that has ended: restore it, or {AGAIN}", file=file)
     if found is not None and found != expected:
         reason = "it is not what the trial ended with: its SHA-256 differs from result.json's"
         raise RunError(DAMAGED.format(reason), file=file)

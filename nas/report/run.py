@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from nas.engine import Ledger
+from nas.engine.digests import check_curve
 from nas.engine.reading import read_table
 from nas.engine.record import read_record
 from nas.errors import RunError, SpecError, shown
@@ -93,7 +94,13 @@ class Run:
 
     @cached_property
     def curves(self) -> dict[int, np.ndarray]:
-        """(epochs, 2) epoch and accuracy on validation, of every trial with at least one epoch."""
+        """(epochs, 2) epoch and accuracy on validation, of every trial with at least one epoch.
+
+        Raises RunError for one that is not what its trial ended with. (The ledger looks at those that are complete.)
+        """
+        if self.ledger is not None:
+            for trial in self.trials.loc[self.trials["state"].isin(["pruned", "failed"]), "trial"]:
+                check_curve(self.folder(int(trial)))
         curves = {int(trial): _curve(self.folder(int(trial)) / "metrics.csv") for trial in self.trials["trial"]}
         return {trial: curve for trial, curve in curves.items() if len(curve)}
 

@@ -221,7 +221,7 @@ def test_metrics_of_a_finished_trial_that_have_changed_or_are_gone_are_noticed(
             Ledger(tmp_path)
     metrics.unlink()
     if noticed:
-        with pytest.raises(RunError, match=r"trials/0000/metrics\.csv: gone, of a trial that is complete: restore it"):
+        with pytest.raises(RunError, match=r"trials/0000/metrics\.csv: gone, of a trial that has ended: restore it"):
             Ledger(tmp_path)
     result = json.loads((job.directory / "result.json").read_text())
     del result["metrics_sha256"], result["sha256"]  # as in version 0.1

@@ -160,6 +160,24 @@ def test_what_is_no_longer_of_the_trials_is_named(tmp_path: Path, kind: str, sea
         page(read_run(run))
 
 
+@pytest.mark.parametrize("state", ["pruned", "failed"])
+def test_a_curve_that_is_drawn_is_what_its_trial_ended_with(tmp_path: Path, state: str) -> None:
+    """The run goes on without it, since it decides by results."""
+    run = write_searched(tmp_path / "run")
+    ledger = Ledger(run)
+    job = ledger.trial(2).job
+    (job.directory / "result.json").unlink()
+    ledger.finish(job, Outcome.of(job, state, accuracy=0.7, epochs=2, reason="so"))  # type: ignore[arg-type]
+    assert 2 in read_run(run).curves
+    _edit(job.directory / "metrics.csv", "1.5,0.7", "1.5,0.75")
+    assert len(Ledger(run).trials) == 3
+    with pytest.raises(SpecError, match=r"0002/metrics\.csv: damaged \(it is not what the trial ended with"):
+        page(read_run(run))
+    (job.directory / "metrics.csv").unlink()
+    with pytest.raises(SpecError, match=r"0002/metrics\.csv: gone, of a trial that has ended: restore it"):
+        page(read_run(run))
+
+
 CONVERTED = {  # a number in a table of a conversion that is not what its scores and trials have
     "KL of a layer": ("sensitivity.csv", "kl", "row 1 is not what scores.csv has: kl"),
     "KL of an assembly": ("assemblies.csv", "kl", "row 1 is not what scores.csv has: kl"),
