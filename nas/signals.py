@@ -22,6 +22,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -87,6 +88,12 @@ def interruptible() -> Iterator[Interruption]:
         sys.unraisablehook = hook
         for number in heard:
             signal.signal(number, signal.SIG_IGN if interruption.signal else before[number])
+
+
+def by_signal(error: KeyboardInterrupt) -> bool:
+    """Whether a signal has raised it inside `interruptible`, and no code by itself."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals is globals()
 
 
 @contextmanager

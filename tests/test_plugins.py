@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,9 +20,11 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 
 from nas.blocks import registered
 from nas.cli import main
+from nas.cli.output import resumable
 from nas.data.registry import SOURCES
 from nas.engine import Ledger, Pool, Signal, run
 from nas.engine.driver import Driver
@@ -35,6 +38,7 @@ from nas.plugins import active, check, install, load_plugins, shipment
 from nas.profiling.latency import _code_digest
 from nas.registry import Registry
 from nas.search import SearchSpec
+from nas.signals import SIGNALS, interruptible
 from nas.train import Task, Training
 from tests.engine.test_ray_tune import Listed
 from tests.search.simulation import Simulation
@@ -262,6 +266,26 @@ def test_an_interrupt_of_a_sampler_stays_one(tmp_path: Path) -> None:
     assert driver.error is None
 
 
+def test_an_interrupt_that_a_plug_in_raises_by_itself_is_its_mistake(tmp_path: Path) -> None:
+    """The command to resume would end the same way."""
+    load_plugins(write(tmp_path / "odd.py", SAMPLER.format(body="raise KeyboardInterrupt")))
+    driver = driver_of({"sampler": "odd"}, tmp_path / "run")
+    driver.next()
+    said = r"odd\.py: the sampler 'odd': line 10, in Odd.ask: KeyboardInterrupt$"
+    with pytest.raises(SpecError, match=said), interruptible(), resumable():
+        driver.guarded(driver.source.next)
+
+
+def test_a_signal_in_a_plug_in_is_no_mistake_of_its(tmp_path: Path) -> None:
+    body = "import signal; signal.raise_signal(signal.SIGTERM)"
+    load_plugins(write(tmp_path / "odd.py", SAMPLER.format(body=body)))
+    driver = driver_of({"sampler": "odd"}, tmp_path / "run")
+    driver.next()
+    with pytest.raises(typer.Exit), interruptible() as interruption, resumable():
+        driver.guarded(driver.source.next)
+    assert interruption.signal == signal.SIGTERM
+
+
 def test_an_error_of_the_package_keeps_its_traceback(tmp_path: Path) -> None:
     driver = driver_of({}, tmp_path / "run")
     driver.guarded(lambda: 1 / 0)
@@ -293,6 +317,10 @@ class Odd(Scheduler):
 
     def mean_epochs(self):
         raise BaseException("no")
+
+@metric("broken", direction="min", known="formula", heading="broken")
+def broken(genome):
+    raise KeyboardInterrupt
 """
 
 
@@ -302,6 +330,7 @@ class Odd(Scheduler):
         ("--set=objectives={accuracy: max, odd: min}", "the metric 'odd' cannot be worked out: SystemExit"),
         ("--set=data=odd", "line 13, in read: SystemExit: 0"),
         ("--set=scheduler=odd", "line 20, in Odd.mean_epochs: BaseException: no"),
+        ("--set=objectives={accuracy: max, broken: min}", "line 24: KeyboardInterrupt, raised by this code"),
     ],
 )
 def test_a_command_that_a_plug_in_leaves_says_so(
@@ -596,23 +625,26 @@ def test_a_plug_in_does_not_change_how_everything_is_computed(tmp_path: Path, ch
     assert (torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()) == before
 
 
+@pytest.mark.usefixtures("signals_heeded")
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ("import os; os.chdir('/')", "it changes the working directory to /, for all paths"),
         ("import sys; sys.stdout = None", "it closes sys.stdout"),
         ("import sys, io; sys.stdout = io.StringIO(); sys.stdout.close()", "it closes sys.stdout"),
+        ("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)", "it takes SIGINT for itself"),
+        ("import signal; [signal.signal(n, print) for n in (1, 15)]", "it takes SIGTERM and SIGHUP for itself"),
     ],
 )
-def test_a_plug_in_does_not_take_paths_and_streams_away(
+def test_a_plug_in_does_not_take_paths_streams_and_signals_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, said: str
 ) -> None:
     """A run would be made in another folder, and a command would end with code 0 and without a word."""
     monkeypatch.chdir(tmp_path)
-    before = sys.stdout
+    before = sys.stdout, [signal.getsignal(number) for number in SIGNALS]
     with pytest.raises(SpecError, match=rf"odd\.py: {said}"):
         load_plugins(write(tmp_path / "odd.py", f"{change}\n{MEAN}"))
-    assert (Path.cwd(), sys.stdout) == (tmp_path, before)
+    assert (Path.cwd(), (sys.stdout, [signal.getsignal(number) for number in SIGNALS])) == (tmp_path, before)
 
 
 def test_what_a_plug_in_prints_is_not_in_the_document(

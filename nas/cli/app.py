@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -11,10 +12,15 @@ from typer.core import TyperGroup
 
 import nas
 from nas.credentials import hidden
+from nas.errors import SpecError
+from nas.signals import by_signal
 
 
 class Commands(TyperGroup):
-    """The commands. What typer says of a wrong command line quotes it, and is said without secrets."""
+    """The commands. What typer says of a wrong command line quotes it, and is said without secrets.
+
+    typer would end a command without a word at a KeyboardInterrupt that a plug-in raises; it is a mistake of that code.
+    """
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         with _discreet():
@@ -30,6 +36,12 @@ def _discreet() -> Iterator[None]:
     """Hide secrets in typer's own errors, with all that is between: an argument may have spaces."""
     try:
         yield
+    except KeyboardInterrupt as error:
+        if by_signal(error):
+            raise
+        *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+        what = f"line {line}: KeyboardInterrupt, raised by this code and by no signal"
+        raise SpecError(what, file=frame.f_code.co_filename) from error
     except Exception as error:
         if hasattr(error, "format_message"):
             error.message = hidden(error.message)  # type: ignore[attr-defined]

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from nas.environment import typed_command
+from nas.errors import SpecError
+from nas.plugins import blamed
+from nas.signals import by_signal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,15 +58,21 @@ def keep_for_json(wanted: bool) -> bool:
 def resumable(*, front_of: Path | None = None, as_json: bool = False) -> Iterator[None]:
     """On Ctrl-C or another termination signal, print the front so far of a search and the command to resume.
 
-    as_json: the command's result would have been JSON; stdout then stays empty.
+    as_json: the command's result would have been JSON; stdout then stays empty. Raises SpecError for a
+    KeyboardInterrupt that the code of a plug-in has raised by itself.
     """
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        if not by_signal(error) and (told := blamed(error)) is not None:
+            raise told from error
         out = sys.stderr if as_json else sys.stdout
         print("\ninterrupted", file=out)
         if front_of is not None and (front_of / "run.yaml").exists() and not as_json:
-            show_front(front_of)
+            try:
+                show_front(front_of)
+            except SpecError as mistake:  # a damaged file: how to go on is said all the same
+                print(f"the front cannot be shown: {mistake}", file=out)
         print(f"resume with: {typed_command()}", file=out)
         raise typer.Exit(INTERRUPTED) from None
 

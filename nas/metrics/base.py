@@ -57,6 +57,8 @@ class Metric:
         assert self.value is not None
         try:
             value = self.value(argument)
+            if isinstance(value, bool | np.bool_):
+                raise ValueError(f"expected a number, found {value}")
             if not 0 <= value < (2**63 if self.whole else math.inf):  # what trial.json is read with (nas/engine/job.py)
                 allowed = "a whole number from 0 to 2**63 - 1" if self.whole else "a finite number from 0 on"
                 raise ValueError(f"expected {allowed}, found {value}")

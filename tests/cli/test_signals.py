@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
 
+from nas.cli.output import INTERRUPTED, resumable
 from nas.signals import deferred, interruptible
+from tests.report.damaged import write_searched
 
 SETTINGS = "training.epochs=1 training.limit=200 trials=500 study=off workers.count=1"
 
@@ -100,6 +103,20 @@ def test_a_page_that_is_followed_until_a_signal(nas, monkeypatch: pytest.MonkeyP
     answer = nas("report", "r", "--live")
     assert (answer.code, answer.err) == (143, "")
     assert answer.out == "results/r/report.html\n\ninterrupted\nresume with: nas report r --live\n"
+
+
+def test_how_to_go_on_is_said_whatever_has_become_of_the_front(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_searched(tmp_path / "run")
+    (run / "front.csv").write_bytes(b"\x00" * 99)
+    monkeypatch.setattr(sys, "argv", ["nas", "search", "space.yaml"])
+    with interruptible() as interruption, pytest.raises(typer.Exit) as left, resumable(front_of=run):
+        signal.raise_signal(signal.SIGTERM)
+    assert (left.value.exit_code, interruption.code) == (INTERRUPTED, 143)  # of which `main` makes 143
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith(f"the front cannot be shown: {run / 'front.csv'}: damaged (")
+    assert lines[-1] == "resume with: nas search space.yaml"
 
 
 def test_one_interruption_however_many_signals() -> None:

@@ -100,7 +100,7 @@ def test_a_metric_that_makes_no_sense_is_refused(options: dict[str, Any], messag
         metric("odd", heading="odd", **options)
 
 
-@pytest.mark.parametrize("answer", ["1 / 0", "'many'", "float('nan')", "sys.exit()"])
+@pytest.mark.parametrize("answer", ["1 / 0", "'many'", "float('nan')", "sys.exit()", "True"])
 def test_an_error_in_a_metric_is_named_with_its_file(odd: Odd, answer: str) -> None:
     odd(answer, whole=True)
     with pytest.raises(SpecError, match=r"test_plugin.py: the metric 'odd' cannot be worked out: \w+(Error|Exit): "):
