@@ -26,7 +26,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from nas.engine import Limits, Workers
 from nas.engine.start import Starting, refuse_edits_of_base, relative_to
@@ -45,6 +45,7 @@ from nas.train import Task
 
 Edits = dict[str, Any]
 MAX_ARMS = 10_000  # and as many seeds
+FORMULA = ("=", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,20 @@ class Ablation(Starting):
     limits: Limits = Field(Limits(), description="when a trial is ended")
     track: tuple[Name, ...] = Field((), description="tensorboard, mlflow, wandb, csv: told every epoch and outcome")
     storage: str | None = Field(None, description="a copy of the run is kept there: a path, s3://bucket/folder, ...")
+
+    @field_validator("arms", "factors")
+    @classmethod
+    def _no_formulas(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Names are cells of table.csv and trials.csv, in which spreadsheets carry out what begins so.
+
+        So they do with + and -, which stay: `-LA` is an arm without LA, and a level may be a negative number.
+        """
+        levels = [level for each in value.values() for level in each] if info.field_name == "factors" else []
+        for name in [*value, *levels]:
+            if name.startswith(FORMULA):
+                what = f"a spreadsheet would take the name {shown(name)} for a formula"
+                raise SpaceError(f"{what}; let it not begin with =, @, a tab or a carriage return")
+        return value
 
     @model_validator(mode="after")
     def _has_arms(self) -> Ablation:

@@ -57,6 +57,13 @@ def test_shipped_ablations_build(file: Path) -> None:
         ({"arms": {"bad": {"stages.0.split": 9}}}, "arm bad.stages.0.split"),
         ({"training": {"epochs": 0}}, "training.epochs"),
         ({"seeds": [1, 1, 2]}, "seeds: a seed is listed twice"),
+        (
+            {"arms": {"=1+1": {}}},
+            "arms: a spreadsheet would take the name '=1+1' for a formula; let it not begin with =",
+        ),
+        ({"arms": {"\t=1": {}}}, r"arms: a spreadsheet would take the name '\t=1' for a formula"),
+        ({"factors": {"@SUM": {"no": {}, "yes": {}}}}, "factors: a spreadsheet would take the name '@SUM'"),
+        ({"factors": {"f": {"no": {}, "=f": {}}}}, "factors: a spreadsheet would take the name '=f'"),
     ],
 )
 def test_mistakes_name_where(spec: dict[str, Any], hint: str) -> None:
