@@ -39,10 +39,17 @@ def read_sensitivity(directory: Path, current: bool) -> pd.DataFrame | None:
     table = read_table(file, needed=needed, numbers=needed[3:], text=text, remedy=remedy_in(directory))
     _check_types(table, text, file)
     _check_keys(table, text, file)
-    scores = _scores(directory) if current else {}
-    for number, row in enumerate(table.to_dict("records"), start=1):
-        key = json.dumps({row["layer"]: row["candidate"]})
-        _hold(row, scores.get(key, {}), file, f"row {number} is not what scores.csv has")
+    if current and (scores := _scores(directory)):
+        keys = [json.dumps({row["layer"]: row["candidate"]}) for row in table.to_dict("records")]
+        alone = {key for key in scores if key.count('": "') == 1}  # of one layer; names have none of these signs
+        for key in [*keys, *sorted(alone - set(keys))]:
+            if key not in alone or key not in keys:
+                what = (
+                    f"scores.csv does not have {key}" if key not in alone else f"it lacks {key}, which scores.csv has"
+                )
+                raise RunError(f"damaged ({what}); {remedy_in(directory)}", file=file)
+        for number, (key, row) in enumerate(zip(keys, table.to_dict("records"), strict=True), start=1):
+            _hold(row, scores[key], file, f"row {number} is not what scores.csv has")
     return table
 
 

@@ -240,6 +240,29 @@ def test_rows_of_a_conversion_that_cannot_be_are_named(tmp_path: Path, name: str
         page(read_run(run))
 
 
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda table: table.drop(index=1), 'it lacks {"LAYER": "CANDIDATE"}, which scores.csv has'),
+        (
+            lambda table: table.replace({"layer": {table["layer"][1]: "stages.9.layers.9"}}),
+            "scores.csv does not have {",
+        ),
+        (lambda table: table.replace({"candidate": {table["candidate"][1]: "made_up"}}), "scores.csv does not have {"),
+    ],
+    ids=["a row gone", "no such layer", "no such candidate"],
+)
+def test_the_sensitivity_has_the_layers_and_candidates_of_the_scores(tmp_path: Path, damage: Any, said: str) -> None:
+    run = Path(shutil.copytree(PUBLISHED / "cifar10-repaired", tmp_path / "run"))
+    table = pd.read_csv(run / "sensitivity.csv", dtype=str).drop(columns=ROW_SEAL, errors="ignore")
+    table.to_csv(run / "sensitivity.csv", index=False)
+    page(read_run(run))
+    damage(table).to_csv(run / "sensitivity.csv", index=False)
+    said = said.replace("LAYER", table["layer"][1]).replace("CANDIDATE", table["candidate"][1])
+    with pytest.raises(SpecError, match=re.escape(f"sensitivity.csv: damaged ({said}")):
+        page(read_run(run))
+
+
 def test_a_conversion_that_goes_on_is_not_held_to_new_scores(tmp_path: Path) -> None:
     """Its tables are written anew at its end."""
     run = Path(shutil.copytree(PUBLISHED / "cifar10-repaired", tmp_path / "run"))
