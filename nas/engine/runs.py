@@ -125,16 +125,20 @@ class Run(Generic[S]):
 
     @contextmanager
     def opened(self, on_event: OnEvent) -> Iterator[None]:
-        """Lock the run and start workers. Raises RunError if another process drives it."""
-        with self.ledger.locked(), session(self.spec.workers) as self.pool:
-            if self.ledger.trials:
-                on_event(Event("resumed", data={"table": self.ledger.table()}))
-            try:
-                yield
-            finally:
-                if self.begun is not None:
-                    self.ledger.write_table()
-                    self._save()
+        """Lock the run and start workers. Raises RunError if another process drives it, or has begun it meanwhile."""
+        with self.ledger.locked():
+            if self.begun is None and (record := self.directory / "run.yaml").exists():
+                message = "another process has begun a run here meanwhile; the same command goes on with it"
+                raise RunError(message, file=record)
+            with session(self.spec.workers) as self.pool:
+                if self.ledger.trials:
+                    on_event(Event("resumed", data={"table": self.ledger.table()}))
+                try:
+                    yield
+                finally:
+                    if self.begun is not None:
+                        self.ledger.write_table()
+                        self._save()
 
     def begin(self, record: Record, *, seed: int, accuracy: str | None = None) -> None:
         """Write run.yaml, or update the keys that may differ in the existing one. accuracy: as there."""

@@ -57,6 +57,19 @@ def test_images_that_have_changed_are_noticed(tmp_path: Path, change: dict[str, 
         check(tmp_path, SPEC, data=whole | change)
 
 
+def test_a_run_that_another_process_has_begun_meanwhile_is_left_as_it_is(tmp_path: Path) -> None:
+    """Two commands at one directory: the second one has read it when nothing was there, and the first has ended."""
+    client = SimpleNamespace(workers=Workers(), storage=None)
+    run = Run(tmp_path, "search", client, lambda record: record)
+    run.check(SPEC, may_differ={"trials"}, data={})
+    write_record(tmp_path, id="0123456789abcdef", kind="search", seed=4, spec=SPEC | {"trials": 4}, data={})
+    before = (tmp_path / "run.yaml").read_bytes()
+    said = r"run\.yaml: another process has begun a run here meanwhile; the same command goes on"
+    with pytest.raises(RunError, match=said), run.opened(lambda event: None):
+        run.begin(SPEC, seed=4)
+    assert (tmp_path / "run.yaml").read_bytes() == before
+
+
 def test_an_account_of_an_earlier_version_is_held_to_what_it_has(tmp_path: Path) -> None:
     now = account_of(load("digits"))
     then = {key: value for key, value in now.items() if key != "images_sha256"}
