@@ -88,3 +88,33 @@ def test_what_is_no_file_is_named_with_what_to_do(put: Callable[[Path], object],
     put(file)
     with pytest.raises(RunError, match=rf"linear\.pt: not readable \({what}.*delete it"):
         kept.piece(PLACE, fits)
+
+
+DAMAGES: dict[str, Callable[[bytes, list[bytes]], bytes]] = {
+    "cut": lambda whole, lines: whole[:-9],
+    "cut to a part of its head": lambda whole, lines: whole[:9],
+    "empty": lambda whole, lines: b"",
+    "zeroed": lambda whole, lines: bytes(len(whole)),
+    "garbage": lambda whole, lines: bytes(range(256)),
+    "NaN": lambda whole, lines: whole.replace(b"0.9,", b"NaN,"),
+    "sorted": lambda whole, lines: b"".join([lines[0], *reversed(lines[1:])]),
+    "a row gone": lambda whole, lines: b"".join(lines[:-1]),
+    "a row twice": lambda whole, lines: whole + lines[-1],
+    "a column gone": lambda whole, lines: whole.replace(b",kl,", b",KL,"),
+    "rows mixed": lambda whole, lines: whole.replace(b"0.1,", b"0.2,", 1),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_table_of_scores_has_no_score_that_is_not_its_own(kind: str, tmp_path: Path) -> None:
+    scores = {"linear": Score(0.1, 0.9, -0.01, 0.005), "reuse": Score(0.2, 0.8, -0.1, 0.02)}
+    own = {key_of({"stages.0.layers.1": name}): score for name, score in scores.items()}
+    assemblies = [{"stages.0.layers.1": name} for name in scores]
+    Shelf(tmp_path, "this", table="shared.csv").keep_scores(assemblies, [*scores.values()])
+    file = tmp_path / "shared.csv"
+    file.write_bytes(DAMAGES[kind](file.read_bytes(), file.read_bytes().splitlines(keepends=True)))
+    found = Shelf(tmp_path, "this", table="shared.csv").scores
+    assert found.items() <= own.items()
+    assert len(found) == {"cut": 1, "NaN": 1, "sorted": 2, "a row gone": 1, "a row twice": 2, "rows mixed": 1}.get(
+        kind, 0
+    ), found
