@@ -96,6 +96,11 @@ def by_signal(error: KeyboardInterrupt) -> bool:
     return frame.f_globals is globals()
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it may be a signal's: those come to the main thread alone. Elsewhere code has raised it by itself."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+
+
 @contextmanager
 def deferred() -> Iterator[None]:
     """Signals wait until the end of the block, in which processes are started.

@@ -12,7 +12,8 @@
 - Workers stay for later calls, since many a call takes less time than a worker's start. The end of the context kills
   them, an interrupt's too: the cores are free, and nothing is left behind.
 - What a call raises is an answer, and is not tried again. A SpecError comes as it was raised, an error of a plug-in's
-  code as one that names it, SystemExit included, which would look like a dead worker. Others come with Ray's traceback.
+  code as one that names it, SystemExit and KeyboardInterrupt included, which would look like a dead worker. Others come
+  with Ray's traceback.
 """
 
 from __future__ import annotations
@@ -219,7 +220,7 @@ class _Actor:
         with heard_by(self._beat):
             try:
                 return work(common.open(), *arguments)
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit, KeyboardInterrupt) as error:
                 if (told := blamed(error)) is None:
                     raise
                 raise told from error

@@ -35,6 +35,7 @@ from nas.errors import DataError, RunError, encodable, first_line, is_memory, te
 from nas.files import try_lock, write_text
 from nas.plugins import blamed
 from nas.scratch import scratch
+from nas.signals import is_interrupt
 
 if TYPE_CHECKING:
     from nas.engine.storage import Storage
@@ -85,7 +86,7 @@ def run_job(job: Job, work: Work, report: Report, *, neighbours: bool = False) -
         try:
             outcome = Outcome.of(job, **{"state": "complete", **work(job, report)})
         except BaseException as error:
-            if isinstance(error, (StorageError, LostRankError, KeyboardInterrupt)):
+            if isinstance(error, (StorageError, LostRankError)) or is_interrupt(error):
                 raise
             if not isinstance(error, Exception) and blamed(error) is None:  # Ray stops a trial by SystemExit
                 raise

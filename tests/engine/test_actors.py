@@ -101,9 +101,12 @@ def test_what_a_call_raises_is_not_tried_again_and_a_users_mistake_is_one_messag
     assert calls.lost == {}
 
 
-def test_a_plug_in_that_leaves_is_named(tmp_path: Path, pool: Pool) -> None:
+@pytest.mark.parametrize(
+    ("left", "said"), [("sys.exit('bye')", "SystemExit: bye"), ("raise KeyboardInterrupt", "KeyboardInterrupt")]
+)
+def test_a_plug_in_that_leaves_is_named(tmp_path: Path, pool: Pool, left: str, said: str) -> None:
     plugin = tmp_path / "odd.py"
-    text = "import sys\nfrom nas.data.registry import source\n@source('odd')\ndef read(name):\n    sys.exit('bye')\n"
+    text = f"import sys\nfrom nas.data.registry import source\n@source('odd')\ndef read(name):\n    {left}\n"
     plugin.write_text(text)
     load_plugins(plugin)
     calls = Calls(tmp_path, pool)
@@ -112,7 +115,7 @@ def test_a_plug_in_that_leaves_is_named(tmp_path: Path, pool: Pool) -> None:
             calls.run("plug-in")
     finally:
         Registry.forget(sys.modules.pop("nas_plugin_odd").__name__)
-    assert str(blamed.value) == f"{plugin}: the dataset 'odd': line 5, in read: SystemExit: bye"
+    assert str(blamed.value) == f"{plugin}: the dataset 'odd': line 5, in read: {said}"
     assert calls.lost == {}
 
 

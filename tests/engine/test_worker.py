@@ -5,6 +5,7 @@ import fcntl
 import json
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,27 @@ def test_a_training_that_a_plug_in_leaves_is_an_outcome(tmp_path: Path, left: st
     finally:
         Registry.forget(sys.modules.pop("nas_plugin_odd").__name__)
     assert (outcome.state, outcome.reason) == ("failed", reason)
+
+
+def test_an_interrupt_that_code_raises_by_itself_is_an_outcome(tmp_path: Path) -> None:
+    """Signals come to the main thread, and Tune's trials have others, whose silent end nobody would notice."""
+    source = tmp_path / "odd.py"
+    source.write_text(
+        "from nas.data.registry import source\n@source('odd')\ndef read(name):\n    raise KeyboardInterrupt\n"
+    )
+    load_plugins(source)
+
+    def work(job: Job, report: Report) -> dict[str, Any]:
+        return SOURCES["odd"].read("odd")  # type: ignore[return-value]
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_job(job_in(tmp_path / "main"), work, silent)
+        with ThreadPoolExecutor() as threads:
+            outcome = threads.submit(run_job, job_in(tmp_path / "run"), work, silent).result()
+    finally:
+        Registry.forget(sys.modules.pop("nas_plugin_odd").__name__)
+    assert (outcome.state, outcome.reason) == ("failed", "KeyboardInterrupt: no message")
 
 
 def test_what_ends_a_training_from_outside_is_no_outcome(tmp_path: Path) -> None:
