@@ -155,7 +155,7 @@ def common(donor: Donor, folder: Path) -> Common:
 
 
 def work(folder: Path, donor: Donor, states: States, **changes: Any) -> Together:
-    recipe = RECIPE.model_copy(update={"teacher": Sharing(epochs=2).recipe(RECIPE, Path("parent")).teacher})
+    recipe = RECIPE.model_copy(update={"teacher": Sharing(epochs=2, weight=0.3).recipe(RECIPE, Path("parent")).teacher})
     return replace(Together(folder, None, recipe, MEMBERS, states, True, 3), **changes)
 
 
@@ -246,7 +246,7 @@ def test_a_training_that_diverges_is_told(donor: Donor, states: States, tmp_path
 
 def test_the_recipe_is_the_repairs_but_for_what_sharing_says() -> None:
     repair = Training(epochs=3, batch_size=16, lr=1e-3, compile=True, layer_decay=0.7)
-    made = Sharing(epochs=9, mixup=0.4).recipe(repair, Path("/parent.yaml"))
+    made = Sharing(epochs=9, mixup=0.4, weight=0.3).recipe(repair, Path("/parent.yaml"))
     assert (made.epochs, made.batch_size, made.lr, made.mixup) == (9, 16, 4e-3, 0.4)
     assert not made.compile and made.layer_decay == 1.0
     assert made.teacher is not None and (made.teacher.source, made.teacher.weight) == ("/parent.yaml", 0.3)
