@@ -307,6 +307,10 @@ from nas.search.schedulers import SCHEDULERS, Scheduler
 def odd(genome):
     sys.exit()
 
+@metric("broken", direction="min", known="formula", heading="broken")
+def broken(genome):
+    raise KeyboardInterrupt
+
 @source("odd")
 def read(name):
     sys.exit(0)
@@ -317,10 +321,6 @@ class Odd(Scheduler):
 
     def mean_epochs(self):
         raise BaseException("no")
-
-@metric("broken", direction="min", known="formula", heading="broken")
-def broken(genome):
-    raise KeyboardInterrupt
 """
 
 
@@ -328,9 +328,9 @@ def broken(genome):
     ("option", "message"),
     [
         ("--set=objectives={accuracy: max, odd: min}", "the metric 'odd' cannot be worked out: SystemExit"),
-        ("--set=data=odd", "line 13, in read: SystemExit: 0"),
-        ("--set=scheduler=odd", "line 20, in Odd.mean_epochs: BaseException: no"),
-        ("--set=objectives={accuracy: max, broken: min}", "line 24: KeyboardInterrupt, raised by this code"),
+        ("--set=data=odd", "line 17, in read: SystemExit: 0"),
+        ("--set=scheduler=odd", "line 24, in Odd.mean_epochs: BaseException: no"),
+        ("--set=objectives={accuracy: max, broken: min}", "line 13: KeyboardInterrupt, raised by this code"),
     ],
 )
 def test_a_command_that_a_plug_in_leaves_says_so(
