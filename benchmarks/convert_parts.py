@@ -26,7 +26,7 @@ from nas.convert.workers import Common, States
 from nas.data import ImageSet, load
 from nas.genome import Genome, load_genome
 from nas.metrics import estimator
-from nas.model import Donor
+from nas.model import Donor, Model
 from nas.timm.donor import read_donor
 from nas.train import Training, evaluate, train
 
@@ -101,8 +101,8 @@ class Library:
             distil(model, pieces, images.train, images.validation.spread(SCORED), how)
         return pieces
 
-    def donor(self, assembly: Assembly) -> Donor:
-        return transplanted(self.base, assembly, self.candidates, self.states)
+    def model(self, assembly: Assembly) -> Model:
+        return converted(self.base, assembly, self.candidates, self.states)
 
     def together(self, assemblies: Sequence[Assembly], sharing: Sharing, *, seed: int) -> Library:
         """The library after these assemblies were trained together."""
@@ -116,7 +116,7 @@ class Library:
         return after
 
     def scores(self, assemblies: Sequence[Assembly]) -> list[Score]:
-        return [self.scorer(converted(self.base, each, self.candidates, self.states)) for each in assemblies]
+        return [self.scorer(self.model(each)) for each in assemblies]
 
     def singles(self) -> dict[Place, Score]:
         places = self.parts.replacements()
@@ -134,7 +134,7 @@ class Library:
 
     def kept(self, assembly: Assembly) -> Repaired:
         """An assembly as it is."""
-        model, known = converted(self.base, assembly, self.candidates, self.states), self.parent.images
+        model, known = self.model(assembly), self.parent.images
         return Repaired(evaluate(model, known.validation), self.scorer(model).kl, evaluate(model, known.test))
 
     def repaired(
@@ -155,7 +155,7 @@ class Library:
         spec = ConversionSpec.parse({"start": str(self.parent.file), "training": changes})
         known = self.parent.images
         data = known if images is None else replace(known, train=known.train.spread(images))
-        donor = self.donor(assembly)
+        donor = transplanted(self.model(assembly), assembly)
         with tempfile.TemporaryDirectory() as folder:
             training = recipe(spec, self.parent.file)
             found = train(

@@ -237,14 +237,8 @@ def converted(
     return model
 
 
-def transplanted(
-    donor: Donor,
-    assembly: Mapping[str, str],
-    candidates: Mapping[str, Candidate],
-    states: Mapping[str, Mapping[str, Tensor]],
-) -> Donor:
-    """`converted` as a donor, whose pieces are young."""
-    model = converted(donor, assembly, candidates, states)
+def transplanted(model: Model, assembly: Mapping[str, str]) -> Donor:
+    """What `converted` has made of an assembly, as a donor, whose pieces are young."""
     state = model.state_dict()
     fresh = tuple(f"{layer}.attention." for layer, _ in replaced(assembly))
     return Donor(model.genome, state, frozenset(name for name in state if name.startswith(fresh)))

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nas.convert.candidates import Candidate
-from nas.convert.library import transplanted
+from nas.convert.library import converted, transplanted
 from nas.convert.workers import States
 from nas.engine import Job
 from nas.engine.training import TrainJob, check_unchanged, images_of
 from nas.engine.worker import Report
-from nas.model import Donor
+from nas.model import Donor, Model
 from nas.model.pixels import metadata_of
 from nas.numbers import standard_error
 
@@ -37,12 +37,13 @@ class Repair:
     trained: bool
 
     def __call__(self, job: Job, report: Report) -> dict[str, Any]:
-        donor = transplanted(self.base, job.parameters, self.candidates, self.states)
+        model = converted(self.base, job.parameters, self.candidates, self.states)
+        donor = transplanted(model, job.parameters)
         work = replace(self.training, donor=donor)
-        return work(job, report) if self.trained else _kept(work, donor, job)
+        return work(job, report) if self.trained else _kept(work, model, donor, job)
 
 
-def _kept(work: TrainJob, donor: Donor, job: Job) -> dict[str, Any]:
+def _kept(work: TrainJob, model: Model, donor: Donor, job: Job) -> dict[str, Any]:
     """Write the model as it is, and evaluate it."""
     import torch  # in the worker; the driver does without
 
@@ -52,7 +53,7 @@ def _kept(work: TrainJob, donor: Donor, job: Job) -> dict[str, Any]:
     begin = time.perf_counter()
     torch.set_num_threads(work.threads)
     images, training = images_of(work.task, job.genome.image.size), work.task.training
-    accuracy = evaluate(donor.model().to(work.device), images.validation, device=work.device)
+    accuracy = evaluate(model.to(work.device), images.validation, device=work.device)
     check_unchanged(images)
     fingerprint = fingerprint_of(job.genome, images, training, job.seed, donor, work.teacher)
     TrainingFiles(job.directory, fingerprint).finish(dict(donor.state), metadata_of(images))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nas.convert.candidates import DEFAULT, KEEP, listed, offered
-from nas.convert.library import Distillation, begin, distil, errors, look, transplanted
+from nas.convert.library import Distillation, begin, converted, distil, errors, look, transplanted
 from nas.convert.score import Scorer
 from nas.convert.shelf import packed, unpacked
 from nas.data import ImageSet, load
@@ -55,7 +55,7 @@ def test_each_step_of_a_piece_and_each_scored_batch_is_a_beat(donor: Donor, imag
 
 
 def test_nothing_replaced_is_the_parent_bit_by_bit(donor: Donor, images: ImageSet) -> None:
-    model = transplanted(donor, {"stages.0.layers.1": KEEP}, DEFAULT, {}).model()
+    model = converted(donor, {"stages.0.layers.1": KEEP}, DEFAULT, {})
     x_BCHW = next(images.validation.batches(64))[0]
     assert torch.equal(model(x_BCHW), donor.model()(x_BCHW))
     scorer = Scorer(donor.model(), images.validation)
@@ -98,7 +98,7 @@ def test_a_transplanted_piece_is_young_and_the_rest_is_the_parent(donor: Donor, 
     pieces = begin(donor, some(donor), DEFAULT, None)
     states = {piece.name: piece.attention.state_dict() for piece in pieces}
     assembly = {"stages.0.layers.1": "reuse", "stages.1.layers.2": "linear_local"}
-    made = transplanted(donor, assembly, DEFAULT, states)
+    made = transplanted(converted(donor, assembly, DEFAULT, states), assembly)
     assert made.young and all(
         name.startswith(tuple(f"{layer}.attention." for layer in assembly)) for name in made.young
     )
@@ -109,9 +109,9 @@ def test_a_transplanted_piece_is_young_and_the_rest_is_the_parent(donor: Donor, 
 
 def test_scores_are_those_of_the_definition(donor: Donor, images: ImageSet) -> None:
     pieces = begin(donor, {"stages.1.layers.0": ["linear"]}, DEFAULT, None)
-    model = transplanted(
+    model = converted(
         donor, {"stages.1.layers.0": "linear"}, DEFAULT, {p.name: p.attention.state_dict() for p in pieces}
-    ).model()
+    )
     score = Scorer(donor.model(), images.validation, batch_size=50)(model)
     x_BCHW, y_B = next(images.validation.batches(len(images.validation)))
     with torch.no_grad():

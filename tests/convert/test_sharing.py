@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.convert.candidates import DEFAULT, KEEP, Assembly, listed, offered
-from nas.convert.library import Distillation, begin, transplanted
+from nas.convert.library import Distillation, begin, converted, transplanted
 from nas.convert.run import convert
 from nas.convert.sharing import Sharing, Together, run_together, trained_together
 from nas.convert.supernet import Supernet
@@ -70,7 +70,7 @@ def some(count: int = 5) -> torch.Tensor:
 
 
 def alone(donor: Donor, assembly: Assembly, states: States) -> Model:
-    return transplanted(donor, assembly, DEFAULT, states).model()
+    return transplanted(converted(donor, assembly, DEFAULT, states), assembly).model()
 
 
 def drawn(assemblies: st.DataObject, donor: Donor) -> list[Assembly]:
